@@ -1,0 +1,77 @@
+//! Every capacity, length and time limit of the engine, with its meaning, unit and reason (B1).
+//!
+//! No other file holds a magic number. A board profile (`board/*.toml`) or a setting may ask for
+//! less than a constant here, never for more. The relations that the numbers must keep are
+//! asserted at compile time at the end of the file, next to the sum of the engine's memory.
+
+use crate::time::Duration;
+
+// ---- lines and JSON ------------------------------------------------------------------------
+
+/// Longest line from a miner, in bytes without its line end (F03, F04). The longest recorded is
+/// under 600 bytes; ckpool drops lines above 1,024.
+pub const DOWNSTREAM_LINE_BYTES_MAX: usize = 4096;
+
+/// Longest line from a pool, in bytes without its line end (F05). The longest recorded is the
+/// 25 kB notify of a p2pool (`pool-p2pool-dogecoin.txt`).
+pub const UPSTREAM_LINE_BYTES_MAX: usize = 65_536;
+
+/// Deepest nesting of arrays and objects in a line (F07). A subscribe result needs 4.
+pub const JSON_DEPTH_MAX: usize = 8;
+
+/// Longest id that is echoed, in bytes of raw JSON text (F08). Recorded ids end at 11 bytes.
+pub const ID_BYTES_MAX: usize = 64;
+
+/// Longest JSON number that is read, in bytes (F07).
+pub const NUMBER_BYTES_MAX: usize = 40;
+
+// ---- work ----------------------------------------------------------------------------------
+
+/// Merkle branches of a job; 2^32 transactions would need 32. ESP-Miner keeps 32.
+pub const MERKLE_BRANCHES_MAX: usize = 32;
+
+/// Longest extranonce1 of a pool, in bytes. Recorded: 0 to 18.
+pub const EXTRANONCE1_BYTES_MAX: usize = 32;
+
+/// Longest extranonce2 of a pool, in bytes. Recorded: 3 to 14; a pool that gives more is refused.
+pub const EXTRANONCE2_BYTES_MAX: usize = 16;
+
+/// Longest second half of a coinbase (`coinb2`), in bytes: what a line of the maximum size can
+/// hold as hex beside an empty `coinb1`.
+pub const COINB2_BYTES_MAX: usize = UPSTREAM_LINE_BYTES_MAX / 2;
+
+/// Longest job id of a pool, in bytes. Recorded: 1 to 38.
+pub const POOL_JOB_ID_BYTES_MAX: usize = 64;
+
+/// How far a share's ntime may lie ahead of its job's, in seconds (QUIRKS 40; ckpool's bound).
+pub const NTIME_AHEAD_SECS_MAX: u32 = 7000;
+
+// ---- names ---------------------------------------------------------------------------------
+
+/// Longest worker name, in bytes (F17, QUIRKS 44).
+pub const WORKER_NAME_BYTES_MAX: usize = 128;
+
+/// Longest password of a worker that is read for its parameters, in bytes.
+pub const PASSWORD_BYTES_MAX: usize = 128;
+
+/// Longest part of a user agent that is kept, in bytes.
+pub const USER_AGENT_BYTES_MAX: usize = 48;
+
+/// Pools in the ordered list of the settings.
+pub const POOLS_MAX: usize = 4;
+
+/// Listening addresses of the gateway.
+pub const LISTEN_MAX: usize = 4;
+
+/// Certificate pins of one pool: the one in use and those to rotate to.
+pub const PINS_MAX: usize = 4;
+
+/// Longest host name of a pool, in bytes (RFC 1035).
+pub const HOST_BYTES_MAX: usize = 253;
+
+/// Longest path of a file named in the settings, in bytes.
+pub const PATH_BYTES_MAX: usize = 256;
+
+/// Longest time that a keep-alive job is away, so that no miner declares the pool dead; miners
+/// do after 90 s without a line (QUIRKS 38).
+pub const KEEPALIVE_MAX: Duration = Duration::from_secs(60);
