@@ -25,6 +25,17 @@ pub const ID_BYTES_MAX: usize = 64;
 /// Longest JSON number that is read, in bytes (F07).
 pub const NUMBER_BYTES_MAX: usize = 40;
 
+/// Params that the scan of a line keeps; later ones are counted and looked up where needed. A
+/// notify has 9, and one pool sends 10.
+pub const PARAMS_KEPT_MAX: usize = 10;
+
+/// Longest name of a method that is known, in bytes; for those that come with escapes.
+pub const METHOD_NAME_BYTES_MAX: usize = 27;
+
+const _: () = assert!(JSON_DEPTH_MAX < 32, "the scanner keeps a bit per level in a u32");
+const _: () = assert!(NUMBER_BYTES_MAX < 256, "errors carry the limit in a u8");
+const _: () = assert!(UPSTREAM_LINE_BYTES_MAX < 1 << 31, "the framer keeps a flag in the top bit");
+
 // ---- work ----------------------------------------------------------------------------------
 
 /// Merkle branches of a job; 2^32 transactions would need 32. ESP-Miner keeps 32.
