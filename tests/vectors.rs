@@ -134,6 +134,8 @@ fn difficulty_to_target() {
         let difficulty = text(entry, "difficulty");
         let target = Difficulty::new(difficulty.parse().unwrap()).unwrap().to_target();
         assert_eq!(target.to_string(), text(entry, "target"), "{difficulty}");
+        let decimal = entry["target_if_read_as_exact_decimal"].as_str();
+        assert_ne!(Some(target.to_string().as_str()), decimal, "{difficulty}");
         let is_clamped = entry["clamped"].as_bool().unwrap_or(false);
         assert_eq!(target == Target::MAX, is_clamped, "{difficulty}");
     });
