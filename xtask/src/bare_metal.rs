@@ -33,6 +33,10 @@ const PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
 /// loaded machine with two cores.
 const BUILD_SECONDS_MAX: u32 = 600;
 
+/// Longest time that the session may take on the host, in seconds: a panic in it would go on
+/// for ever.
+const SESSION_SECONDS_MAX: u32 = 10;
+
 /// Everything: the host, then the boards.
 ///
 /// # Errors
@@ -54,7 +58,7 @@ pub fn host() -> Result<Ended, String> {
     process::run(in_own_folder(&mut build).arg("--release"))?;
     let image = target_folder().join("release/bare-metal");
     without_allocation(&image)?;
-    process::run(&mut process::command(&image.to_string_lossy()))?;
+    process::run(&mut process::limited(SESSION_SECONDS_MAX, &image.to_string_lossy(), &[]))?;
     Ok(Ended::Passed)
 }
 
@@ -72,10 +76,9 @@ pub fn boards() -> Result<Ended, String> {
 
 fn link(board: &str, route: &Route) -> Result<(), String> {
     println!("{board}: {route}");
-    let seconds = BUILD_SECONDS_MAX.to_string();
-    let mut build = process::command("timeout");
-    build.args(["--kill-after=10", &seconds]).arg(process::cargo(&[]).get_program());
-    build.args(["rustc", "--locked", "--package", "bare-metal", "--release", "--target", board]);
+    let cargo = process::cargo(&[]).get_program().to_string_lossy().into_owned();
+    let mut build = process::limited(BUILD_SECONDS_MAX, &cargo, &["rustc", "--locked"]);
+    build.args(["--package", "bare-metal", "--release", "--target", board]);
     route.apply(in_own_folder(&mut build));
     process::run(build.args(["--", "-Clink-arg=-e_start"]))?;
     let image = target_folder().join(board).join("release/bare-metal");
@@ -163,7 +166,7 @@ fn without_allocation(image: &Path) -> Result<(), String> {
     if !symbols.contains("FUNC") {
         return Err(format!("{}: has no symbols, so nothing is proved", image.display()));
     }
-    println!("{}: 0 allocation symbols", image.display());
+    println!("{}: 0 allocation symbols", process::shown(image));
     Ok(())
 }
 

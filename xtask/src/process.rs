@@ -109,13 +109,22 @@ pub fn is_installed(program: &str) -> bool {
     })
 }
 
-/// The command as a person would type it.
+/// A path as seen from the root of the repository.
+pub fn shown(path: &Path) -> std::path::Display<'_> {
+    path.strip_prefix(root()).unwrap_or(path).display()
+}
+
+/// The command as a person would type it: programs by their names, paths from the root.
 fn line(command: &Command) -> String {
-    let program = Path::new(command.get_program());
-    let mut line = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    for argument in command.get_args() {
-        line.push(' ');
-        line.push_str(&argument.to_string_lossy());
-    }
-    line
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words = words.map(|word| {
+        let path = Path::new(word);
+        let word = if path.is_absolute() && path.strip_prefix(root()).is_err() {
+            path.file_name().unwrap_or(word).to_string_lossy()
+        } else {
+            shown(path).to_string().into()
+        };
+        word.into_owned()
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
