@@ -513,6 +513,7 @@ impl<'a> Proxy<'a> {
         for index in 0..LINKS_MAX {
             let Some(link) = u8::try_from(index).ok().map(LinkIndex) else { break };
             let Some(state) = self.links.get_mut(link) else { break };
+            state.forgive(now);
             let verdict = match state.state {
                 State::Idle | State::Connecting => Ok(()),
                 _ if now.since(state.last_job) >= JOB_SILENCE_MAX => Err(LinkClose::JobSilence),
@@ -596,7 +597,18 @@ impl<'a> Proxy<'a> {
                     break;
                 }
             }
-            session.vardiff.handle_timeout(&self.options.vardiff, now);
+            session.forgive(now);
+            let working = session
+                .seat
+                .and_then(|seat| self.links.lanes().get(usize::from(seat.lane)))
+                .and_then(|lane| self.links.get(lane.serves?))
+                .is_some_and(|link| link.state == State::Live);
+            if working && session.told_job != Serial::NONE {
+                session.vardiff.handle_timeout(&self.options.vardiff, now);
+            } else {
+                // Silence means nothing while there is no work.
+                session.vardiff.restart(now);
+            }
         }
     }
 
