@@ -166,11 +166,12 @@ pub const VARDIFF_SHARES_MIN: u32 = 8;
 /// Accepted shares after which vardiff looks at the rate in any case.
 pub const VARDIFF_WINDOW_SHARES: u32 = 30;
 
-/// Time between two looks at one slot for deadlines and slow vardiff.
-pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Parts in which one sweep goes over the table, so that no step is long.
+/// Parts in which a sweep goes over the table for deadlines and slow vardiff, so that no step of
+/// it is long.
 pub const SWEEP_PARTS: u32 = 4;
+
+/// Time between two parts of a sweep: each slot is looked at once a second.
+pub const SWEEP_STEP: Duration = Duration::from_millis(250);
 
 /// Longest text of an error answer, in bytes.
 pub const ERROR_TEXT_BYTES_MAX: usize = 160;

@@ -83,7 +83,7 @@ impl Vardiff {
             return false;
         }
         let window = now.since(self.window_start);
-        let mean = window.as_micros() / u64::from(self.window_shares);
+        let mean = window.as_micros().checked_div(u64::from(self.window_shares)).unwrap_or(0);
         let too_fast = mean < policy.share_interval.as_micros() / 2;
         if too_fast || self.window_shares >= VARDIFF_WINDOW_SHARES {
             return self.retarget(policy, now);

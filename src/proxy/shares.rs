@@ -121,7 +121,7 @@ impl Proxy<'_> {
             since: now,
             ..Pending::FREE
         };
-        let dropped = link.pending.insert(entry).err();
+        let dropped = link.pending.insert(entry);
         self.count(miner, if stage == Stage::Queued { Bucket::Pending } else { Bucket::Held });
         if let Some(mut dropped) = dropped {
             let Self { ledger, table, due, .. } = self;
