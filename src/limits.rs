@@ -46,6 +46,14 @@ pub const POOL_JOB_ID_BYTES_MAX: usize = 64;
 /// How far a share's ntime may lie ahead of its job's, in seconds (QUIRKS 40; ckpool's bound).
 pub const NTIME_AHEAD_SECS_MAX: u32 = 7000;
 
+// ---- settings ------------------------------------------------------------------------------
+
+/// Longest address of a pool as text, in bytes: scheme, host and port.
+pub const URL_BYTES_MAX: usize = HOST_BYTES_MAX + 24;
+
+/// Longest text of any one setting, in bytes: a pool's pins in hex, with commas.
+pub const SETTING_BYTES_MAX: usize = 512;
+
 // ---- names ---------------------------------------------------------------------------------
 
 /// Longest worker name, in bytes (F17, QUIRKS 44).
@@ -75,3 +83,9 @@ pub const PATH_BYTES_MAX: usize = 256;
 /// Longest time that a keep-alive job is away, so that no miner declares the pool dead; miners
 /// do after 90 s without a line (QUIRKS 38).
 pub const KEEPALIVE_MAX: Duration = Duration::from_secs(60);
+
+// ---- miners --------------------------------------------------------------------------------
+
+/// Miners that one gateway serves, at most. Two bytes of extranonce2 name 65,536; half of them
+/// and more stay free for the quarantine.
+pub const MINERS_MAX: usize = 16_384;
