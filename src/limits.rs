@@ -25,6 +25,23 @@ pub const ID_BYTES_MAX: usize = 64;
 /// Longest JSON number that is read, in bytes (F07).
 pub const NUMBER_BYTES_MAX: usize = 40;
 
+/// Params that the scan of a line keeps; later ones are counted and looked up where needed. A
+/// notify has 9, and one pool sends 10.
+pub const PARAMS_KEPT_MAX: usize = 10;
+
+/// Longest name of a method that is known, in bytes; for those that come with escapes.
+pub const METHOD_NAME_BYTES_MAX: usize = 27;
+
+// ---- miners --------------------------------------------------------------------------------
+
+/// Miners that one gateway serves, at most. Two bytes of extranonce2 name 65,536; half of them
+/// and more stay free for the quarantine.
+pub const MINERS_MAX: usize = 16_384;
+
+const _: () = assert!(JSON_DEPTH_MAX < 32, "the scanner keeps a bit per level in a u32");
+const _: () = assert!(NUMBER_BYTES_MAX < 256, "errors carry the limit in a u8");
+const _: () = assert!(UPSTREAM_LINE_BYTES_MAX < 1 << 31, "the framer keeps a flag in the top bit");
+
 // ---- work ----------------------------------------------------------------------------------
 
 /// Merkle branches of a job; 2^32 transactions would need 32. ESP-Miner keeps 32.
@@ -35,6 +52,32 @@ pub const EXTRANONCE1_BYTES_MAX: usize = 32;
 
 /// Longest extranonce2 of a pool, in bytes. Recorded: 3 to 14; a pool that gives more is refused.
 pub const EXTRANONCE2_BYTES_MAX: usize = 16;
+
+/// Shortest extranonce2 of a pool that can be divided among miners, in bytes: one byte numbers
+/// them and [`ROLL_BYTES_MIN`] are left to each.
+pub const EXTRANONCE2_BYTES_MIN: u8 = 3;
+
+/// Bytes of an extranonce2 that number the miners, at most: 65,536 ids are more than one machine
+/// has connections.
+pub const MINER_ID_BYTES_MAX: u8 = 2;
+
+/// Largest table whose miners one byte numbers. Half of the 256 ids stay free, so that an id
+/// rests after its miner left until every job of that time is dead.
+pub const SMALL_TABLE_MINERS_MAX: usize = 128;
+
+/// Fewest bytes that a miner rolls. With 2^32 nonces to each of 65,536 rolls, a 1 PH/s miner
+/// without version rolling takes 280 ms for its space, and 5 h with the 16 bits of BIP-0320.
+pub const ROLL_BYTES_MIN: u8 = 2;
+
+/// Most bytes that a miner rolls. Firmwares keep their extranonce2 in 64 bits.
+pub const ROLL_BYTES_MAX: u8 = 8;
+
+/// Bytes that a miner rolls where the pool's extranonce2 has room: what most pools give.
+pub const ROLL_BYTES_PREFERRED: u8 = 4;
+
+/// Bytes that a miner rolls where the pool's extranonce2 is short or not yet known. A pool of 4
+/// bytes, the least that is common, still serves miners that were answered before it.
+pub const ROLL_BYTES_SHORT: u8 = 2;
 
 /// Longest second half of a coinbase (`coinb2`), in bytes: what a line of the maximum size can
 /// hold as hex beside an empty `coinb1`.
@@ -84,8 +127,10 @@ pub const PATH_BYTES_MAX: usize = 256;
 /// do after 90 s without a line (QUIRKS 38).
 pub const KEEPALIVE_MAX: Duration = Duration::from_secs(60);
 
-// ---- miners --------------------------------------------------------------------------------
-
-/// Miners that one gateway serves, at most. Two bytes of extranonce2 name 65,536; half of them
-/// and more stay free for the quarantine.
-pub const MINERS_MAX: usize = 16_384;
+const _: () = assert!(EXTRANONCE2_BYTES_MIN == 1 + ROLL_BYTES_MIN);
+const _: () = assert!(EXTRANONCE2_BYTES_MAX >= (MINER_ID_BYTES_MAX + ROLL_BYTES_MAX) as usize);
+const _: () = assert!(EXTRANONCE2_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(2 * SMALL_TABLE_MINERS_MAX <= 1 << u8::BITS);
+const _: () = assert!(ROLL_BYTES_MIN <= ROLL_BYTES_SHORT);
+const _: () = assert!(ROLL_BYTES_SHORT <= ROLL_BYTES_PREFERRED);
+const _: () = assert!(ROLL_BYTES_PREFERRED <= ROLL_BYTES_MAX);

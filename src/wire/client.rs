@@ -1,1 +1,337 @@
-//! (skeleton)
+//! What miners send, typed.
+//!
+//! [`parse`] reads one line; it keeps nothing and answers nothing. It is strict where two
+//! readings are possible and tolerant only where firmware on record needs it: nulls and extra
+//! params in subscribe, session ids that are none, numbers as strings in configure and
+//! suggest_difficulty, numbers as passwords, params beyond the sixth of a submit.
+//!
+//! It does not decode the hex of a submit, does not look up jobs or workers and does not know
+//! the session; a name may still hold escaped control characters.
+//!
+//! Sources: BIP-0310 (configure), the transcripts under `tests/transcripts`.
+//!
+//! ```
+//! use loka_stratum::wire::client::{self, Request};
+//!
+//! let line = br#"{"id":"7","method":"mining.submit","params":["w","1a","0001","6842","00"]}"#;
+//! let message = client::parse(line).map_err(|error| error.kind)?;
+//! assert_eq!(message.id.as_raw(), br#""7""#);
+//! let Request::Submit(submit) = message.request else { panic!("a submit") };
+//! assert_eq!(submit.job_id.plain(), Some("1a"));
+//! assert!(submit.version_bits.is_none());
+//! # Ok::<(), loka_stratum::wire::message::ParseError>(())
+//! ```
+
+use core::fmt;
+
+use super::guess::Guess;
+use super::hex;
+use super::id::Id;
+use super::json::{self, Envelope, JsonError, Value};
+use super::message::{Method, Params, ParseError};
+use super::text::Text;
+
+/// A line of a miner.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientLine<'a> {
+    /// The id to answer under, null where there is none.
+    pub id: Id<'a>,
+    /// What is asked.
+    pub request: Request<'a>,
+}
+
+/// What a miner asks, or that it answers.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Request<'a> {
+    /// `mining.configure`
+    Configure(Configure),
+    /// `mining.subscribe`
+    Subscribe(Subscribe<'a>),
+    /// `mining.authorize`
+    Authorize(Authorize<'a>),
+    /// `mining.extranonce.subscribe`
+    ExtranonceSubscribe,
+    /// `mining.suggest_difficulty`; finite and above 0.
+    SuggestDifficulty(f64),
+    /// `mining.suggest_target`; 2 to 64 hex digits, an even count.
+    SuggestTarget(&'a [u8]),
+    /// `mining.submit`
+    Submit(Submit<'a>),
+    /// `mining.get_transactions`
+    GetTransactions,
+    /// `mining.ping`
+    Ping,
+    /// `client.get_version`, which is for servers to ask.
+    GetVersion,
+    /// A method that is not one of a miner's; to be answered with an error (QUIRKS 13).
+    Unknown {
+        /// Its name.
+        method: Text<'a>,
+    },
+    /// An answer to something that was never asked (F12).
+    Response,
+}
+
+/// The extensions that a miner asks for with `mining.configure`. Only these may be answered:
+/// WhatsMiner M30S leaves over a key that it did not ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Configure {
+    /// `version-rolling`
+    pub version_rolling: Option<VersionRolling>,
+    /// `minimum-difficulty` and its value, where that is finite and at least 0; 0 sets none.
+    pub minimum_difficulty: Option<f64>,
+    /// `subscribe-extranonce`
+    pub subscribe_extranonce: bool,
+    /// `info`
+    pub info: bool,
+    /// How many other extensions were asked for.
+    pub unknown: u8,
+}
+
+/// The `version-rolling` extension of BIP-0310 as a miner asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VersionRolling {
+    /// The bits that the miner can roll; all where it does not say.
+    pub mask: u32,
+    /// How many bits it needs, 0 to 32; 0 where it does not say.
+    pub min_bit_count: u8,
+}
+
+/// `mining.subscribe`
+#[derive(Clone, Copy, Debug)]
+pub struct Subscribe<'a> {
+    /// The name and version of the miner.
+    pub user_agent: Option<Text<'a>>,
+    /// The session to resume; any string that a server once gave.
+    pub session_id: Option<Text<'a>>,
+}
+
+/// `mining.authorize`
+#[derive(Clone, Copy, Debug)]
+pub struct Authorize<'a> {
+    /// The name of the worker.
+    pub worker: Text<'a>,
+    /// The password, in which parameters such as `d=1024` may stand.
+    pub password: Option<Text<'a>>,
+}
+
+/// `mining.submit`; the hex is not decoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Submit<'a> {
+    /// The name of the worker.
+    pub worker: Text<'a>,
+    /// The job that the share is for.
+    pub job_id: Text<'a>,
+    /// The rolled extranonce.
+    pub extranonce2: Text<'a>,
+    /// The time of the header.
+    pub ntime: Text<'a>,
+    /// The nonce of the header.
+    pub nonce: Text<'a>,
+    /// The rolled version bits, where the miner sends a sixth param.
+    pub version_bits: Option<Text<'a>>,
+}
+
+/// Why a line of a miner is refused, and the id to say so under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientError<'a> {
+    /// The id, null where it could not be read.
+    pub id: Id<'a>,
+    /// What is wrong.
+    pub kind: ParseError,
+}
+
+/// Reads a line of a miner, without its line end.
+///
+/// # Errors
+///
+/// [`ClientError`] where the line is no JSON object, breaks a bound, or is a known method with
+/// params that it cannot have.
+pub fn parse(line: &[u8]) -> Result<ClientLine<'_>, ClientError<'_>> {
+    let mut envelope = Envelope::EMPTY;
+    let scanned = json::scan_into(line, &mut envelope);
+    let echoed = envelope.id.map_or(Some(Id::NULL), Id::from_scanned);
+    let id = echoed.unwrap_or(Id::NULL);
+    let request = match (scanned, echoed) {
+        (Err(error), _) => Err(not_json(line, error)),
+        (Ok(()), None) => Err(ParseError::ID),
+        (Ok(()), Some(_)) => request(&envelope),
+    };
+    match request {
+        Ok(request) => Ok(ClientLine { id, request }),
+        Err(kind) => Err(ClientError { id, kind }),
+    }
+}
+
+/// Names the protocol of a line that is not JSON, where one is recognised.
+#[cold]
+pub(super) fn not_json(line: &[u8], error: JsonError) -> ParseError {
+    Guess::of(line).map_or(ParseError::Json(error), ParseError::NotStratum)
+}
+
+/// Reads what is asked.
+#[inline]
+fn request<'a>(envelope: &Envelope<'a>) -> Result<Request<'a>, ParseError> {
+    let name = match envelope.method {
+        Some(Value::Text(name)) => name,
+        None | Some(Value::Null) if envelope.is_answer() => return Ok(Request::Response),
+        _ => return Err(ParseError::Method),
+    };
+    let Some(method) = Method::from_text(name) else {
+        return named_difficulty(name).unwrap_or(Ok(Request::Unknown { method: name }));
+    };
+    let params = || Params::of(method, envelope);
+    match method {
+        Method::Submit => submit(params()?),
+        Method::Subscribe => subscribe(params()?),
+        Method::Authorize => authorize(params()?),
+        Method::Configure => configure(params()?),
+        Method::SuggestDifficulty => suggest_difficulty(params()?),
+        Method::SuggestTarget => suggest_target(params()?),
+        Method::ExtranonceSubscribe => params().map(|_| Request::ExtranonceSubscribe),
+        Method::GetTransactions => params().map(|_| Request::GetTransactions),
+        Method::Ping => params().map(|_| Request::Ping),
+        Method::GetVersion => params().map(|_| Request::GetVersion),
+        // What only servers send is as unknown as any other name.
+        _ => Ok(Request::Unknown { method: name }),
+    }
+}
+
+#[inline]
+fn submit<'a>(params: Params<'_, 'a>) -> Result<Request<'a>, ParseError> {
+    let params = params.at_least(5)?;
+    Ok(Request::Submit(Submit {
+        worker: params.text(0)?,
+        job_id: params.text(1)?,
+        extranonce2: params.text(2)?,
+        ntime: params.text(3)?,
+        nonce: params.text(4)?,
+        version_bits: params.optional_text(5)?,
+    }))
+}
+
+#[inline]
+fn subscribe<'a>(params: Params<'_, 'a>) -> Result<Request<'a>, ParseError> {
+    Ok(Request::Subscribe(Subscribe {
+        user_agent: params.optional_text(0)?,
+        // Whatever is no string cannot be a session of ours either.
+        session_id: params.value(1).as_text(),
+    }))
+}
+
+fn authorize<'a>(params: Params<'_, 'a>) -> Result<Request<'a>, ParseError> {
+    let params = params.at_least(1)?;
+    let password = match params.value(1) {
+        Value::Number(digits) => Some(Text::from_scanned(digits, false)),
+        _ => params.optional_text(1)?,
+    };
+    Ok(Request::Authorize(Authorize { worker: params.text(0)?, password }))
+}
+
+/// Reads the extensions and their options, BIP-0310.
+fn configure<'a>(params: Params<'_, 'a>) -> Result<Request<'a>, ParseError> {
+    let params = params.at_least(1)?;
+    let Value::Array(extensions) = params.value(0) else { return Err(params.wrong(0)) };
+    let options = match params.value(1) {
+        Value::Object(options) => Some(options),
+        Value::Null => None,
+        _ => return Err(params.wrong(1)),
+    };
+    let option = |key| options.and_then(|options| options.get(key)).unwrap_or(Value::Null);
+    let mut asked = Configure::default();
+    for extension in extensions.elements() {
+        let name = extension.as_text().ok_or(params.wrong(0))?;
+        if name.eq_decoded("version-rolling") {
+            let rolling = version_rolling(
+                option("version-rolling.mask"),
+                option("version-rolling.min-bit-count"),
+            );
+            asked.version_rolling = Some(rolling.ok_or(params.wrong(1))?);
+        } else if name.eq_decoded("minimum-difficulty") {
+            let value = minimum_difficulty(option("minimum-difficulty.value"));
+            asked.minimum_difficulty = Some(value.ok_or(params.wrong(1))?);
+        } else if name.eq_decoded("subscribe-extranonce") {
+            asked.subscribe_extranonce = true;
+        } else if name.eq_decoded("info") {
+            asked.info = true;
+        } else {
+            asked.unknown = asked.unknown.saturating_add(1);
+        }
+    }
+    Ok(Request::Configure(asked))
+}
+
+/// Reads the options of `version-rolling`; the count of bits is on record as number, string,
+/// negative and missing.
+fn version_rolling(mask: Value<'_>, min_bit_count: Value<'_>) -> Option<VersionRolling> {
+    let mask = match mask {
+        Value::Null => u32::MAX,
+        Value::Text(text) => hex::u32_be(text.as_bytes()).ok()?,
+        _ => return None,
+    };
+    let count = match min_bit_count {
+        Value::Null => 0,
+        Value::Text(text) => text.plain()?.parse().ok()?,
+        number => number.as_i64()?,
+    };
+    let min_bit_count = u8::try_from(count.clamp(0, i64::from(u32::BITS))).ok()?;
+    Some(VersionRolling { mask, min_bit_count })
+}
+
+/// Reads the value of `minimum-difficulty`; a miner that names none asks for no minimum.
+fn minimum_difficulty(value: Value<'_>) -> Option<f64> {
+    match value {
+        Value::Null => Some(0.0),
+        number => number.as_f64().filter(|difficulty| *difficulty >= 0.0),
+    }
+}
+
+fn suggest_difficulty<'a>(params: Params<'_, 'a>) -> Result<Request<'a>, ParseError> {
+    let params = params.at_least(1)?;
+    let difficulty = match params.value(0) {
+        // cpuminer-opt quotes it (QUIRKS 5).
+        Value::Text(text) => text.plain().and_then(decimal),
+        number => number.as_f64(),
+    };
+    let difficulty = difficulty.filter(|difficulty| *difficulty > 0.0);
+    difficulty.map(Request::SuggestDifficulty).ok_or(params.wrong(0))
+}
+
+/// Reads `mining.suggest_difficulty(512)`, the number inside the name, which ckpool takes.
+#[cold]
+fn named_difficulty(name: Text<'_>) -> Option<Result<Request<'static>, ParseError>> {
+    let rest = name.plain()?.strip_prefix(Method::SuggestDifficulty.name())?;
+    let number = rest.strip_prefix('(')?.strip_suffix(')')?;
+    let difficulty = decimal(number).filter(|difficulty| *difficulty > 0.0);
+    Some(difficulty.map(Request::SuggestDifficulty).ok_or(ParseError::Method))
+}
+
+/// Reads a JSON number that stands in a string.
+fn decimal(text: &str) -> Option<f64> {
+    let is_number =
+        text.bytes().next().is_some_and(|first| first == b'-' || first.is_ascii_digit());
+    let number = json::whole_value(text.as_bytes()).filter(|_| is_number)?;
+    Value::Number(number).as_f64()
+}
+
+fn suggest_target<'a>(params: Params<'_, 'a>) -> Result<Request<'a>, ParseError> {
+    let params = params.at_least(1)?;
+    let target = params.hex(0, |digits| {
+        let bytes = hex::check(digits)?;
+        let limit = hex::HexError::TooLong { limit: TARGET_BYTES };
+        if bytes > TARGET_BYTES { Err(limit) } else { Ok(digits) }
+    })?;
+    if target.is_empty() { Err(params.wrong(0)) } else { Ok(Request::SuggestTarget(target)) }
+}
+
+/// The size of a target.
+const TARGET_BYTES: usize = 32;
+
+impl fmt::Display for ClientError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+impl core::error::Error for ClientError<'_> {}

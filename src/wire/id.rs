@@ -1,1 +1,60 @@
-//! (skeleton)
+//! The id of a request, kept as its JSON text so that it is echoed byte for byte.
+//!
+//! Firmware drops an answer whose id changed its type: bmminer sent `3642` and got `"3642"`;
+//! BFGMiner names its requests `"auth"`; cpuminer sends every submit with id 4. So an id is
+//! never a key, and never anything but the bytes that came (F08).
+
+use core::fmt;
+
+use super::json;
+use crate::limits::ID_BYTES_MAX;
+
+/// The raw JSON text of an id: `null`, a number, a string or a boolean of at most
+/// [`ID_BYTES_MAX`] bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Id<'a>(&'a str);
+
+impl<'a> Id<'a> {
+    /// The id of a notification, and of an answer to a request whose id could not be read.
+    pub const NULL: Id<'static> = Id("null");
+
+    /// Takes an id from its JSON text, or `None` where it is no JSON value, is an array or
+    /// object, or has more than [`ID_BYTES_MAX`] bytes.
+    pub fn from_raw(raw: &'a [u8]) -> Option<Self> {
+        Self::from_scanned(json::whole_value(raw)?)
+    }
+
+    /// Takes an id from the text of a value that the scanner checked.
+    #[inline]
+    pub(super) fn from_scanned(raw: &'a str) -> Option<Self> {
+        let is_container = matches!(raw.as_bytes().first(), Some(b'[' | b'{'));
+        (!is_container && raw.len() <= ID_BYTES_MAX).then_some(Self(raw))
+    }
+
+    /// Returns the JSON text of the id.
+    #[inline]
+    pub const fn as_raw(self) -> &'a [u8] {
+        self.0.as_bytes()
+    }
+
+    /// Returns whether the id is `null`.
+    #[inline]
+    pub fn is_null(self) -> bool {
+        self.0 == "null"
+    }
+
+    /// Reads the id as a number: decimal digits without sign, point, exponent or leading zero,
+    /// also as a string, since some pools echo numbers so.
+    pub fn as_u64(self) -> Option<u64> {
+        let quoted = self.0.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let digits = quoted.unwrap_or(self.0);
+        let is_canonical = digits == "0" || matches!(digits.as_bytes().first(), Some(b'1'..=b'9'));
+        if is_canonical { digits.parse().ok() } else { None }
+    }
+}
+
+impl fmt::Debug for Id<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Id({})", self.0)
+    }
+}

@@ -1,1 +1,149 @@
-//! (skeleton)
+//! Bounded framing: bytes in, lines out.
+//!
+//! A [`Framer`] hands out complete lines as they lie in the input, without a copy. Only the
+//! partial line at the end of an input is kept, in storage of the caller's, whose size is the
+//! line limit. `\n` and `\r\n` end a line; empty lines are skipped.
+//!
+//! It does not look inside a line, and it does not recover: after [`LineTooLong`] the stream
+//! has no meaning any more and the connection is to be closed.
+//!
+//! Invariants: cutting the input anywhere changes nothing (F01); a line of exactly the limit is
+//! handed out and one byte more is refused, in one piece or many (F03); nothing is stored
+//! beyond the limit (F04).
+//!
+//! ```
+//! use loka_stratum::wire::line::Framer;
+//!
+//! let mut framer = Framer::default();
+//! let mut rest = [0; 16];
+//! let mut lines = Vec::new();
+//! for mut input in [&b"one\r\n\r\ntw"[..], &b"o\nthree"[..]] {
+//!     while let Some(line) = framer.next_line(&mut rest, &mut input)? {
+//!         lines.push(line.to_vec());
+//!     }
+//! }
+//! assert_eq!(lines, [b"one", b"two"]);
+//! assert!(framer.is_partial());
+//! # Ok::<(), loka_stratum::wire::line::LineTooLong>(())
+//! ```
+
+use core::fmt;
+
+use super::swar;
+
+/// The state of a stream between two inputs, four bytes; the bytes of a partial line are in
+/// storage that the caller passes with each call, the same each time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Framer {
+    /// Bytes of the partial line in the storage; with [`HELD_RETURN`] a `\r` follows them that
+    /// is not stored, since it does not count where a `\n` comes next.
+    state: u32,
+}
+
+const HELD_RETURN: u32 = 1 << 31;
+
+/// A line is longer than its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct LineTooLong {
+    /// The limit, in bytes without the line end.
+    pub limit: usize,
+}
+
+impl Framer {
+    /// Returns whether a partial line is kept.
+    #[inline]
+    pub const fn is_partial(self) -> bool {
+        self.state != 0
+    }
+
+    /// Takes the next line from `input`, which is advanced behind it.
+    ///
+    /// `rest` is the storage of the partial line; its length is the line limit in bytes, less
+    /// than 2^31. Returns `None` when the input is used up and its tail is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`LineTooLong`] where a line exceeds the limit; the stream is then useless.
+    pub fn next_line<'x, 'i: 'x>(
+        &mut self,
+        rest: &'x mut [u8],
+        input: &mut &'i [u8],
+    ) -> Result<Option<&'x [u8]>, LineTooLong> {
+        if self.is_partial() {
+            let Some((line, after)) = split_line(input) else {
+                self.keep(rest, input)?;
+                *input = &[];
+                return Ok(None);
+            };
+            self.keep(rest, line)?;
+            *input = after;
+            // The `\r` before this `\n`, if any, is held and goes with it.
+            let len = self.len();
+            self.state = 0;
+            if len > 0 {
+                return Ok(rest.get(..len));
+            }
+        }
+        while let Some((line, after)) = split_line(input) {
+            *input = after;
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if line.len() > rest.len() {
+                return Err(LineTooLong { limit: rest.len() });
+            }
+            if !line.is_empty() {
+                return Ok(Some(line));
+            }
+        }
+        self.keep(rest, input)?;
+        *input = &[];
+        Ok(None)
+    }
+
+    const fn len(self) -> usize {
+        (self.state & !HELD_RETURN) as usize
+    }
+
+    /// Appends `piece` to the partial line; a `\r` at its end is held back.
+    fn keep(&mut self, rest: &mut [u8], piece: &[u8]) -> Result<(), LineTooLong> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        if self.state & HELD_RETURN != 0 {
+            // Something other than `\n` came behind it, so it belongs to the line.
+            self.append(rest, b"\r")?;
+        }
+        match piece.strip_suffix(b"\r") {
+            Some(piece) => {
+                self.append(rest, piece)?;
+                self.state |= HELD_RETURN;
+                Ok(())
+            }
+            None => self.append(rest, piece),
+        }
+    }
+
+    fn append(&mut self, rest: &mut [u8], piece: &[u8]) -> Result<(), LineTooLong> {
+        let too_long = LineTooLong { limit: rest.len() };
+        let len = self.len();
+        let end = len.saturating_add(piece.len());
+        rest.get_mut(len..end).ok_or(too_long)?.copy_from_slice(piece);
+        self.state = u32::try_from(end).map_err(|_| too_long)?;
+        Ok(())
+    }
+}
+
+/// Splits off what lies before the first line feed; the line feed is dropped.
+#[inline]
+fn split_line<'i>(input: &&'i [u8]) -> Option<(&'i [u8], &'i [u8])> {
+    let (line, end) = input.split_at_checked(swar::find_line_feed(input)?)?;
+    Some((line, end.split_first()?.1))
+}
+
+impl fmt::Display for LineTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line longer than {} bytes; end each message with a line feed", self.limit)
+    }
+}
+
+impl core::error::Error for LineTooLong {}

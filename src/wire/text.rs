@@ -1,1 +1,163 @@
-//! (skeleton)
+//! The inside of a JSON string, as it lies in the line.
+//!
+//! A [`Text`] is still escaped: it borrows from the line and costs nothing. What it guarantees,
+//! because only the scanner makes one: valid UTF-8, no control character, every escape well
+//! formed, no lone surrogate. So decoding cannot fail but for want of room. It does not
+//! guarantee that the *decoded* text is free of control characters: `\u0000` is legal JSON, and
+//! who keeps a name decides about it.
+//!
+//! The unescaping is done here and not by serde-json-core, whose `EscapedStr` refuses
+//! surrogate pairs and takes `\u+12f`.
+
+use core::fmt;
+
+/// The inside of a JSON string, without its quotes and still escaped.
+#[derive(Clone, Copy, Debug)]
+pub struct Text<'a> {
+    raw: &'a str,
+    has_escapes: bool,
+}
+
+/// The decoded text is longer than its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextTooLong {
+    /// The size of the place, in bytes.
+    pub limit: usize,
+}
+
+/// An iterator over the decoded characters of a [`Text`].
+#[derive(Clone, Debug)]
+pub struct Decoded<'a> {
+    rest: core::str::Chars<'a>,
+}
+
+impl<'a> Text<'a> {
+    /// The empty text.
+    pub const EMPTY: Text<'static> = Text { raw: "", has_escapes: false };
+
+    /// Takes over what the scanner checked.
+    #[inline]
+    pub(super) const fn from_scanned(raw: &'a str, has_escapes: bool) -> Self {
+        Self { raw, has_escapes }
+    }
+
+    /// Returns the text as it stands between the quotes, escapes included.
+    #[inline]
+    pub const fn as_raw(self) -> &'a str {
+        self.raw
+    }
+
+    /// Returns the bytes as they stand between the quotes, escapes included.
+    #[inline]
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.raw.as_bytes()
+    }
+
+    /// Returns the text where it has no escapes, so that raw and decoded are the same.
+    #[inline]
+    pub const fn plain(self) -> Option<&'a str> {
+        if self.has_escapes { None } else { Some(self.raw) }
+    }
+
+    /// Returns whether there is nothing between the quotes.
+    #[inline]
+    pub const fn is_empty(self) -> bool {
+        self.raw.is_empty()
+    }
+
+    /// Returns the decoded characters, one after the other.
+    pub fn chars(self) -> Decoded<'a> {
+        Decoded { rest: self.raw.chars() }
+    }
+
+    /// Returns whether the decoded text is `other`.
+    #[inline]
+    pub fn eq_decoded(self, other: &str) -> bool {
+        match self.plain() {
+            Some(plain) => plain == other,
+            None => self.chars().eq(other.chars()),
+        }
+    }
+
+    /// Decodes the text into a string of at most `N` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`TextTooLong`] where the decoded text has more than `N` bytes; it is never cut.
+    pub fn decode<const N: usize>(self) -> Result<heapless::String<N>, TextTooLong> {
+        let mut decoded = heapless::String::new();
+        let room = match self.plain() {
+            Some(plain) => decoded.push_str(plain),
+            None => self.chars().try_for_each(|character| decoded.push(character)),
+        };
+        room.map_err(|_| TextTooLong { limit: N })?;
+        Ok(decoded)
+    }
+}
+
+impl Iterator for Decoded<'_> {
+    type Item = char;
+
+    fn next(&mut self) -> Option<char> {
+        match self.rest.next()? {
+            '\\' => Some(self.escaped()),
+            character => Some(character),
+        }
+    }
+}
+
+impl Decoded<'_> {
+    /// Decodes an escape whose backslash is read. The scanner has checked it; what it would
+    /// have refused becomes a replacement character.
+    fn escaped(&mut self) -> char {
+        match self.rest.next() {
+            Some('b') => '\u{8}',
+            Some('f') => '\u{c}',
+            Some('n') => '\n',
+            Some('r') => '\r',
+            Some('t') => '\t',
+            Some('u') => self.code_point().unwrap_or(char::REPLACEMENT_CHARACTER),
+            Some(character) => character,
+            None => char::REPLACEMENT_CHARACTER,
+        }
+    }
+
+    /// Decodes the digits of `\u`, and the second half where they are a high surrogate.
+    fn code_point(&mut self) -> Option<char> {
+        let first = self.code_unit()?;
+        let mut units = [first, 0];
+        let count = if (0xd800..0xdc00).contains(&first) {
+            self.rest.next().filter(|&character| character == '\\')?;
+            self.rest.next().filter(|&character| character == 'u')?;
+            units = [first, self.code_unit()?];
+            2
+        } else {
+            1
+        };
+        char::decode_utf16(units.into_iter().take(count)).next()?.ok()
+    }
+
+    fn code_unit(&mut self) -> Option<u16> {
+        let mut unit = 0_u16;
+        for _ in 0..4 {
+            let digit = self.rest.next()?.to_digit(16)?;
+            unit = (unit << 4) | digit as u16;
+        }
+        Some(unit)
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    /// Writes the decoded text with everything that could confuse a log escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.chars().try_for_each(|character| write!(f, "{}", character.escape_debug()))
+    }
+}
+
+impl fmt::Display for TextTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "text longer than {} bytes; use a shorter one", self.limit)
+    }
+}
+
+impl core::error::Error for TextTooLong {}

@@ -1,1 +1,127 @@
-//! (skeleton)
+//! Writing into a caller's fixed buffer.
+//!
+//! What does not fit is not written: each push is whole or nothing, and [`Writer::line`] makes
+//! a whole line so. The buffer never grows.
+
+use core::fmt;
+
+use serde::Serialize;
+
+/// Writes bytes into a buffer of fixed size.
+#[derive(Debug)]
+pub struct Writer<'b> {
+    buf: &'b mut [u8],
+    len: usize,
+}
+
+/// The buffer has no room for what was to be written; nothing of it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl<'b> Writer<'b> {
+    /// Creates a writer over an empty buffer.
+    #[inline]
+    pub const fn new(buf: &'b mut [u8]) -> Self {
+        Self { buf, len: 0 }
+    }
+
+    /// Returns how many bytes are written.
+    #[inline]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Returns whether nothing is written.
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Returns how many bytes more fit.
+    #[inline]
+    pub const fn room(&self) -> usize {
+        self.buf.len().saturating_sub(self.len)
+    }
+
+    /// Returns what is written.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        self.buf.get(..self.len).unwrap_or_default()
+    }
+
+    /// Forgets everything written.
+    #[inline]
+    pub const fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Forgets what was written after the first `len` bytes.
+    #[inline]
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] where they do not fit; then none is written.
+    #[inline]
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        self.reserve(bytes.len())?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Writes what `write` writes, or nothing where it runs out of room.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] from `write`; the writer is then as before.
+    #[inline]
+    pub fn line(
+        &mut self,
+        write: impl FnOnce(&mut Writer<'b>) -> Result<(), Full>,
+    ) -> Result<(), Full> {
+        let len = self.len;
+        let written = write(self);
+        if written.is_err() {
+            self.len = len;
+        }
+        written
+    }
+
+    /// Writes `value` as JSON, by serde-json-core: strings escaped, no spaces.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] where it does not fit; then nothing is written.
+    pub fn push_json<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Full> {
+        let room = self.buf.get_mut(self.len..).unwrap_or_default();
+        let written = serde_json_core::to_slice(value, room).map_err(|_| Full)?;
+        self.len = self.len.saturating_add(written);
+        Ok(())
+    }
+
+    /// Takes the next `count` bytes of the buffer, to be filled by the caller.
+    #[inline]
+    pub(super) fn reserve(&mut self, count: usize) -> Result<&mut [u8], Full> {
+        let end = self.len.checked_add(count).ok_or(Full)?;
+        let place = self.buf.get_mut(self.len..end).ok_or(Full)?;
+        self.len = end;
+        Ok(place)
+    }
+}
+
+impl fmt::Write for Writer<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push(text.as_bytes()).map_err(|_| fmt::Error)
+    }
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no room left in the output buffer; flush it first")
+    }
+}
+
+impl core::error::Error for Full {}
