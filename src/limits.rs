@@ -97,6 +97,57 @@ pub const URL_BYTES_MAX: usize = HOST_BYTES_MAX + 24;
 /// Longest text of any one setting, in bytes: a pool's pins in hex, with commas.
 pub const SETTING_BYTES_MAX: usize = 512;
 
+// ---- the gateway ---------------------------------------------------------------------------
+
+/// Time in which of each kind of log line one is printed (F52).
+pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Longest settings file, in bytes; the longest that says anything is under 8 KiB.
+pub const CONFIG_BYTES_MAX: usize = 1 << 20;
+
+/// Time that the name of a pool may take to resolve (F61).
+pub const RESOLVE_MAX: Duration = Duration::from_secs(8);
+
+/// Time that one address of a pool may take to connect; the next is then tried.
+pub const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Addresses of a pool's name that are tried in one attempt.
+pub const ADDRESSES_TRIED_MAX: usize = 4;
+
+/// Time that a pool may take for the TLS handshake.
+pub const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// TLS sessions that are kept for resumption, per pool.
+pub const TLS_SESSIONS_MAX: usize = 8;
+
+/// Longest file of certificates, in bytes; Debian's bundle of all web roots has 220 kB.
+pub const CA_FILE_BYTES_MAX: usize = 1 << 20;
+
+/// Time that sent bytes may stay unacknowledged, and silence with keep-alive probes, before the
+/// kernel gives a connection up (F47, F63).
+pub const USER_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Connections that the status port serves at once (F74).
+pub const HTTP_CONNECTIONS_MAX: usize = 16;
+
+/// Longest head of a request on the status port, in bytes (F74); hyper's own minimum.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8192;
+
+/// Longest body of a request on the status port, in bytes (F74).
+pub const HTTP_BODY_BYTES_MAX: usize = 16_384;
+
+/// Longest answer of the status port, in bytes.
+pub const HTTP_ANSWER_BYTES_MAX: usize = 262_144;
+
+/// Time for the head of a request, and again for its body and answer (F74).
+pub const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest file in the state directory, in bytes.
+pub const STATE_BYTES_MAX: usize = 65_536;
+
+/// Time that SIGTERM leaves for verdicts to come back (F70).
+pub const DRAIN_MAX: Duration = Duration::from_secs(10);
+
 // ---- names ---------------------------------------------------------------------------------
 
 /// Longest worker name, in bytes (F17, QUIRKS 44).

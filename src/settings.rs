@@ -181,11 +181,12 @@ impl Settings {
     ///
     /// What was got and what is allowed; the settings are then as before.
     pub fn set(&mut self, key: Key, text: &str) -> Result<(), Problem> {
-        while key.pool() >= self.pools.len() && key.field().is_of_pool() {
-            if self.pools.push(Pool::default()).is_err() {
-                let allowed = Allowed::Number { min: 1.0, max: limits::POOLS_MAX as f64 };
+        if key.field().is_of_pool() {
+            if key.pool() >= limits::POOLS_MAX {
+                let allowed = Allowed::Integer { min: 1, max: limits::POOLS_MAX as u64 };
                 return Err(Problem { key, got: Got::Count(key.pool() + 1), allowed });
             }
+            while key.pool() >= self.pools.len() && self.pools.push(Pool::default()).is_ok() {}
         }
         key.field().set(self, key, text)
     }
