@@ -32,12 +32,6 @@ pub const PARAMS_KEPT_MAX: usize = 10;
 /// Longest name of a method that is known, in bytes; for those that come with escapes.
 pub const METHOD_NAME_BYTES_MAX: usize = 27;
 
-// ---- miners --------------------------------------------------------------------------------
-
-/// Miners that one gateway serves, at most. Two bytes of extranonce2 name 65,536; half of them
-/// and more stay free for the quarantine.
-pub const MINERS_MAX: usize = 16_384;
-
 const _: () = assert!(JSON_DEPTH_MAX < 32, "the scanner keeps a bit per level in a u32");
 const _: () = assert!(NUMBER_BYTES_MAX < 256, "errors carry the limit in a u8");
 const _: () = assert!(UPSTREAM_LINE_BYTES_MAX < 1 << 31, "the framer keeps a flag in the top bit");
@@ -98,6 +92,25 @@ pub const URL_BYTES_MAX: usize = HOST_BYTES_MAX + 24;
 pub const SETTING_BYTES_MAX: usize = 512;
 
 // ---- the gateway ---------------------------------------------------------------------------
+
+/// Bytes of the buffer that all miners' reads share.
+pub const READ_BYTES_MAX: usize = 16_384;
+
+/// Bytes kept for a miner whose socket is full: the longest output and the answers to one read.
+/// While anything is kept the miner is not read and gets no further job (F46).
+pub const SPILL_BYTES_MAX: usize = OUTPUT_BYTES_MIN + 4 * READ_BYTES_MAX;
+
+/// Connections that wait to be accepted; Linux's own limit (`net.core.somaxconn`).
+pub const LISTEN_BACKLOG: u32 = 4096;
+
+/// Least time between two submits of a miner, over any longer stretch: 2,000 a second, of which
+/// one miner alone takes a fiftieth of a core. Real ones send one in seconds.
+pub const SUBMIT_INTERVAL: Duration = Duration::from_micros(500);
+
+/// File descriptors that the gateway needs beside its miners': listeners, links, the status port
+/// and its connections, the runtime's own, files.
+pub const FILES_BESIDE_MINERS: u64 =
+    (LISTEN_MAX + LINKS_MAX + 1 + HTTP_CONNECTIONS_MAX + 11) as u64;
 
 /// Time in which of each kind of log line one is printed (F52).
 pub const LOG_INTERVAL: Duration = Duration::from_secs(10);

@@ -1,5 +1,7 @@
 //! Loka Stratum: the mining gateway for Bitcoin farms.
 
+#![forbid(unsafe_code)]
+
 mod gateway;
 
 use std::process::ExitCode;
@@ -9,7 +11,8 @@ use gateway::args::{Args, Command};
 
 fn main() -> ExitCode {
     match Args::parse().command {
+        Command::Run(args) => gateway::run(&args),
         Command::Check(args) => gateway::check(&args),
-        Command::Run(_) | Command::Status(_) => ExitCode::FAILURE,
+        Command::Status(args) => gateway::status::run(&args),
     }
 }

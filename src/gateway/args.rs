@@ -20,7 +20,7 @@ pub enum Command {
     /// Run the gateway until SIGTERM.
     Run(RunArgs),
     /// Check the settings and list everything that is wrong.
-    Check(SettingsArgs),
+    Check(CheckArgs),
     /// Print the state of a running gateway.
     Status(StatusArgs),
 }
@@ -34,6 +34,17 @@ pub struct RunArgs {
     /// Print more about what happens.
     #[arg(long)]
     pub verbose: bool,
+}
+
+/// Flags of `check`.
+#[derive(clap::Args)]
+pub struct CheckArgs {
+    /// Where the settings come from.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// Print a file of all settings with their defaults, and check nothing.
+    #[arg(long)]
+    pub defaults: bool,
 }
 
 /// Flags that are settings; they win over the environment (LOKA_MINERS__MAX for miners.max) and

@@ -30,15 +30,6 @@ pub fn now() -> Instant {
     Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
-/// Returns the moment of the runtime's clock at which the engine's clock reads `deadline`; none
-/// where that lies beyond what the runtime can count.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
-pub fn to_tokio(deadline: Instant) -> Option<tokio::time::Instant> {
-    let start = START.get_or_init(StdInstant::now);
-    let moment = start.checked_add(Duration::from_micros(deadline.as_micros()))?;
-    Some(tokio::time::Instant::from_std(moment))
-}
-
 /// Returns the wall clock's time since 1970.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
 pub fn wall() -> Duration {

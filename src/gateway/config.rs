@@ -40,6 +40,13 @@ pub struct ConfigError {
     lines: Vec<String>,
 }
 
+impl ConfigError {
+    /// Creates the error from its lines.
+    pub fn new(lines: Vec<String>) -> Self {
+        Self { lines }
+    }
+}
+
 /// The settings while they are collected.
 struct Collector {
     settings: Box<Settings>,

@@ -132,11 +132,6 @@ impl Dialer {
         Ok(Self { url: pool.url.clone(), tls, lookup: Cell::new(None) })
     }
 
-    /// Says whether the connection is encrypted and verified.
-    pub fn is_tls(&self) -> bool {
-        self.tls.is_some()
-    }
-
     /// Connects, to the configured port or, where the pool asked for it, another of the same
     /// host.
     ///

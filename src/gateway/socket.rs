@@ -1,11 +1,11 @@
-//! What every TCP connection of the gateway is set to.
+//! What every TCP connection of the gateway is set to; set on a listener, it holds for what that
+//! accepts.
 
 use std::io;
 use std::time::Duration;
 
 use loka_stratum::limits::USER_TIMEOUT;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 
 /// Idle time before the first keep-alive probe; the probes then fill [`USER_TIMEOUT`].
 const PROBE_AFTER: Duration = Duration::from_secs(30);
@@ -22,8 +22,11 @@ const _: () = assert!(
 /// # Errors
 ///
 /// The socket is dead already.
-pub fn tune(stream: &TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(stream);
+pub fn tune<'s, S>(socket: &'s S) -> io::Result<()>
+where
+    SockRef<'s>: From<&'s S>,
+{
+    let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     let keepalive =
         TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY).with_retries(PROBES);

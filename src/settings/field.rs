@@ -116,7 +116,7 @@ pub struct Problem {
 }
 
 /// Bytes of a value that a message repeats.
-const GOT_BYTES_MAX: usize = 64;
+const GOT_BYTES_MAX: usize = 48;
 
 /// A value that is not taken; what is allowed instead, where the field does not say it all.
 struct Refused {
