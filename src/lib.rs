@@ -5,8 +5,16 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod downstream;
+pub mod ledger;
 pub mod limits;
+pub mod links;
+pub mod pending;
+pub mod proxy;
 pub mod settings;
+pub mod table;
 pub mod time;
+pub mod upstream;
+pub mod vardiff;
 pub mod wire;
 pub mod work;

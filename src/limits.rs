@@ -120,3 +120,130 @@ const _: () = assert!(2 * SMALL_TABLE_MINERS_MAX <= 1 << u8::BITS);
 const _: () = assert!(ROLL_BYTES_MIN <= ROLL_BYTES_SHORT);
 const _: () = assert!(ROLL_BYTES_SHORT <= ROLL_BYTES_PREFERRED);
 const _: () = assert!(ROLL_BYTES_PREFERRED <= ROLL_BYTES_MAX);
+// ---- miners --------------------------------------------------------------------------------
+
+/// Miners that one gateway serves, at most. Two bytes of extranonce2 name 65,536; half of them
+/// and more stay free for the quarantine.
+pub const MINERS_MAX: usize = 16_384;
+
+/// Bytes of worker names that one connection may hold: two of the longest, or many short ones.
+pub const WORKERS_BYTES_MAX: usize = 2 * (WORKER_NAME_BYTES_MAX + 1);
+
+/// Time from the connection to a subscription, in total and not per read (F19).
+pub const SUBSCRIBE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Time from the connection to an authorized worker, in total (F19).
+pub const AUTHORIZE_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Lines that cannot be read, before the connection is closed (F06).
+pub const INVALID_LINES_MAX: u8 = 3;
+
+/// Requests that are readable but wrong or unknown, before the connection is closed (F09, F11).
+/// A miner that restarts its handshake or asks for what few pools know stays far below.
+pub const ODD_REQUESTS_MAX: u8 = 32;
+
+/// Rejected submits in excess of accepted ones, before the connection is closed (F31). Stale
+/// shares do not count, and an accepted share forgives [`REJECTS_FORGIVEN_BY_SHARE`].
+pub const EXCESS_REJECTS_MAX: u16 = 512;
+
+/// Rejected submits that one accepted share makes up for; honest miners stay near 2 % (F32).
+pub const REJECTS_FORGIVEN_BY_SHARE: u16 = 8;
+
+/// Submits that a miner may send at once before the rate below holds.
+pub const SUBMITS_BURST_MAX: u32 = 2_000;
+
+/// Accepted shares whose fingerprints a connection keeps to find duplicates (F27, F28). At one
+/// share in ten seconds the window is longer than the life of a job; when it is full the oldest
+/// is forgotten.
+pub const RECENT_SHARES_MAX: usize = 32;
+
+/// Difficulties that a miner was told and whose jobs may still be alive.
+pub const TOLD_DIFFICULTIES_MAX: usize = 4;
+
+/// Accepted shares before vardiff may raise a difficulty: relative error 1/sqrt(8), a third.
+pub const VARDIFF_SHARES_MIN: u32 = 8;
+
+/// Accepted shares after which vardiff looks at the rate in any case.
+pub const VARDIFF_WINDOW_SHARES: u32 = 30;
+
+/// Time between two looks at one slot for deadlines and slow vardiff.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Parts in which one sweep goes over the table, so that no step is long.
+pub const SWEEP_PARTS: u32 = 4;
+
+/// Longest text of an error answer, in bytes.
+pub const ERROR_TEXT_BYTES_MAX: usize = 160;
+
+/// Room for replies that `handle_input` needs in its output, in bytes: the longest reply, to a
+/// subscribe with the longest id.
+pub const REPLY_BYTES_MAX: usize = 512;
+
+// ---- jobs and links ------------------------------------------------------------------------
+
+/// Links that a gateway holds at once, over all pools and lanes.
+pub const LINKS_MAX: usize = 16;
+
+/// Lanes: groups of miners whose ids are unique within one link. One serves the whole farm
+/// unless a pool's extranonce2 leaves a single byte for the miner id (DESIGN section 2).
+pub const LANES_MAX: usize = 8;
+
+/// Jobs that a link keeps for late shares (QUIRKS 36, 39).
+pub const JOBS_PER_LINK: usize = 16;
+
+/// Age at which a job that is no longer the newest dies (QUIRKS 39).
+pub const JOB_AGE_MAX: Duration = Duration::from_secs(300);
+
+/// Bytes that a link keeps for the second coinbase halves of its jobs; the largest fits twice.
+pub const COINB2_STORE_BYTES: usize = 2 * COINB2_BYTES_MAX;
+
+/// Bytes of an encoded notify line: the pool's line, with extranonce1 and pad added to it as hex
+/// and a job id of our own.
+pub const NOTIFY_LINE_BYTES_MAX: usize =
+    UPSTREAM_LINE_BYTES_MAX + 2 * (EXTRANONCE1_BYTES_MAX + EXTRANONCE2_BYTES_MAX) + 128;
+
+/// Room that `poll_output` needs in its output, in bytes: mask, difficulty, one notify.
+pub const OUTPUT_BYTES_MIN: usize = NOTIFY_LINE_BYTES_MAX + REPLY_BYTES_MAX;
+
+/// Shares of a link that wait to be sent or answered (F56).
+pub const PENDING_SHARES_MAX: usize = 256;
+
+/// Room for one line to a pool, in bytes: an authorize with the longest name and password, each
+/// byte of them escaped.
+pub const LINK_OUTPUT_BYTES_MIN: usize = 2048;
+
+/// Time that shares are held while a link is down (F56, DESIGN section 4).
+pub const HOLD_MAX: Duration = Duration::from_secs(30);
+
+/// Time that a pool has to answer a share (F41).
+pub const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// Time that a pool has for each step of the handshake; NiceHash was seen to leave
+/// mining.configure without an answer, so that step is passed over when its time is up.
+pub const LINK_STEP_MAX: Duration = Duration::from_secs(5);
+
+/// Time from the connection of a link to its first job; longer is a dead pool.
+pub const LINK_HANDSHAKE_MAX: Duration = Duration::from_secs(20);
+
+/// Time without a job after which an open link is recycled (F59).
+pub const JOB_SILENCE_MAX: Duration = Duration::from_secs(120);
+
+/// Oddities that a link may show (unknown methods, refused values, broken lines) before it is
+/// closed (F34). A healthy hour forgives them.
+pub const LINK_ODDITIES_MAX: u16 = 64;
+
+/// Least time between two redirections that a pool asks for (F82).
+pub const RECONNECT_INTERVAL_MIN: Duration = Duration::from_secs(60);
+
+/// Time that a link which miners have left stays open for their late shares.
+pub const LINGER: Duration = Duration::from_secs(30);
+
+/// Events kept for the log until the owner takes them; the oldest is dropped when full.
+pub const EVENTS_MAX: usize = 64;
+
+const _: () = assert!(MINERS_MAX <= 1 << 15, "half of the two-byte miner ids stay free");
+const _: () = assert!(LANES_MAX <= LINKS_MAX, "every lane needs a link");
+const _: () = assert!(COINB2_STORE_BYTES >= COINB2_BYTES_MAX);
+const _: () = assert!(REPLY_BYTES_MAX > 2 * ID_BYTES_MAX + 256);
+const _: () = assert!(KEEPALIVE_MAX.as_micros() < Duration::from_secs(90).as_micros());
+const _: () = assert!(SUBSCRIBE_DEADLINE.as_micros() <= AUTHORIZE_DEADLINE.as_micros());

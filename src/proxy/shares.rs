@@ -1,0 +1,140 @@
+//! A submit's way to its verdict: checked, counted once, and on to the pool where it is heavy
+//! enough.
+
+use super::miners::answer;
+use super::{Event, Proxy, settle};
+use crate::downstream::Close;
+use crate::ledger::{Bucket, Orphan, Reject};
+use crate::pending::{Pending, ReplyId, Stage, Verdict};
+use crate::table::MinerHandle;
+use crate::time::Instant;
+use crate::upstream::{LinkIndex, State};
+use crate::wire::client::Submit;
+use crate::wire::encode;
+use crate::wire::id::Id;
+use crate::wire::writer::Writer;
+use crate::work::job::Serial;
+use crate::work::share::{AcceptedShare, Share};
+
+/// The job of an accepted share: which link made it, in which session.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    link: LinkIndex,
+    job: Serial,
+    epoch: u16,
+}
+
+impl Proxy<'_> {
+    /// Judges a submit of an authorized miner and answers it.
+    pub(super) fn handle_submit(
+        &mut self,
+        miner: MinerHandle,
+        id: Id<'_>,
+        submit: &Submit<'_>,
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) -> Result<(), Close> {
+        match self.judge(miner, submit, now) {
+            Err(reason) => self.reject(miner, id, reason, out),
+            Ok((share, origin)) => {
+                let waits = share.reaches_pool() && !self.answers_at_once();
+                if !waits {
+                    answer(out, |out| encode::result_true(id, out));
+                }
+                if share.reaches_pool() {
+                    let reply = waits.then(|| ReplyId::from_slice(id.as_raw()).unwrap_or_default());
+                    self.forward(miner, reply, share, origin, now);
+                } else {
+                    self.count(miner, Bucket::BelowUpstream);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The checks, in the order of `rejects.json`.
+    fn judge(
+        &mut self,
+        miner: MinerHandle,
+        submit: &Submit<'_>,
+        now: Instant,
+    ) -> Result<(AcceptedShare, Origin), Reject> {
+        let geometry = self.geometry.ok_or(Reject::NotSubscribed)?;
+        let session = self.table.get_mut(miner).ok_or(Reject::NotSubscribed)?;
+        let seat = session.seat.ok_or(Reject::NotSubscribed)?;
+        if !session.workers.contains(submit.worker) {
+            return Err(Reject::Unauthorized);
+        }
+        let serial = Serial::from_digits(submit.job_id.as_bytes()).ok_or(Reject::JobNotFound)?;
+        let serves = self.links.lanes().get(usize::from(seat.lane)).and_then(|lane| lane.serves);
+        let of = |link| self.links.get(link)?.jobs.get(serial).map(|job| (link, job));
+        let (link, (job, coinb2)) = serves
+            .and_then(of)
+            .or_else(|| self.links.iter().find_map(|(link, _)| of(link)))
+            .ok_or(Reject::JobNotFound)?;
+        let share = Share::decode(submit, geometry, seat.id)?;
+        if !job.live {
+            return Err(Reject::Stale);
+        }
+        let told = *session.told_for(serial).ok_or(Reject::JobNotFound)?;
+        let mask = session.requested_mask.intersect(job.mask);
+        let verdict = share.judge(job, coinb2, mask, &told.target, &mut session.recent);
+        let origin = Origin { link, job: serial, epoch: job.epoch };
+        // The work of a limited submit is done all the same: it might have been a block.
+        let allowed = session.allow_submit(self.options.submit_interval, now);
+        let share = verdict?;
+        if !allowed && !share.is_block() {
+            return Err(Reject::RateLimited);
+        }
+        session.count_share(told.difficulty, now);
+        session.vardiff.handle_share(&self.options.vardiff, told.difficulty, now);
+        Ok((share, origin))
+    }
+
+    /// Gives a share that reaches the pool's target to the link that made its job.
+    fn forward(
+        &mut self,
+        miner: MinerHandle,
+        reply: Option<ReplyId>,
+        share: AcceptedShare,
+        origin: Origin,
+        now: Instant,
+    ) {
+        if share.is_block() {
+            self.push_event(Event::Block { hash: share.hash() });
+        }
+        let Some(link) = self.links.get_mut(origin.link) else { return };
+        let open = link.state.is_open() && link.epoch == origin.epoch;
+        let stage = if open && link.state != State::Configuring && link.state != State::Subscribing
+        {
+            Stage::Queued
+        } else {
+            Stage::Held { sent: false }
+        };
+        let entry = Pending {
+            stage,
+            miner,
+            reply,
+            job: origin.job,
+            epoch: origin.epoch,
+            share: Some(share),
+            since: now,
+            ..Pending::FREE
+        };
+        let dropped = link.pending.insert(entry).err();
+        self.count(miner, if stage == Stage::Queued { Bucket::Pending } else { Bucket::Held });
+        if let Some(mut dropped) = dropped {
+            let Self { ledger, table, due, .. } = self;
+            let to = Bucket::Orphaned(Orphan::QueueFull);
+            settle(&mut dropped, to, Verdict::NoAnswer, ledger, table, due);
+        }
+    }
+
+    /// Counts a new submit, in total and for its miner.
+    fn count(&mut self, miner: MinerHandle, bucket: Bucket) {
+        self.ledger.open(bucket);
+        if let Some(session) = self.table.get_mut(miner) {
+            session.counts.open(bucket);
+        }
+    }
+}
