@@ -14,9 +14,9 @@
 
 use crate::ledger::Counts;
 use crate::limits::{
-    EXCESS_REJECTS_MAX, INVALID_LINES_MAX, ODD_REQUESTS_MAX, REJECTS_FORGIVEN_BY_SHARE,
-    SUBMITS_BURST_MAX, TOLD_DIFFICULTIES_MAX, USER_AGENT_BYTES_MAX, WORKER_NAME_BYTES_MAX,
-    WORKERS_BYTES_MAX,
+    EXCESS_REJECTS_MAX, FORGIVE_INTERVAL, INVALID_LINES_MAX, ODD_REQUESTS_MAX,
+    REJECTS_FORGIVEN_BY_SHARE, SUBMITS_BURST_MAX, TOLD_DIFFICULTIES_MAX, USER_AGENT_BYTES_MAX,
+    WORKER_NAME_BYTES_MAX, WORKERS_BYTES_MAX,
 };
 use crate::time::{Duration, Instant};
 use crate::vardiff::Vardiff;
@@ -210,6 +210,7 @@ pub struct Downstream {
     pub(crate) work: f64,
     /// A first line was read, so this is no scanner of another protocol.
     pub(crate) greeted: bool,
+    forgiven_at: Instant,
     invalid_lines: u8,
     odd_requests: u8,
     excess_rejects: u16,
@@ -238,6 +239,7 @@ impl Downstream {
             last_share: None,
             work: 0.0,
             greeted: false,
+            forgiven_at: now,
             invalid_lines: 0,
             odd_requests: 0,
             excess_rejects: 0,
@@ -309,6 +311,15 @@ impl Downstream {
     pub(crate) fn count_excess_reject(&mut self) -> Result<(), Close> {
         self.excess_rejects = self.excess_rejects.saturating_add(1);
         if self.excess_rejects > EXCESS_REJECTS_MAX { Err(Close::ExcessRejects) } else { Ok(()) }
+    }
+
+    /// Forgives an odd line and an odd request now and then.
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        if now.since(self.forgiven_at) >= FORGIVE_INTERVAL {
+            self.forgiven_at = now;
+            self.odd_requests = self.odd_requests.saturating_sub(1);
+            self.invalid_lines = self.invalid_lines.saturating_sub(1);
+        }
     }
 
     /// Counts an accepted share of `difficulty`.

@@ -204,9 +204,9 @@ impl Bucket {
             Self::Pending => 1,
             Self::Held => 2,
             Self::PoolAccepted => 3,
-            Self::PoolRejected(kind) => FIRST_POOL_REJECT + kind as usize,
-            Self::Rejected(reason) => FIRST_REJECT + reason as usize,
-            Self::Orphaned(reason) => FIRST_ORPHAN + reason as usize,
+            Self::PoolRejected(kind) => FIRST_POOL_REJECT.saturating_add(kind as usize),
+            Self::Rejected(reason) => FIRST_REJECT.saturating_add(reason as usize),
+            Self::Orphaned(reason) => FIRST_ORPHAN.saturating_add(reason as usize),
         }
     }
 

@@ -142,6 +142,10 @@ pub const INVALID_LINES_MAX: u8 = 3;
 /// A miner that restarts its handshake or asks for what few pools know stays far below.
 pub const ODD_REQUESTS_MAX: u8 = 32;
 
+/// Time after which one line, request or oddity of a peer is forgiven, so that what is rare never
+/// adds up over months.
+pub const FORGIVE_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Rejected submits in excess of accepted ones, before the connection is closed (F31). Stale
 /// shares do not count, and an accepted share forgives [`REJECTS_FORGIVEN_BY_SHARE`].
 pub const EXCESS_REJECTS_MAX: u16 = 512;
@@ -163,14 +167,22 @@ pub const TOLD_DIFFICULTIES_MAX: usize = 4;
 /// Accepted shares before vardiff may raise a difficulty: relative error 1/sqrt(8), a third.
 pub const VARDIFF_SHARES_MIN: u32 = 8;
 
+/// How far silence alone may lower the difficulty of a miner that has proven its hash-rate: one
+/// that comes back after a pause must not flood.
+pub const SILENCE_FALL_PROVEN: f64 = 16.0;
+
+/// How far silence alone may lower a difficulty that no share has proven yet.
+pub const SILENCE_FALL_UNPROVEN: f64 = 1024.0;
+
 /// Accepted shares after which vardiff looks at the rate in any case.
 pub const VARDIFF_WINDOW_SHARES: u32 = 30;
 
-/// Time between two looks at one slot for deadlines and slow vardiff.
-pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Parts in which one sweep goes over the table, so that no step is long.
+/// Parts in which a sweep goes over the table for deadlines and slow vardiff, so that no step of
+/// it is long.
 pub const SWEEP_PARTS: u32 = 4;
+
+/// Time between two parts of a sweep: each slot is looked at once a second.
+pub const SWEEP_STEP: Duration = Duration::from_millis(250);
 
 /// Longest text of an error answer, in bytes.
 pub const ERROR_TEXT_BYTES_MAX: usize = 160;
@@ -229,7 +241,7 @@ pub const LINK_HANDSHAKE_MAX: Duration = Duration::from_secs(20);
 pub const JOB_SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// Oddities that a link may show (unknown methods, refused values, broken lines) before it is
-/// closed (F34). A healthy hour forgives them.
+/// closed (F34).
 pub const LINK_ODDITIES_MAX: u16 = 64;
 
 /// Least time between two redirections that a pool asks for (F82).

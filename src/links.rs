@@ -198,7 +198,7 @@ impl<'a> Links<'a> {
         // After a healthy link is lost the first attempt comes at once.
         let full = if attempts == 0 { full / 4 } else { full };
         let spread = (full / 4).max(1);
-        Duration::from_micros(full.saturating_sub(random % spread))
+        Duration::from_micros(full.saturating_sub(random.checked_rem(spread).unwrap_or(0)))
     }
 
     /// xorshift64: spreads retries, decides nothing else.

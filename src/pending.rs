@@ -116,26 +116,23 @@ impl<'a> PendingShares<'a> {
         self.len == 0
     }
 
-    /// Takes a share in; returns the entry that had to make room where it is a block candidate,
-    /// or the share's own entry where there is no room for it.
-    ///
-    /// # Errors
-    ///
-    /// The entry that could not be kept.
-    pub fn insert(&mut self, mut entry: Pending) -> Result<(), Pending> {
+    /// Takes a share in; returns the entry that could not be kept where all are taken: its own,
+    /// or another's that had to make room for a block candidate.
+    #[must_use]
+    pub fn insert(&mut self, mut entry: Pending) -> Option<Pending> {
         entry.request = self.unused_request();
         if let Some(free) = self.entries.iter_mut().find(|entry| entry.is_free()) {
             *free = entry;
             self.len = self.len.saturating_add(1);
-            return Ok(());
+            return None;
         }
         if !entry.is_block() {
-            return Err(entry);
+            return Some(entry);
         }
         let queued = self.entries.iter_mut().filter(|e| e.stage == Stage::Queued && !e.is_block());
         match queued.max_by_key(|e| e.since) {
-            Some(newest) => Err(core::mem::replace(newest, entry)),
-            None => Err(entry),
+            Some(newest) => Some(core::mem::replace(newest, entry)),
+            None => Some(entry),
         }
     }
 

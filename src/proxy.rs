@@ -31,7 +31,7 @@ use crate::ledger::{Bucket, Ledger, Orphan};
 use crate::limits::{
     ANSWER_MAX, COINB2_STORE_BYTES, DOWNSTREAM_LINE_BYTES_MAX, EVENTS_MAX, HOLD_MAX, JOB_AGE_MAX,
     JOB_SILENCE_MAX, JOBS_PER_LINK, LANES_MAX, LINKS_MAX, MINERS_MAX, NOTIFY_LINE_BYTES_MAX,
-    PASSWORD_BYTES_MAX, PENDING_SHARES_MAX, POOLS_MAX, SWEEP_INTERVAL, SWEEP_PARTS,
+    PASSWORD_BYTES_MAX, PENDING_SHARES_MAX, POOLS_MAX, SWEEP_PARTS, SWEEP_STEP,
     UPSTREAM_LINE_BYTES_MAX, USER_AGENT_BYTES_MAX, WORKER_NAME_BYTES_MAX,
 };
 use crate::links::{self, Links};
@@ -116,20 +116,25 @@ impl Storage<'_> {
     /// Returns how many ids a table of `miners` needs: room for the quarantine, and for all lanes
     /// of 256 where a pool leaves one byte for them.
     pub const fn ids_for(miners: usize) -> usize {
-        let wanted = if miners * 4 > 256 * LANES_MAX { miners * 4 } else { 256 * LANES_MAX };
+        let (resting, lanes) = (miners.saturating_mul(4), LANES_MAX.saturating_mul(256));
+        let wanted = if resting > lanes { resting } else { lanes };
         if wanted < 1 << 16 { wanted } else { 1 << 16 }
     }
 
     /// Returns the bytes of all storage for `miners` and `links`, the sum that a board's budget is
     /// held against (B6).
     pub const fn bytes_for(miners: usize, links: usize) -> usize {
-        miners * (size_of::<Slot>() + DOWNSTREAM_LINE_BYTES_MAX)
-            + Self::ids_for(miners) * size_of::<RestingId>()
-            + links
-                * (JOBS_PER_LINK * size_of::<Job>()
-                    + PENDING_SHARES_MAX * size_of::<Pending>()
-                    + Self::LINK_BYTES)
-            + size_of::<Proxy<'static>>()
+        let per_miner = size_of::<Slot>().saturating_add(DOWNSTREAM_LINE_BYTES_MAX);
+        let ids = Self::ids_for(miners).saturating_mul(size_of::<RestingId>());
+        let per_link = JOBS_PER_LINK
+            .saturating_mul(size_of::<Job>())
+            .saturating_add(PENDING_SHARES_MAX.saturating_mul(size_of::<Pending>()))
+            .saturating_add(Self::LINK_BYTES);
+        miners
+            .saturating_mul(per_miner)
+            .saturating_add(ids)
+            .saturating_add(links.saturating_mul(per_link))
+            .saturating_add(size_of::<Proxy<'static>>())
     }
 }
 
@@ -508,6 +513,7 @@ impl<'a> Proxy<'a> {
         for index in 0..LINKS_MAX {
             let Some(link) = u8::try_from(index).ok().map(LinkIndex) else { break };
             let Some(state) = self.links.get_mut(link) else { break };
+            state.forgive(now);
             let verdict = match state.state {
                 State::Idle | State::Connecting => Ok(()),
                 _ if now.since(state.last_job) >= JOB_SILENCE_MAX => Err(LinkClose::JobSilence),
@@ -578,8 +584,7 @@ impl<'a> Proxy<'a> {
         if now < self.sweep_at {
             return;
         }
-        let parts = u64::from(SWEEP_PARTS);
-        self.sweep_at = now + Duration::from_micros(SWEEP_INTERVAL.as_micros() / parts);
+        self.sweep_at = now + SWEEP_STEP;
         let size = self.table.capacity().div_ceil(SWEEP_PARTS as usize);
         let first = size.saturating_mul(self.sweep_part as usize);
         self.sweep_part = self.sweep_part.saturating_add(1) % SWEEP_PARTS;
@@ -592,7 +597,18 @@ impl<'a> Proxy<'a> {
                     break;
                 }
             }
-            session.vardiff.handle_timeout(&self.options.vardiff, now);
+            session.forgive(now);
+            let working = session
+                .seat
+                .and_then(|seat| self.links.lanes().get(usize::from(seat.lane)))
+                .and_then(|lane| self.links.get(lane.serves?))
+                .is_some_and(|link| link.state == State::Live);
+            if working && session.told_job != Serial::NONE {
+                session.vardiff.handle_timeout(&self.options.vardiff, now);
+            } else {
+                // Silence means nothing while there is no work.
+                session.vardiff.restart(now);
+            }
         }
     }
 

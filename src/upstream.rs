@@ -16,8 +16,8 @@
 //! Sources: BIP-0310, the NiceHash extension, `pool-*.txt` of the transcripts.
 
 use crate::limits::{
-    EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, LINK_ODDITIES_MAX, NOTIFY_LINE_BYTES_MAX,
-    POOL_JOB_ID_BYTES_MAX,
+    EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, FORGIVE_INTERVAL, LINK_ODDITIES_MAX,
+    NOTIFY_LINE_BYTES_MAX, POOL_JOB_ID_BYTES_MAX,
 };
 use crate::pending::PendingShares;
 use crate::time::{Duration, Instant};
@@ -292,6 +292,7 @@ pub struct Link<'a> {
     authorized: bool,
     owed: heapless::Deque<Owed, 4>,
     oddities: u16,
+    forgiven_at: Instant,
     reconnected_at: Option<Instant>,
 }
 
@@ -331,6 +332,7 @@ impl<'a> Link<'a> {
             authorized: false,
             owed: heapless::Deque::new(),
             oddities: 0,
+            forgiven_at: Instant::ZERO,
             reconnected_at: None,
         }
     }
@@ -410,6 +412,14 @@ impl<'a> Link<'a> {
     /// Returns the job that is encoded, once there is one.
     pub(crate) fn announced(&self) -> Option<&Job> {
         if self.line_len == 0 { None } else { self.jobs.newest() }
+    }
+
+    /// Forgives an oddity now and then.
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        if now.since(self.forgiven_at) >= FORGIVE_INTERVAL {
+            self.forgiven_at = now;
+            self.oddities = self.oddities.saturating_sub(1);
+        }
     }
 
     /// Counts a line that breaks the protocol.
@@ -520,6 +530,7 @@ impl<'a> Link<'a> {
     /// Takes a mask; it holds at once (BIP-0310).
     pub(crate) fn handle_set_version_mask(&mut self, mask: u32) {
         self.mask = VersionMask(mask);
+        self.jobs.set_mask(self.mask);
     }
 
     /// Answers whether a request of the pool to reconnect is to be followed: to the same host

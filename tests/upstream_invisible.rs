@@ -168,3 +168,45 @@ fn f35_clean_jobs_ends_what_came_before() {
     assert_eq!(farm.submit(miner, params(&second, "00000002"))["error"][0], 21);
     assert_eq!(farm.submit(miner, params(&third, "00000003"))["result"], true);
 }
+
+#[test]
+fn a_small_extranonce2_opens_further_links_of_the_same_login() {
+    let mut farm = Farm::with(400, options(1));
+    let link = farm.dialled();
+    farm.pool_up(link, "aa", 3, TRIVIAL);
+    let heard: Vec<_> = (0..129).map(|n| farm.miner(&format!("farm.{n}"))).collect();
+    let (last, _) = heard[128];
+    assert_eq!(farm.proxy.miner(last).unwrap().seat().unwrap().lane, 1);
+    assert!(farm.due(last).is_empty(), "no job before its own link is live");
+
+    farm.wait(Duration::from_secs(1));
+    let second = farm.dialled();
+    farm.pool_up(second, "bb", 3, TRIVIAL);
+    let job = notified(&farm.due(last));
+    let answer = farm.submit(last, json!(["farm.128", job[0], "0001", job[7], "00000001"]));
+    assert_eq!(answer["result"], true);
+    assert_eq!(farm.pool_accepts(second)["params"][2].as_str().unwrap().len(), 6);
+    assert!(farm.pool_hears(link).is_empty());
+}
+
+#[test]
+fn f22_a_mask_that_changes_live_is_passed_on_at_once() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let miner = farm.connect();
+    let configure = json!({"id": 0, "method": "mining.configure",
+        "params": [["version-rolling"], {"version-rolling.mask": "ffffffff"}]});
+    let granted = parse(&farm.send(miner, &configure.to_string())[0]);
+    assert_eq!(granted["result"]["version-rolling.mask"], "1fffe000");
+    farm.send(miner, r#"{"id":1,"method":"mining.subscribe","params":[]}"#);
+    farm.send(miner, r#"{"id":2,"method":"mining.authorize","params":["farm.s19","x"]}"#);
+    farm.pool_says(link, r#"{"id":null,"method":"mining.set_version_mask","params":["00c00000"]}"#);
+    let heard = farm.due(miner);
+    assert_eq!(parse(&heard[0])["params"][0], "00c00000");
+    let job = notified(&heard);
+    let submit = |farm: &mut Farm, bits: &str| {
+        farm.submit(miner, json!(["farm.s19", job[0], "00000001", job[7], "00000001", bits]))
+    };
+    assert_eq!(submit(&mut farm, "00002000")["error"][0], 20);
+    assert_eq!(submit(&mut farm, "00400000")["result"], true);
+    assert_eq!(farm.pool_accepts(link)["params"][5], "00400000");
+}

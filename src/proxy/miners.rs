@@ -179,6 +179,10 @@ impl Proxy<'_> {
                 answer(out, |out| {
                     encode::result_error(id, ErrorCode::Other, "method not supported", out)
                 });
+                // BFGMiner asks for the transactions again and again, as a sign of life.
+                if matches!(request, Request::GetTransactions) {
+                    return Ok(());
+                }
                 session.count_odd_request()
             }
             (_, Request::Response) => session.count_odd_request(),
@@ -278,24 +282,20 @@ impl Proxy<'_> {
         self.fix_geometry(None);
         let oldest_live = self.links.oldest_live();
         let mut exhausted = None;
-        for lane in 0.. {
-            let Some((open, places)) = self.lane_and_ids(lane) else {
-                if self.open_lane() {
-                    continue;
-                }
-                break;
-            };
+        let mut lane = 0;
+        while usize::from(lane) < self.links.lanes().len() || self.open_lane() {
+            let Some((open, places)) = self.lane_and_ids(lane) else { break };
             // Half of the ids of a lane stay free, to rest.
-            if open.ids.used() >= open.ids.size().div_ceil(2) {
-                continue;
-            }
-            match open.ids.take(places, oldest_live) {
-                Ok(id) => {
-                    self.seated = self.seated.saturating_add(1);
-                    return Ok(Seat { lane, id });
+            if open.ids.used() < open.ids.size().div_ceil(2) {
+                match open.ids.take(places, oldest_live) {
+                    Ok(id) => {
+                        self.seated = self.seated.saturating_add(1);
+                        return Ok(Seat { lane, id });
+                    }
+                    Err(error) => exhausted = Some(error),
                 }
-                Err(error) => exhausted = Some(error),
             }
+            lane = lane.saturating_add(1);
         }
         if let Some(exhausted) = exhausted {
             self.push_event(Event::NoId(exhausted));

@@ -97,6 +97,7 @@ impl Proxy<'_> {
             }
             ServerLine::SetVersionMask(mask) => {
                 link.handle_set_version_mask(mask);
+                self.announce_again(index, now);
                 Ok(())
             }
             ServerLine::Reconnect { host, .. } => self.handle_reconnect(index, host, now),
@@ -167,6 +168,16 @@ impl Proxy<'_> {
         self.fan_out |= self.links.handle_job(index, serial, clean);
         self.note_live(index, was_live, now);
         Ok(())
+    }
+
+    /// Sends the newest job out anew, as when the mask changed: that holds at once (BIP-0310).
+    fn announce_again(&mut self, index: LinkIndex, now: Instant) {
+        let serial = self.links.issue();
+        let Some(link) = self.links.get_mut(index) else { return };
+        let Some(ntime) = link.announced().map(|job| job.ntime) else { return };
+        if let Some(serial) = link.renew(serial, ntime, now) {
+            self.fan_out |= self.links.handle_job(index, serial, false);
+        }
     }
 
     fn note_live(&mut self, index: LinkIndex, was_live: bool, now: Instant) {
@@ -339,7 +350,6 @@ fn write_share(
         return Ok(false);
     }
     let size = link.extranonce2_size().unwrap_or(0);
-    let rolls = link.mask().0 != 0;
     let Link { pending, jobs, .. } = link;
     let Some(entry) = pending.next_queued() else { return Ok(false) };
     let Some((job, _)) = jobs.get(entry.job) else {
@@ -360,7 +370,8 @@ fn write_share(
         extranonce2: &extranonce2,
         ntime: share.ntime.0,
         nonce: share.nonce.0,
-        version_bits: rolls.then(|| share.version_bits.unwrap_or(job.version.0 & job.mask.0)),
+        version_bits: (job.mask.0 != 0)
+            .then(|| share.version_bits.unwrap_or(job.version.0 & job.mask.0)),
     };
     encode::submit(entry.request, &fields, out)?;
     entry.stage = Stage::Sent;

@@ -34,8 +34,15 @@ impl Proxy<'_> {
         out: &mut Writer<'_>,
         now: Instant,
     ) -> Result<(), Close> {
+        let interval = self.options.submit_interval;
+        let allowed = self.table.get_mut(miner).is_some_and(|s| s.allow_submit(interval, now));
+        // The work of a submit beyond the allowance is done all the same: it might be a block.
         match self.judge(miner, submit, now) {
+            Err(_) if !allowed => self.reject(miner, id, Reject::RateLimited, out),
             Err(reason) => self.reject(miner, id, reason, out),
+            Ok((share, _)) if !allowed && !share.is_block() => {
+                self.reject(miner, id, Reject::RateLimited, out)
+            }
             Ok((share, origin)) => {
                 let waits = share.reaches_pool() && !self.answers_at_once();
                 if !waits {
@@ -80,12 +87,7 @@ impl Proxy<'_> {
         let mask = session.requested_mask.intersect(job.mask);
         let verdict = share.judge(job, coinb2, mask, &told.target, &mut session.recent);
         let origin = Origin { link, job: serial, epoch: job.epoch };
-        // The work of a limited submit is done all the same: it might have been a block.
-        let allowed = session.allow_submit(self.options.submit_interval, now);
         let share = verdict?;
-        if !allowed && !share.is_block() {
-            return Err(Reject::RateLimited);
-        }
         session.count_share(told.difficulty, now);
         session.vardiff.handle_share(&self.options.vardiff, told.difficulty, now);
         Ok((share, origin))
@@ -121,7 +123,7 @@ impl Proxy<'_> {
             since: now,
             ..Pending::FREE
         };
-        let dropped = link.pending.insert(entry).err();
+        let dropped = link.pending.insert(entry);
         self.count(miner, if stage == Stage::Queued { Bucket::Pending } else { Bucket::Held });
         if let Some(mut dropped) = dropped {
             let Self { ledger, table, due, .. } = self;

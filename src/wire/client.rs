@@ -149,16 +149,17 @@ pub struct ClientError<'a> {
 /// [`ClientError`] where the line is no JSON object, breaks a bound, or is a known method with
 /// params that it cannot have.
 pub fn parse(line: &[u8]) -> Result<ClientLine<'_>, ClientError<'_>> {
-    let mut envelope = Envelope::EMPTY;
-    let scanned = json::scan_into(line, &mut envelope);
-    let echoed = envelope.id.map_or(Some(Id::NULL), Id::from_scanned);
+    let mut envelope = Envelope::new(line);
+    let scanned = envelope.scan();
+    let echoed = envelope.id().map_or(Some(Id::NULL), Id::from_scanned);
     let id = echoed.unwrap_or(Id::NULL);
-    let request = match (scanned, echoed) {
-        (Err(error), _) => Err(not_json(line, error)),
-        (Ok(()), None) => Err(ParseError::ID),
-        (Ok(()), Some(_)) => request(&envelope),
-    };
-    match request {
+    if let Err(error) = scanned {
+        return Err(ClientError { id, kind: not_json(line, error) });
+    }
+    if echoed.is_none() {
+        return Err(ClientError { id, kind: ParseError::ID });
+    }
+    match request(&envelope) {
         Ok(request) => Ok(ClientLine { id, request }),
         Err(kind) => Err(ClientError { id, kind }),
     }
@@ -171,9 +172,9 @@ pub(super) fn not_json(line: &[u8], error: JsonError) -> ParseError {
 }
 
 /// Reads what is asked.
-#[inline]
+#[inline(always)]
 fn request<'a>(envelope: &Envelope<'a>) -> Result<Request<'a>, ParseError> {
-    let name = match envelope.method {
+    let name = match envelope.method() {
         Some(Value::Text(name)) => name,
         None | Some(Value::Null) if envelope.is_answer() => return Ok(Request::Response),
         _ => return Err(ParseError::Method),
@@ -183,8 +184,8 @@ fn request<'a>(envelope: &Envelope<'a>) -> Result<Request<'a>, ParseError> {
     };
     let params = || Params::of(method, envelope);
     match method {
-        Method::Submit => submit(params()?),
-        Method::Subscribe => subscribe(params()?),
+        Method::Submit => submit(params()?).map(Request::Submit),
+        Method::Subscribe => subscribe(params()?).map(Request::Subscribe),
         Method::Authorize => authorize(params()?),
         Method::Configure => configure(params()?),
         Method::SuggestDifficulty => suggest_difficulty(params()?),
@@ -198,26 +199,26 @@ fn request<'a>(envelope: &Envelope<'a>) -> Result<Request<'a>, ParseError> {
     }
 }
 
-#[inline]
-fn submit<'a>(params: Params<'_, 'a>) -> Result<Request<'a>, ParseError> {
+#[inline(always)]
+fn submit<'a>(params: Params<'_, 'a>) -> Result<Submit<'a>, ParseError> {
     let params = params.at_least(5)?;
-    Ok(Request::Submit(Submit {
+    Ok(Submit {
         worker: params.text(0)?,
         job_id: params.text(1)?,
         extranonce2: params.text(2)?,
         ntime: params.text(3)?,
         nonce: params.text(4)?,
         version_bits: params.optional_text(5)?,
-    }))
+    })
 }
 
-#[inline]
-fn subscribe<'a>(params: Params<'_, 'a>) -> Result<Request<'a>, ParseError> {
-    Ok(Request::Subscribe(Subscribe {
+#[inline(always)]
+fn subscribe<'a>(params: Params<'_, 'a>) -> Result<Subscribe<'a>, ParseError> {
+    Ok(Subscribe {
         user_agent: params.optional_text(0)?,
         // Whatever is no string cannot be a session of ours either.
         session_id: params.value(1).as_text(),
-    }))
+    })
 }
 
 fn authorize<'a>(params: Params<'_, 'a>) -> Result<Request<'a>, ParseError> {
@@ -291,7 +292,7 @@ fn suggest_difficulty<'a>(params: Params<'_, 'a>) -> Result<Request<'a>, ParseEr
     let params = params.at_least(1)?;
     let difficulty = match params.value(0) {
         // cpuminer-opt quotes it (QUIRKS 5).
-        Value::Text(text) => text.plain().and_then(decimal),
+        Value::Text(text) => text.plain_bytes().and_then(decimal),
         number => number.as_f64(),
     };
     let difficulty = difficulty.filter(|difficulty| *difficulty > 0.0);
@@ -301,17 +302,16 @@ fn suggest_difficulty<'a>(params: Params<'_, 'a>) -> Result<Request<'a>, ParseEr
 /// Reads `mining.suggest_difficulty(512)`, the number inside the name, which ckpool takes.
 #[cold]
 fn named_difficulty(name: Text<'_>) -> Option<Result<Request<'static>, ParseError>> {
-    let rest = name.plain()?.strip_prefix(Method::SuggestDifficulty.name())?;
-    let number = rest.strip_prefix('(')?.strip_suffix(')')?;
+    let rest = name.plain_bytes()?.strip_prefix(Method::SuggestDifficulty.name().as_bytes())?;
+    let number = rest.strip_prefix(b"(")?.strip_suffix(b")")?;
     let difficulty = decimal(number).filter(|difficulty| *difficulty > 0.0);
     Some(difficulty.map(Request::SuggestDifficulty).ok_or(ParseError::Method))
 }
 
 /// Reads a JSON number that stands in a string.
-fn decimal(text: &str) -> Option<f64> {
-    let is_number =
-        text.bytes().next().is_some_and(|first| first == b'-' || first.is_ascii_digit());
-    let number = json::whole_value(text.as_bytes()).filter(|_| is_number)?;
+fn decimal(text: &[u8]) -> Option<f64> {
+    let is_number = matches!(text.first(), Some(b'-' | b'0'..=b'9'));
+    let number = json::whole_value(text).filter(|_| is_number)?;
     Value::Number(number).as_f64()
 }
 

@@ -45,38 +45,16 @@ pub enum HexError {
     },
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
-/// What [`VALUES`] says of a byte that is no digit; it has bits that no value has.
-const NO_DIGIT: u8 = 0xff;
-
-/// The value of each byte as a hex digit.
-static VALUES: [u8; 256] = values();
-
-const fn values() -> [u8; 256] {
-    let mut values = [NO_DIGIT; 256];
-    let mut value = 0;
-    while value < DIGITS.len() {
-        values[DIGITS[value] as usize] = value as u8;
-        values[DIGITS[value].to_ascii_uppercase() as usize] = value as u8;
-        value += 1;
-    }
-    values
-}
-
 /// Decodes `hex` into the front of `out` and returns the part that was filled.
 ///
 /// # Errors
 ///
 /// [`HexError::Odd`], [`HexError::Digit`], or [`HexError::TooLong`] where `out` is too short.
 pub fn decode<'b>(hex: &[u8], out: &'b mut [u8]) -> Result<&'b [u8], HexError> {
-    let (pairs, odd) = hex.as_chunks::<2>();
-    if !odd.is_empty() {
-        return Err(HexError::Odd { len: hex.len() });
-    }
+    let len = check(hex)?;
     let limit = out.len();
-    let out = out.get_mut(..pairs.len()).ok_or(HexError::TooLong { limit })?;
-    decode_pairs(pairs, out).ok_or_else(|| bad_digit(hex))?;
+    let out = out.get_mut(..len).ok_or(HexError::TooLong { limit })?;
+    decode_checked(hex, out);
     Ok(out)
 }
 
@@ -86,12 +64,12 @@ pub fn decode<'b>(hex: &[u8], out: &'b mut [u8]) -> Result<&'b [u8], HexError> {
 ///
 /// [`HexError::Length`] unless there are `2 * N` digits, and [`HexError::Digit`].
 pub fn decode_exact<const N: usize>(hex: &[u8]) -> Result<[u8; N], HexError> {
-    let mut out = [0; N];
-    let (pairs, odd) = hex.as_chunks::<2>();
-    if pairs.len() != N || !odd.is_empty() {
+    if N.checked_mul(2) != Some(hex.len()) {
         return Err(HexError::Length { got: hex.len(), want: N.saturating_mul(2) });
     }
-    decode_pairs(pairs, &mut out).ok_or_else(|| bad_digit(hex))?;
+    check(hex)?;
+    let mut out = [0; N];
+    decode_checked(hex, &mut out);
     Ok(out)
 }
 
@@ -103,7 +81,10 @@ pub fn decode_exact<const N: usize>(hex: &[u8]) -> Result<[u8; N], HexError> {
 /// [`HexError::Length`] unless there are eight digits, and [`HexError::Digit`].
 #[inline]
 pub fn u32_be(hex: &[u8]) -> Result<u32, HexError> {
-    decode_exact(hex).map(u32::from_be_bytes)
+    let digits: &[u8; 8] =
+        hex.try_into().map_err(|_| HexError::Length { got: hex.len(), want: 8 })?;
+    check(digits)?;
+    Ok(u32::from_be_bytes(four_bytes(*digits)))
 }
 
 /// Checks that `hex` is a hex field and returns how many bytes it decodes to.
@@ -145,22 +126,32 @@ pub fn digits(number: u32) -> [u8; 8] {
     digits
 }
 
-/// Decodes as many pairs as `out` has bytes; `None` where one of them is not made of digits.
+/// Decodes digits that were checked into as many bytes as `out` has.
 #[inline]
-fn decode_pairs(pairs: &[[u8; 2]], out: &mut [u8]) -> Option<()> {
-    let mut seen = 0;
-    for (byte, [high, low]) in out.iter_mut().zip(pairs) {
-        let (high, low) = (value(*high), value(*low));
-        seen |= high | low;
-        *byte = (high << 4) | low;
+fn decode_checked(hex: &[u8], out: &mut [u8]) {
+    let (eights, tail) = hex.as_chunks::<8>();
+    let (fours, out_tail) = out.as_chunks_mut::<4>();
+    for (four, eight) in fours.iter_mut().zip(eights) {
+        *four = four_bytes(*eight);
     }
-    (seen <= 0x0f).then_some(())
+    let (pairs, _) = tail.as_chunks::<2>();
+    for (byte, [high, low]) in out_tail.iter_mut().zip(pairs) {
+        [*byte, ..] = four_bytes([*high, *low, b'0', b'0', b'0', b'0', b'0', b'0']);
+    }
 }
 
-/// Returns the value of a digit, or [`NO_DIGIT`].
+/// Decodes eight digits at once, each in a lane of a `u64`.
 #[inline]
-fn value(byte: u8) -> u8 {
-    VALUES.get(usize::from(byte)).copied().unwrap_or(NO_DIGIT)
+const fn four_bytes(digits: [u8; 8]) -> [u8; 4] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let digits = u64::from_le_bytes(digits);
+    // The value of a digit is its low four bits, and 9 more for a letter, which is what has the
+    // bit 0x40. No lane exceeds 15, so none spills into the next.
+    let values = (digits & (0x0f * ONES)) + ((digits >> 6) & ONES) * 9;
+    // Each even lane takes the lane above it as its low half, then the even lanes move together.
+    let pairs = ((values << 4) | (values >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let pairs = (pairs | (pairs >> 8)) & 0x0000_ffff_0000_ffff;
+    ((pairs | (pairs >> 16)) as u32).to_le_bytes()
 }
 
 #[inline]

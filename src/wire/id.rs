@@ -12,11 +12,11 @@ use crate::limits::ID_BYTES_MAX;
 /// The raw JSON text of an id: `null`, a number, a string or a boolean of at most
 /// [`ID_BYTES_MAX`] bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Id<'a>(&'a str);
+pub struct Id<'a>(&'a [u8]);
 
 impl<'a> Id<'a> {
     /// The id of a notification, and of an answer to a request whose id could not be read.
-    pub const NULL: Id<'static> = Id("null");
+    pub const NULL: Id<'static> = Id(b"null");
 
     /// Takes an id from its JSON text, or `None` where it is no JSON value, is an array or
     /// object, or has more than [`ID_BYTES_MAX`] bytes.
@@ -26,35 +26,35 @@ impl<'a> Id<'a> {
 
     /// Takes an id from the text of a value that the scanner checked.
     #[inline]
-    pub(super) fn from_scanned(raw: &'a str) -> Option<Self> {
-        let is_container = matches!(raw.as_bytes().first(), Some(b'[' | b'{'));
+    pub(super) fn from_scanned(raw: &'a [u8]) -> Option<Self> {
+        let is_container = matches!(raw.first(), Some(b'[' | b'{'));
         (!is_container && raw.len() <= ID_BYTES_MAX).then_some(Self(raw))
     }
 
     /// Returns the JSON text of the id.
     #[inline]
     pub const fn as_raw(self) -> &'a [u8] {
-        self.0.as_bytes()
+        self.0
     }
 
     /// Returns whether the id is `null`.
     #[inline]
     pub fn is_null(self) -> bool {
-        self.0 == "null"
+        self.0 == b"null"
     }
 
     /// Reads the id as a number: decimal digits without sign, point, exponent or leading zero,
     /// also as a string, since some pools echo numbers so.
     pub fn as_u64(self) -> Option<u64> {
-        let quoted = self.0.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let quoted = self.0.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
         let digits = quoted.unwrap_or(self.0);
-        let is_canonical = digits == "0" || matches!(digits.as_bytes().first(), Some(b'1'..=b'9'));
-        if is_canonical { digits.parse().ok() } else { None }
+        let is_canonical = digits == b"0" || matches!(digits.first(), Some(b'1'..=b'9'));
+        core::str::from_utf8(digits).ok().filter(|_| is_canonical)?.parse().ok()
     }
 }
 
 impl fmt::Debug for Id<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Id({})", self.0)
+        write!(f, "Id({})", core::str::from_utf8(self.0).unwrap_or_default())
     }
 }

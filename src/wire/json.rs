@@ -5,7 +5,8 @@
 //! counter and a bit per level, so depth costs neither stack nor heap (F07).
 //!
 //! What it refuses beyond RFC 8259: anything but an object at the top, nesting deeper than
-//! [`JSON_DEPTH_MAX`], numbers longer than [`NUMBER_BYTES_MAX`], lone surrogates, and a second
+//! [`JSON_DEPTH_MAX`](crate::limits::JSON_DEPTH_MAX), numbers longer than
+//! [`NUMBER_BYTES_MAX`](crate::limits::NUMBER_BYTES_MAX), lone surrogates, and a second
 //! `id`, `method`, `params`, `result`, `error` or `reject-reason`, however escaped. Other
 //! keys are checked as JSON and ignored.
 //!
@@ -17,38 +18,30 @@
 //! use loka_stratum::wire::json::{self, Value};
 //!
 //! let envelope = json::scan(br#"{"id": 7, "method": "mining.ping", "params": [true, "x"]}"#)?;
-//! assert_eq!(envelope.id, Some("7"));
-//! let Some(Value::Array(params)) = envelope.params else { panic!("an array") };
+//! assert_eq!(envelope.id(), Some(&b"7"[..]));
+//! let Some(Value::Array(params)) = envelope.params() else { panic!("an array") };
 //! assert!(matches!(params.elements().next(), Some(Value::Bool(true))));
 //! # Ok::<(), json::JsonError>(())
 //! ```
 
 use core::fmt;
+use core::str::FromStr;
 
-use super::swar;
+use super::scanner::{Broken, Kind, Scanner, Span};
 use super::text::Text;
-use crate::limits::{JSON_DEPTH_MAX, NUMBER_BYTES_MAX, PARAMS_KEPT_MAX};
+use crate::limits::{PARAMS_KEPT_MAX, UPSTREAM_LINE_BYTES_MAX};
 
 /// What a line of Stratum holds at its top; every value is a span of the line.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Envelope<'a> {
-    /// The text of `id`, of any type.
-    pub id: Option<&'a str>,
-    /// `method`, of any type.
-    pub method: Option<Value<'a>>,
-    /// `params`, of any type.
-    pub params: Option<Value<'a>>,
-    /// `result`, of any type.
-    pub result: Option<Value<'a>>,
-    /// `error`, of any type.
-    pub error: Option<Value<'a>>,
-    /// `reject-reason`, of any type, as ckpool answers beside `result`.
-    pub reject_reason: Option<Value<'a>>,
+    line: &'a [u8],
+    /// Where the values lie, by [`Key`].
+    values: [Span; Key::COUNT],
     /// The first elements of `params` where that is an array, since the scan passes them
     /// anyway.
-    pub(super) first_params: [Value<'a>; PARAMS_KEPT_MAX],
+    first_params: [Span; PARAMS_KEPT_MAX],
     /// How many elements `params` has.
-    pub(super) params_count: usize,
+    params_count: usize,
 }
 
 /// A JSON value as it lies in a line.
@@ -59,7 +52,7 @@ pub enum Value<'a> {
     /// `true` or `false`
     Bool(bool),
     /// The text of a number.
-    Number(&'a str),
+    Number(&'a [u8]),
     /// The inside of a string.
     Text(Text<'a>),
     /// An array.
@@ -70,11 +63,11 @@ pub enum Value<'a> {
 
 /// The text of an array, brackets included.
 #[derive(Clone, Copy, Debug)]
-pub struct Array<'a>(&'a str);
+pub struct Array<'a>(&'a [u8]);
 
 /// The text of an object, braces included.
 #[derive(Clone, Copy, Debug)]
-pub struct Object<'a>(&'a str);
+pub struct Object<'a>(&'a [u8]);
 
 /// An iterator over the elements of an [`Array`].
 #[derive(Clone, Debug)]
@@ -89,7 +82,12 @@ pub struct Members<'a>(Scanner<'a>);
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum JsonError {
-    /// The line is not UTF-8.
+    /// The line is longer than any that is read.
+    TooLong {
+        /// The limit in bytes.
+        limit: u32,
+    },
+    /// A string is not UTF-8.
     NotUtf8 {
         /// The first byte that is not.
         at: u32,
@@ -148,72 +146,219 @@ pub enum JsonError {
 ///
 /// [`JsonError`] with the position of the first byte that does not fit.
 pub fn scan(line: &[u8]) -> Result<Envelope<'_>, JsonError> {
-    let mut envelope = Envelope::EMPTY;
-    scan_into(line, &mut envelope)?;
+    let mut envelope = Envelope::new(line);
+    envelope.scan()?;
     Ok(envelope)
 }
 
-/// Scans a line into `envelope`, which on an error holds what was read before it, so that an
-/// id which came first can still be answered.
-pub(super) fn scan_into<'a>(line: &'a [u8], envelope: &mut Envelope<'a>) -> Result<(), JsonError> {
-    match core::str::from_utf8(line) {
-        Ok(text) => Scanner { text, at: 0 }.envelope(envelope),
-        Err(broken) => {
-            let (valid, _) = line.split_at_checked(broken.valid_up_to()).unwrap_or_default();
-            let text = core::str::from_utf8(valid).unwrap_or_default();
-            let scanned = Scanner { text, at: 0 }.envelope(envelope);
-            let not_utf8 = JsonError::NotUtf8 { at: position(valid.len()) };
-            // An error at the very end of the valid part only says that it was cut there.
-            scanned.and(Err(not_utf8)).map_err(|error| match error {
-                JsonError::Cut { .. } => not_utf8,
-                error => error,
-            })
-        }
-    }
-}
-
 /// Returns the text of `raw` if it is one JSON value and nothing else, no space either.
-pub(super) fn whole_value(raw: &[u8]) -> Option<&str> {
-    let text = core::str::from_utf8(raw).ok()?;
-    if text.starts_with(|first: char| first.is_ascii_whitespace()) {
+pub(super) fn whole_value(raw: &[u8]) -> Option<&[u8]> {
+    if raw.first().is_none_or(u8::is_ascii_whitespace) {
         return None;
     }
-    let mut scanner = Scanner { text, at: 0 };
+    let mut scanner = Scanner::new(raw, 0);
     scanner.value(0).ok()?;
-    (scanner.at == text.len()).then_some(text)
+    scanner.is_at_end().then_some(raw)
 }
 
 impl<'a> Envelope<'a> {
-    /// A line in which nothing was found.
-    pub(super) const EMPTY: Self = Self {
-        id: None,
-        method: None,
-        params: None,
-        result: None,
-        error: None,
-        reject_reason: None,
-        first_params: [Value::Null; PARAMS_KEPT_MAX],
-        params_count: 0,
-    };
-
-    /// Returns whether the line answers something.
-    #[inline]
-    pub(super) const fn is_answer(&self) -> bool {
-        self.result.is_some() || self.error.is_some() || self.reject_reason.is_some()
+    /// Starts with a line in which nothing was found yet.
+    #[inline(always)]
+    pub(super) const fn new(line: &'a [u8]) -> Self {
+        Self {
+            line,
+            values: [Span::MISSING; Key::COUNT],
+            first_params: [Span::MISSING; PARAMS_KEPT_MAX],
+            params_count: 0,
+        }
     }
 
-    /// Returns the place of the value under `key`, or `None` for a key that is ignored.
+    /// Returns the text of `id`, of whatever type.
     #[inline]
-    fn key(key: Text<'_>) -> Option<Key> {
-        match key.plain() {
-            Some(plain) => Key::from_name(plain),
-            None => Key::ALL.into_iter().find(|known| key.eq_decoded(known.name())),
+    pub fn id(&self) -> Option<&'a [u8]> {
+        let span = self.span(Key::Id);
+        if span.kind == Kind::Missing { None } else { Some(span.raw(self.line)) }
+    }
+
+    /// Returns `method`, of whatever type.
+    #[inline]
+    pub fn method(&self) -> Option<Value<'a>> {
+        self.value(Key::Method)
+    }
+
+    /// Returns `params`, of whatever type.
+    #[inline]
+    pub fn params(&self) -> Option<Value<'a>> {
+        self.value(Key::Params)
+    }
+
+    /// Returns `result`, of whatever type.
+    #[inline]
+    pub fn result(&self) -> Option<Value<'a>> {
+        self.value(Key::Result)
+    }
+
+    /// Returns `error`, of whatever type.
+    #[inline]
+    pub fn error(&self) -> Option<Value<'a>> {
+        self.value(Key::Error)
+    }
+
+    /// Returns `reject-reason`, of whatever type, as ckpool answers beside `result`.
+    #[inline]
+    pub fn reject_reason(&self) -> Option<Value<'a>> {
+        self.value(Key::RejectReason)
+    }
+
+    /// Returns how many elements `params` has, 0 where it is no array.
+    #[inline]
+    pub(super) const fn params_count(&self) -> usize {
+        self.params_count
+    }
+
+    /// Returns the element of `params` at a position that the scan kept.
+    #[inline]
+    pub(super) fn param(&self, at: usize) -> Option<Value<'a>> {
+        self.first_params.get(at)?.value(self.line)
+    }
+
+    /// Returns whether the line answers something.
+    pub(super) fn is_answer(&self) -> bool {
+        [Key::Result, Key::Error, Key::RejectReason]
+            .into_iter()
+            .any(|key| self.span(key).kind != Kind::Missing)
+    }
+
+    #[inline]
+    fn value(&self, key: Key) -> Option<Value<'a>> {
+        self.span(key).value(self.line)
+    }
+
+    #[inline(always)]
+    fn span(&self, key: Key) -> Span {
+        self.values.get(key as usize).copied().unwrap_or(Span::MISSING)
+    }
+
+    /// Scans the line; on an error, what was read before it stays, so that an id which came
+    /// first can still be answered.
+    pub(super) fn scan(&mut self) -> Result<(), JsonError> {
+        if self.line.len() > UPSTREAM_LINE_BYTES_MAX {
+            return Err(JsonError::TooLong { limit: UPSTREAM_LINE_BYTES_MAX as u32 });
         }
+        let mut scanner = Scanner::new(self.line, 0);
+        self.scan_with(&mut scanner).map_err(|Broken| scanner.error())
+    }
+
+    #[inline(always)]
+    fn scan_with(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Broken> {
+        if scanner.skip_space() != b'{' {
+            return scanner.broken_by(JsonError::NotAnObject);
+        }
+        scanner.step();
+        if scanner.skip_space() == b'}' {
+            scanner.step();
+        } else {
+            loop {
+                self.member(scanner)?;
+                match scanner.skip_space() {
+                    b',' => scanner.step(),
+                    b'}' => break scanner.step(),
+                    _ => return scanner.broken(),
+                }
+                scanner.skip_space();
+            }
+        }
+        scanner.skip_space();
+        if !scanner.is_at_end() {
+            return scanner.broken_by(JsonError::Trailing { at: scanner.position() });
+        }
+        Ok(())
+    }
+
+    /// Scans a key and its value and files the value.
+    #[inline(always)]
+    fn member(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Broken> {
+        let key_at = scanner.position();
+        let Some(key) = Key::scan(scanner)? else {
+            return scanner.value(1).map(|_| ());
+        };
+        let span = if matches!(key, Key::Params) && scanner.peek() == b'[' {
+            self.scan_params(scanner)?
+        } else {
+            scanner.value(1)?
+        };
+        let Some(place) = self.values.get_mut(key as usize) else { return Ok(()) };
+        if place.kind != Kind::Missing {
+            // Of two ids neither may be answered.
+            *place = Span::MISSING;
+            return scanner.broken_by(JsonError::DuplicateKey { at: key_at });
+        }
+        *place = span;
+        Ok(())
+    }
+
+    /// Scans the array of params and keeps its first elements.
+    #[inline(always)]
+    fn scan_params(&mut self, scanner: &mut Scanner<'a>) -> Result<Span, Broken> {
+        let start = scanner.position();
+        scanner.step();
+        let mut count = 0_usize;
+        if scanner.skip_space() == b']' {
+            scanner.step();
+        } else {
+            loop {
+                let element = scanner.value(2)?;
+                if let Some(place) = self.first_params.get_mut(count) {
+                    *place = element;
+                }
+                count = count.wrapping_add(1);
+                match scanner.skip_space() {
+                    b',' => scanner.step(),
+                    b']' => break scanner.step(),
+                    _ => return scanner.broken(),
+                }
+                scanner.skip_space();
+            }
+        }
+        self.params_count = count;
+        Ok(Span { kind: Kind::Array, start, end: scanner.position() })
+    }
+}
+
+impl Span {
+    /// Returns the text of the value, quotes and brackets included.
+    #[inline(always)]
+    fn raw(self, line: &[u8]) -> &[u8] {
+        line.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+
+    /// Returns the inside of a string.
+    #[inline(always)]
+    fn inside(self, line: &[u8]) -> &[u8] {
+        match self.raw(line) {
+            [_, inside @ .., _] => inside,
+            _ => &[],
+        }
+    }
+
+    #[inline(always)]
+    fn value(self, line: &[u8]) -> Option<Value<'_>> {
+        Some(match self.kind {
+            Kind::Plain => Value::Text(Text::from_scanned(self.inside(line), false)),
+            Kind::Missing => return None,
+            Kind::Null => Value::Null,
+            Kind::False => Value::Bool(false),
+            Kind::True => Value::Bool(true),
+            Kind::Number => Value::Number(self.raw(line)),
+            Kind::Escaped => Value::Text(Text::from_scanned(self.inside(line), true)),
+            Kind::Array => Value::Array(Array(self.raw(line))),
+            Kind::Object => Value::Object(Object(self.raw(line))),
+        })
     }
 }
 
 /// The keys of the envelope that have a meaning.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Key {
     Id,
     Method,
@@ -224,21 +369,9 @@ enum Key {
 }
 
 impl Key {
+    const COUNT: usize = Self::ALL.len();
     const ALL: [Self; 6] =
         [Self::Id, Self::Method, Self::Params, Self::Result, Self::Error, Self::RejectReason];
-
-    #[inline]
-    fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "id" => Some(Self::Id),
-            "method" => Some(Self::Method),
-            "params" => Some(Self::Params),
-            "result" => Some(Self::Result),
-            "error" => Some(Self::Error),
-            "reject-reason" => Some(Self::RejectReason),
-            _ => None,
-        }
-    }
 
     const fn name(self) -> &'static str {
         match self {
@@ -249,6 +382,56 @@ impl Key {
             Self::Error => "error",
             Self::RejectReason => "reject-reason",
         }
+    }
+
+    /// Scans a key, its colon and the space behind it; `None` is a key that is ignored.
+    #[inline(always)]
+    fn scan(scanner: &mut Scanner<'_>) -> Result<Option<Self>, Broken> {
+        let opening = scanner.rest().first_chunk::<8>();
+        if let Some((key, len)) = opening.and_then(|bytes| Self::from_opening(*bytes)) {
+            scanner.skip(len);
+            scanner.colon()?;
+            return Ok(Some(key));
+        }
+        scanner.aside(Self::scan_rare)
+    }
+
+    /// Scans a key that is not recognised at once.
+    #[inline(never)]
+    fn scan_rare(scanner: &mut Scanner<'_>) -> Result<Option<Self>, JsonError> {
+        let span = scanner.key().map_err(|Broken| scanner.error())?;
+        let name = span.value(scanner.line()).and_then(Value::as_text);
+        Ok(name.and_then(Self::from_text))
+    }
+
+    /// Recognises the keys of nearly every line by the eight bytes at their opening quote;
+    /// returns the key and its length with both quotes.
+    #[inline(always)]
+    fn from_opening(bytes: [u8; 8]) -> Option<(Self, usize)> {
+        const METHOD: u64 = u64::from_le_bytes(*b"\"method\"");
+        const PARAMS: u64 = u64::from_le_bytes(*b"\"params\"");
+        const RESULT: u64 = u64::from_le_bytes(*b"\"result\"");
+        const ERROR: u64 = u64::from_le_bytes(*b"\"error\"\0");
+        const ID: u64 = u64::from_le_bytes(*b"\"id\"\0\0\0\0");
+        let word = u64::from_le_bytes(bytes);
+        if word & 0xffff_ffff == ID {
+            Some((Self::Id, 4))
+        } else if word == METHOD {
+            Some((Self::Method, 8))
+        } else if word == PARAMS {
+            Some((Self::Params, 8))
+        } else if word == RESULT {
+            Some((Self::Result, 8))
+        } else if word & 0x00ff_ffff_ffff_ffff == ERROR {
+            Some((Self::Error, 7))
+        } else {
+            None
+        }
+    }
+
+    /// Returns the key called `name`, escapes or not, or `None` for one that is ignored.
+    fn from_text(name: Text<'_>) -> Option<Self> {
+        Self::ALL.into_iter().find(|key| name.eq_decoded(key.name()))
     }
 }
 
@@ -265,7 +448,7 @@ impl<'a> Value<'a> {
     /// Reads a finite number.
     pub fn as_f64(self) -> Option<f64> {
         match self {
-            Self::Number(number) => number.parse().ok().filter(|number: &f64| number.is_finite()),
+            Self::Number(digits) => number::<f64>(digits).filter(|number| number.is_finite()),
             _ => None,
         }
     }
@@ -273,7 +456,7 @@ impl<'a> Value<'a> {
     /// Reads a number without sign, point or exponent.
     pub fn as_u64(self) -> Option<u64> {
         match self {
-            Self::Number(number) => number.parse().ok(),
+            Self::Number(digits) => number(digits),
             _ => None,
         }
     }
@@ -281,7 +464,7 @@ impl<'a> Value<'a> {
     /// Reads a number without point or exponent.
     pub fn as_i64(self) -> Option<i64> {
         match self {
-            Self::Number(number) => number.parse().ok(),
+            Self::Number(digits) => number(digits),
             _ => None,
         }
     }
@@ -295,10 +478,10 @@ impl<'a> Value<'a> {
 
 impl<'a> Array<'a> {
     /// An array without elements.
-    pub(super) const EMPTY: Array<'static> = Array("[]");
+    pub(super) const EMPTY: Array<'static> = Array(b"[]");
 
     /// Returns the text of the array as sent, brackets included.
-    pub const fn as_raw(self) -> &'a str {
+    pub const fn as_raw(self) -> &'a [u8] {
         self.0
     }
 
@@ -306,20 +489,20 @@ impl<'a> Array<'a> {
     #[inline]
     pub fn elements(self) -> Elements<'a> {
         // Behind the bracket.
-        Elements(Scanner { text: self.0, at: 1 })
+        Elements(Scanner::new(self.0, 1))
     }
 }
 
 impl<'a> Object<'a> {
     /// Returns the text of the object as sent, braces included.
-    pub const fn as_raw(self) -> &'a str {
+    pub const fn as_raw(self) -> &'a [u8] {
         self.0
     }
 
     /// Returns the members in order; a key may come twice.
     pub fn members(self) -> Members<'a> {
         // Behind the brace.
-        Members(Scanner { text: self.0, at: 1 })
+        Members(Scanner::new(self.0, 1))
     }
 
     /// Returns the value of the first member called `key`.
@@ -335,7 +518,7 @@ impl<'a> Iterator for Elements<'a> {
     fn next(&mut self) -> Option<Value<'a>> {
         self.0.skip_separators();
         // The text was scanned before; the closing bracket is what fails here.
-        self.0.value(0).ok()
+        self.0.value(0).ok()?.value(self.0.line())
     }
 }
 
@@ -344,417 +527,22 @@ impl<'a> Iterator for Members<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.0.skip_separators();
-        let key = self.0.key().ok()?;
-        let value = self.0.value(0).ok()?;
+        let line = self.0.line();
+        let key = self.0.key().ok()?.value(line)?.as_text()?;
+        let value = self.0.value(0).ok()?.value(line)?;
         Some((key, value))
     }
 }
 
-/// A position in the text of a line.
-#[derive(Clone, Debug)]
-struct Scanner<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-/// What stands where no byte is left. It can stand nowhere outside a string, so no rule needs
-/// to ask for the end.
-const END: u8 = 0;
-
-impl<'a> Scanner<'a> {
-    /// Scans the whole text as an envelope.
-    fn envelope(&mut self, envelope: &mut Envelope<'a>) -> Result<(), JsonError> {
-        self.skip_space();
-        if self.peek() != b'{' {
-            return Err(JsonError::NotAnObject);
-        }
-        self.step();
-        self.skip_space();
-        if self.peek() == b'}' {
-            self.step();
-        } else {
-            loop {
-                self.member(envelope)?;
-                self.skip_space();
-                match self.peek() {
-                    b',' => self.step(),
-                    b'}' => break self.step(),
-                    _ => return Err(self.unexpected()),
-                }
-                self.skip_space();
-            }
-        }
-        self.skip_space();
-        if self.at < self.text.len() {
-            return Err(JsonError::Trailing { at: position(self.at) });
-        }
-        Ok(())
-    }
-
-    /// Scans a key and its value and files the value.
-    #[inline]
-    fn member(&mut self, envelope: &mut Envelope<'a>) -> Result<(), JsonError> {
-        let key_at = self.at;
-        let key = Envelope::key(self.key()?);
-        self.skip_space();
-        let start = self.at;
-        let place = match key {
-            None => return self.value(1).map(|_| ()),
-            Some(Key::Id) => {
-                self.value(1)?;
-                let is_second = envelope.id.is_some();
-                // Of two ids neither may be answered.
-                envelope.id = if is_second { None } else { Some(self.span_from(start)) };
-                return if is_second {
-                    Err(JsonError::DuplicateKey { at: position(key_at) })
-                } else {
-                    Ok(())
-                };
-            }
-            Some(Key::Params) => {
-                if envelope.params.is_some() {
-                    return Err(JsonError::DuplicateKey { at: position(key_at) });
-                }
-                envelope.params =
-                    Some(if self.peek() == b'[' { self.params(envelope)? } else { self.value(1)? });
-                return Ok(());
-            }
-            Some(Key::Method) => &mut envelope.method,
-            Some(Key::Result) => &mut envelope.result,
-            Some(Key::Error) => &mut envelope.error,
-            Some(Key::RejectReason) => &mut envelope.reject_reason,
-        };
-        if place.is_some() {
-            return Err(JsonError::DuplicateKey { at: position(key_at) });
-        }
-        *place = Some(self.value(1)?);
-        Ok(())
-    }
-
-    /// Scans the array of params and keeps its first elements.
-    #[inline]
-    fn params(&mut self, envelope: &mut Envelope<'a>) -> Result<Value<'a>, JsonError> {
-        let start = self.at;
-        self.step();
-        self.skip_space();
-        if self.peek() == b']' {
-            self.step();
-        } else {
-            let mut places = envelope.first_params.iter_mut();
-            loop {
-                let element = self.value(2)?;
-                envelope.params_count = envelope.params_count.saturating_add(1);
-                if let Some(place) = places.next() {
-                    *place = element;
-                }
-                self.skip_space();
-                match self.peek() {
-                    b',' => self.step(),
-                    b']' => break self.step(),
-                    _ => return Err(self.unexpected()),
-                }
-            }
-        }
-        Ok(Value::Array(Array(self.span_from(start))))
-    }
-
-    /// Scans a value that stands inside `depth` arrays and objects.
-    #[inline]
-    fn value(&mut self, depth: usize) -> Result<Value<'a>, JsonError> {
-        self.skip_space();
-        match self.peek() {
-            b'"' => self.string().map(Value::Text),
-            b'-' | b'0'..=b'9' => self.number().map(Value::Number),
-            b'[' => Ok(Value::Array(Array(self.container(depth)?))),
-            b'{' => Ok(Value::Object(Object(self.container(depth)?))),
-            b'n' => self.word("null").map(|()| Value::Null),
-            b't' => self.word("true").map(|()| Value::Bool(true)),
-            b'f' => self.word("false").map(|()| Value::Bool(false)),
-            _ => Err(self.unexpected()),
-        }
-    }
-
-    /// Scans an array or object with all it holds, standing at its bracket.
-    fn container(&mut self, outer_depth: usize) -> Result<&'a str, JsonError> {
-        let start = self.at;
-        let mut depth = outer_depth;
-        // Bit `n` says whether level `n` is an object; the levels are fewer than the bits.
-        let mut objects = 0_u32;
-        loop {
-            // A value is due.
-            match self.peek() {
-                opening @ (b'[' | b'{') => {
-                    if depth >= JSON_DEPTH_MAX {
-                        return Err(self.too_deep());
-                    }
-                    let is_object = opening == b'{';
-                    objects = (objects & !(1 << depth)) | (u32::from(is_object) << depth);
-                    depth += 1;
-                    self.step();
-                    self.skip_space();
-                    match (self.peek(), is_object) {
-                        (b']', false) | (b'}', true) => {}
-                        (_, false) => continue,
-                        (_, true) => {
-                            self.key()?;
-                            self.skip_space();
-                            continue;
-                        }
-                    }
-                }
-                _ => {
-                    self.scalar()?;
-                }
-            }
-            // A value has ended, or an empty array or object is to be closed.
-            loop {
-                if depth == outer_depth {
-                    return Ok(self.span_from(start));
-                }
-                self.skip_space();
-                let is_object = objects & (1 << (depth - 1)) != 0;
-                match (self.peek(), is_object) {
-                    (b',', false) => break self.step(),
-                    (b',', true) => {
-                        self.step();
-                        self.skip_space();
-                        self.key()?;
-                        break;
-                    }
-                    (b']', false) | (b'}', true) => {
-                        self.step();
-                        depth -= 1;
-                    }
-                    _ => return Err(self.unexpected()),
-                }
-            }
-            self.skip_space();
-        }
-    }
-
-    /// Scans a value that is neither array nor object.
-    #[inline]
-    fn scalar(&mut self) -> Result<Value<'a>, JsonError> {
-        match self.peek() {
-            b'"' => self.string().map(Value::Text),
-            b'-' | b'0'..=b'9' => self.number().map(Value::Number),
-            b'n' => self.word("null").map(|()| Value::Null),
-            b't' => self.word("true").map(|()| Value::Bool(true)),
-            b'f' => self.word("false").map(|()| Value::Bool(false)),
-            _ => Err(self.unexpected()),
-        }
-    }
-
-    /// Scans a key and its colon.
-    #[inline]
-    fn key(&mut self) -> Result<Text<'a>, JsonError> {
-        if self.peek() != b'"' {
-            return Err(self.unexpected());
-        }
-        let key = self.string()?;
-        self.skip_space();
-        if self.peek() != b':' {
-            return Err(self.unexpected());
-        }
-        self.step();
-        Ok(key)
-    }
-
-    /// Scans a string, standing at its quote.
-    #[inline]
-    fn string(&mut self) -> Result<Text<'a>, JsonError> {
-        self.step();
-        let start = self.at;
-        let mut has_escapes = false;
-        loop {
-            self.skip(swar::plain_string_len(self.rest()));
-            match self.rest().first() {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    has_escapes = true;
-                    self.escape()?;
-                }
-                Some(_) => return Err(JsonError::Control { at: position(self.at) }),
-                None => return Err(JsonError::Cut { at: position(self.at) }),
-            }
-        }
-        let inside = self.span_from(start);
-        self.step();
-        Ok(Text::from_scanned(inside, has_escapes))
-    }
-
-    /// Scans an escape, standing at its backslash.
-    #[cold]
-    fn escape(&mut self) -> Result<(), JsonError> {
-        let bad = JsonError::Escape { at: position(self.at) };
-        self.step();
-        match self.rest().first() {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
-                self.step();
-                Ok(())
-            }
-            Some(b'u') => match self.code_unit().ok_or(bad)? {
-                0xdc00..=0xdfff => Err(bad),
-                0xd800..=0xdbff => {
-                    let is_escape = self.peek() == b'\\';
-                    self.step();
-                    match self.code_unit() {
-                        Some(0xdc00..=0xdfff) if is_escape => Ok(()),
-                        _ => Err(bad),
-                    }
-                }
-                _ => Ok(()),
-            },
-            Some(_) => Err(bad),
-            None => Err(JsonError::Cut { at: position(self.at) }),
-        }
-    }
-
-    /// Reads the `u` of an escape and its four digits.
-    fn code_unit(&mut self) -> Option<u16> {
-        if self.peek() != b'u' {
-            return None;
-        }
-        self.step();
-        let digits = self.rest().first_chunk::<4>()?;
-        let mut unit = 0;
-        for digit in digits {
-            unit = (unit << 4) | char::from(*digit).to_digit(16)?;
-        }
-        self.skip(digits.len());
-        u16::try_from(unit).ok()
-    }
-
-    /// Scans a number, standing at its sign or first digit.
-    #[inline]
-    fn number(&mut self) -> Result<&'a str, JsonError> {
-        let start = self.at;
-        if self.peek() == b'-' {
-            self.step();
-        }
-        if self.peek() == b'0' {
-            self.step();
-        } else {
-            self.digits()?;
-        }
-        if self.peek() == b'.' {
-            self.step();
-            self.digits()?;
-        }
-        if matches!(self.peek(), b'e' | b'E') {
-            self.step();
-            if matches!(self.peek(), b'+' | b'-') {
-                self.step();
-            }
-            self.digits()?;
-        }
-        let number = self.span_from(start);
-        if number.len() > NUMBER_BYTES_MAX {
-            return Err(JsonError::NumberTooLong {
-                at: position(start),
-                limit: NUMBER_BYTES_MAX as u8,
-            });
-        }
-        Ok(number)
-    }
-
-    /// Scans one or more digits.
-    #[inline]
-    fn digits(&mut self) -> Result<(), JsonError> {
-        if !self.peek().is_ascii_digit() {
-            return Err(self.unexpected());
-        }
-        while self.peek().is_ascii_digit() {
-            self.step();
-        }
-        Ok(())
-    }
-
-    /// Scans one of the three words of JSON.
-    #[inline]
-    fn word(&mut self, word: &str) -> Result<(), JsonError> {
-        if !self.rest().starts_with(word.as_bytes()) {
-            return Err(self.unexpected_in(word));
-        }
-        self.skip(word.len());
-        Ok(())
-    }
-
-    /// Skips what stands between two elements of a text that was scanned before.
-    #[inline]
-    fn skip_separators(&mut self) {
-        self.skip_space();
-        if self.peek() == b',' {
-            self.step();
-            self.skip_space();
-        }
-    }
-
-    #[inline]
-    fn skip_space(&mut self) {
-        while matches!(self.peek(), b' ' | b'\t' | b'\r' | b'\n') {
-            self.step();
-        }
-    }
-
-    /// Returns the next byte, or [`END`].
-    #[inline]
-    fn peek(&self) -> u8 {
-        self.text.as_bytes().get(self.at).copied().unwrap_or(END)
-    }
-
-    #[inline]
-    fn rest(&self) -> &'a [u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
-    }
-
-    #[inline]
-    fn step(&mut self) {
-        self.skip(1);
-    }
-
-    /// Goes on by `count` bytes. The position stays near the length of the text, far from
-    /// where it could wrap.
-    #[inline]
-    fn skip(&mut self, count: usize) {
-        self.at = self.at.wrapping_add(count);
-    }
-
-    /// Returns the text from `start` to here.
-    #[inline]
-    fn span_from(&self, start: usize) -> &'a str {
-        self.text.get(start..self.at).unwrap_or_default()
-    }
-
-    #[cold]
-    fn unexpected(&self) -> JsonError {
-        let at = position(self.at);
-        if self.at < self.text.len() { JsonError::Unexpected { at } } else { JsonError::Cut { at } }
-    }
-
-    /// Names the byte that does not belong to `word`.
-    #[cold]
-    fn unexpected_in(&mut self, word: &str) -> JsonError {
-        let same = self.rest().iter().zip(word.as_bytes()).take_while(|(got, due)| got == due);
-        let count = same.count();
-        self.skip(count);
-        self.unexpected()
-    }
-
-    #[cold]
-    fn too_deep(&self) -> JsonError {
-        JsonError::TooDeep { at: position(self.at), limit: JSON_DEPTH_MAX as u8 }
-    }
-}
-
-/// Returns a position as errors carry it.
-fn position(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
+/// Reads the digits of a number.
+fn number<T: FromStr>(digits: &[u8]) -> Option<T> {
+    core::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 impl fmt::Display for JsonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::TooLong { limit } => write!(f, "line longer than {limit} bytes"),
             Self::NotUtf8 { at } => write!(f, "not utf-8 at byte {at}"),
             Self::NotAnObject => f.write_str("not a json object"),
             Self::Unexpected { at } => write!(f, "not json: unexpected byte at {at}"),

@@ -94,8 +94,12 @@ impl Method {
     /// Returns the method called `name`.
     #[inline]
     pub fn from_name(name: &str) -> Option<Self> {
+        Self::from_bytes(name.as_bytes())
+    }
+
+    #[inline]
+    fn from_bytes(name: &[u8]) -> Option<Self> {
         // Length first, then one comparison of a fixed size: the names of one length are few.
-        let name = name.as_bytes();
         match name.len() {
             11 => one(name, b"mining.ping", Self::Ping),
             13 => one(name, b"mining.submit", Self::Submit)
@@ -118,10 +122,10 @@ impl Method {
     }
 
     /// Returns the method whose name `text` is, escapes or not.
-    #[inline]
+    #[inline(always)]
     pub(super) fn from_text(text: Text<'_>) -> Option<Self> {
-        match text.plain() {
-            Some(plain) => Self::from_name(plain),
+        match text.plain_bytes() {
+            Some(plain) => Self::from_bytes(plain),
             None => Self::from_name(&text.decode::<METHOD_NAME_BYTES_MAX>().ok()?),
         }
     }
@@ -200,18 +204,18 @@ pub(super) struct Params<'e, 'a> {
 
 impl<'e, 'a> Params<'e, 'a> {
     /// Takes the params of `method`; where they are missing or null there are none.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of(method: Method, envelope: &'e Envelope<'a>) -> Result<Self, ParseError> {
-        match envelope.params {
+        match envelope.params() {
             None | Some(Value::Null | Value::Array(_)) => Ok(Self { method, envelope }),
             Some(_) => Err(ParseError::NotAnArray { method }),
         }
     }
 
     /// Checks that there are at least `need` params.
-    #[inline]
+    #[inline(always)]
     pub(super) fn at_least(self, need: u8) -> Result<Self, ParseError> {
-        let got = u8::try_from(self.envelope.params_count).unwrap_or(u8::MAX);
+        let got = u8::try_from(self.envelope.params_count()).unwrap_or(u8::MAX);
         if got < need {
             return Err(ParseError::TooFewParams { method: self.method, got, need });
         }
@@ -220,17 +224,17 @@ impl<'e, 'a> Params<'e, 'a> {
 
     /// Returns the param at a position, null where it is missing. Positions beyond what the
     /// scan kept are missing; [`Self::last`] reaches them.
-    #[inline]
+    #[inline(always)]
     pub(super) fn value(self, at: u8) -> Value<'a> {
-        self.envelope.first_params.get(usize::from(at)).copied().unwrap_or(Value::Null)
+        self.envelope.param(usize::from(at)).unwrap_or(Value::Null)
     }
 
     /// Returns the last param and its position.
     pub(super) fn last(self) -> (u8, Value<'a>) {
-        let count = self.envelope.params_count;
+        let count = self.envelope.params_count();
         let at = count.saturating_sub(1);
-        let value = match (self.envelope.first_params.get(at), self.envelope.params) {
-            (Some(value), _) => Some(*value),
+        let value = match (self.envelope.param(at), self.envelope.params()) {
+            (Some(value), _) => Some(value),
             (None, Some(Value::Array(params))) => params.elements().last(),
             (None, _) => None,
         };
@@ -238,7 +242,7 @@ impl<'e, 'a> Params<'e, 'a> {
     }
 
     /// Returns the string at a position.
-    #[inline]
+    #[inline(always)]
     pub(super) fn text(self, at: u8) -> Result<Text<'a>, ParseError> {
         match self.value(at) {
             Value::Text(text) => Ok(text),
@@ -247,7 +251,7 @@ impl<'e, 'a> Params<'e, 'a> {
     }
 
     /// Returns the string at a position, or `None` where it is null or missing.
-    #[inline]
+    #[inline(always)]
     pub(super) fn optional_text(self, at: u8) -> Result<Option<Text<'a>>, ParseError> {
         match self.value(at) {
             Value::Text(text) => Ok(Some(text)),

@@ -50,6 +50,7 @@ pub mod id;
 pub mod json;
 pub mod line;
 pub mod message;
+mod scanner;
 pub mod server;
 mod swar;
 pub mod text;

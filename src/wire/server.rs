@@ -201,13 +201,13 @@ pub enum ServerError {
 /// [`ServerError`] where the line is no JSON object, breaks a bound, or is a known method with
 /// params that it cannot have.
 pub fn parse(line: &[u8]) -> Result<ServerLine<'_>, ServerError> {
-    let mut envelope = Envelope::EMPTY;
-    json::scan_into(line, &mut envelope).map_err(|error| not_json(line, error))?;
-    let id = match envelope.id {
+    let mut envelope = Envelope::new(line);
+    envelope.scan().map_err(|error| not_json(line, error))?;
+    let id = match envelope.id() {
         Some(raw) => Id::from_scanned(raw).ok_or(ServerError::Parse(ParseError::ID))?,
         None => Id::NULL,
     };
-    let name = match envelope.method {
+    let name = match envelope.method() {
         Some(Value::Text(name)) => name,
         None | Some(Value::Null) if envelope.is_answer() => {
             return Ok(ServerLine::Response(Response::of(id, &envelope)));
@@ -252,7 +252,7 @@ fn notify<'a>(params: Params<'_, 'a>) -> Result<ServerLine<'a>, ServerError> {
         coinb1: params.hex(2, checked)?,
         coinb2: params.hex(3, checked)?,
         branches: branches(params, array)?,
-        branches_raw: array.as_raw().as_bytes(),
+        branches_raw: array.as_raw(),
         version: params.hex(5, hex::u32_be)?,
         nbits: params.hex(6, hex::u32_be)?,
         ntime: params.hex(7, hex::u32_be)?,
@@ -334,9 +334,9 @@ impl<'a> Response<'a> {
     fn of(id: Id<'a>, envelope: &Envelope<'a>) -> Self {
         Self {
             id,
-            result: envelope.result.unwrap_or(Value::Null),
-            error: envelope.error.unwrap_or(Value::Null),
-            reject_reason: envelope.reject_reason.and_then(Value::as_text),
+            result: envelope.result().unwrap_or(Value::Null),
+            error: envelope.error().unwrap_or(Value::Null),
+            reject_reason: envelope.reject_reason().and_then(Value::as_text),
         }
     }
 

@@ -6,15 +6,18 @@
 //! guarantee that the *decoded* text is free of control characters: `\u0000` is legal JSON, and
 //! who keeps a name decides about it.
 //!
+//! It holds bytes: most texts are compared or decoded as bytes, and what is not ASCII was
+//! checked when it was scanned. Asking for a `str` checks again.
+//!
 //! The unescaping is done here and not by serde-json-core, whose `EscapedStr` refuses
 //! surrogate pairs and takes `\u+12f`.
 
 use core::fmt;
 
 /// The inside of a JSON string, without its quotes and still escaped.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Text<'a> {
-    raw: &'a str,
+    raw: &'a [u8],
     has_escapes: bool,
 }
 
@@ -33,29 +36,34 @@ pub struct Decoded<'a> {
 
 impl<'a> Text<'a> {
     /// The empty text.
-    pub const EMPTY: Text<'static> = Text { raw: "", has_escapes: false };
+    pub const EMPTY: Text<'static> = Text { raw: b"", has_escapes: false };
 
     /// Takes over what the scanner checked.
     #[inline]
-    pub(super) const fn from_scanned(raw: &'a str, has_escapes: bool) -> Self {
+    pub(super) const fn from_scanned(raw: &'a [u8], has_escapes: bool) -> Self {
         Self { raw, has_escapes }
     }
 
     /// Returns the text as it stands between the quotes, escapes included.
-    #[inline]
-    pub const fn as_raw(self) -> &'a str {
-        self.raw
+    pub fn as_raw(self) -> &'a str {
+        core::str::from_utf8(self.raw).unwrap_or_default()
     }
 
     /// Returns the bytes as they stand between the quotes, escapes included.
     #[inline]
     pub const fn as_bytes(self) -> &'a [u8] {
-        self.raw.as_bytes()
+        self.raw
     }
 
     /// Returns the text where it has no escapes, so that raw and decoded are the same.
+    pub fn plain(self) -> Option<&'a str> {
+        if self.has_escapes { None } else { Some(self.as_raw()) }
+    }
+
+    /// Returns the bytes of the text where it has no escapes, so that raw and decoded are the
+    /// same.
     #[inline]
-    pub const fn plain(self) -> Option<&'a str> {
+    pub const fn plain_bytes(self) -> Option<&'a [u8]> {
         if self.has_escapes { None } else { Some(self.raw) }
     }
 
@@ -67,14 +75,14 @@ impl<'a> Text<'a> {
 
     /// Returns the decoded characters, one after the other.
     pub fn chars(self) -> Decoded<'a> {
-        Decoded { rest: self.raw.chars() }
+        Decoded { rest: self.as_raw().chars() }
     }
 
     /// Returns whether the decoded text is `other`.
     #[inline]
     pub fn eq_decoded(self, other: &str) -> bool {
-        match self.plain() {
-            Some(plain) => plain == other,
+        match self.plain_bytes() {
+            Some(plain) => plain == other.as_bytes(),
             None => self.chars().eq(other.chars()),
         }
     }
@@ -144,6 +152,12 @@ impl Decoded<'_> {
             unit = (unit << 4) | digit as u16;
         }
         Some(unit)
+    }
+}
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.as_raw())
     }
 }
 

@@ -233,6 +233,13 @@ impl<'a> JobRing<'a> {
         Some((job, coinb2))
     }
 
+    /// Changes the bits that may be rolled, for all jobs.
+    pub fn set_mask(&mut self, mask: VersionMask) {
+        for job in self.jobs.iter_mut() {
+            job.mask = mask;
+        }
+    }
+
     /// Ends all jobs: what comes for them from now on is stale.
     pub fn end_all(&mut self) {
         for job in self.jobs.iter_mut() {

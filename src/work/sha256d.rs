@@ -27,8 +27,6 @@
 //!
 //! Source: FIPS 180-4, sections 5.1.1 (padding), 5.3.3 (initial state), 6.2 (block function).
 
-use core::iter;
-
 use sha2::block_api::compress256;
 
 /// Bytes that the block function takes at once.
@@ -138,7 +136,7 @@ impl Default for Midstate {
 #[derive(Clone, Copy, Debug)]
 pub struct Sha256d {
     midstate: Midstate,
-    /// The bytes after the last whole block; those from `tail_bytes` on mean nothing.
+    /// The bytes after the last whole block; those from `tail_bytes` on are zero.
     tail: [u8; BLOCK_BYTES],
     /// Below [`BLOCK_BYTES`].
     tail_bytes: u8,
@@ -167,21 +165,19 @@ impl Sha256d {
     /// Returns the message's sha256d; two compressions, three where the tail is above 55 bytes.
     pub fn finish(&self) -> [u8; DIGEST_BYTES] {
         let length = self.bytes().wrapping_mul(8);
-        let tail = self.tail.iter().take(usize::from(self.tail_bytes));
-        let mut blocks = [[0; BLOCK_BYTES]; 2];
-        let ended = tail.chain(iter::once(&END_MARK));
-        for (to, from) in blocks.as_flattened_mut().iter_mut().zip(ended) {
-            *to = *from;
+        let mut block = self.tail;
+        if let Some(end) = block.get_mut(usize::from(self.tail_bytes)) {
+            *end = END_MARK;
         }
         let mut state = self.midstate.state;
-        let [first, second] = &mut blocks;
-        if usize::from(self.tail_bytes) < BLOCK_BYTES - LENGTH_BYTES {
-            put_length(first, length);
-            compress256(&mut state, &[*first]);
-        } else {
-            put_length(second, length);
-            compress256(&mut state, &blocks);
+        if usize::from(self.tail_bytes) >= BLOCK_BYTES - LENGTH_BYTES {
+            compress256(&mut state, &[block]);
+            block = [0; BLOCK_BYTES];
         }
+        if let Some(end) = block.last_chunk_mut() {
+            *end = length.to_be_bytes();
+        }
+        compress256(&mut state, &[block]);
         second_hash(&state)
     }
 
@@ -190,15 +186,16 @@ impl Sha256d {
     /// Returns the bytes that did not fit.
     fn fill_tail<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         let free = self.tail.get_mut(usize::from(self.tail_bytes)..).unwrap_or_default();
-        let (taken, rest) = bytes.split_at(bytes.len().min(free.len()));
-        for (to, from) in free.iter_mut().zip(taken) {
-            *to = *from;
-        }
-        if taken.len() == free.len() {
+        let count = bytes.len().min(free.len());
+        let (taken, rest) = bytes.split_at(count);
+        let (place, still_free) = free.split_at_mut(count);
+        place.copy_from_slice(taken);
+        if still_free.is_empty() {
             self.midstate.absorb(&[self.tail]);
+            self.tail = [0; BLOCK_BYTES];
             self.tail_bytes = 0;
         } else {
-            self.tail_bytes = self.tail_bytes.wrapping_add(taken.len() as u8);
+            self.tail_bytes = self.tail_bytes.wrapping_add(count as u8);
         }
         rest
     }
@@ -220,12 +217,11 @@ pub fn sha256d(bytes: &[u8]) -> [u8; DIGEST_BYTES] {
 
 /// Returns the sha256d of two hashes side by side, a node of the merkle tree; three compressions.
 pub fn node_hash(left: &[u8; DIGEST_BYTES], right: &[u8; DIGEST_BYTES]) -> [u8; DIGEST_BYTES] {
-    let mut blocks = [[0; BLOCK_BYTES], AFTER_ONE_BLOCK];
-    for (to, from) in blocks.as_flattened_mut().iter_mut().zip(left.iter().chain(right)) {
-        *to = *from;
-    }
+    let pair = [*left, *right];
+    let (block, _) = pair.as_flattened().as_chunks::<BLOCK_BYTES>();
     let mut state = START;
-    compress256(&mut state, &blocks);
+    compress256(&mut state, block);
+    compress256(&mut state, &[AFTER_ONE_BLOCK]);
     second_hash(&state)
 }
 
@@ -261,13 +257,6 @@ fn filled(block: &[u8; BLOCK_BYTES], bytes: &[u8]) -> [u8; BLOCK_BYTES] {
         *to = *from;
     }
     block
-}
-
-/// Writes the message's `length` in bits at the end of its last `block`.
-fn put_length(block: &mut [u8; BLOCK_BYTES], length: u64) {
-    for (to, from) in block.iter_mut().rev().zip(length.to_be_bytes().iter().rev()) {
-        *to = *from;
-    }
 }
 
 #[cfg(test)]

@@ -184,7 +184,8 @@ impl RecentShares {
         if let Some(place) = self.fingerprints.get_mut(usize::from(self.next)) {
             *place = fingerprint;
         }
-        self.next = self.next.wrapping_add(1) % RECENT_SHARES_MAX as u8;
+        let next = self.next.saturating_add(1);
+        self.next = if usize::from(next) < RECENT_SHARES_MAX { next } else { 0 };
     }
 }
 

@@ -22,7 +22,8 @@
 //! assert!(target.is_met_by(BlockHash(target.to_le_bytes())), "equal counts");
 //! assert!(!target.is_met_by(BlockHash([0xff; 32])));
 //!
-//! assert_eq!(Target::from_nbits(NBits(0x1d00_0000)), Err(NBitsError::Zero { nbits: 0x1d00_0000 }));
+//! let nbits = 0x1d00_0000;
+//! assert_eq!(Target::from_nbits(NBits(nbits)), Err(NBitsError::Zero { nbits }));
 //! # Ok::<(), NBitsError>(())
 //! ```
 //!

@@ -1,0 +1,75 @@
+//! Everything that a commit must pass, quick layers first.
+//!
+//! All host builds use the `dev` profile, so each crate is compiled once for checking and once for
+//! running; only the proof without an allocator, a few small crates, needs a profile of its own.
+
+use crate::report::{Ended, Report};
+use crate::tally::Tally;
+use crate::{bare_metal, engine, process, tidy};
+
+/// What the packages of the workspace that run on the host are called in cargo's arguments.
+/// `bare-metal` has no `main` that a test program could be made of.
+const HOST_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "bare-metal"];
+
+/// Runs all steps, then prints the summary and, as the last line, the totals of the tests.
+///
+/// # Errors
+///
+/// When a step failed, or when no test ran at all.
+pub fn all() -> Result<(), String> {
+    let mut report = Report::default();
+    let mut tally = Tally::default();
+    report.step("format", || passed(process::cargo(&["fmt", "--all", "--check"])));
+    report.step("tidy", || tidy::run().map(|()| Ended::Passed));
+    report.step("engine: allowed crates", engine::allowed_crates);
+    report.step("engine: clippy", engine::clippy);
+    report.step("engine: links without alloc", bare_metal::host);
+    report.step("clippy", clippy);
+    report.step("docs", docs);
+    report.step("tests", || tests(&mut tally));
+    report.step("engine: bare metal", bare_metal::boards);
+    report.step("licences and sources", deny);
+    let passed = report.summary();
+    println!("{tally}");
+    match (passed, tally.passed) {
+        (true, 1..) => Ok(()),
+        (true, 0) => Err("no test ran".to_owned()),
+        (false, _) => Err("a step failed; the summary says which".to_owned()),
+    }
+}
+
+fn passed(mut command: std::process::Command) -> Result<Ended, String> {
+    process::run(&mut command).map(|()| Ended::Passed)
+}
+
+/// Checks every target with every feature: also the benches and the tests.
+fn clippy() -> Result<Ended, String> {
+    let mut command = process::cargo(&["clippy", "--locked", "--all-targets", "--all-features"]);
+    command.args(HOST_PACKAGES).args(["--", "-D", "warnings"]);
+    passed(command)
+}
+
+/// Renders the documents of the code; a link that leads nowhere is an error.
+fn docs() -> Result<Ended, String> {
+    let mut command = process::cargo(&["doc", "--locked", "--no-deps", "--all-features"]);
+    command.arg("--document-private-items").args(HOST_PACKAGES).env("RUSTDOCFLAGS", "-D warnings");
+    passed(command)
+}
+
+/// Runs unit, integration and documentation tests. The feature `defmt` stays off here: a test
+/// program that links it would need a logger of its own.
+fn tests(tally: &mut Tally) -> Result<Ended, String> {
+    let mut command = process::cargo(&["test", "--locked", "--no-fail-fast"]);
+    command.args(HOST_PACKAGES);
+    process::run_watched(&mut command, |line| tally.read(line)).map(|()| Ended::Passed)
+}
+
+/// Checks licences, sources and duplicate crates where cargo-deny is at hand. Its advisories need
+/// a database from the network and are left to whoever has it.
+fn deny() -> Result<Ended, String> {
+    if !process::is_installed("cargo-deny") {
+        let how = "cargo-deny is not installed (cargo install cargo-deny)";
+        return Ok(Ended::Skipped(how.to_owned()));
+    }
+    passed(process::cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"]))
+}
