@@ -85,12 +85,17 @@ impl Farm {
         Self::with(64, options(1))
     }
 
-    /// A farm with these options.
+    /// A farm with these options and room for four links.
     pub fn with(miners: usize, options: Options) -> Self {
+        Self::sized(miners, 4, options)
+    }
+
+    /// A farm with these options and room for so many miners and links.
+    pub fn sized(miners: usize, links: usize, options: Options) -> Self {
         let now = Instant::from_micros(1_000_000_000);
-        let mut proxy = Proxy::new(storage(miners, 4), options, now).unwrap();
+        let mut proxy = Proxy::new(storage(miners, links), options, now).unwrap();
         proxy.handle_timeout(now);
-        Self { proxy, now, heard: vec![vec![]; 4] }
+        Self { proxy, now, heard: vec![vec![]; links] }
     }
 
     /// A farm whose only pool is live, and the link to it.
@@ -191,12 +196,27 @@ impl Farm {
         self.pool_says(link, &notify("job-1", 1, true));
     }
 
-    /// Goes through a pool's handshake.
+    /// Goes through a pool's handshake, with the mask of BIP-0320.
     #[track_caller]
     pub fn handshake(&mut self, link: LinkIndex, extranonce1: &str, size: u8) {
-        let mask = json!({"version-rolling": true, "version-rolling.mask": "1fffe000"});
+        self.handshake_with(link, extranonce1, size, Some("1fffe000"));
+    }
+
+    /// Goes through a pool's handshake; without a mask the pool refuses version rolling.
+    #[track_caller]
+    pub fn handshake_with(
+        &mut self,
+        link: LinkIndex,
+        extranonce1: &str,
+        size: u8,
+        mask: Option<&str>,
+    ) {
+        let granted = match mask {
+            Some(mask) => json!({"version-rolling": true, "version-rolling.mask": mask}),
+            None => json!({"version-rolling": false}),
+        };
         assert!(self.pool_hears(link)[0].contains("mining.configure"));
-        self.pool_says(link, &json!({"id": 1, "result": mask, "error": null}).to_string());
+        self.pool_says(link, &json!({"id": 1, "result": granted, "error": null}).to_string());
         assert!(self.pool_hears(link)[0].contains("mining.subscribe"));
         let session = json!([[["mining.notify", "s"]], extranonce1, size]);
         self.pool_says(link, &json!({"id": 2, "result": session, "error": null}).to_string());
