@@ -34,15 +34,6 @@ impl Histogram {
         self.max = self.max.max(nanos);
     }
 
-    /// Adds what `other` recorded.
-    pub fn merge(&mut self, other: &Self) {
-        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
-            *mine += theirs;
-        }
-        self.total += other.total;
-        self.max = self.max.max(other.max);
-    }
-
     /// Returns how many durations were recorded.
     pub const fn count(&self) -> u64 {
         self.total

@@ -28,9 +28,11 @@ mod rig;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 /// `lab …`: the parts of the lab one by one.
@@ -68,24 +70,41 @@ fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
 }
 
-/// Waits for SIGTERM, SIGINT, `stopped`, or the end of `run_for`.
-///
-/// # Errors
-///
-/// The signals cannot be caught.
-fn wait(run_for: Option<Duration>, stopped: &Notify) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut term = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
-            () = stopped.notified() => {}
-            () = tokio::time::sleep(run_for.unwrap_or_default()), if run_for.is_some() => {}
-        }
-        Ok(())
-    })
+/// What ends a part of the lab: SIGTERM, SIGINT, or a word from another thread.
+struct Ending {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    told: Arc<Notify>,
+}
+
+impl Ending {
+    /// Begins to listen for the signals, which from then on do not end the process.
+    ///
+    /// # Errors
+    ///
+    /// The signals cannot be caught.
+    fn new() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let guard = runtime.enter();
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        drop(guard);
+        Ok(Self { runtime, terminate, interrupt, told: Arc::default() })
+    }
+
+    /// Waits for the end, or for `limit`; returns `true` where the end has come.
+    fn wait(&mut self, limit: Option<Duration>) -> bool {
+        let Self { runtime, terminate, interrupt, told } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => true,
+                _ = interrupt.recv() => true,
+                () = told.notified() => true,
+                () = tokio::time::sleep(limit.unwrap_or_default()), if limit.is_some() => false,
+            }
+        })
+    }
 }
 
 /// Lets this process open as many sockets as the system allows it.

@@ -121,11 +121,6 @@ impl Port {
         self.wake();
     }
 
-    /// Returns `true` while the socket holds back bytes that were sent.
-    pub const fn is_blocked(&self) -> bool {
-        !self.spill.is_empty()
-    }
-
     fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();

@@ -23,8 +23,8 @@ pub struct Request {
     /// The id as raw JSON, or `None` for the next number.
     pub id: Option<&'static str>,
     pub method: &'static str,
-    /// Raw JSON, in which `{worker}`, `{password}`, `{session}`, `{host}` and `{suggest}` are
-    /// filled in.
+    /// Raw JSON, in which `{worker}`, `{password}`, `{session}`, `{host}`, `{suggest}` and
+    /// `{target}` are filled in.
     pub params: &'static str,
 }
 
@@ -228,7 +228,7 @@ pub const ALL: &[Personality] = &[
             Request {
                 id: Some("\"suggest\""),
                 method: "mining.suggest_target",
-                params: r#"["00000000ffff0000000000000000000000000000000000000000000000000000"]"#,
+                params: r#"["{target}"]"#,
             },
             request(SUBSCRIBE, r#"["bfgminer/5.4.2"]"#),
             Request { id: Some("\"auth\""), method: AUTHORIZE, params: WORKER },

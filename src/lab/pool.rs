@@ -18,7 +18,7 @@ use std::io::{self, BufRead};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -94,8 +94,8 @@ pub struct Args {
     /// Keep the ledger in this file at every step, and go on from it: it survives a kill.
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
-    /// Obey lines on standard input: job, block, difficulty D, extranonce, reconnect, cut, down,
-    /// up [N2], ledger, stop.
+    /// Obey lines on standard input, and stop when it ends: job, block, difficulty D, extranonce,
+    /// reconnect, cut, down, up [N2], ledger, stop.
     #[arg(long)]
     control: bool,
     /// Seed of all that the pool draws; the time of day where it is not given.
@@ -190,7 +190,7 @@ pub struct PoolHandle {
     /// Its TLS identity.
     pub identity: Option<Identity>,
     commands: mpsc::Sender<Command>,
-    thread: Option<JoinHandle<Ledger>>,
+    thread: Mutex<Option<JoinHandle<Ledger>>>,
 }
 
 impl Pool {
@@ -225,7 +225,7 @@ impl Pool {
             server::run(server, listener, status, tls, receiver, &runtime)
         })?;
         let (addr, status) = start.recv().map_err(io::Error::other)??;
-        Ok(PoolHandle { addr, status, identity, commands, thread: Some(thread) })
+        Ok(PoolHandle { addr, status, identity, commands, thread: Mutex::new(Some(thread)) })
     }
 }
 
@@ -309,19 +309,17 @@ impl PoolHandle {
         self.tell(Command::Up(change));
     }
 
-    /// Stops the pool and returns its last ledger.
-    pub fn stop(mut self) -> Ledger {
+    /// Stops the pool and returns its last ledger, the first time that it is called.
+    pub fn stop(&self) -> Option<Ledger> {
+        let thread = self.thread.lock().ok()?.take()?;
         self.tell(Command::Stop);
-        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+        thread.join().ok()
     }
 }
 
 impl Drop for PoolHandle {
     fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            self.tell(Command::Stop);
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }
 
@@ -355,7 +353,8 @@ impl Args {
 ///
 /// The pool cannot start, or the report cannot be written.
 pub fn run(args: &Args) -> io::Result<ExitCode> {
-    let pool = Pool::start(args.options())?;
+    lab::raise_file_limit();
+    let pool = Arc::new(Pool::start(args.options())?);
     lab::say(&format!("listening {}", pool.addr));
     if let Some(status) = pool.status {
         lab::say(&format!("status {status}"));
@@ -366,13 +365,13 @@ pub fn run(args: &Args) -> io::Result<ExitCode> {
             std::fs::write(path, identity.ca_pem())?;
         }
     }
-    let stopped = Arc::new(Notify::new());
+    let mut ending = lab::Ending::new()?;
     if args.control {
-        let (commands, stopped) = (pool.commands.clone(), stopped.clone());
-        std::thread::spawn(move || control(&commands, &stopped));
+        let (pool, told) = (pool.clone(), ending.told.clone());
+        std::thread::spawn(move || control(&pool, &told));
     }
-    lab::wait(args.run_for.map(lab::seconds), &stopped)?;
-    let ledger = pool.stop();
+    ending.wait(args.run_for.map(lab::seconds));
+    let ledger = pool.stop().unwrap_or_default();
     let text = serde_json::to_string(&ledger).map_err(io::Error::other)?;
     lab::say(&text);
     if let Some(path) = &args.report {
@@ -381,41 +380,32 @@ pub fn run(args: &Args) -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Obeys the lines of standard input until it ends; what is no command is said so.
-fn control(commands: &mpsc::Sender<Command>, stopped: &Notify) {
+/// Obeys the lines of standard input and stops with it; what is no command is said so.
+fn control(pool: &PoolHandle, told: &Notify) {
     for line in io::stdin().lock().lines() {
-        let Ok(line) = line else { return };
+        let Ok(line) = line else { break };
         let mut words = line.split_whitespace();
         let (word, value) = (words.next().unwrap_or_default(), words.next());
         let number = value.and_then(|value| value.parse::<f64>().ok());
-        let command = match (word, number) {
-            ("job", _) => Command::Job,
-            ("block", _) => Command::Block,
-            ("difficulty", Some(difficulty)) => Command::Ask(difficulty),
-            ("extranonce", _) => Command::ChangeExtranonce,
-            ("reconnect", _) => Command::Reconnect,
-            ("cut", _) => Command::CutAll,
-            ("down", _) => Command::Down,
+        match (word, number) {
+            ("job", _) => pool.push_job(),
+            ("block", _) => pool.push_block(),
+            ("difficulty", Some(difficulty)) => pool.ask(difficulty),
+            ("extranonce", _) => pool.change_extranonce(),
+            ("reconnect", _) => pool.ask_to_reconnect(),
+            ("cut", _) => pool.cut_all(),
+            ("down", _) => pool.down(),
             ("up", size) => {
                 let extranonce2_size = size.map(|size| (size as usize).clamp(1, 16));
-                Command::Up(Change { extranonce2_size, ..Change::default() })
+                pool.up(Change { extranonce2_size, ..Change::default() });
             }
             ("ledger", _) => {
-                let (answer, ledger) = std::sync::mpsc::channel();
-                let _ = commands.blocking_send(Command::Ledger(answer));
-                let ledger = ledger.recv().unwrap_or_default();
-                lab::say(&serde_json::to_string(&ledger).unwrap_or_default());
-                continue;
+                lab::say(&serde_json::to_string(&pool.ledger()).unwrap_or_default());
             }
-            ("stop", _) => return stopped.notify_one(),
-            ("", _) => continue,
-            _ => {
-                lab::say(&format!("unknown command {line:?}"));
-                continue;
-            }
-        };
-        if commands.blocking_send(command).is_err() {
-            return;
+            ("stop", _) => break,
+            ("", _) => {}
+            _ => lab::say(&format!("unknown command {line:?}")),
         }
     }
+    told.notify_one();
 }

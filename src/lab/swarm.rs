@@ -17,10 +17,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use loka_stratum::work::difficulty::Difficulty;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{LocalSet, spawn_local};
@@ -132,7 +133,8 @@ pub struct Args {
     /// Write the final report to this file as well.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Obey lines on standard input: work WORK, quiesce, report, reset, stop.
+    /// Obey lines on standard input, and stop when it ends: work WORK, quiesce, report, reset,
+    /// stop.
     #[arg(long)]
     control: bool,
     /// Seed of all that the swarm draws.
@@ -189,7 +191,7 @@ pub struct Swarm;
 /// The way to a running swarm; dropping it stops the swarm.
 pub struct SwarmHandle {
     commands: mpsc::Sender<Command>,
-    thread: Option<JoinHandle<Report>>,
+    thread: Mutex<Option<JoinHandle<Report>>>,
 }
 
 impl Swarm {
@@ -210,10 +212,9 @@ impl Swarm {
             let local = LocalSet::new();
             local.block_on(&runtime, obey(herd.clone(), receiver));
             drop(local);
-            let report = herd.borrow().report();
-            report
+            herd.borrow().report()
         })?;
-        Ok(SwarmHandle { commands, thread: Some(thread) })
+        Ok(SwarmHandle { commands, thread: Mutex::new(Some(thread)) })
     }
 }
 
@@ -230,13 +231,23 @@ impl SwarmHandle {
 
     /// Returns the counts as of now.
     pub fn report(&self) -> Report {
-        ask_for_report(&self.commands)
+        let (answer, report) = std::sync::mpsc::channel();
+        self.tell(Command::Report(answer));
+        report.recv().unwrap_or_default()
     }
 
     /// Stops the work and waits until every submit is answered, 10 s at most; the miners stay
     /// connected.
     pub fn quiesce(&self) -> Report {
-        quiesce(&self.commands)
+        self.work(Work::Idle);
+        let start = clock::now();
+        loop {
+            let report = self.report();
+            if report.pending == 0 || start.elapsed() > ANSWERS_MAX {
+                return report;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Forgets the latencies and the jobs seen so far.
@@ -244,37 +255,17 @@ impl SwarmHandle {
         self.tell(Command::Reset);
     }
 
-    /// Disconnects all and returns the last report.
-    pub fn stop(mut self) -> Report {
+    /// Disconnects all and returns the last report, the first time that it is called.
+    pub fn stop(&self) -> Option<Report> {
+        let thread = self.thread.lock().ok()?.take()?;
         self.tell(Command::Stop);
-        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+        thread.join().ok()
     }
 }
 
 impl Drop for SwarmHandle {
     fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            self.tell(Command::Stop);
-            let _ = thread.join();
-        }
-    }
-}
-
-fn ask_for_report(commands: &mpsc::Sender<Command>) -> Report {
-    let (answer, report) = std::sync::mpsc::channel();
-    let _ = commands.blocking_send(Command::Report(answer));
-    report.recv().unwrap_or_default()
-}
-
-fn quiesce(commands: &mpsc::Sender<Command>) -> Report {
-    let _ = commands.blocking_send(Command::Work(Work::Idle));
-    let start = clock::now();
-    loop {
-        let report = ask_for_report(commands);
-        if report.pending == 0 || start.elapsed() > ANSWERS_MAX {
-            return report;
-        }
-        std::thread::sleep(Duration::from_millis(5));
+        self.stop();
     }
 }
 
@@ -329,10 +320,12 @@ impl Herd {
             rejected: 0,
             leave: None,
         });
+        let suggest = Difficulty::new(options.suggest).unwrap_or(Difficulty::ONE);
         let names = Names {
             password: options.password.clone(),
             host: options.connect.to_string(),
-            suggest: options.suggest.to_string(),
+            suggest: suggest.as_f64().to_string(),
+            target: suggest.to_target().to_string(),
         };
         Self {
             stalls: stalls.collect(),
@@ -745,13 +738,13 @@ impl Args {
 /// The swarm cannot start, or the report cannot be written.
 pub fn run(args: &Args) -> io::Result<ExitCode> {
     lab::raise_file_limit();
-    let swarm = Swarm::start(args.options())?;
-    let stopped = Arc::new(Notify::new());
+    let swarm = Arc::new(Swarm::start(args.options())?);
+    let mut ending = lab::Ending::new()?;
     if args.control {
-        let (commands, stopped) = (swarm.commands.clone(), stopped.clone());
-        std::thread::spawn(move || control(&commands, &stopped));
+        let (swarm, told) = (swarm.clone(), ending.told.clone());
+        std::thread::spawn(move || control(&swarm, &told));
     }
-    lab::wait(args.run_for.map(lab::seconds), &stopped)?;
+    ending.wait(args.run_for.map(lab::seconds));
     let report = swarm.quiesce();
     let text = serde_json::to_string(&report).map_err(io::Error::other)?;
     lab::say(&text);
@@ -762,26 +755,23 @@ pub fn run(args: &Args) -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Obeys the lines of standard input until it ends; what is no command is said so.
-fn control(commands: &mpsc::Sender<Command>, stopped: &Notify) {
+/// Obeys the lines of standard input and stops with it; what is no command is said so.
+fn control(swarm: &SwarmHandle, told: &Notify) {
     let print = |report: &Report| lab::say(&serde_json::to_string(report).unwrap_or_default());
     for line in io::stdin().lock().lines() {
-        let Ok(line) = line else { return };
+        let Ok(line) = line else { break };
         let (word, value) = line.split_once(' ').unwrap_or((line.as_str(), ""));
         match (word, value.parse::<Work>()) {
-            ("work", Ok(work)) => {
-                let _ = commands.blocking_send(Command::Work(work));
-            }
-            ("quiesce", _) => print(&quiesce(commands)),
-            ("report", _) => print(&ask_for_report(commands)),
-            ("reset", _) => {
-                let _ = commands.blocking_send(Command::Reset);
-            }
-            ("stop", _) => return stopped.notify_one(),
+            ("work", Ok(work)) => swarm.work(work),
+            ("quiesce", _) => print(&swarm.quiesce()),
+            ("report", _) => print(&swarm.report()),
+            ("reset", _) => swarm.reset(),
+            ("stop", _) => break,
             ("", _) => {}
             _ => lab::say(&format!("unknown command {line:?}")),
         }
     }
+    told.notify_one();
 }
 
 #[cfg(test)]

@@ -38,6 +38,9 @@ const VARDIFF_EVERY: Duration = Duration::from_secs(5);
 /// The largest step of a difficulty, as a power of two.
 const VARDIFF_STEP_MAX: f64 = 6.0;
 
+/// Asks a miner to connect again, to the same address.
+const RECONNECT: &[u8] = b"{\"id\":null,\"method\":\"client.reconnect\",\"params\":[]}\n";
+
 struct Connection {
     port: Port,
     session: Session,
@@ -269,6 +272,26 @@ impl Server {
         self.book = JobBook::new(plan(&self.options), self.options.seed);
         self.book.make(clock::epoch_secs());
         self.ledger.starts += 1;
+    }
+
+    /// Does what does not concern the listener.
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Job => self.push_job(),
+            Command::Block => self.begin_block(None),
+            Command::Ask(difficulty) => {
+                if let Ok(difficulty) = Difficulty::new(difficulty) {
+                    self.ask(difficulty);
+                }
+            }
+            Command::ChangeExtranonce => self.change_extranonce(),
+            Command::Reconnect => self.broadcast(RECONNECT),
+            Command::CutAll => self.cut_all(),
+            Command::Ledger(answer) => {
+                let _ = answer.send(self.ledger());
+            }
+            Command::Down | Command::Up(_) | Command::Stop => {}
+        }
     }
 
     fn handle_request(
@@ -623,8 +646,7 @@ pub fn run(
     });
     // The tasks hold the server too; they go with the set.
     drop(local);
-    let ledger = server.borrow().ledger();
-    ledger
+    server.borrow().ledger()
 }
 
 async fn obey(shared: &Shared, listener: TcpListener, mut commands: mpsc::Receiver<Command>) {
@@ -644,41 +666,26 @@ async fn obey(shared: &Shared, listener: TcpListener, mut commands: mpsc::Receiv
             _ = jobs.tick() => Command::Job,
             _ = blocks.tick(), if block_every.is_some() => Command::Block,
         };
-        let mut server = shared.server.borrow_mut();
         match command {
-            Command::Job => server.push_job(),
-            Command::Block => server.begin_block(None),
-            Command::Ask(difficulty) => {
-                if let Ok(difficulty) = Difficulty::new(difficulty) {
-                    server.ask(difficulty);
-                }
-            }
-            Command::ChangeExtranonce => server.change_extranonce(),
-            Command::Reconnect => {
-                server.broadcast(b"{\"id\":null,\"method\":\"client.reconnect\",\"params\":[]}\n")
-            }
-            Command::CutAll => server.cut_all(),
             Command::Down => {
-                server.cut_all();
+                shared.server.borrow_mut().cut_all();
                 if let Some(task) = accepting.take() {
                     task.abort();
                 }
             }
             Command::Up(change) => {
-                server.change(change);
-                drop(server);
+                shared.server.borrow_mut().change(change);
                 if accepting.is_none() {
                     accepting = listen_again(address).await.map(|it| shared.accept(it));
                 }
             }
-            Command::Ledger(answer) => {
-                let _ = answer.send(server.ledger());
-            }
             Command::Stop => {
+                let mut server = shared.server.borrow_mut();
                 server.cut_all();
                 server.save();
                 return;
             }
+            command => shared.server.borrow_mut().obey(command),
         }
     }
 }

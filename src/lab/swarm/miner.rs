@@ -78,6 +78,8 @@ pub struct Names {
     pub host: String,
     /// The difficulty that miners suggest, as text.
     pub suggest: String,
+    /// The same as a target, in hex.
+    pub target: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -455,6 +457,7 @@ impl Miner {
             .replace("{password}", &names.password)
             .replace("{host}", &names.host)
             .replace("{suggest}", &names.suggest)
+            .replace("{target}", &names.target)
     }
 
     const fn draw_id(&mut self) -> u64 {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use loka_stratum::wire::server::{self, ServerLine};
+use loka_stratum::wire::server;
 use loka_stratum::work::difficulty::Difficulty;
 use loka_stratum::work::header::{BlockHash, Header, NTime, Nonce, PrevHash};
 use loka_stratum::work::merkle;
@@ -97,14 +97,6 @@ impl Job {
             ntime: notify.ntime,
             clean: notify.clean_jobs,
         })
-    }
-
-    /// Reads a notify line; for tests and measurements.
-    pub fn from_line(line: &[u8]) -> Option<Self> {
-        match server::parse(line).ok()? {
-            ServerLine::Notify(notify) => Self::read(&notify),
-            _ => None,
-        }
     }
 }
 

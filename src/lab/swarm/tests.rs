@@ -1,6 +1,7 @@
 //! Pool and swarm against each other, without a gateway between them.
 
 use super::*;
+use crate::lab::personality::ALL;
 use crate::lab::pool::{self, Change, Pool};
 
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
@@ -31,7 +32,7 @@ fn check_books(report: &Report, ledger: &pool::ledger::Ledger) {
 #[test]
 fn every_personality_mines_and_both_books_agree() {
     let pool = Pool::start(easy_pool()).expect("a pool");
-    let miners = 2 * crate::lab::personality::ALL.len();
+    let miners = 2 * ALL.len();
     let options = Options { miners, ..Options::new(pool.addr) };
     let swarm = Swarm::start(options).expect("a swarm");
     wait_until("shares of every personality", || {
