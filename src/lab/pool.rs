@@ -409,3 +409,6 @@ fn control(pool: &PoolHandle, told: &Notify) {
     }
     told.notify_one();
 }
+
+#[cfg(test)]
+mod tests;
