@@ -83,6 +83,84 @@ pub const POOL_JOB_ID_BYTES_MAX: usize = 64;
 /// How far a share's ntime may lie ahead of its job's, in seconds (QUIRKS 40; ckpool's bound).
 pub const NTIME_AHEAD_SECS_MAX: u32 = 7000;
 
+// ---- settings ------------------------------------------------------------------------------
+
+/// Longest address of a pool as text, in bytes: scheme, host and port.
+pub const URL_BYTES_MAX: usize = HOST_BYTES_MAX + 24;
+
+/// Longest text of any one setting, in bytes: a pool's pins in hex, with commas.
+pub const SETTING_BYTES_MAX: usize = 512;
+
+// ---- the gateway ---------------------------------------------------------------------------
+
+/// Bytes of the buffer that all miners' reads share.
+pub const READ_BYTES_MAX: usize = 16_384;
+
+/// Bytes kept for a miner whose socket is full: the longest output and the answers to one read.
+/// While anything is kept the miner is not read and gets no further job (F46).
+pub const SPILL_BYTES_MAX: usize = OUTPUT_BYTES_MIN + 4 * READ_BYTES_MAX;
+
+/// Connections that wait to be accepted; Linux's own limit (`net.core.somaxconn`).
+pub const LISTEN_BACKLOG: u32 = 4096;
+
+/// Least time between two submits of a miner, over any longer stretch: 2,000 a second, of which
+/// one miner alone takes a fiftieth of a core. Real ones send one in seconds.
+pub const SUBMIT_INTERVAL: Duration = Duration::from_micros(500);
+
+/// File descriptors that the gateway needs beside its miners': listeners, links, the status port
+/// and its connections, the runtime's own, files.
+pub const FILES_BESIDE_MINERS: u64 =
+    (LISTEN_MAX + LINKS_MAX + 1 + HTTP_CONNECTIONS_MAX + 11) as u64;
+
+/// Time in which of each kind of log line one is printed (F52).
+pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Longest settings file, in bytes; the longest that says anything is under 8 KiB.
+pub const CONFIG_BYTES_MAX: usize = 1 << 20;
+
+/// Time that the name of a pool may take to resolve (F61).
+pub const RESOLVE_MAX: Duration = Duration::from_secs(8);
+
+/// Time that one address of a pool may take to connect; the next is then tried.
+pub const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Addresses of a pool's name that are tried in one attempt.
+pub const ADDRESSES_TRIED_MAX: usize = 4;
+
+/// Time that a pool may take for the TLS handshake.
+pub const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// TLS sessions that are kept for resumption, per pool.
+pub const TLS_SESSIONS_MAX: usize = 8;
+
+/// Longest file of certificates, in bytes; Debian's bundle of all web roots has 220 kB.
+pub const CA_FILE_BYTES_MAX: usize = 1 << 20;
+
+/// Time that sent bytes may stay unacknowledged, and silence with keep-alive probes, before the
+/// kernel gives a connection up (F47, F63).
+pub const USER_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Connections that the status port serves at once (F74).
+pub const HTTP_CONNECTIONS_MAX: usize = 16;
+
+/// Longest head of a request on the status port, in bytes (F74); hyper's own minimum.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8192;
+
+/// Longest body of a request on the status port, in bytes (F74).
+pub const HTTP_BODY_BYTES_MAX: usize = 16_384;
+
+/// Longest answer of the status port, in bytes.
+pub const HTTP_ANSWER_BYTES_MAX: usize = 262_144;
+
+/// Time for the head of a request, and again for its body and answer (F74).
+pub const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest file in the state directory, in bytes.
+pub const STATE_BYTES_MAX: usize = 65_536;
+
+/// Time that SIGTERM leaves for verdicts to come back (F70).
+pub const DRAIN_MAX: Duration = Duration::from_secs(10);
+
 // ---- names ---------------------------------------------------------------------------------
 
 /// Longest worker name, in bytes (F17, QUIRKS 44).

@@ -389,6 +389,26 @@ impl<'a> Link<'a> {
         self.state
     }
 
+    /// Returns the index of the pool in the settings.
+    pub fn pool(&self) -> u8 {
+        self.pool
+    }
+
+    /// Says whether the plan wants the link to be open.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// Returns why the link was down last.
+    pub fn last_close(&self) -> Option<LinkClose> {
+        self.last_close
+    }
+
+    /// Returns the time that the pool took for its last answer to a share.
+    pub fn answer_time(&self) -> Option<Duration> {
+        self.answer_time
+    }
+
     /// Returns the pool's extranonce2 size in bytes, once subscribed.
     pub fn extranonce2_size(&self) -> Option<u8> {
         self.extranonce2_size
