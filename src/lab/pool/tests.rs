@@ -45,7 +45,9 @@ impl Client {
         assert_eq!((extranonce1.len(), subscription.extranonce2_size), (4, 8));
         client.send(r#"{"id":3,"method":"mining.authorize","params":["farm.1","x"]}"#);
         client.expect(r#"{"id":3,"result":true,"error":null}"#);
-        client.expect(r#"{"id":null,"method":"mining.set_difficulty","params":[0.000000059604644775390625]}"#);
+        client.expect(
+            r#"{"id":null,"method":"mining.set_difficulty","params":[0.000000059604644775390625]}"#,
+        );
         let line = client.line();
         let Ok(ServerLine::Notify(notify)) = server::parse(line.as_bytes()) else {
             panic!("a job: {line}");
@@ -205,11 +207,8 @@ fn lines_may_come_in_any_pieces() {
 #[test]
 fn ledger_survives_in_its_file() {
     let path = std::env::temp_dir().join(format!("loka-ledger-{}.json", std::process::id()));
-    let options = || Options {
-        difficulty: DIFFICULTY,
-        ledger: Some(path.clone()),
-        ..Options::default()
-    };
+    let options =
+        || Options { difficulty: DIFFICULTY, ledger: Some(path.clone()), ..Options::default() };
     let pool = Pool::start(options()).expect("a pool");
     let mut client = Client::mining(&pool);
     let (job, share) = (client.job_id(), client.find());
