@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{LocalOptions, LocalRuntime, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -68,6 +68,15 @@ fn say(line: &str) {
 /// Returns a length of time from seconds with a fraction; what is none becomes zero.
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
+}
+
+/// Returns a runtime for the calling thread, whose tasks share what they work on.
+///
+/// # Errors
+///
+/// The system has no more file descriptors.
+fn local_runtime() -> io::Result<LocalRuntime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 
 /// What ends a part of the lab: SIGTERM, SIGINT, or a word from another thread.
