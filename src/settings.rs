@@ -184,7 +184,11 @@ impl Settings {
         if key.field().is_of_pool() {
             if key.pool() >= limits::POOLS_MAX {
                 let allowed = Allowed::Integer { min: 1, max: limits::POOLS_MAX as u64 };
-                return Err(Problem { key, got: Got::Count(key.pool() + 1), allowed });
+                return Err(Problem {
+                    key,
+                    got: Got::Count(key.pool().saturating_add(1)),
+                    allowed,
+                });
             }
             while key.pool() >= self.pools.len() && self.pools.push(Pool::default()).is_ok() {}
         }
@@ -373,7 +377,7 @@ impl FromStr for Pin {
     fn from_str(text: &str) -> Result<Self, ()> {
         let digits = text.as_bytes();
         let mut hash = [0; 32];
-        if digits.len() != 2 * hash.len() {
+        if digits.len() != hash.len().saturating_mul(2) {
             return Err(());
         }
         for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {

@@ -562,7 +562,7 @@ impl Got {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.field.is_of_pool() {
-            write!(f, "pool.{}.{}", self.pool() + 1, self.field.name)
+            write!(f, "pool.{}.{}", self.pool().saturating_add(1), self.field.name)
         } else {
             write!(f, "{}.{}", self.field.section, self.field.name)
         }
