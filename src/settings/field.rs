@@ -13,8 +13,9 @@ use crate::limits;
 /// ASIC of today finds a share of in a year (500 TH/s: 2^42).
 pub(super) const DIFFICULTY_MAX: f64 = (1_u64 << 42) as f64;
 
-/// Lowest difficulty that a setting may name; a microcontroller finds such a share in a second.
-const DIFFICULTY_MIN: f64 = 1e-6;
+/// Lowest difficulty that a setting may name. Every hash is a share at 2.3e-10 and below, which
+/// is what a rehearsal or a load test asks for; a microcontroller finds one of 1e-6 in a second.
+const DIFFICULTY_MIN: f64 = 1e-10;
 
 /// One key of the settings.
 #[derive(Debug)]

@@ -114,9 +114,10 @@ fn type_name(line: &str) -> Option<&str> {
     words.next()?.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next()
 }
 
-/// Tells whether a long line cannot be broken at a space.
+/// Tells whether a long line cannot be broken at a space, or holds a text that is better whole.
 fn is_unbreakable(line: &str) -> bool {
-    line.split_whitespace().any(|piece| piece.chars().count() >= UNBREAKABLE_CHARS_MIN)
+    line.contains('"')
+        || line.split_whitespace().any(|piece| piece.chars().count() >= UNBREAKABLE_CHARS_MIN)
 }
 
 fn is_ignored_test(line: &str) -> bool {
@@ -152,6 +153,8 @@ mod tests {
     fn finds_long_lines_that_could_be_broken() {
         assert_found(&format!("//! A.\n// {}\n", "word ".repeat(20)), "(D6)");
         assert_eq!(check("src/a.rs", &format!("//! A.\n// {}\n", "f".repeat(200))), []);
+        let text = format!("//! A.\nconst A: &str = \"{}\";\n", "word ".repeat(20));
+        assert_eq!(check("src/a.rs", &text), []);
     }
 
     #[test]
