@@ -107,8 +107,6 @@ pub struct Listen {
 pub struct Miners {
     /// Connections at once.
     pub max: u16,
-    /// Seconds from the connection to an authorized worker.
-    pub handshake_secs: u16,
     /// Seconds that a miner may leave its answers unread.
     pub blocked_secs: u16,
 }
@@ -325,13 +323,13 @@ impl Default for Listen {
     fn default() -> Self {
         let mut addresses = Vec::new();
         let _ = addresses.push(SocketAddr::from(([0, 0, 0, 0], 3333)));
-        Self { addresses, per_address_max: 1024 }
+        Self { addresses, per_address_max: 256 }
     }
 }
 
 impl Default for Miners {
     fn default() -> Self {
-        Self { max: 1024, handshake_secs: 15, blocked_secs: 30 }
+        Self { max: 1024, blocked_secs: 30 }
     }
 }
 
