@@ -140,7 +140,8 @@ pub enum Orphan {
     Unanswered,
     /// The pool came back with another extranonce1, so the work is void.
     SessionLost,
-    /// The pool came back on another block, so the job is dead.
+    /// The pool came back on another block, or the job left the ring before its share could be
+    /// sent, so the job is dead.
     JobDead,
     /// The pool kept the link but never answered.
     NoAnswer,

@@ -329,7 +329,8 @@ impl<'a> Links<'a> {
         let (active, settled) = (self.active, now.since(self.switched_at) >= LINGER);
         let active_live = self.is_live(active, 0);
         for link in self.links.iter_mut() {
-            if active_live && settled && link.wanted && link.pool > active {
+            let owed = !link.pending.is_empty();
+            if active_live && settled && link.wanted && link.pool > active && !owed {
                 link.wanted = false;
             }
         }

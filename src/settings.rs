@@ -333,7 +333,7 @@ impl Default for Miners {
 
 impl Default for DifficultySettings {
     fn default() -> Self {
-        Self { start: 65_536.0, min: 1.0, max: field::DIFFICULTY_MAX, seconds_per_share: 10 }
+        Self { start: 65_536.0, min: 0.001, max: field::DIFFICULTY_MAX, seconds_per_share: 10 }
     }
 }
 

@@ -568,7 +568,7 @@ mod tests {
             &format!("{POOL}[miners]\nmax = -1\n[difficulty]\nstart = nan\n"),
             &[
                 "farm.toml:5: miners.max: got -1, allowed 1..16384",
-                "farm.toml:7: difficulty.start: got \"nan\", allowed 0.000001..4398046511104",
+                "farm.toml:7: difficulty.start: got \"nan\", allowed 0.000000000001..4398046511104",
             ],
         );
     }

@@ -13,8 +13,8 @@ use crate::limits;
 /// ASIC of today finds a share of in a year (500 TH/s: 2^42).
 pub(super) const DIFFICULTY_MAX: f64 = (1_u64 << 42) as f64;
 
-/// Lowest difficulty that a setting may name; a microcontroller finds such a share in a second.
-const DIFFICULTY_MIN: f64 = 1e-6;
+/// Lowest difficulty that a setting may name: every hash reaches it, as simulated miners need.
+const DIFFICULTY_MIN: f64 = 1e-12;
 
 /// One key of the settings.
 #[derive(Debug)]

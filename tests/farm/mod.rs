@@ -313,16 +313,27 @@ pub fn set_difficulty(difficulty: f64) -> String {
 
 /// A notify line; `block` stands for the block to build on.
 pub fn notify(job_id: &str, block: u8, clean: bool) -> String {
-    notify_with(job_id, block, clean, COINB1, COINB2)
+    notify_of(&job(job_id, block, clean))
 }
 
 /// A notify line with coinbase halves of its own.
 pub fn notify_with(job_id: &str, block: u8, clean: bool, coinb1: &str, coinb2: &str) -> String {
+    let mut params = job(job_id, block, clean);
+    params[2] = coinb1.into();
+    params[3] = coinb2.into();
+    notify_of(&params)
+}
+
+/// A notify line with these params.
+pub fn notify_of(params: &Value) -> String {
+    json!({"id": null, "method": "mining.notify", "params": params}).to_string()
+}
+
+/// The params of a notify; `block` stands for the block to build on.
+pub fn job(job_id: &str, block: u8, clean: bool) -> Value {
     let prev_hash = format!("{block:02x}").repeat(28) + "00000000";
     let branches = [BRANCH, BRANCH];
-    let params =
-        json!([job_id, prev_hash, coinb1, coinb2, branches, "20000000", "17023774", NTIME, clean]);
-    json!({"id": null, "method": "mining.notify", "params": params}).to_string()
+    json!([job_id, prev_hash, COINB1, COINB2, branches, "20000000", "17023774", NTIME, clean])
 }
 
 /// The time of every job of [`notify`].

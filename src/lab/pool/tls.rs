@@ -10,8 +10,9 @@ use rcgen::{
     SanType,
 };
 use rustls::ServerConfig;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ParsedCertificate;
 use sha2::{Digest, Sha256};
 
 use crate::lab::hex;
@@ -88,8 +89,8 @@ impl Identity {
     pub fn pin(&self) -> io::Result<String> {
         let chain = self.chain()?;
         let leaf = chain.first().ok_or(io::ErrorKind::InvalidData)?;
-        let (_, leaf) = x509_parser::parse_x509_certificate(leaf).map_err(io::Error::other)?;
-        Ok(hex::text(&Sha256::digest(leaf.public_key().raw)))
+        let leaf = ParsedCertificate::try_from(leaf).map_err(io::Error::other)?;
+        Ok(hex::text(&Sha256::digest(leaf.subject_public_key_info())))
     }
 
     /// Returns the settings of a TLS server with this identity.
