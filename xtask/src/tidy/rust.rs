@@ -115,9 +115,13 @@ fn type_name(line: &str) -> Option<&str> {
     words.next()?.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next()
 }
 
-/// Tells whether a long line cannot be broken at a space, or holds a text that is better whole.
+/// Tells whether a long line cannot be broken at a space, holds a text that is better whole, or is
+/// a row of a table.
 fn is_unbreakable(line: &str) -> bool {
+    let start = line.trim_start();
     line.contains('"')
+        || start.starts_with("//! |")
+        || start.starts_with("/// |")
         || line.split_whitespace().any(|piece| piece.chars().count() >= UNBREAKABLE_CHARS_MIN)
 }
 
