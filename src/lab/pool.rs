@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::LocalRuntime;
 use tokio::sync::{Notify, mpsc};
 
 use crate::lab::{self, clock};
@@ -229,11 +230,10 @@ impl Pool {
     }
 }
 
-type Up =
-    (Server, tokio::net::TcpListener, Option<tokio::net::TcpListener>, tokio::runtime::Runtime);
+type Up = (Server, tokio::net::TcpListener, Option<tokio::net::TcpListener>, LocalRuntime);
 
 fn set_up(options: Options) -> io::Result<Up> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = lab::local_runtime()?;
     let guard = runtime.enter();
     let listener = server::listen(options.listen)?;
     let status = options.status.map(server::listen).transpose()?;
@@ -409,3 +409,6 @@ fn control(pool: &PoolHandle, told: &Notify) {
     }
     told.notify_one();
 }
+
+#[cfg(test)]
+mod tests;
