@@ -32,8 +32,14 @@ impl Client {
     /// Connects and shakes hands up to the first job.
     fn mining(pool: &PoolHandle) -> Self {
         let mut client = Self::connect(pool);
-        client.send(r#"{"id":1,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"ffffffff"}]}"#);
-        client.expect(r#"{"id":1,"result":{"version-rolling":true,"version-rolling.mask":"1fffe000"},"error":null}"#);
+        client.send(concat!(
+            r#"{"id":1,"method":"mining.configure","params":[["version-rolling"],"#,
+            r#"{"version-rolling.mask":"ffffffff"}]}"#
+        ));
+        client.expect(concat!(
+            r#"{"id":1,"result":{"version-rolling":true,"version-rolling.mask":"1fffe000"},"#,
+            r#""error":null}"#
+        ));
         client.send(r#"{"id":"two","method":"mining.subscribe","params":["test"]}"#);
         let line = client.line();
         let Ok(ServerLine::Response(response)) = server::parse(line.as_bytes()) else {
@@ -86,9 +92,9 @@ impl Client {
     fn submit(&mut self, worker: &str, job: &str, share: &Found) -> Option<i64> {
         let extranonce2 = hex::text(&share.extranonce2);
         let Found { ntime, nonce, bits, .. } = share;
-        self.send(&format!(
-            r#"{{"id":9,"method":"mining.submit","params":["{worker}","{job}","{extranonce2}","{ntime:08x}","{nonce:08x}","{bits:08x}"]}}"#
-        ));
+        let work = format!(r#""{extranonce2}","{ntime:08x}","{nonce:08x}","{bits:08x}""#);
+        let params = format!(r#"["{worker}","{job}",{work}]"#);
+        self.send(&format!(r#"{{"id":9,"method":"mining.submit","params":{params}}}"#));
         let line = self.line();
         match server::parse(line.as_bytes()) {
             Ok(ServerLine::Response(response)) => match response.outcome() {
