@@ -9,9 +9,13 @@
 //! whose hex was decoded: coinbase of 250 bytes with its first 64 hashed beforehand, 12 branches,
 //! header, comparison with the miner's, the pool's and the network's target.
 //!
-//! A time says little without the CPU's SHA instructions being named: `sha2` finds them at run
-//! time, and one compression takes about 50 ns with them and 200 to 300 ns without. The bench
-//! prints what it found. `targets` pass through no SHA at all.
+//! A time says little unless it is known whether the CPU has SHA instructions: `sha2` looks for
+//! them at run time, and the bench prints what there is. With them a compression takes about
+//! 50 ns (x86-64 with SHA-NI); in software it is 3,379 instructions, and a full check 149,762
+//! (x86-64, callgrind), of which the block function is 99 of 100. One core of a 2.5 GHz Xeon
+//! **without** SHA instructions, shared with other work, gave 470 to 640 ns of CPU time to a
+//! compression and 17 to 23 us to a full check: judge by the count in the name, and by times
+//! from the board in question.
 
 use std::hint::black_box;
 

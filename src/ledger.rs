@@ -1,8 +1,8 @@
 //! The honest ledger: every submit gets exactly one verdict and lies in exactly one bucket.
 //!
 //! A submit enters by [`Ledger::open`], which puts it in its first [`Bucket`], and may later be
-//! moved by [`Ledger::settle`] from [`Bucket::Pending`] or [`Bucket::Held`] to a final one. There is no way to count a submit
-//! twice or to drop it, so [`Ledger::check`] holds at every moment:
+//! moved by [`Ledger::settle`] from [`Bucket::Pending`] or [`Bucket::Held`] to a final one. There
+//! is no way to count a submit twice or to drop it, so [`Ledger::check`] holds at every moment:
 //!
 //! ```text
 //! submitted = accepted + rejected          accepted  = below_upstream + forwarded
@@ -140,7 +140,8 @@ pub enum Orphan {
     Unanswered,
     /// The pool came back with another extranonce1, so the work is void.
     SessionLost,
-    /// The pool came back on another block, so the job is dead.
+    /// The pool came back on another block, or the job left the ring before its share could be
+    /// sent, so the job is dead.
     JobDead,
     /// The pool kept the link but never answered.
     NoAnswer,

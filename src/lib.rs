@@ -24,10 +24,10 @@
 //!
 //! # The one idea
 //!
-//! A miner never sees the pool's extranonce1. It is told `coinb1 ‖ E1 ‖ pad` as `coinb1` and its own
-//! id as extranonce1, so nothing it was told changes when the pool does: failover, reconnect and a
-//! new extranonce1 cost one notify, the notify is the same bytes for every miner, and nobody is
-//! disconnected because of the WAN (`docs/adr/0003-invisible-upstream.md`).
+//! A miner never sees the pool's extranonce1. It is told `coinb1 ‖ E1 ‖ pad` as `coinb1` and its
+//! own id as extranonce1, so nothing it was told changes when the pool does: failover, reconnect
+//! and a new extranonce1 cost one notify, the notify is the same bytes for every miner, and nobody
+//! is disconnected because of the WAN (`docs/adr/0003-invisible-upstream.md`).
 //!
 //! # Features
 //!

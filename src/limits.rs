@@ -80,6 +80,10 @@ pub const COINB2_BYTES_MAX: usize = UPSTREAM_LINE_BYTES_MAX / 2;
 /// Longest job id of a pool, in bytes. Recorded: 1 to 38.
 pub const POOL_JOB_ID_BYTES_MAX: usize = 64;
 
+/// Highest difficulty that is taken from a pool (F34). The network's passed 1e14 in 2025, and no
+/// share needs to be heavier than a block; far above it no hash would ever be sent.
+pub const POOL_DIFFICULTY_MAX: f64 = 1e18;
+
 /// How far a share's ntime may lie ahead of its job's, in seconds (QUIRKS 40; ckpool's bound).
 pub const NTIME_AHEAD_SECS_MAX: u32 = 7000;
 
@@ -298,6 +302,10 @@ pub const OUTPUT_BYTES_MIN: usize = NOTIFY_LINE_BYTES_MAX + REPLY_BYTES_MAX;
 /// Shares of a link that wait to be sent or answered (F56).
 pub const PENDING_SHARES_MAX: usize = 256;
 
+/// The part of them that only block candidates may take (F39). One is found in years; the rest
+/// are for test networks.
+pub const PENDING_BLOCKS_RESERVED: usize = 16;
+
 /// Room for one line to a pool, in bytes: an authorize with the longest name and password, each
 /// byte of them escaped.
 pub const LINK_OUTPUT_BYTES_MIN: usize = 2048;
@@ -334,6 +342,7 @@ pub const EVENTS_MAX: usize = 64;
 const _: () = assert!(MINERS_MAX <= 1 << 15, "half of the two-byte miner ids stay free");
 const _: () = assert!(LANES_MAX <= LINKS_MAX, "every lane needs a link");
 const _: () = assert!(COINB2_STORE_BYTES >= COINB2_BYTES_MAX);
+const _: () = assert!(PENDING_BLOCKS_RESERVED < PENDING_SHARES_MAX);
 const _: () = assert!(REPLY_BYTES_MAX > 2 * ID_BYTES_MAX + 256);
 const _: () = assert!(KEEPALIVE_MAX.as_micros() < Duration::from_secs(90).as_micros());
 const _: () = assert!(SUBSCRIBE_DEADLINE.as_micros() <= AUTHORIZE_DEADLINE.as_micros());

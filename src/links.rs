@@ -137,6 +137,11 @@ impl<'a> Links<'a> {
         &self.lanes
     }
 
+    /// Returns the links that lanes have their jobs from.
+    pub(crate) fn serving(&self) -> heapless::Vec<LinkIndex, LANES_MAX> {
+        self.lanes.iter().filter_map(|lane| lane.serves).collect()
+    }
+
     pub(crate) fn lane_mut(&mut self, lane: u8) -> Option<&mut Lane> {
         self.lanes.get_mut(usize::from(lane))
     }
@@ -329,7 +334,8 @@ impl<'a> Links<'a> {
         let (active, settled) = (self.active, now.since(self.switched_at) >= LINGER);
         let active_live = self.is_live(active, 0);
         for link in self.links.iter_mut() {
-            if active_live && settled && link.wanted && link.pool > active {
+            let owed = !link.pending.is_empty();
+            if active_live && settled && link.wanted && link.pool > active && !owed {
                 link.wanted = false;
             }
         }

@@ -4,11 +4,11 @@
 //! verdict is final: the pool's answer, or the reason why there will be none. Until then it can
 //! be queued, sent, held (the link is down), or answered (the miner waits for the pool's verdict
 //! and has not been told yet). When all entries are taken a further share is orphaned as
-//! `queue_full`; a block candidate instead takes the place of the newest queued share that is none.
+//! `queue_full`; the last [`PENDING_BLOCKS_RESERVED`] are for block candidates only (F39).
 //!
 //! Nothing here reads or writes lines, and the ledger is moved by the caller.
 
-use crate::limits::{ID_BYTES_MAX, PENDING_SHARES_MAX};
+use crate::limits::{ID_BYTES_MAX, PENDING_BLOCKS_RESERVED, PENDING_SHARES_MAX};
 use crate::table::MinerHandle;
 use crate::time::Instant;
 use crate::work::job::Serial;
@@ -88,6 +88,10 @@ impl Pending {
     }
 }
 
+/// No entry is free for a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueFull;
+
 /// The shares of one link that wait.
 #[derive(Debug)]
 pub struct PendingShares<'a> {
@@ -116,24 +120,21 @@ impl<'a> PendingShares<'a> {
         self.len == 0
     }
 
-    /// Takes a share in; returns the entry that could not be kept where all are taken: its own,
-    /// or another's that had to make room for a block candidate.
-    #[must_use]
-    pub fn insert(&mut self, mut entry: Pending) -> Option<Pending> {
+    /// Takes a share in, under a request id of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueFull`] where no entry is free, or only those for block candidates are.
+    pub fn insert(&mut self, mut entry: Pending) -> Result<(), QueueFull> {
+        let reserved = if entry.is_block() { 0 } else { PENDING_BLOCKS_RESERVED };
+        if self.len.saturating_add(reserved) >= self.entries.len() {
+            return Err(QueueFull);
+        }
         entry.request = self.unused_request();
-        if let Some(free) = self.entries.iter_mut().find(|entry| entry.is_free()) {
-            *free = entry;
-            self.len = self.len.saturating_add(1);
-            return None;
-        }
-        if !entry.is_block() {
-            return Some(entry);
-        }
-        let queued = self.entries.iter_mut().filter(|e| e.stage == Stage::Queued && !e.is_block());
-        match queued.max_by_key(|e| e.since) {
-            Some(newest) => Some(core::mem::replace(newest, entry)),
-            None => Some(entry),
-        }
+        let free = self.entries.iter_mut().find(|entry| entry.is_free()).ok_or(QueueFull)?;
+        *free = entry;
+        self.len = self.len.saturating_add(1);
+        Ok(())
     }
 
     /// Returns a request id that no waiting share has (F42).
@@ -182,5 +183,45 @@ impl<'a> PendingShares<'a> {
                 self.len = self.len.saturating_sub(1);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+
+    #[test]
+    fn f42_a_request_id_is_used_again_only_when_it_is_free() {
+        let mut entries = vec![Pending::FREE; PENDING_SHARES_MAX];
+        let mut pending = PendingShares::new(&mut entries);
+        let sent = Pending { stage: Stage::Sent, ..Pending::FREE };
+        pending.insert(sent.clone()).unwrap();
+        assert!(pending.sent(FIRST_REQUEST).is_some());
+        pending.next_request = u32::MAX;
+        pending.insert(sent.clone()).unwrap();
+        assert!(pending.sent(u32::MAX).is_some());
+        // The first id is still waited for, so the numbering passes over it.
+        pending.insert(sent.clone()).unwrap();
+        assert!(pending.sent(FIRST_REQUEST + 1).is_some());
+        pending.free_where(|entry| entry.request == FIRST_REQUEST);
+        assert!(pending.sent(FIRST_REQUEST).is_none());
+        pending.next_request = FIRST_REQUEST;
+        pending.insert(sent).unwrap();
+        assert!(pending.sent(FIRST_REQUEST).is_some());
+        assert_eq!(pending.len(), 3);
+        assert!(pending.sent(0).is_none(), "no request has the id of a free entry");
+    }
+
+    #[test]
+    fn f39_the_last_entries_are_for_block_candidates() {
+        let mut entries = vec![Pending::FREE; PENDING_SHARES_MAX];
+        let mut pending = PendingShares::new(&mut entries);
+        let mut kept = 0;
+        while pending.insert(Pending::FREE).is_ok() {
+            kept += 1;
+        }
+        assert_eq!(kept, PENDING_SHARES_MAX - PENDING_BLOCKS_RESERVED);
+        assert_eq!(pending.len(), kept);
     }
 }

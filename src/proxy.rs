@@ -263,6 +263,19 @@ pub enum Event {
     Incompatible(Incompatible),
 }
 
+/// Single miners that answers are due to; when it is full all miners are walked instead.
+#[derive(Debug, Default)]
+struct Due {
+    miners: heapless::Deque<MinerHandle, EVENTS_MAX>,
+    overflowed: bool,
+}
+
+impl Due {
+    fn push(&mut self, miner: MinerHandle) {
+        self.overflowed |= self.miners.push_back(miner).is_err();
+    }
+}
+
 /// The engine.
 #[derive(Debug)]
 pub struct Proxy<'a> {
@@ -277,7 +290,7 @@ pub struct Proxy<'a> {
     events: heapless::Deque<Event, EVENTS_MAX>,
     events_lost: u64,
     closing: heapless::Deque<(MinerHandle, Close), EVENTS_MAX>,
-    due: heapless::Deque<MinerHandle, EVENTS_MAX>,
+    due: Due,
     fan_out: bool,
     sweep_at: Instant,
     sweep_part: u32,
@@ -319,7 +332,7 @@ impl<'a> Proxy<'a> {
             events: heapless::Deque::new(),
             events_lost: 0,
             closing: heapless::Deque::new(),
-            due: heapless::Deque::new(),
+            due: Due::default(),
             fan_out: false,
             sweep_at: now,
             sweep_part: 0,
@@ -343,6 +356,14 @@ impl<'a> Proxy<'a> {
     /// Frees the slot of a connection that is gone. A stale handle does nothing.
     pub fn handle_disconnect(&mut self, miner: MinerHandle) {
         let Some(session) = self.table.remove(miner) else { return };
+        if session.answers_due > 0 {
+            // Their verdicts are booked; there is nobody left to hear them.
+            for (_, link) in self.links.iter_mut() {
+                link.pending.free_where(|entry| {
+                    entry.miner == miner && matches!(entry.stage, Stage::Answered(_))
+                });
+            }
+        }
         let Some(seat) = session.seat else { return };
         self.seated = self.seated.saturating_sub(1);
         // An id that was never sent a job has nothing to rest for.
@@ -368,7 +389,10 @@ impl<'a> Proxy<'a> {
 
     /// Returns when [`Proxy::handle_timeout`] is to be called next, if nothing else happens.
     pub fn poll_timeout(&self) -> Instant {
-        self.links.next_attempt().map_or(self.sweep_at, |retry| retry.min(self.sweep_at))
+        match self.links.next_attempt() {
+            Some(retry) if !self.draining => retry.min(self.sweep_at),
+            _ => self.sweep_at,
+        }
     }
 
     /// Returns the next link to connect, and its pool's place in the list.
@@ -394,12 +418,12 @@ impl<'a> Proxy<'a> {
 
     /// Returns a single miner that output is due to.
     pub fn poll_due(&mut self) -> Option<MinerHandle> {
-        self.due.pop_front()
+        self.due.miners.pop_front()
     }
 
     /// Says, once, that output may be due to all miners.
     pub fn poll_fan_out(&mut self) -> bool {
-        core::mem::take(&mut self.fan_out)
+        core::mem::take(&mut self.fan_out) | core::mem::take(&mut self.due.overflowed)
     }
 
     /// Returns the next miner at or after `cursor` that output is due to, and moves the cursor
@@ -428,9 +452,14 @@ impl<'a> Proxy<'a> {
         self.events.pop_front()
     }
 
-    /// Takes no more connections, and dials no more links.
+    /// Takes no more connections, and dials no more links; submits of miners still count.
     pub fn drain(&mut self) {
         self.draining = true;
+        for index in 0..self.table.capacity() {
+            if let Some((_, session)) = self.table.at(index) {
+                session.state = crate::downstream::State::Draining;
+            }
+        }
     }
 
     /// Says whether no share waits for an answer any more.
@@ -558,20 +587,26 @@ impl<'a> Proxy<'a> {
     /// Settles shares that waited too long, and ends jobs that are too old.
     fn settle_overdue(&mut self, now: Instant) {
         let Self { links, ledger, table, due, .. } = self;
-        for (_, link) in links.iter_mut() {
+        let serving = links.serving();
+        for (index, link) in links.iter_mut() {
             if now.as_micros() > JOB_AGE_MAX.as_micros() {
                 let before =
                     Instant::from_micros(now.as_micros().saturating_sub(JOB_AGE_MAX.as_micros()));
-                link.jobs.end_older(before);
+                link.jobs.end_older(before, serving.contains(&index));
             }
             let open = link.state.is_open();
             link.pending.free_where(|entry| {
                 let age = now.since(entry.since);
+                // A block candidate is worth waiting for as long as its job can live (F39).
+                let (answer, hold) = match entry.is_block() {
+                    true => (JOB_AGE_MAX, JOB_AGE_MAX),
+                    false => (ANSWER_MAX, HOLD_MAX),
+                };
                 let reason = match entry.stage {
-                    Stage::Sent if age >= ANSWER_MAX => Orphan::NoAnswer,
-                    Stage::Queued if age >= HOLD_MAX && !open => Orphan::Unsent,
-                    Stage::Held { sent: true } if age >= HOLD_MAX => Orphan::Unanswered,
-                    Stage::Held { sent: false } if age >= HOLD_MAX => Orphan::Unsent,
+                    Stage::Sent if age >= answer => Orphan::NoAnswer,
+                    Stage::Queued if age >= hold && !open => Orphan::Unsent,
+                    Stage::Held { sent: true } if age >= hold => Orphan::Unanswered,
+                    Stage::Held { sent: false } if age >= hold => Orphan::Unsent,
                     _ => return false,
                 };
                 settle(entry, Bucket::Orphaned(reason), Verdict::NoAnswer, ledger, table, due)
@@ -635,7 +670,7 @@ fn settle(
     verdict: Verdict,
     ledger: &mut Ledger,
     table: &mut Table<'_>,
-    due: &mut heapless::Deque<MinerHandle, EVENTS_MAX>,
+    due: &mut Due,
 ) -> bool {
     let from = match entry.stage {
         Stage::Held { .. } => Bucket::Held,
@@ -651,8 +686,7 @@ fn settle(
     }
     entry.stage = Stage::Answered(verdict);
     session.answers_due = session.answers_due.saturating_add(1);
-    // Where the queue is full the miner is found by its next output, due within a minute.
-    let _ = due.push_back(entry.miner);
+    due.push(entry.miner);
     false
 }
 

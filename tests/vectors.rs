@@ -5,6 +5,10 @@
 //! its own source. Nothing here knows how the engine computes anything; hex is read by helpers
 //! of this file, so that a fault in the engine's own reading cannot hide one in its arithmetic.
 
+mod farm;
+#[path = "vectors/rejects.rs"]
+mod rejects;
+
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::{env, fs};

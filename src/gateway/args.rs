@@ -23,6 +23,13 @@ pub enum Command {
     Check(CheckArgs),
     /// Print the state of a running gateway.
     Status(StatusArgs),
+    /// Show it all on this machine: a pool, the gateway with real TLS, 200 simulated ASICs.
+    #[cfg(feature = "lab")]
+    Demo(crate::lab::demo::Args),
+    /// A pool, a swarm of simulated ASICs, a bench: to rehearse and measure.
+    #[cfg(feature = "lab")]
+    #[command(subcommand)]
+    Lab(crate::lab::Command),
 }
 
 /// Flags of `run`.

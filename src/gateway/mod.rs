@@ -67,6 +67,12 @@ const USAGE: u8 = 2;
 /// Threads for what blocks: the system's resolver, and writes to the store.
 const BLOCKING_THREADS: usize = 4;
 
+/// Longest wait for a first pool before miners are taken in all the same.
+const FIRST_POOL_MAX: Duration = Duration::from_secs(3);
+
+/// Time between two looks whether a pool is known.
+const FIRST_POOL_CHECK: Duration = Duration::from_millis(20);
+
 /// Time between two looks at whether all verdicts are there, while draining.
 const DRAIN_CHECK: Duration = Duration::from_millis(20);
 
@@ -217,9 +223,15 @@ impl Gateway {
         for text in plain_warnings(&settings) {
             log::warn(Kind::Settings, format_args!("{text}"));
         }
-        self.announce(bound);
         tokio::task::spawn_local(pump::run(self.hub.clone()));
         tokio::task::spawn_local(fanout::run(self.hub.clone()));
+        tokio::select! {
+            () = self.hub.pool_known() => {}
+            () = sleep(FIRST_POOL_MAX) => {}
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+        self.announce(bound);
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -236,6 +248,8 @@ impl Gateway {
         let port = StatusPort::open(address, &self.hub).map_err(|error| {
             io::Error::new(error.kind(), format!("status port {address}: {error}"))
         })?;
+        // For programs that start the gateway with port 0; people read the log on stderr.
+        say(format_args!("status {}", port.address));
         log::info(Kind::Settings, format_args!("status port at http://{}", port.address));
         Ok(Some(port))
     }
@@ -243,6 +257,7 @@ impl Gateway {
     fn announce(&mut self, bound: listen::Bound) {
         for address in self.doors.open(bound, &self.hub) {
             let text = "listening for miners on";
+            say(format_args!("listening {address}"));
             log::info(Kind::Settings, format_args!("{text} {address}"));
         }
     }
@@ -312,6 +327,16 @@ impl Gateway {
         let report = self.hub.report();
         let books = serde_json::to_string(&report.ledger).unwrap_or_default();
         log::info(Kind::Process, format_args!("ended: {books}"));
+    }
+}
+
+impl Hub {
+    /// Waits until a pool has said how long its extranonce2 is. Miners wait in the listeners'
+    /// queues meanwhile: how much the first is given to roll holds for as long as it stays.
+    async fn pool_known(&self) {
+        while self.proxy.borrow().geometry().is_none() {
+            sleep(FIRST_POOL_CHECK).await;
+        }
     }
 }
 

@@ -33,6 +33,9 @@ use crate::work::version::VersionMask;
 /// What the gateway says of its own session: miners may give it back when they reconnect.
 const SESSION: &str = "loka";
 
+/// What a miner hears that waits for a pool's verdict in vain (F41).
+pub(super) const NO_ANSWER: &str = "no answer from pool";
+
 impl Proxy<'_> {
     /// Takes bytes of a miner and writes the answers.
     ///
@@ -53,7 +56,9 @@ impl Proxy<'_> {
             *input = &[];
             return Ok(());
         };
+        // Only at the start of a line: a read may end anywhere in it (F01).
         if !session.greeted
+            && !session.framer.is_partial()
             && let Some(close) = not_stratum(input)
         {
             return Err(close);
@@ -69,7 +74,7 @@ impl Proxy<'_> {
                 result = match framer.next_line(rest, input) {
                     Ok(Some(line)) => self.handle_line(miner, line, out, now),
                     Ok(None) => break,
-                    Err(too_long) => Err(Close::LineTooLong { limit: too_long.limit }),
+                    Err(too_long) => Err(say_too_long(too_long.limit, out)),
                 };
             }
         }
@@ -212,11 +217,11 @@ impl Proxy<'_> {
             granted.version_rolling = Some((enough || mask != VersionMask::NONE).then_some(mask.0));
         }
         if let Some(least) = configure.minimum_difficulty {
-            let least = Difficulty::new(least).ok();
-            if let Some(least) = least {
+            // Zero is no difficulty and asks for no minimum, which is granted as well.
+            if let Ok(least) = Difficulty::new(least) {
                 session.vardiff.require_min(&self.options.vardiff, least, now);
             }
-            granted.minimum_difficulty = Some(least.is_some());
+            granted.minimum_difficulty = Some(true);
         }
         granted.subscribe_extranonce = configure.subscribe_extranonce.then_some(true);
         granted.info = configure.info.then_some(true);
@@ -468,7 +473,7 @@ impl Proxy<'_> {
                         let code = ErrorCode::from_code(code).unwrap_or(ErrorCode::Other);
                         encode::result_error(id, code, "rejected by the pool", out)?;
                     }
-                    _ => encode::result_error(id, ErrorCode::Other, "no answer from pool", out)?,
+                    _ => encode::result_error(id, ErrorCode::Other, NO_ANSWER, out)?,
                 }
                 session.answers_due = session.answers_due.saturating_sub(1);
                 let request = entry.request;
@@ -492,7 +497,7 @@ fn write_job(
     out: &mut Writer<'_>,
 ) -> Result<(), Full> {
     let Some(job) = link.announced() else { return Ok(()) };
-    let mask = session.requested_mask.intersect(link.mask());
+    let mask = session.requested_mask.intersect(job.mask);
     if mask != session.told_mask {
         encode::set_version_mask(mask.0, out)?;
     }
@@ -536,6 +541,16 @@ fn refusal(reason: Reject) -> (ErrorCode, &'static str) {
         Reject::NotSubscribed => (ErrorCode::NotSubscribed, "not subscribed"),
         Reject::RateLimited => (ErrorCode::Other, "too many submits"),
     }
+}
+
+/// Says why the connection ends; the line itself, and with it any id, was not kept.
+fn say_too_long(limit: usize, out: &mut Writer<'_>) -> Close {
+    let close = Close::LineTooLong { limit };
+    let mut text = heapless::String::<ERROR_TEXT_BYTES_MAX>::new();
+    // A text that is too long is sent as far as it went.
+    let _ = write!(text, "{close}");
+    answer(out, |out| encode::result_error(Id::NULL, ErrorCode::Other, &text, out));
+    close
 }
 
 /// Writes an answer; the caller has made sure of the room.

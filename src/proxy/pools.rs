@@ -5,8 +5,8 @@
 
 use super::{Event, Proxy, settle};
 use crate::ledger::{Bucket, Orphan, PoolReject};
-use crate::limits::EXTRANONCE2_BYTES_MAX;
-use crate::pending::{Pending, Stage, Verdict};
+use crate::limits::{EXTRANONCE2_BYTES_MAX, POOL_DIFFICULTY_MAX};
+use crate::pending::{Stage, Verdict};
 use crate::time::Instant;
 use crate::upstream::{Announced, Heard, Link, LinkClose, LinkIndex, Login, NotifyRefused, State};
 use crate::wire::encode::{self, SubmitFields};
@@ -20,7 +20,9 @@ use crate::work::extranonce::Geometry;
 impl Proxy<'_> {
     /// Takes the connection that [`Proxy::poll_dial`] asked for; the handshake begins.
     pub fn handle_link_up(&mut self, link: LinkIndex, now: Instant) {
-        if let Some(link) = self.links.get_mut(link) {
+        if let Some(link) = self.links.get_mut(link)
+            && link.state == State::Connecting
+        {
             link.handle_up(now);
         }
     }
@@ -37,6 +39,9 @@ impl Proxy<'_> {
         now: Instant,
     ) -> Result<(), LinkClose> {
         let Some(link) = self.links.get_mut(index) else { return Ok(()) };
+        if !link.state.is_open() {
+            return Ok(());
+        }
         let mut framer = link.framer;
         // The buffer leaves the link while a line in it is read.
         let rest = core::mem::take(&mut link.rest);
@@ -86,11 +91,11 @@ impl Proxy<'_> {
             }
             ServerLine::Notify(notify) => self.handle_notify(index, &notify, now),
             ServerLine::SetDifficulty(difficulty) => match Difficulty::new(difficulty) {
-                Ok(difficulty) => {
+                Ok(difficulty) if difficulty.as_f64() <= POOL_DIFFICULTY_MAX => {
                     link.handle_set_difficulty(difficulty);
                     Ok(())
                 }
-                Err(_) => link.count_oddity(),
+                _ => link.count_oddity(),
             },
             ServerLine::SetExtranonce { extranonce1, extranonce2_size } => {
                 link.handle_set_extranonce(extranonce1, extranonce2_size, geometry)
@@ -238,7 +243,7 @@ impl Proxy<'_> {
         outcome: Outcome<'_>,
         now: Instant,
     ) -> Result<(), LinkClose> {
-        let Self { links, ledger, table, due, events, .. } = self;
+        let Self { links, ledger, table, due, .. } = self;
         let Some(link) = links.get_mut(index) else { return Ok(()) };
         let Some(entry) = link.pending.sent(request) else { return link.count_oddity() };
         let (to, verdict) = match outcome {
@@ -248,16 +253,16 @@ impl Proxy<'_> {
                 (Bucket::PoolRejected(PoolReject::from_code(code)), Verdict::Refused(code))
             }
         };
-        if entry.is_block() {
-            let accepted = verdict == Verdict::Accepted;
-            let _ = events.push_back(Event::BlockAnswered { accepted });
-        }
+        let is_block = entry.is_block();
         let answer_time = now.since(entry.since);
         let done = settle(entry, to, verdict, ledger, table, due);
         if done {
             link.pending.free_where(|entry| entry.request == request);
         }
         link.answer_time = Some(answer_time);
+        if is_block {
+            self.push_event(Event::BlockAnswered { accepted: verdict == Verdict::Accepted });
+        }
         Ok(())
     }
 
@@ -319,7 +324,7 @@ impl Proxy<'_> {
         out: &mut Writer<'_>,
         now: Instant,
     ) -> Result<bool, Full> {
-        let Self { links, options, geometry, .. } = self;
+        let Self { links, options, geometry, ledger, table, due, .. } = self;
         let Some(link) = links.get_mut(index) else { return Ok(false) };
         if !link.state.is_open() {
             return Ok(false);
@@ -331,33 +336,55 @@ impl Proxy<'_> {
             written = true;
         }
         let Some(geometry) = *geometry else { return Ok(written) };
-        while write_share(link, geometry, login, out, now)? {
-            written = true;
+        loop {
+            match write_share(link, geometry, login, out, now)? {
+                NextShare::None => return Ok(written),
+                NextShare::Written => written = true,
+                NextShare::Void { request, reason } => {
+                    let to = Bucket::Orphaned(reason);
+                    link.pending.free_where(|entry| {
+                        entry.request == request
+                            && settle(entry, to, Verdict::NoAnswer, ledger, table, due)
+                    });
+                }
+            }
         }
-        Ok(written)
     }
 }
 
-/// Writes the next share of a live link; returns whether there was one.
+/// What became of the share that was to be sent next.
+enum NextShare {
+    /// There is none.
+    None,
+    /// It was sent.
+    Written,
+    /// The pool could not judge it any more.
+    Void { request: u32, reason: Orphan },
+}
+
+/// Writes the next share of a live link.
 fn write_share(
     link: &mut Link<'_>,
     geometry: Geometry,
     login: Login<'_>,
     out: &mut Writer<'_>,
     now: Instant,
-) -> Result<bool, Full> {
+) -> Result<NextShare, Full> {
     if !matches!(link.state, State::Live | State::Draining) {
-        return Ok(false);
+        return Ok(NextShare::None);
     }
     let size = link.extranonce2_size().unwrap_or(0);
-    let Link { pending, jobs, .. } = link;
-    let Some(entry) = pending.next_queued() else { return Ok(false) };
-    let Some((job, _)) = jobs.get(entry.job) else {
-        // The ring let the job go while its share waited; the age bound ends the wait.
-        entry.stage = Stage::Held { sent: false };
-        return Ok(true);
+    let Link { pending, jobs, epoch, .. } = link;
+    let Some(entry) = pending.next_queued() else { return Ok(NextShare::None) };
+    let request = entry.request;
+    if entry.epoch != *epoch {
+        // It was made for an extranonce1 that is not the session's any more (F24).
+        return Ok(NextShare::Void { request, reason: Orphan::SessionLost });
+    }
+    let (Some((job, _)), Some(share)) = (jobs.get(entry.job), entry.share) else {
+        // The ring let the job go while its share waited.
+        return Ok(NextShare::Void { request, reason: Orphan::JobDead });
     };
-    let Pending { share: Some(share), .. } = entry else { return Ok(false) };
     let share = *share.share();
     let mut extranonce2 = heapless::Vec::<u8, EXTRANONCE2_BYTES_MAX>::new();
     let pad = geometry.fits(size).map_or(0, usize::from);
@@ -373,10 +400,10 @@ fn write_share(
         version_bits: (job.mask.0 != 0)
             .then(|| share.version_bits.unwrap_or(job.version.0 & job.mask.0)),
     };
-    encode::submit(entry.request, &fields, out)?;
+    encode::submit(request, &fields, out)?;
     entry.stage = Stage::Sent;
     entry.since = now;
-    Ok(true)
+    Ok(NextShare::Written)
 }
 
 /// The code of a refusal; where the pool gave none, what its words say.

@@ -1,18 +1,20 @@
 //! A submit's way to its verdict: checked, counted once, and on to the pool where it is heavy
 //! enough.
 
-use super::miners::answer;
-use super::{Event, Proxy, settle};
+use super::miners::{NO_ANSWER, answer};
+use super::{Event, Proxy};
 use crate::downstream::Close;
 use crate::ledger::{Bucket, Orphan, Reject};
-use crate::pending::{Pending, ReplyId, Stage, Verdict};
+use crate::pending::{Pending, QueueFull, ReplyId, Stage};
 use crate::table::MinerHandle;
 use crate::time::Instant;
 use crate::upstream::{LinkIndex, State};
 use crate::wire::client::Submit;
 use crate::wire::encode;
+use crate::wire::error_code::ErrorCode;
 use crate::wire::id::Id;
 use crate::wire::writer::Writer;
+use crate::work::difficulty::Difficulty;
 use crate::work::job::Serial;
 use crate::work::share::{AcceptedShare, Share};
 
@@ -22,6 +24,8 @@ struct Origin {
     link: LinkIndex,
     job: Serial,
     epoch: u16,
+    /// What the miner was told to reach.
+    difficulty: Difficulty,
 }
 
 impl Proxy<'_> {
@@ -45,14 +49,18 @@ impl Proxy<'_> {
             }
             Ok((share, origin)) => {
                 let waits = share.reaches_pool() && !self.answers_at_once();
+                let bucket = if share.reaches_pool() {
+                    let reply = waits.then(|| ReplyId::from_slice(id.as_raw()).unwrap_or_default());
+                    self.forward(miner, reply, share, origin, now)
+                } else {
+                    Bucket::BelowUpstream
+                };
+                self.count(miner, bucket, origin.difficulty, now);
                 if !waits {
                     answer(out, |out| encode::result_true(id, out));
-                }
-                if share.reaches_pool() {
-                    let reply = waits.then(|| ReplyId::from_slice(id.as_raw()).unwrap_or_default());
-                    self.forward(miner, reply, share, origin, now);
-                } else {
-                    self.count(miner, Bucket::BelowUpstream);
+                } else if !bucket.is_open() {
+                    // The pool will never hear of it, so this is all the answer there will be.
+                    answer(out, |out| encode::result_error(id, ErrorCode::Other, NO_ANSWER, out));
                 }
                 Ok(())
             }
@@ -77,7 +85,11 @@ impl Proxy<'_> {
         let of = |link| self.links.get(link)?.jobs.get(serial).map(|job| (link, job));
         let (link, (job, coinb2)) = serves
             .and_then(of)
-            .or_else(|| self.links.iter().find_map(|(link, _)| of(link)))
+            .or_else(|| {
+                // A late share goes to the link that made its job; ids of another lane are others'.
+                let mut same_lane = self.links.iter().filter(|(_, link)| link.lane == seat.lane);
+                same_lane.find_map(|(link, _)| of(link))
+            })
             .ok_or(Reject::JobNotFound)?;
         let share = Share::decode(submit, geometry, seat.id)?;
         if !job.live {
@@ -86,14 +98,15 @@ impl Proxy<'_> {
         let told = *session.told_for(serial).ok_or(Reject::JobNotFound)?;
         let mask = session.requested_mask.intersect(job.mask);
         let verdict = share.judge(job, coinb2, mask, &told.target, &mut session.recent);
-        let origin = Origin { link, job: serial, epoch: job.epoch };
+        let difficulty = told.difficulty;
+        let origin = Origin { link, job: serial, epoch: job.epoch, difficulty };
         let share = verdict?;
-        session.count_share(told.difficulty, now);
         session.vardiff.handle_share(&self.options.vardiff, told.difficulty, now);
         Ok((share, origin))
     }
 
-    /// Gives a share that reaches the pool's target to the link that made its job.
+    /// Gives a share that reaches the pool's target to the link that made its job, and returns
+    /// the bucket it lies in now.
     fn forward(
         &mut self,
         miner: MinerHandle,
@@ -101,11 +114,13 @@ impl Proxy<'_> {
         share: AcceptedShare,
         origin: Origin,
         now: Instant,
-    ) {
+    ) -> Bucket {
         if share.is_block() {
             self.push_event(Event::Block { hash: share.hash() });
         }
-        let Some(link) = self.links.get_mut(origin.link) else { return };
+        let Some(link) = self.links.get_mut(origin.link) else {
+            return Bucket::Orphaned(Orphan::SessionLost);
+        };
         let open = link.state.is_open() && link.epoch == origin.epoch;
         let stage = if open && link.state != State::Configuring && link.state != State::Subscribing
         {
@@ -123,20 +138,19 @@ impl Proxy<'_> {
             since: now,
             ..Pending::FREE
         };
-        let dropped = link.pending.insert(entry);
-        self.count(miner, if stage == Stage::Queued { Bucket::Pending } else { Bucket::Held });
-        if let Some(mut dropped) = dropped {
-            let Self { ledger, table, due, .. } = self;
-            let to = Bucket::Orphaned(Orphan::QueueFull);
-            settle(&mut dropped, to, Verdict::NoAnswer, ledger, table, due);
+        match link.pending.insert(entry) {
+            Ok(()) if stage == Stage::Queued => Bucket::Pending,
+            Ok(()) => Bucket::Held,
+            Err(QueueFull) => Bucket::Orphaned(Orphan::QueueFull),
         }
     }
 
-    /// Counts a new submit, in total and for its miner.
-    fn count(&mut self, miner: MinerHandle, bucket: Bucket) {
+    /// Counts an accepted share, in total and for its miner.
+    fn count(&mut self, miner: MinerHandle, bucket: Bucket, difficulty: Difficulty, now: Instant) {
         self.ledger.open(bucket);
         if let Some(session) = self.table.get_mut(miner) {
             session.counts.open(bucket);
+            session.count_share(difficulty, now);
         }
     }
 }

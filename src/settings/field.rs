@@ -237,8 +237,8 @@ pub const FIELDS: &[Field] = &[
         name: "per_address_max",
         unit: "connections",
         allowed: Allowed::Integer { min: 1, max: limits::MINERS_MAX as u64 },
-        effect: "Connections from one IP address (one /64 of IPv6) at once; more are refused. Lower \
-                 it where every miner has an address of its own.",
+        effect: "Connections from one IP address (one /64 of IPv6) at once; more are refused. Raise \
+                 it where more miners share an address (NAT). This machine itself is not counted.",
         set: |s, _, text| set_integer(&mut s.listen.per_address_max, text),
         show: |s, _, f| write!(f, "{}", s.listen.per_address_max),
     },
@@ -251,15 +251,6 @@ pub const FIELDS: &[Field] = &[
                  effect at the next start.",
         set: |s, _, text| set_integer(&mut s.miners.max, text),
         show: |s, _, f| write!(f, "{}", s.miners.max),
-    },
-    Field {
-        section: "miners",
-        name: "handshake_secs",
-        unit: "seconds",
-        allowed: Allowed::Integer { min: 5, max: 60 },
-        effect: "Time from the connection to an authorized worker; who takes longer is closed.",
-        set: |s, _, text| set_integer(&mut s.miners.handshake_secs, text),
-        show: |s, _, f| write!(f, "{}", s.miners.handshake_secs),
     },
     Field {
         section: "miners",
@@ -562,7 +553,7 @@ impl Got {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.field.is_of_pool() {
-            write!(f, "pool.{}.{}", self.pool() + 1, self.field.name)
+            write!(f, "pool.{}.{}", self.pool().saturating_add(1), self.field.name)
         } else {
             write!(f, "{}.{}", self.field.section, self.field.name)
         }

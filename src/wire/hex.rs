@@ -142,6 +142,7 @@ fn decode_checked(hex: &[u8], out: &mut [u8]) {
 
 /// Decodes eight digits at once, each in a lane of a `u64`.
 #[inline]
+#[expect(clippy::arithmetic_side_effects, reason = "no lane exceeds 15, so none overflows")]
 const fn four_bytes(digits: [u8; 8]) -> [u8; 4] {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let digits = u64::from_le_bytes(digits);
@@ -187,3 +188,117 @@ impl fmt::Display for HexError {
 }
 
 impl core::error::Error for HexError {}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn fields_as_pools_write_them() {
+        assert_eq!(u32_be(b"1fffe000"), Ok(0x1fff_e000));
+        assert_eq!(u32_be(b"504e86ed"), Ok(0x504e_86ed));
+        assert_eq!(digits(0x0009_2000), *b"00092000");
+        assert_eq!(decode_exact::<4>(b"08000002"), Ok([8, 0, 0, 2]));
+        let mut room = [0; 8];
+        assert_eq!(decode(b"0a000000000000", &mut room), Ok(&[0x0a, 0, 0, 0, 0, 0, 0][..]));
+        assert_eq!(decode(b"", &mut room), Ok(&[][..]));
+    }
+
+    #[test]
+    fn f13_only_pairs_of_digits_are_hex() {
+        let mut room = [0; 4];
+        assert_eq!(decode(b"abc", &mut room), Err(HexError::Odd { len: 3 }));
+        assert_eq!(decode(b"0x12", &mut room), Err(HexError::Digit { at: 1 }));
+        assert_eq!(decode(b" 123", &mut room), Err(HexError::Digit { at: 0 }));
+        assert_eq!(decode(b"12 4", &mut room), Err(HexError::Digit { at: 2 }));
+        assert_eq!(decode(b"1234\0\0", &mut room), Err(HexError::Digit { at: 4 }));
+        assert_eq!(decode(b"12g4", &mut room), Err(HexError::Digit { at: 2 }));
+        assert_eq!(decode(b"-123", &mut room), Err(HexError::Digit { at: 0 }));
+        assert_eq!(decode("١٢".as_bytes(), &mut room), Err(HexError::Digit { at: 0 }));
+        assert_eq!(decode(b"0011223344", &mut room), Err(HexError::TooLong { limit: 4 }));
+        assert_eq!(u32_be(b"1fffe00"), Err(HexError::Length { got: 7, want: 8 }));
+        assert_eq!(u32_be(b"01fffe000"), Err(HexError::Length { got: 9, want: 8 }));
+        assert_eq!(u32_be(b""), Err(HexError::Length { got: 0, want: 8 }));
+        assert_eq!(u32_be(b"+1fffe00"), Err(HexError::Digit { at: 0 }));
+        assert_eq!(decode_exact::<2>(b"0000aa"), Err(HexError::Length { got: 6, want: 4 }));
+    }
+
+    #[test]
+    fn f13_case_does_not_make_another_share() {
+        assert_eq!(u32_be(b"B2957C02"), u32_be(b"b2957c02"));
+        assert_eq!(decode_exact::<3>(b"aBcDeF"), Ok([0xab, 0xcd, 0xef]));
+    }
+
+    #[test]
+    fn each_byte_is_a_digit_or_is_not() {
+        for byte in 0..=u8::MAX {
+            let expected = char::from(byte).to_digit(16);
+            let field = [b'0', b'0', b'0', b'0', b'0', byte, b'0', b'0'];
+            assert_eq!(u32_be(&field).ok(), expected.map(|value| value << 8), "{byte:#x}");
+            assert_eq!(check(&field).is_ok(), expected.is_some());
+        }
+    }
+
+    #[test]
+    fn errors_name_what_was_got_and_what_is_allowed() {
+        let error = HexError::Digit { at: 3 };
+        assert_eq!(format!("{error}"), "no hex digit at position 3; allowed 0-9a-fA-F");
+        let error = HexError::Length { got: 7, want: 8 };
+        assert_eq!(format!("{error}"), "7 hex digits where 8 are due");
+    }
+
+    #[test]
+    fn digits_that_do_not_fit_are_not_written() {
+        let mut buf = [0; 5];
+        let mut out = Writer::new(&mut buf);
+        assert_eq!(encode_into(&[1, 2, 3], &mut out), Err(Full));
+        assert_eq!(out.as_slice(), b"");
+        assert_eq!(encode_into(&[0xab, 0x0c], &mut out), Ok(()));
+        assert_eq!(out.as_slice(), b"ab0c");
+    }
+
+    /// The slow and obvious way.
+    fn decode_by_chars(hex: &[u8]) -> Option<Vec<u8>> {
+        let nibbles = hex.iter().map(|byte| char::from(*byte).to_digit(16));
+        let nibbles = nibbles.collect::<Option<Vec<u32>>>()?;
+        let (pairs, odd) = nibbles.as_chunks::<2>();
+        let bytes = pairs.iter().map(|[high, low]| (high * 16 + low) as u8).collect();
+        odd.is_empty().then_some(bytes)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_the_same(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let (mut buf, mut room) = ([0; 160], [0; 80]);
+            let mut out = Writer::new(&mut buf);
+            encode_into(&bytes, &mut out).unwrap();
+            prop_assert_eq!(decode(out.as_slice(), &mut room).unwrap(), &bytes[..]);
+            prop_assert_eq!(check(out.as_slice()), Ok(bytes.len()));
+            let upper = out.as_slice().to_ascii_uppercase();
+            prop_assert_eq!(decode(&upper, &mut room).unwrap(), &bytes[..]);
+        }
+
+        #[test]
+        fn any_text_reads_as_the_obvious_way_reads_it(text in "[0-9a-fA-F]{0,40}[ -~]?[0-9a-f]{0,40}") {
+            let mut room = [0; 41];
+            let expected = decode_by_chars(text.as_bytes());
+            let read = decode(text.as_bytes(), &mut room).ok().map(<[u8]>::to_vec);
+            prop_assert_eq!(&read, &expected);
+            prop_assert_eq!(check(text.as_bytes()).is_ok(), expected.is_some());
+            let exact = decode_exact::<8>(text.as_bytes()).ok().map(|bytes| bytes.to_vec());
+            prop_assert_eq!(exact, expected.filter(|bytes| bytes.len() == 8));
+        }
+
+        #[test]
+        fn numbers_read_as_they_are_written(number: u32) {
+            prop_assert_eq!(u32_be(&digits(number)), Ok(number));
+            let expected = format!("{number:08x}");
+            prop_assert_eq!(&digits(number)[..], expected.as_bytes());
+        }
+    }
+}

@@ -58,3 +58,89 @@ impl fmt::Debug for Id<'_> {
         write!(f, "Id({})", core::str::from_utf8(self.0).unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::vec;
+
+    use super::*;
+
+    #[test]
+    fn f08_an_id_of_any_simple_type_is_kept_byte_for_byte() {
+        let ids = [
+            "null",
+            "true",
+            "false",
+            "0",
+            "7",
+            "-1",
+            "7.5",
+            "1e3",
+            "18446744073709551616",
+            "\"\"",
+            "\"auth\"",
+            "\"3642\"",
+            "\"txlistfc8\"",
+            r#""\u0041\"""#,
+            "\"γ\"",
+        ];
+        for raw in ids {
+            let id = Id::from_raw(raw.as_bytes()).unwrap();
+            assert_eq!(id.as_raw(), raw.as_bytes());
+            assert_eq!(id.is_null(), raw == "null");
+            assert_eq!(format!("{id:?}"), format!("Id({raw})"));
+        }
+    }
+
+    #[test]
+    fn f08_what_is_no_simple_value_is_no_id() {
+        let not_ids = [
+            "",
+            "[]",
+            "{}",
+            "[1]",
+            "auth",
+            "nul",
+            "01",
+            "1 ",
+            " 1",
+            "1,2",
+            "\"a",
+            "\"a\"b",
+            "-",
+            "1.",
+            "\"\\ud800\"",
+            "\"\n\"",
+        ];
+        for raw in not_ids {
+            assert_eq!(Id::from_raw(raw.as_bytes()), None, "{raw}");
+        }
+        assert_eq!(Id::from_raw(b"\"\xff\""), None);
+    }
+
+    #[test]
+    fn f08_an_id_is_at_most_its_limit() {
+        let mut raw = vec![b'a'; ID_BYTES_MAX];
+        raw[0] = b'"';
+        *raw.last_mut().unwrap() = b'"';
+        assert!(Id::from_raw(&raw).is_some());
+        raw.insert(1, b'a');
+        assert_eq!(Id::from_raw(&raw), None);
+    }
+
+    #[test]
+    fn a_number_is_one_spelling_only() {
+        let read = |raw: &'static str| Id::from_raw(raw.as_bytes()).unwrap().as_u64();
+        assert_eq!(read("3642"), Some(3642));
+        assert_eq!(read("\"3642\""), Some(3642));
+        assert_eq!(read("0"), Some(0));
+        assert_eq!(read("18446744073709551615"), Some(u64::MAX));
+        for raw in ["18446744073709551616", "-1", "1.0", "1e3", "null", "true", "\"\"", "\"+1\""] {
+            assert_eq!(read(raw), None, "{raw}");
+        }
+        for raw in ["\"01\"", "\"1 \"", "\"0x1\"", "\"auth\"", "\"\\u0031\""] {
+            assert_eq!(read(raw), None, "{raw}");
+        }
+    }
+}

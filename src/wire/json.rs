@@ -566,3 +566,6 @@ impl fmt::Display for JsonError {
 }
 
 impl core::error::Error for JsonError {}
+
+#[cfg(test)]
+mod tests;

@@ -147,3 +147,132 @@ impl fmt::Display for LineTooLong {
 }
 
 impl core::error::Error for LineTooLong {}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMIT: usize = 8;
+
+    /// Feeds each piece and collects the lines, up to an error.
+    fn lines(pieces: &[&[u8]]) -> (Vec<Vec<u8>>, Result<(), LineTooLong>) {
+        let mut framer = Framer::default();
+        let mut rest = [0; LIMIT];
+        let mut lines = vec![];
+        for piece in pieces {
+            let mut input = *piece;
+            loop {
+                match framer.next_line(&mut rest, &mut input) {
+                    Ok(Some(line)) => lines.push(line.to_vec()),
+                    Ok(None) => break,
+                    Err(error) => return (lines, Err(error)),
+                }
+            }
+            assert!(input.is_empty());
+        }
+        (lines, Ok(()))
+    }
+
+    #[track_caller]
+    fn check(stream: &[u8], expected: &[&[u8]], result: Result<(), LineTooLong>) {
+        let whole = lines(&[stream]);
+        assert_eq!(whole.0, expected);
+        assert_eq!(whole.1, result);
+        for at in 0..=stream.len() {
+            let (first, second) = stream.split_at(at);
+            assert_eq!(lines(&[first, second]), whole, "cut at {at}");
+        }
+        let bytes: Vec<&[u8]> = stream.chunks(1).collect();
+        assert_eq!(lines(&bytes), whole, "byte by byte");
+    }
+
+    #[test]
+    fn f02_lines_crlf_and_blank_lines_in_order() {
+        check(b"a\nb\nc\n", &[b"a", b"b", b"c"], Ok(()));
+        check(b"a\r\nb\r\n", &[b"a", b"b"], Ok(()));
+        check(b"\n\r\n\na\n\n\r\nb\n", &[b"a", b"b"], Ok(()));
+        check(b"a\nb", &[b"a"], Ok(()));
+        check(b"", &[], Ok(()));
+        check(b" \n", &[b" "], Ok(()));
+    }
+
+    #[test]
+    fn only_one_return_belongs_to_the_line_end() {
+        check(b"a\r\r\n", &[b"a\r"], Ok(()));
+        check(b"\r\r\n", &[b"\r"], Ok(()));
+        check(b"a\rb\n", &[b"a\rb"], Ok(()));
+        check(b"\ra\n", &[b"\ra"], Ok(()));
+        check(b"a\r", &[], Ok(()));
+    }
+
+    #[test]
+    fn f02_a_line_of_the_limit_followed_by_another() {
+        check(b"12345678\nab\n", &[b"12345678", b"ab"], Ok(()));
+        check(b"ab\r\n12345678\r\n12345678\n", &[b"ab", b"12345678", b"12345678"], Ok(()));
+    }
+
+    #[test]
+    fn f03_one_byte_above_the_limit_is_too_long() {
+        let too_long = Err(LineTooLong { limit: LIMIT });
+        check(b"12345678\n", &[b"12345678"], Ok(()));
+        check(b"12345678\r\n", &[b"12345678"], Ok(()));
+        check(b"123456789\n", &[], too_long);
+        check(b"a\n123456789\r\nb\n", &[b"a"], too_long);
+        check(b"12345678\r\r\n", &[], too_long);
+        check(b"1234567\r\r\n", &[b"1234567\r"], Ok(()));
+    }
+
+    #[test]
+    fn f04_bytes_without_end_stop_at_the_limit() {
+        let (seen, result) = lines(&[&[b'x'; 5], &[b'x'; 3], &[b'x'; 1]]);
+        assert_eq!((seen.len(), result), (0, Err(LineTooLong { limit: LIMIT })));
+        let (_, result) = lines(&[&[b'x'; 100_000]]);
+        assert_eq!(result, Err(LineTooLong { limit: LIMIT }));
+    }
+
+    #[test]
+    fn whole_lines_are_not_copied() {
+        let stream = b"one\ntwo\n";
+        let (mut framer, mut rest, mut input) = (Framer::default(), [0; LIMIT], &stream[..]);
+        let line = framer.next_line(&mut rest, &mut input).unwrap().unwrap();
+        assert_eq!(line.as_ptr(), stream.as_ptr());
+        assert_eq!(input, b"two\n");
+        assert!(!framer.is_partial());
+        assert_eq!(size_of::<Framer>(), 4);
+    }
+
+    #[test]
+    fn a_partial_line_is_known() {
+        let (mut framer, mut rest) = (Framer::default(), [0; LIMIT]);
+        for (piece, partial) in [("a", true), ("\n", false), ("\r", true), ("\n", false)] {
+            let mut input = piece.as_bytes();
+            while framer.next_line(&mut rest, &mut input).unwrap().is_some() {}
+            assert_eq!(framer.is_partial(), partial, "{piece:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn f01_cutting_anywhere_changes_nothing(
+            stream in "([a-c]{0,9}\r{0,2}\n){0,6}[a-c\r]{0,10}",
+            cuts in proptest::collection::vec(0_usize..60, 0..8),
+        ) {
+            let stream = stream.as_bytes();
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (stream.len() + 1)).collect();
+            cuts.sort_unstable();
+            let mut pieces = vec![];
+            let mut from = 0;
+            for cut in cuts {
+                pieces.push(&stream[from..cut]);
+                from = cut;
+            }
+            pieces.push(&stream[from..]);
+            prop_assert_eq!(lines(&pieces), lines(&[stream]));
+        }
+    }
+}

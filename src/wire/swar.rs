@@ -5,6 +5,11 @@
 //! Names and job ids end within a few words. What is longer is the hex of a coinbase, and is
 //! skipped in blocks, in a shape that the compiler turns into vector instructions.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "lanes and what is left of a slice: no input makes a difference negative"
+)]
+
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 const LANES: usize = 8;
@@ -102,4 +107,49 @@ const fn is_plain(byte: u8) -> bool {
 #[inline(always)]
 const fn first_lane(flags: u64) -> usize {
     (flags.trailing_zeros() / 8) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use super::*;
+
+    /// Puts each byte that matters at each position of inputs of each length up to some blocks.
+    fn check(stops: impl Fn(u8) -> bool, filler: &[u8], find: impl Fn(&[u8]) -> usize) {
+        for len in 0..(2 * BLOCK + SHORT_WORDS * LANES + LANES) {
+            for filler in filler {
+                let mut bytes = vec![*filler; len];
+                assert_eq!(find(&bytes), len);
+                for at in (0..len).rev() {
+                    for stop in (0..=u8::MAX).filter(|byte| stops(*byte)).step_by(37) {
+                        bytes[at] = stop;
+                        assert_eq!(find(&bytes), at, "{stop:#x} at {at} of {len}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn strings_end_at_the_first_byte_that_is_not_plain() {
+        check(|byte| !is_plain(byte), b" ~!#[]", plain_string_len);
+    }
+
+    #[test]
+    fn every_byte_is_judged_alike_in_words_tails_and_alone() {
+        for byte in 0..=u8::MAX {
+            let plain = !(byte < 0x20 || byte == b'"' || byte == b'\\' || byte > 0x7f);
+            for len in [1, 3, 8, 11, 40, 128] {
+                let bytes = vec![byte; len];
+                assert_eq!(plain_string_len(&bytes), if plain { len } else { 0 }, "{byte:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn lines_end_at_the_first_line_feed() {
+        let find = |bytes: &[u8]| find_line_feed(bytes).unwrap_or(bytes.len());
+        check(|byte| byte == b'\n', b"\x0b\x09\x8a\xff\0", find);
+    }
 }

@@ -175,3 +175,67 @@ impl fmt::Display for TextTooLong {
 }
 
 impl core::error::Error for TextTooLong {}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::string::{String, ToString};
+
+    use super::*;
+    use crate::wire::json::{self, Value};
+
+    /// Scans `inside` as the inside of a JSON string.
+    #[track_caller]
+    fn text(inside: &str) -> Text<'_> {
+        let line = format!("{{\"result\":\"{inside}\"}}").leak();
+        match json::scan(line.as_bytes()).unwrap().result() {
+            Some(Value::Text(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn check(inside: &str, decoded: &str) {
+        let text = text(inside);
+        assert_eq!(text.as_raw(), inside);
+        assert_eq!(text.decode::<64>().unwrap(), decoded);
+        assert!(text.eq_decoded(decoded));
+        assert!(!text.eq_decoded(&format!("{decoded}x")));
+        assert_eq!(text.plain(), (inside == decoded).then_some(inside));
+        assert_eq!(text.plain_bytes(), text.plain().map(str::as_bytes));
+        assert_eq!(text.is_empty(), decoded.is_empty());
+        let oracle: String = serde_json::from_str(&format!("\"{inside}\"")).unwrap();
+        assert_eq!(oracle, decoded);
+    }
+
+    #[test]
+    fn every_escape_decodes() {
+        check("", "");
+        check("account.S19xp000tx0y000", "account.S19xp000tx0y000");
+        check("γ", "γ");
+        check(r#"\"\\\/\b\f\n\r\t"#, "\"\\/\u{8}\u{c}\n\r\t");
+        check(r"wor\u006ber", "worker");
+        check(r"\u00e9\u20ac", "é€");
+        check(r"a\ud83d\ude00b", "a😀b");
+        check(r"\uD83D\uDE00", "😀");
+        check(r"\u0000", "\0");
+        check(r"\\u0041", "\\u0041");
+        check(r"😀\n", "😀\n");
+    }
+
+    #[test]
+    fn a_text_is_decoded_whole_or_not_at_all() {
+        assert_eq!(text("12345678").decode::<8>().unwrap(), "12345678");
+        assert_eq!(text("123456789").decode::<8>(), Err(TextTooLong { limit: 8 }));
+        // The raw text is longer than its place, the decoded one is not.
+        assert_eq!(text(r"\u0031\u0032").decode::<2>().unwrap(), "12");
+        assert_eq!(text(r"1\ud83d\ude00").decode::<4>(), Err(TextTooLong { limit: 4 }));
+        assert_eq!(text("1€").decode::<3>(), Err(TextTooLong { limit: 3 }));
+    }
+
+    #[test]
+    fn f06_a_log_line_stays_a_line() {
+        let shown = text(r"a\u0000\n\u001b[31m\u202e").to_string();
+        assert_eq!(shown, r"a\0\n\u{1b}[31m\u{202e}");
+    }
+}

@@ -125,3 +125,52 @@ impl fmt::Display for Full {
 }
 
 impl core::error::Error for Full {}
+
+#[cfg(test)]
+mod tests {
+    use core::fmt::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_push_is_whole_or_nothing() {
+        let mut buf = [0; 4];
+        let mut out = Writer::new(&mut buf);
+        assert_eq!(out.push(b"abc"), Ok(()));
+        assert_eq!(out.push(b"de"), Err(Full));
+        assert_eq!((out.as_slice(), out.len(), out.room()), (&b"abc"[..], 3, 1));
+        assert_eq!(out.push(b"d"), Ok(()));
+        assert_eq!(out.push(b""), Ok(()));
+        assert_eq!(out.room(), 0);
+        out.truncate(9);
+        assert_eq!(out.len(), 4);
+        out.truncate(1);
+        assert_eq!(out.as_slice(), b"a");
+        out.clear();
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn a_line_is_whole_or_nothing() {
+        let mut buf = [0; 8];
+        let mut out = Writer::new(&mut buf);
+        out.push(b"1").unwrap();
+        let written = out.line(|out| {
+            out.push(b"234")?;
+            out.push_json("quoted")?;
+            out.push(b"\n")
+        });
+        assert_eq!(written, Err(Full));
+        assert_eq!(out.as_slice(), b"1");
+        assert_eq!(out.line(|out| write!(out, "{}", 23).map_err(|_| Full)), Ok(()));
+        assert_eq!(out.as_slice(), b"123");
+    }
+
+    #[test]
+    fn nothing_fits_into_no_room() {
+        let mut out = Writer::new(&mut []);
+        assert_eq!(out.push(b"1"), Err(Full));
+        assert_eq!(out.push_json(&1_u8), Err(Full));
+        assert_eq!(out.push(b""), Ok(()));
+    }
+}

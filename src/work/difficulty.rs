@@ -11,7 +11,7 @@
 //! over the exact rational value of that double. Pool and gateway must agree to the last bit
 //! about the hash that is just good enough, so the division is one of integers: the double's
 //! mantissa is a 53-bit integer and its exponent a shift. The way back, from a hash to its
-//! difficulty, is rounded once, to the nearest double (ties to even).
+//! difficulty, is rounded once, to the nearest double.
 //!
 //! **It does not** choose difficulties; it only knows the power of two below one, as ASICs want
 //! it. **Invariant:** a [`Difficulty`] is finite and above zero.
@@ -68,8 +68,8 @@ const EXPONENT_MIN: i32 = -1074;
 const DIVIDEND_SHIFT_MAX: u32 = (LIMBS as u32 + 1) * u64::BITS - 16;
 
 /// Bits of a quotient that are worked out before it is rounded to 53: one may be a leading zero,
-/// two are for the rounding.
-const QUOTIENT_BITS: u32 = 56;
+/// one is for the rounding.
+const QUOTIENT_BITS: u32 = 55;
 
 /// Bits of that quotient behind its binary point.
 const QUOTIENT_POINT: i32 = QUOTIENT_BITS as i32 - 1;
@@ -124,17 +124,16 @@ impl Difficulty {
         let (mantissa, exponent) = parts(self.0);
         // 0xffff * 2^208 / (mantissa * 2^exponent) = 0xffff * 2^shift / mantissa
         let shift = (ONE_SHIFT as i32).saturating_sub(exponent);
-        let (value, shift) = match u32::try_from(shift) {
-            Ok(shift) => (ONE_MANTISSA, shift),
-            // floor(floor(a / b) / c) = floor(a / (b * c)), so the shift may come first.
-            Err(_) => (ONE_MANTISSA.checked_shr(shift.unsigned_abs()).unwrap_or(0), 0),
+        let Ok(shift) = u32::try_from(shift) else {
+            // The difficulty is 2^261 at least, above the whole dividend.
+            return Target::from_limbs([0; LIMBS]);
         };
         // A dividend of more than five limbs is above 2^320; no mantissa of 53 bits divides that
         // down to 256.
         if shift > DIVIDEND_SHIFT_MAX {
             return Target::MAX;
         }
-        let mut quotient: [u64; LIMBS + 1] = placed(value, shift);
+        let mut quotient: [u64; LIMBS + 1] = placed(ONE_MANTISSA, shift);
         divide(&mut quotient, mantissa);
         let [low @ .., over] = quotient;
         if over == 0 { Target::from_limbs(low) } else { Target::MAX }
@@ -237,46 +236,39 @@ fn divide(number: &mut [u64], divisor: u64) {
 
 /// Returns the double nearest to `0xffff * 2^208 / number`, infinity for zero.
 ///
-/// Both numbers are first shifted until bit 255 is their highest, so that the quotient lies
-/// between 1/2 and 2 and is worked out bit by bit; what is left of the dividend then only matters
-/// for being zero or not.
+/// Both numbers are first shifted until bit 255 is their highest (the dividend starts one below,
+/// since each bit begins by doubling it), so that the quotient lies between 1/2 and 2 and is
+/// worked out bit by bit.
 fn nearest_ratio(number: [u64; LIMBS]) -> f64 {
     let Some(zeros) = leading_zeros(number) else { return f64::INFINITY };
     let divisor = shifted_left(number, zeros);
-    let mut rest: [u64; LIMBS] = placed(ONE_MANTISSA, ONE_SHIFT.wrapping_add(32));
-    let mut carry = false;
+    let mut rest: [u64; LIMBS] = placed(ONE_MANTISSA, ONE_SHIFT.wrapping_add(31));
     let mut quotient = 0_u64;
     for _ in 0..QUOTIENT_BITS {
-        let (less, borrow) = subtract(rest, divisor);
+        let (double, carry) = doubled(rest);
+        let (less, borrow) = subtract(double, divisor);
         let fits = carry || !borrow;
         quotient = (quotient << 1) | u64::from(fits);
-        if fits {
-            rest = less;
-        }
-        (rest, carry) = doubled(rest);
+        rest = if fits { less } else { double };
     }
-    let is_exact = !carry && rest == [0; LIMBS];
-    // quotient * 2^scale = 0xffff * 2^208 / number, but for the rest
+    // quotient * 2^scale = 0xffff * 2^208 / number, but for the bits not worked out
     let number_bits = 256_i32.wrapping_sub(zeros as i32);
     let scale = ONE_BITS.wrapping_sub(number_bits).wrapping_sub(QUOTIENT_POINT);
-    rounded(quotient, is_exact, scale)
+    rounded(quotient, scale)
 }
 
-/// Returns the double nearest to `quotient * 2^scale`, or to a little more where the quotient is
-/// not exact. Ties go to the even mantissa.
+/// Returns the double nearest to `quotient * 2^scale`, or to a little more, of which the quotient
+/// is the beginning.
 ///
-/// The quotient has 55 or 56 bits and the result is a normal double.
-fn rounded(quotient: u64, is_exact: bool, scale: i32) -> f64 {
+/// The quotient has 54 or 55 bits and the result is a normal double. There are no ties: a
+/// quotient that ends divides `0xffff * 2^208`, so it has 16 significant bits at most. One that
+/// looks like a tie here therefore goes on, and rounds up.
+fn rounded(quotient: u64, scale: i32) -> f64 {
     let bits = u64::BITS.wrapping_sub(quotient.leading_zeros());
     let dropped = bits.saturating_sub(MANTISSA_STORED_BITS + 1);
     let kept = quotient.wrapping_shr(dropped);
-    let below = quotient & 1_u64.wrapping_shl(dropped).wrapping_sub(1);
     let half = 1_u64.wrapping_shl(dropped) >> 1;
-    let round_up = match below.cmp(&half) {
-        Ordering::Less => false,
-        Ordering::Greater => true,
-        Ordering::Equal => !is_exact || kept & 1 == 1,
-    };
+    let round_up = quotient & half != 0;
     let exponent = scale.wrapping_add(bits as i32).wrapping_add(EXPONENT_BIAS - 1) as u64;
     // The implied bit is not stored; a mantissa that rounds up to 2^53 carries into the exponent.
     let stored = kept.wrapping_sub(MANTISSA_IMPLIED).wrapping_add(u64::from(round_up));
@@ -396,14 +388,33 @@ mod tests {
     }
 
     #[test]
-    fn ties_go_to_the_even_mantissa() {
-        let tie_down = (1 << 54) | 0b010;
-        let tie_up = (1 << 54) | 0b110;
-        assert_eq!(rounded(tie_down, true, 0).to_bits() & 1, 0);
-        assert_eq!(rounded(tie_down, true, 0), 2_f64.powi(54));
-        assert_eq!(rounded(tie_up, true, 0), 2_f64.powi(54) + 8.0);
-        assert_eq!(rounded(tie_down, false, 0), 2_f64.powi(54) + 4.0, "above the tie");
-        let full = (1 << 56) - 1;
-        assert_eq!(rounded(full, true, 0), 2_f64.powi(56), "carries into the exponent");
+    fn ratios_below_a_power_of_two_keep_53_bits() {
+        // Their first 16 bits are ones, the only hashes whose quotient starts with a zero.
+        assert_eq!(
+            Difficulty::from_target(Target::MAX).unwrap().as_f64(),
+            65535.0 / 2_f64.powi(48)
+        );
+        let hash = Target::from_limbs([0, 0, 0, 0xffff_8000_0000_0000]);
+        let ratio = Difficulty::from_hash(BlockHash(hash.to_le_bytes()));
+        assert_eq!(ratio, 65535.0 / 65535.5 / 2_f64.powi(32));
+    }
+
+    #[test]
+    fn a_borrow_goes_through_equal_limbs() {
+        assert_eq!(
+            subtract([0, 5, 0, 1], [1, 5, 0, 0]),
+            ([u64::MAX, u64::MAX, u64::MAX, 0], false)
+        );
+        assert_eq!(subtract([0, 5, 0, 1], [1, 5, 0, 1]), ([u64::MAX; 4], true));
+        assert_eq!(subtract([7; 4], [7; 4]), ([0; 4], false));
+    }
+
+    #[test]
+    fn rounding_looks_at_the_first_bit_that_is_dropped() {
+        let low = 1 << 54;
+        assert_eq!(rounded(low | 0b001, 0), 2_f64.powi(54));
+        assert_eq!(rounded(low | 0b010, 0), 2_f64.powi(54) + 4.0);
+        assert_eq!(rounded(low | 0b101, 0), 2_f64.powi(54) + 4.0);
+        assert_eq!(rounded((1 << 55) - 1, 0), 2_f64.powi(55), "carries into the exponent");
     }
 }

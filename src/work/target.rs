@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn hex_goes_there_and_back_in_either_case() {
-        let hex = "00000000FFFF0000000000000000000000000000000000000000000000000aBc";
+        let hex = "00000000FFFF0000000000000000000000000000000000000000A11Ba9B99f9F";
         let target = Target::from_be_hex(hex.as_bytes()).unwrap();
         assert_eq!(target.to_string(), hex.to_lowercase());
         assert_eq!(Target::from_le_bytes(target.to_le_bytes()), target);

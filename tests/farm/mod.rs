@@ -32,6 +32,8 @@ pub struct Farm {
     pub now: Instant,
     /// What each link was told and has not been read by the test.
     heard: Vec<Vec<String>>,
+    /// Where outputs are written.
+    buffer: Vec<u8>,
 }
 
 /// Options for a farm with `pools` pools and no difficulty to speak of.
@@ -85,12 +87,17 @@ impl Farm {
         Self::with(64, options(1))
     }
 
-    /// A farm with these options.
+    /// A farm with these options and room for four links.
     pub fn with(miners: usize, options: Options) -> Self {
+        Self::sized(miners, 4, options)
+    }
+
+    /// A farm with these options and room for so many miners and links.
+    pub fn sized(miners: usize, links: usize, options: Options) -> Self {
         let now = Instant::from_micros(1_000_000_000);
-        let mut proxy = Proxy::new(storage(miners, 4), options, now).unwrap();
+        let mut proxy = Proxy::new(storage(miners, links), options, now).unwrap();
         proxy.handle_timeout(now);
-        Self { proxy, now, heard: vec![vec![]; 4] }
+        Self { proxy, now, heard: vec![vec![]; links], buffer: vec![0; OUTPUT_BYTES_MIN] }
     }
 
     /// A farm whose only pool is live, and the link to it.
@@ -128,12 +135,21 @@ impl Farm {
         heard
     }
 
+    /// Sends a line while the way to the pool is blocked.
+    #[track_caller]
+    pub fn send_unsettled(&mut self, miner: MinerHandle, line: &str) -> Vec<String> {
+        let line = format!("{line}\n");
+        let mut out = Writer::new(&mut self.buffer);
+        let result = self.proxy.handle_input(miner, &mut line.as_bytes(), &mut out, self.now);
+        assert_eq!(result, Ok(()));
+        lines(out.as_slice())
+    }
+
     /// Sends bytes and returns what the miner hears, and whether it is closed.
     pub fn bytes(&mut self, miner: MinerHandle, mut input: &[u8]) -> (Vec<String>, Option<Close>) {
         let mut heard = vec![];
         loop {
-            let mut buffer = vec![0; OUTPUT_BYTES_MIN];
-            let mut out = Writer::new(&mut buffer);
+            let mut out = Writer::new(&mut self.buffer);
             let result = self.proxy.handle_input(miner, &mut input, &mut out, self.now);
             heard.extend(lines(out.as_slice()));
             if let Err(close) = result {
@@ -151,8 +167,7 @@ impl Farm {
     /// What is due to a miner now.
     #[track_caller]
     pub fn due(&mut self, miner: MinerHandle) -> Vec<String> {
-        let mut buffer = vec![0; OUTPUT_BYTES_MIN];
-        let mut out = Writer::new(&mut buffer);
+        let mut out = Writer::new(&mut self.buffer);
         self.proxy.poll_output(miner, &mut out, self.now).unwrap();
         lines(out.as_slice())
     }
@@ -191,12 +206,27 @@ impl Farm {
         self.pool_says(link, &notify("job-1", 1, true));
     }
 
-    /// Goes through a pool's handshake.
+    /// Goes through a pool's handshake, with the mask of BIP-0320.
     #[track_caller]
     pub fn handshake(&mut self, link: LinkIndex, extranonce1: &str, size: u8) {
-        let mask = json!({"version-rolling": true, "version-rolling.mask": "1fffe000"});
+        self.handshake_with(link, extranonce1, size, Some("1fffe000"));
+    }
+
+    /// Goes through a pool's handshake; without a mask the pool refuses version rolling.
+    #[track_caller]
+    pub fn handshake_with(
+        &mut self,
+        link: LinkIndex,
+        extranonce1: &str,
+        size: u8,
+        mask: Option<&str>,
+    ) {
+        let granted = match mask {
+            Some(mask) => json!({"version-rolling": true, "version-rolling.mask": mask}),
+            None => json!({"version-rolling": false}),
+        };
         assert!(self.pool_hears(link)[0].contains("mining.configure"));
-        self.pool_says(link, &json!({"id": 1, "result": mask, "error": null}).to_string());
+        self.pool_says(link, &json!({"id": 1, "result": granted, "error": null}).to_string());
         assert!(self.pool_hears(link)[0].contains("mining.subscribe"));
         let session = json!([[["mining.notify", "s"]], extranonce1, size]);
         self.pool_says(link, &json!({"id": 2, "result": session, "error": null}).to_string());
@@ -209,6 +239,13 @@ impl Farm {
     pub fn pool_says(&mut self, link: LinkIndex, line: &str) {
         let result = self.pool_bytes(link, format!("{line}\n").as_bytes());
         assert_eq!(result, Ok(()), "closed by {line}");
+    }
+
+    /// A line of the pool while the way back to it is blocked.
+    #[track_caller]
+    pub fn pool_says_unsettled(&mut self, link: LinkIndex, line: &str) {
+        let line = format!("{line}\n");
+        assert_eq!(self.proxy.handle_link_input(link, line.as_bytes(), self.now), Ok(()));
     }
 
     /// Bytes of the pool.
@@ -256,8 +293,7 @@ impl Farm {
     fn settle(&mut self) {
         for index in 0..self.heard.len() {
             let Some((link, _)) = self.proxy.links().iter().nth(index) else { break };
-            let mut buffer = vec![0; 1 << 16];
-            let mut out = Writer::new(&mut buffer);
+            let mut out = Writer::new(&mut self.buffer);
             self.proxy.poll_link_output(link, &mut out, self.now).unwrap();
             self.heard[index].extend(lines(out.as_slice()));
         }
@@ -293,16 +329,27 @@ pub fn set_difficulty(difficulty: f64) -> String {
 
 /// A notify line; `block` stands for the block to build on.
 pub fn notify(job_id: &str, block: u8, clean: bool) -> String {
-    notify_with(job_id, block, clean, COINB1, COINB2)
+    notify_of(&job(job_id, block, clean))
 }
 
 /// A notify line with coinbase halves of its own.
 pub fn notify_with(job_id: &str, block: u8, clean: bool, coinb1: &str, coinb2: &str) -> String {
+    let mut params = job(job_id, block, clean);
+    params[2] = coinb1.into();
+    params[3] = coinb2.into();
+    notify_of(&params)
+}
+
+/// A notify line with these params.
+pub fn notify_of(params: &Value) -> String {
+    json!({"id": null, "method": "mining.notify", "params": params}).to_string()
+}
+
+/// The params of a notify; `block` stands for the block to build on.
+pub fn job(job_id: &str, block: u8, clean: bool) -> Value {
     let prev_hash = format!("{block:02x}").repeat(28) + "00000000";
     let branches = [BRANCH, BRANCH];
-    let params =
-        json!([job_id, prev_hash, coinb1, coinb2, branches, "20000000", "17023774", NTIME, clean]);
-    json!({"id": null, "method": "mining.notify", "params": params}).to_string()
+    json!([job_id, prev_hash, COINB1, COINB2, branches, "20000000", "17023774", NTIME, clean])
 }
 
 /// The time of every job of [`notify`].

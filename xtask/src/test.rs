@@ -11,6 +11,9 @@ use crate::{bare_metal, engine, process, tidy};
 /// `bare-metal` has no `main` that a test program could be made of.
 const HOST_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "bare-metal"];
 
+/// Longest time to build and run the tests, in seconds: one that hangs must end and be seen.
+const TEST_SECONDS_MAX: u32 = 1200;
+
 /// Runs all steps, then prints the summary and, as the last line, the totals of the tests.
 ///
 /// # Errors
@@ -49,17 +52,23 @@ fn clippy() -> Result<Ended, String> {
     passed(command)
 }
 
-/// Renders the documents of the code; a link that leads nowhere is an error.
+/// Lints of the documents: a link that leads nowhere is an error; one to a private item is none,
+/// as the documents are for those who work on the code.
+const DOC_LINTS: &str = "-D warnings -A rustdoc::private_intra_doc_links";
+
+/// Renders the documents of the code, private items too.
 fn docs() -> Result<Ended, String> {
     let mut command = process::cargo(&["doc", "--locked", "--no-deps", "--all-features"]);
-    command.arg("--document-private-items").args(HOST_PACKAGES).env("RUSTDOCFLAGS", "-D warnings");
+    command.arg("--document-private-items").args(HOST_PACKAGES).env("RUSTDOCFLAGS", DOC_LINTS);
     passed(command)
 }
 
 /// Runs unit, integration and documentation tests. The feature `defmt` stays off here: a test
 /// program that links it would need a logger of its own.
 fn tests(tally: &mut Tally) -> Result<Ended, String> {
-    let mut command = process::cargo(&["test", "--locked", "--no-fail-fast"]);
+    let cargo = process::cargo(&[]).get_program().to_string_lossy().into_owned();
+    let arguments = ["test", "--locked", "--no-fail-fast"];
+    let mut command = process::limited(TEST_SECONDS_MAX, &cargo, &arguments);
     command.args(HOST_PACKAGES);
     process::run_watched(&mut command, |line| tally.read(line)).map(|()| Ended::Passed)
 }

@@ -60,6 +60,7 @@ pub fn run() -> Result<(), String> {
         }
         if path.ends_with(".md") {
             findings.extend(links::check(path, text, &sources, &paths));
+            findings.extend(links::check_tests(path, text, &sources));
         }
     }
     findings.extend(layout::check(&paths));

@@ -1,4 +1,4 @@
-//! Links in Markdown that stay inside the repository lead to a file and a heading that exist.
+//! What documents name exists: files and headings that they link to, tests that hold their claims.
 
 use super::{Finding, Source};
 
@@ -26,6 +26,24 @@ pub fn check(path: &str, text: &str, sources: &[Source], paths: &[String]) -> Ve
         if !has_heading {
             let message = format!("link to #{heading}, which {file} does not have");
             findings.push(Finding::new(path, number, message));
+        }
+    }
+    findings
+}
+
+/// Checks that the tests in the last column of a numbered table exist.
+pub fn check_tests(path: &str, text: &str, sources: &[Source]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (number, line) in prose(text) {
+        let is_row = line.strip_prefix("| ").is_some_and(|row| row.starts_with(char::is_numeric));
+        let column = line.trim_end_matches(['|', ' ']).rsplit("| ").next();
+        let Some(column) = column.filter(|_| is_row && !line.ends_with("| |")) else { continue };
+        for name in column.split('`').skip(1).step_by(2) {
+            let definition = format!("fn {name}(");
+            let mut code = sources.iter().filter(|source| source.path.ends_with(".rs"));
+            if !code.any(|source| source.text.contains(&definition)) {
+                findings.push(Finding::new(path, number, format!("no test is called {name}")));
+            }
         }
     }
     findings
@@ -104,6 +122,14 @@ mod tests {
         let text = "[a](../README.md), [b](../src/wire/), [c](../README.md#what-it-is-1)\n\
                     [d](a.md) [e](https://example.com/none)\n```\n[f](none.md)\n```\n";
         assert_eq!(findings(text), [""; 0]);
+    }
+
+    #[test]
+    fn finds_tests_that_are_not_there() {
+        let source = Source { path: "src/a.rs".to_owned(), text: "fn there() {}\n".to_owned() };
+        let text = "| | seen | held by |\n| 1 | `x` \\| y | `there`, `gone` |\n| 2 | `z` | |\n";
+        let found = check_tests("docs/a.md", text, &[source]);
+        assert_eq!(found, [Finding::new("docs/a.md", 2, "no test is called gone")]);
     }
 
     #[test]
