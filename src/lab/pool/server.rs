@@ -330,6 +330,7 @@ impl Server {
             _ => answer_error(id, 20, "method not found", out),
         }
         self.greet(key, out);
+        self.save();
         Ok(())
     }
 
@@ -419,7 +420,6 @@ impl Server {
             self.ledger.blocks += 1;
             self.begin_block(block);
         }
-        self.save();
     }
 
     /// Sends answers ahead of what is pushed next.
@@ -675,6 +675,7 @@ async fn obey(shared: &Shared, listener: TcpListener, mut commands: mpsc::Receiv
         let mut server = shared.server.borrow_mut();
         server.book.make(clock::epoch_secs());
         server.ledger.jobs += 1;
+        server.save();
         (server.options.job_every, server.options.block_every)
     };
     let mut accepting = Some(shared.accept(listener));
