@@ -1,12 +1,69 @@
-//! The engine of Loka Stratum. (Skeleton; the overview is written with the proxy.)
+//! The engine of Loka Stratum: hundreds to thousands of Stratum V1 miners, one link to the pool.
+//!
+//! This library is everything that can be decided without a socket, a clock, a thread or a heap:
+//! it takes bytes and `now`, and gives bytes, handles and the next deadline. The binary beside it
+//! (`src/main.rs`, `src/gateway`) is everything else. `docs/ARCHITECTURE.md` draws both.
+//!
+//! # Where things live, in reading order
+//!
+//! | module | what it answers |
+//! | --- | --- |
+//! | [`limits`] | how many, how long, how big, and why that number |
+//! | [`time`] | instants and durations that cannot overflow |
+//! | [`wire`] | bytes to typed messages and back: framing, JSON, hex, every Stratum V1 method |
+//! | [`work`] | what is hashed: coinbase, merkle root, header, target, job, share |
+//! | [`ledger`] | where every submit lies, and the sums that always agree |
+//! | [`vardiff`] | which difficulty a miner gets |
+//! | [`downstream`] | one miner's connection |
+//! | [`table`] | all of them in a fixed table, and the ids that keep their search spaces apart |
+//! | [`pending`] | shares on their way to a pool |
+//! | [`upstream`] | one link to a pool |
+//! | [`links`] | which pool gets which miner, and when that changes |
+//! | [`proxy`] | the engine as its owner sees it, and the order of calls |
+//! | [`settings`] | what an operator may set, and the checks that all ways of setting share |
+//!
+//! # The one idea
+//!
+//! A miner never sees the pool's extranonce1. It is told `coinb1 ‖ E1 ‖ pad` as `coinb1` and its
+//! own id as extranonce1, so nothing it was told changes when the pool does: failover, reconnect
+//! and a new extranonce1 cost one notify, the notify is the same bytes for every miner, and nobody
+//! is disconnected because of the WAN (`docs/adr/0003-invisible-upstream.md`).
+//!
+//! # Features
+//!
+//! None is needed: `cargo build --lib --no-default-features` is the engine alone, `no_std`, without
+//! `alloc`. `defmt` derives `defmt::Format` for what the engine reports.
+
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
+// What a peer sends never reaches a panic or a wrap-around (E5). Exceptions say why, in place.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used,
+    )
+)]
 
 #[cfg(test)]
 extern crate std;
 
+pub mod downstream;
+pub mod ledger;
 pub mod limits;
+pub mod links;
+pub mod pending;
+pub mod proxy;
 pub mod settings;
+pub mod table;
 pub mod time;
+pub mod upstream;
+pub mod vardiff;
 pub mod wire;
 pub mod work;

@@ -47,6 +47,32 @@ pub const EXTRANONCE1_BYTES_MAX: usize = 32;
 /// Longest extranonce2 of a pool, in bytes. Recorded: 3 to 14; a pool that gives more is refused.
 pub const EXTRANONCE2_BYTES_MAX: usize = 16;
 
+/// Shortest extranonce2 of a pool that can be divided among miners, in bytes: one byte numbers
+/// them and [`ROLL_BYTES_MIN`] are left to each.
+pub const EXTRANONCE2_BYTES_MIN: u8 = 3;
+
+/// Bytes of an extranonce2 that number the miners, at most: 65,536 ids are more than one machine
+/// has connections.
+pub const MINER_ID_BYTES_MAX: u8 = 2;
+
+/// Largest table whose miners one byte numbers. Half of the 256 ids stay free, so that an id
+/// rests after its miner left until every job of that time is dead.
+pub const SMALL_TABLE_MINERS_MAX: usize = 128;
+
+/// Fewest bytes that a miner rolls. With 2^32 nonces to each of 65,536 rolls, a 1 PH/s miner
+/// without version rolling takes 280 ms for its space, and 5 h with the 16 bits of BIP-0320.
+pub const ROLL_BYTES_MIN: u8 = 2;
+
+/// Most bytes that a miner rolls. Firmwares keep their extranonce2 in 64 bits.
+pub const ROLL_BYTES_MAX: u8 = 8;
+
+/// Bytes that a miner rolls where the pool's extranonce2 has room: what most pools give.
+pub const ROLL_BYTES_PREFERRED: u8 = 4;
+
+/// Bytes that a miner rolls where the pool's extranonce2 is short or not yet known. A pool of 4
+/// bytes, the least that is common, still serves miners that were answered before it.
+pub const ROLL_BYTES_SHORT: u8 = 2;
+
 /// Longest second half of a coinbase (`coinb2`), in bytes: what a line of the maximum size can
 /// hold as hex beside an empty `coinb1`.
 pub const COINB2_BYTES_MAX: usize = UPSTREAM_LINE_BYTES_MAX / 2;
@@ -54,8 +80,90 @@ pub const COINB2_BYTES_MAX: usize = UPSTREAM_LINE_BYTES_MAX / 2;
 /// Longest job id of a pool, in bytes. Recorded: 1 to 38.
 pub const POOL_JOB_ID_BYTES_MAX: usize = 64;
 
+/// Highest difficulty that is taken from a pool (F34). The network's passed 1e14 in 2025, and no
+/// share needs to be heavier than a block; far above it no hash would ever be sent.
+pub const POOL_DIFFICULTY_MAX: f64 = 1e18;
+
 /// How far a share's ntime may lie ahead of its job's, in seconds (QUIRKS 40; ckpool's bound).
 pub const NTIME_AHEAD_SECS_MAX: u32 = 7000;
+
+// ---- settings ------------------------------------------------------------------------------
+
+/// Longest address of a pool as text, in bytes: scheme, host and port.
+pub const URL_BYTES_MAX: usize = HOST_BYTES_MAX + 24;
+
+/// Longest text of any one setting, in bytes: a pool's pins in hex, with commas.
+pub const SETTING_BYTES_MAX: usize = 512;
+
+// ---- the gateway ---------------------------------------------------------------------------
+
+/// Bytes of the buffer that all miners' reads share.
+pub const READ_BYTES_MAX: usize = 16_384;
+
+/// Bytes kept for a miner whose socket is full: the longest output and the answers to one read.
+/// While anything is kept the miner is not read and gets no further job (F46).
+pub const SPILL_BYTES_MAX: usize = OUTPUT_BYTES_MIN + 4 * READ_BYTES_MAX;
+
+/// Connections that wait to be accepted; Linux's own limit (`net.core.somaxconn`).
+pub const LISTEN_BACKLOG: u32 = 4096;
+
+/// Least time between two submits of a miner, over any longer stretch: 2,000 a second, of which
+/// one miner alone takes a fiftieth of a core. Real ones send one in seconds.
+pub const SUBMIT_INTERVAL: Duration = Duration::from_micros(500);
+
+/// File descriptors that the gateway needs beside its miners': listeners, links, the status port
+/// and its connections, the runtime's own, files.
+pub const FILES_BESIDE_MINERS: u64 =
+    (LISTEN_MAX + LINKS_MAX + 1 + HTTP_CONNECTIONS_MAX + 11) as u64;
+
+/// Time in which of each kind of log line one is printed (F52).
+pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Longest settings file, in bytes; the longest that says anything is under 8 KiB.
+pub const CONFIG_BYTES_MAX: usize = 1 << 20;
+
+/// Time that the name of a pool may take to resolve (F61).
+pub const RESOLVE_MAX: Duration = Duration::from_secs(8);
+
+/// Time that one address of a pool may take to connect; the next is then tried.
+pub const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Addresses of a pool's name that are tried in one attempt.
+pub const ADDRESSES_TRIED_MAX: usize = 4;
+
+/// Time that a pool may take for the TLS handshake.
+pub const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// TLS sessions that are kept for resumption, per pool.
+pub const TLS_SESSIONS_MAX: usize = 8;
+
+/// Longest file of certificates, in bytes; Debian's bundle of all web roots has 220 kB.
+pub const CA_FILE_BYTES_MAX: usize = 1 << 20;
+
+/// Time that sent bytes may stay unacknowledged, and silence with keep-alive probes, before the
+/// kernel gives a connection up (F47, F63).
+pub const USER_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Connections that the status port serves at once (F74).
+pub const HTTP_CONNECTIONS_MAX: usize = 16;
+
+/// Longest head of a request on the status port, in bytes (F74); hyper's own minimum.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8192;
+
+/// Longest body of a request on the status port, in bytes (F74).
+pub const HTTP_BODY_BYTES_MAX: usize = 16_384;
+
+/// Longest answer of the status port, in bytes.
+pub const HTTP_ANSWER_BYTES_MAX: usize = 262_144;
+
+/// Time for the head of a request, and again for its body and answer (F74).
+pub const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest file in the state directory, in bytes.
+pub const STATE_BYTES_MAX: usize = 65_536;
+
+/// Time that SIGTERM leaves for verdicts to come back (F70).
+pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 // ---- names ---------------------------------------------------------------------------------
 
@@ -86,3 +194,155 @@ pub const PATH_BYTES_MAX: usize = 256;
 /// Longest time that a keep-alive job is away, so that no miner declares the pool dead; miners
 /// do after 90 s without a line (QUIRKS 38).
 pub const KEEPALIVE_MAX: Duration = Duration::from_secs(60);
+
+const _: () = assert!(EXTRANONCE2_BYTES_MIN == 1 + ROLL_BYTES_MIN);
+const _: () = assert!(EXTRANONCE2_BYTES_MAX >= (MINER_ID_BYTES_MAX + ROLL_BYTES_MAX) as usize);
+const _: () = assert!(EXTRANONCE2_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(2 * SMALL_TABLE_MINERS_MAX <= 1 << u8::BITS);
+const _: () = assert!(ROLL_BYTES_MIN <= ROLL_BYTES_SHORT);
+const _: () = assert!(ROLL_BYTES_SHORT <= ROLL_BYTES_PREFERRED);
+const _: () = assert!(ROLL_BYTES_PREFERRED <= ROLL_BYTES_MAX);
+// ---- miners --------------------------------------------------------------------------------
+
+/// Miners that one gateway serves, at most. Two bytes of extranonce2 name 65,536; half of them
+/// and more stay free for the quarantine.
+pub const MINERS_MAX: usize = 16_384;
+
+/// Bytes of worker names that one connection may hold: two of the longest, or many short ones.
+pub const WORKERS_BYTES_MAX: usize = 2 * (WORKER_NAME_BYTES_MAX + 1);
+
+/// Time from the connection to a subscription, in total and not per read (F19).
+pub const SUBSCRIBE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Time from the connection to an authorized worker, in total (F19).
+pub const AUTHORIZE_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Lines that cannot be read, before the connection is closed (F06).
+pub const INVALID_LINES_MAX: u8 = 3;
+
+/// Requests that are readable but wrong or unknown, before the connection is closed (F09, F11).
+/// A miner that restarts its handshake or asks for what few pools know stays far below.
+pub const ODD_REQUESTS_MAX: u8 = 32;
+
+/// Time after which one line, request or oddity of a peer is forgiven, so that what is rare never
+/// adds up over months.
+pub const FORGIVE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Rejected submits in excess of accepted ones, before the connection is closed (F31). Stale
+/// shares do not count, and an accepted share forgives [`REJECTS_FORGIVEN_BY_SHARE`].
+pub const EXCESS_REJECTS_MAX: u16 = 512;
+
+/// Rejected submits that one accepted share makes up for; honest miners stay near 2 % (F32).
+pub const REJECTS_FORGIVEN_BY_SHARE: u16 = 8;
+
+/// Submits that a miner may send at once before the rate below holds.
+pub const SUBMITS_BURST_MAX: u32 = 2_000;
+
+/// Accepted shares whose fingerprints a connection keeps to find duplicates (F27, F28). At one
+/// share in ten seconds the window is longer than the life of a job; when it is full the oldest
+/// is forgotten.
+pub const RECENT_SHARES_MAX: usize = 32;
+
+/// Difficulties that a miner was told and whose jobs may still be alive.
+pub const TOLD_DIFFICULTIES_MAX: usize = 4;
+
+/// Accepted shares before vardiff may raise a difficulty: relative error 1/sqrt(8), a third.
+pub const VARDIFF_SHARES_MIN: u32 = 8;
+
+/// How far silence alone may lower the difficulty of a miner that has proven its hash-rate: one
+/// that comes back after a pause must not flood.
+pub const SILENCE_FALL_PROVEN: f64 = 16.0;
+
+/// How far silence alone may lower a difficulty that no share has proven yet.
+pub const SILENCE_FALL_UNPROVEN: f64 = 1024.0;
+
+/// Accepted shares after which vardiff looks at the rate in any case.
+pub const VARDIFF_WINDOW_SHARES: u32 = 30;
+
+/// Parts in which a sweep goes over the table for deadlines and slow vardiff, so that no step of
+/// it is long.
+pub const SWEEP_PARTS: u32 = 4;
+
+/// Time between two parts of a sweep: each slot is looked at once a second.
+pub const SWEEP_STEP: Duration = Duration::from_millis(250);
+
+/// Longest text of an error answer, in bytes.
+pub const ERROR_TEXT_BYTES_MAX: usize = 160;
+
+/// Room for replies that `handle_input` needs in its output, in bytes: the longest reply, to a
+/// subscribe with the longest id.
+pub const REPLY_BYTES_MAX: usize = 512;
+
+// ---- jobs and links ------------------------------------------------------------------------
+
+/// Links that a gateway holds at once, over all pools and lanes.
+pub const LINKS_MAX: usize = 16;
+
+/// Lanes: groups of miners whose ids are unique within one link. One serves the whole farm
+/// unless a pool's extranonce2 leaves a single byte for the miner id (DESIGN section 2).
+pub const LANES_MAX: usize = 8;
+
+/// Jobs that a link keeps for late shares (QUIRKS 36, 39).
+pub const JOBS_PER_LINK: usize = 16;
+
+/// Age at which a job that is no longer the newest dies (QUIRKS 39).
+pub const JOB_AGE_MAX: Duration = Duration::from_secs(300);
+
+/// Bytes that a link keeps for the second coinbase halves of its jobs; the largest fits twice.
+pub const COINB2_STORE_BYTES: usize = 2 * COINB2_BYTES_MAX;
+
+/// Bytes of an encoded notify line: the pool's line, with extranonce1 and pad added to it as hex
+/// and a job id of our own.
+pub const NOTIFY_LINE_BYTES_MAX: usize =
+    UPSTREAM_LINE_BYTES_MAX + 2 * (EXTRANONCE1_BYTES_MAX + EXTRANONCE2_BYTES_MAX) + 128;
+
+/// Room that `poll_output` needs in its output, in bytes: mask, difficulty, one notify.
+pub const OUTPUT_BYTES_MIN: usize = NOTIFY_LINE_BYTES_MAX + REPLY_BYTES_MAX;
+
+/// Shares of a link that wait to be sent or answered (F56).
+pub const PENDING_SHARES_MAX: usize = 256;
+
+/// The part of them that only block candidates may take (F39). One is found in years; the rest
+/// are for test networks.
+pub const PENDING_BLOCKS_RESERVED: usize = 16;
+
+/// Room for one line to a pool, in bytes: an authorize with the longest name and password, each
+/// byte of them escaped.
+pub const LINK_OUTPUT_BYTES_MIN: usize = 2048;
+
+/// Time that shares are held while a link is down (F56, DESIGN section 4).
+pub const HOLD_MAX: Duration = Duration::from_secs(30);
+
+/// Time that a pool has to answer a share (F41).
+pub const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// Time that a pool has for each step of the handshake; NiceHash was seen to leave
+/// mining.configure without an answer, so that step is passed over when its time is up.
+pub const LINK_STEP_MAX: Duration = Duration::from_secs(5);
+
+/// Time from the connection of a link to its first job; longer is a dead pool.
+pub const LINK_HANDSHAKE_MAX: Duration = Duration::from_secs(20);
+
+/// Time without a job after which an open link is recycled (F59).
+pub const JOB_SILENCE_MAX: Duration = Duration::from_secs(120);
+
+/// Oddities that a link may show (unknown methods, refused values, broken lines) before it is
+/// closed (F34).
+pub const LINK_ODDITIES_MAX: u16 = 64;
+
+/// Least time between two redirections that a pool asks for (F82).
+pub const RECONNECT_INTERVAL_MIN: Duration = Duration::from_secs(60);
+
+/// Time that a link which miners have left stays open for their late shares.
+pub const LINGER: Duration = Duration::from_secs(30);
+
+/// Events kept for the log until the owner takes them; the oldest is dropped when full.
+pub const EVENTS_MAX: usize = 64;
+
+const _: () = assert!(MINERS_MAX <= 1 << 15, "half of the two-byte miner ids stay free");
+const _: () = assert!(LANES_MAX <= LINKS_MAX, "every lane needs a link");
+const _: () = assert!(COINB2_STORE_BYTES >= COINB2_BYTES_MAX);
+const _: () = assert!(PENDING_BLOCKS_RESERVED < PENDING_SHARES_MAX);
+const _: () = assert!(REPLY_BYTES_MAX > 2 * ID_BYTES_MAX + 256);
+const _: () = assert!(KEEPALIVE_MAX.as_micros() < Duration::from_secs(90).as_micros());
+const _: () = assert!(SUBSCRIBE_DEADLINE.as_micros() <= AUTHORIZE_DEADLINE.as_micros());

@@ -1,1 +1,36 @@
-fn main() {}
+//! Loka Stratum: the mining gateway for Bitcoin farms.
+//!
+//! The root of the binary: the command line, and which part carries it out. The engine is the
+//! library beside it (`src/lib.rs`); what needs sockets, files and a clock is [`gateway`]; the
+//! pool, the swarm and the demo that show it working are `lab`, left out of router builds.
+
+#![forbid(unsafe_code)]
+
+mod gateway;
+#[cfg(feature = "lab")]
+mod lab;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use gateway::args::{Args, Command};
+
+fn main() -> ExitCode {
+    match Args::parse().command {
+        Command::Run(args) => gateway::run(&args),
+        Command::Check(args) => gateway::check(&args),
+        Command::Status(args) => gateway::status::run(&args),
+        #[cfg(feature = "lab")]
+        Command::Demo(args) => done(lab::demo::run(&args)),
+        #[cfg(feature = "lab")]
+        Command::Lab(command) => done(lab::run(&command)),
+    }
+}
+
+#[cfg(feature = "lab")]
+fn done(result: std::io::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("loka-stratum: {error}");
+        ExitCode::FAILURE
+    })
+}

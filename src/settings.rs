@@ -1,1 +1,584 @@
-//! (skeleton)
+//! The settings: one type for the file, the environment, the command line and the store.
+//!
+//! Whatever a setting comes from, it enters as text by [`Settings::set`] under its [`Key`], so
+//! there is one grammar, one range and one message for each. [`FIELDS`] is the only list of
+//! keys: `config/default.toml` is written from it, and [`Settings::check`] reads the ranges from
+//! it. Relations between keys are checked in one place at the end, because a file may give them
+//! in any order; nothing is applied before the whole has passed.
+//!
+//! Not here: reading files and the environment, which the gateway does, and what a setting does.
+//!
+//! Invariant: no setting switches a bound of [`crate::limits`] off (R8 in CONTRIBUTING).
+//!
+//! ```
+//! use loka_stratum::settings::{Key, Settings};
+//!
+//! let mut settings = Settings::default();
+//! settings.set(Key::parse("pool.1.url").unwrap(), "stratum+ssl://pool.example:3334").unwrap();
+//! settings.set(Key::parse("pool.1.user").unwrap(), "farm.gateway").unwrap();
+//! settings.check(&mut |problem| panic!("{problem}"));
+//!
+//! let problem = settings.set(Key::parse("miners.max").unwrap(), "20000").unwrap_err();
+//! assert_eq!(problem.to_string(), "miners.max: got 20000, allowed 1..16384");
+//! ```
+
+use core::fmt;
+use core::net::SocketAddr;
+use core::str::FromStr;
+
+use heapless::{String, Vec};
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+
+mod field;
+mod url;
+
+pub use field::{Allowed, FIELDS, Field, Got, Key, Problem};
+pub use url::{PoolUrl, Scheme, UrlError};
+
+/// All settings of a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The pools in order of preference; the first is mined at while it lives.
+    pub pools: Vec<Pool, { limits::POOLS_MAX }>,
+    /// Where miners connect.
+    pub listen: Listen,
+    /// How many miners, and what they may take their time for.
+    pub miners: Miners,
+    /// What difficulty miners get.
+    pub difficulty: DifficultySettings,
+    /// How the link to a pool is kept.
+    pub upstream: UpstreamSettings,
+    /// Who answers a share.
+    pub verdict: Verdict,
+    /// The status port.
+    pub status: Status,
+    /// Where the gateway remembers things.
+    pub state: State,
+}
+
+/// One pool, `[[pool]]` in the file and `pool.1` in a key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Address and kind of transport.
+    pub url: PoolUrl,
+    /// The account, or account and worker, that shares are sent for.
+    pub user: String<{ limits::WORKER_NAME_BYTES_MAX }>,
+    /// The password of the account; most pools take anything.
+    pub password: Secret,
+    /// File of PEM certificates that are trusted instead of the built-in roots; empty for none.
+    pub ca_file: String<{ limits::PATH_BYTES_MAX }>,
+    /// Public keys of which the pool's certificate must hold one; none for any.
+    pub pins: Vec<Pin, { limits::PINS_MAX }>,
+    /// What makes a certificate good.
+    pub trust: Trust,
+}
+
+/// What makes a pool's certificate good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trust {
+    /// The chain to a root, the name and the dates; and a pin, where there are pins.
+    #[default]
+    Chain,
+    /// A pin alone.
+    Pin,
+}
+
+/// SHA-256 of a certificate's public key (its `SubjectPublicKeyInfo` in DER).
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin([u8; 32]);
+
+/// A text that neither a log nor a debug line may show (F87).
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret(String<{ limits::PASSWORD_BYTES_MAX }>);
+
+/// Where miners connect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listen {
+    /// The addresses.
+    pub addresses: Vec<SocketAddr, { limits::LISTEN_MAX }>,
+    /// Connections from one address at once.
+    pub per_address_max: u16,
+}
+
+/// How many miners, and what they may take their time for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Miners {
+    /// Connections at once.
+    pub max: u16,
+    /// Seconds that a miner may leave its answers unread.
+    pub blocked_secs: u16,
+}
+
+/// What difficulty miners get.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DifficultySettings {
+    /// At first.
+    pub start: f64,
+    /// At least.
+    pub min: f64,
+    /// At most.
+    pub max: f64,
+    /// Seconds between two shares of a miner that the difficulty aims at.
+    pub seconds_per_share: u16,
+}
+
+/// How the link to a pool is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpstreamSettings {
+    /// Seconds before the first retry.
+    pub retry_min_secs: u16,
+    /// Seconds between retries at most.
+    pub retry_max_secs: u16,
+    /// Seconds of health before the back-off starts afresh.
+    pub healthy_secs: u16,
+    /// Seconds after which a job is sent again to miners that heard nothing.
+    pub keepalive_secs: u16,
+    /// Seconds without a pool before the next in the list is mined at.
+    pub failover_secs: u16,
+}
+
+/// Who answers a share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Who answers.
+    pub mode: VerdictMode,
+}
+
+/// Who answers a share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VerdictMode {
+    /// The gateway, at once.
+    #[default]
+    Local,
+    /// The pool, where the share was sent to it.
+    Pool,
+}
+
+/// The status port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its address; none where it is off.
+    pub address: Option<SocketAddr>,
+}
+
+/// Where the gateway remembers things.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// A directory; empty where nothing is remembered.
+    pub dir: String<{ limits::PATH_BYTES_MAX }>,
+}
+
+impl Settings {
+    /// Sets one key from its text.
+    ///
+    /// A number of a pool one past the last begins a new pool.
+    ///
+    /// # Errors
+    ///
+    /// What was got and what is allowed; the settings are then as before.
+    pub fn set(&mut self, key: Key, text: &str) -> Result<(), Problem> {
+        if key.field().is_of_pool() {
+            if key.pool() >= limits::POOLS_MAX {
+                let allowed = Allowed::Integer { min: 1, max: limits::POOLS_MAX as u64 };
+                return Err(Problem {
+                    key,
+                    got: Got::Count(key.pool().saturating_add(1)),
+                    allowed,
+                });
+            }
+            while key.pool() >= self.pools.len() && self.pools.push(Pool::default()).is_ok() {}
+        }
+        key.field().set(self, key, text)
+    }
+
+    /// Reports everything that keeps these settings from being used, ranges and relations alike.
+    pub fn check(&self, report: &mut dyn FnMut(Problem)) {
+        self.check_ranges(report);
+        self.check_pools(report);
+        self.check_relations(report);
+    }
+
+    /// Says whether [`Self::check`] has nothing to report.
+    pub fn is_valid(&self) -> bool {
+        let mut valid = true;
+        self.check(&mut |_| valid = false);
+        valid
+    }
+
+    /// Sets every key of a copy to the text it shows, for settings that came from a store.
+    fn check_ranges(&self, report: &mut dyn FnMut(Problem)) {
+        let mut copy = self.clone();
+        for field in FIELDS {
+            let count = if field.is_of_pool() { self.pools.len() } else { 1 };
+            for key in (0..count).filter_map(|pool| Key::of(field, pool)) {
+                let mut text = String::<{ limits::SETTING_BYTES_MAX }>::new();
+                if fmt::write(&mut text, format_args!("{}", self.show(key))).is_err() {
+                    report(Problem { key, got: Got::Bytes(text.len()), allowed: field.allowed });
+                } else if !text.is_empty()
+                    && let Err(problem) = copy.set(key, &text)
+                {
+                    report(problem);
+                }
+            }
+        }
+    }
+
+    fn check_pools(&self, report: &mut dyn FnMut(Problem)) {
+        let mut say = |name, pool, got, relation| {
+            if let Some(key) = Key::named("pool", name, pool) {
+                report(Problem { key, got, allowed: Allowed::Relation(relation) });
+            }
+        };
+        if self.pools.is_empty() {
+            say("url", 0, Got::Nothing, "at least one pool");
+        }
+        for (index, pool) in self.pools.iter().enumerate() {
+            if pool.url.host().is_empty() {
+                say("url", index, Got::Nothing, "an address, since every pool needs one");
+            }
+            if pool.user.is_empty() {
+                say("user", index, Got::Nothing, "a name, since every pool needs one");
+            }
+            if pool.trust == Trust::Pin && pool.pins.is_empty() {
+                let got = Got::text("pin");
+                say("trust", index, got, "\"pin\" only with at least one key in pins");
+            }
+            if pool.url.scheme() == Scheme::Tcp && !pool.url.host().is_empty() {
+                let relation = "only with stratum+ssl://, since plain TCP has no certificate";
+                if !pool.ca_file.is_empty() {
+                    say("ca_file", index, Got::text(&pool.ca_file), relation);
+                }
+                if !pool.pins.is_empty() {
+                    say("pins", index, Got::Count(pool.pins.len()), relation);
+                }
+            }
+            if pool.trust == Trust::Pin && !pool.ca_file.is_empty() {
+                let relation = "only with trust = \"chain\", since a pin alone asks no authority";
+                say("ca_file", index, Got::text(&pool.ca_file), relation);
+            }
+        }
+    }
+
+    fn check_relations(&self, report: &mut dyn FnMut(Problem)) {
+        let mut say = |section, name, got, relation| {
+            if let Some(key) = Key::named(section, name, 0) {
+                report(Problem { key, got, allowed: Allowed::Relation(relation) });
+            }
+        };
+        let difficulty = &self.difficulty;
+        if difficulty.min > difficulty.max {
+            let got = Got::Number(difficulty.min);
+            say("difficulty", "min", got, "at most difficulty.max");
+        } else if difficulty.start < difficulty.min || difficulty.start > difficulty.max {
+            let got = Got::Number(difficulty.start);
+            say("difficulty", "start", got, "from difficulty.min to difficulty.max");
+        }
+        if self.upstream.retry_min_secs > self.upstream.retry_max_secs {
+            let got = Got::Number(f64::from(self.upstream.retry_min_secs));
+            say("upstream", "retry_min_secs", got, "at most upstream.retry_max_secs");
+        }
+        let addresses = &self.listen.addresses;
+        if addresses.is_empty() {
+            say("listen", "addresses", Got::Nothing, "at least one address");
+        }
+        for (index, address) in addresses.iter().enumerate().filter(|(_, a)| a.port() != 0) {
+            if addresses.iter().take(index).any(|earlier| earlier == address) {
+                say("listen", "addresses", Got::Address(*address), "each address once");
+            }
+        }
+        if let Some(address) =
+            self.status.address.filter(|a| a.port() != 0 && addresses.contains(a))
+        {
+            let relation = "a port of its own, not one of listen.addresses";
+            say("status", "address", Got::Address(address), relation);
+        }
+    }
+
+    /// Shows the value of a key as [`Self::set`] reads it; a secret shows itself, so this is for
+    /// stores and comparisons, never for a log.
+    pub fn show(&self, key: Key) -> impl fmt::Display + '_ {
+        field::Shown { settings: self, key }
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        let mut password = Secret::default();
+        // What pools that ignore the password are given by habit.
+        let _ = password.0.push('x');
+        Self {
+            url: PoolUrl::default(),
+            user: String::new(),
+            password,
+            ca_file: String::new(),
+            pins: Vec::new(),
+            trust: Trust::Chain,
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        let mut addresses = Vec::new();
+        let _ = addresses.push(SocketAddr::from(([0, 0, 0, 0], 3333)));
+        Self { addresses, per_address_max: 256 }
+    }
+}
+
+impl Default for Miners {
+    fn default() -> Self {
+        Self { max: 1024, blocked_secs: 30 }
+    }
+}
+
+impl Default for DifficultySettings {
+    fn default() -> Self {
+        Self { start: 65_536.0, min: 0.001, max: field::DIFFICULTY_MAX, seconds_per_share: 10 }
+    }
+}
+
+impl Default for UpstreamSettings {
+    fn default() -> Self {
+        Self {
+            retry_min_secs: 1,
+            retry_max_secs: 60,
+            healthy_secs: 60,
+            keepalive_secs: 45,
+            failover_secs: 5,
+        }
+    }
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self { address: Some(SocketAddr::from(([127, 0, 0, 1], 8080))) }
+    }
+}
+
+impl Pin {
+    /// Creates the pin from the hash itself.
+    pub const fn new(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
+
+    /// Returns the hash.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl FromStr for Pin {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let digits = text.as_bytes();
+        let mut hash = [0; 32];
+        if digits.len() != hash.len().saturating_mul(2) {
+            return Err(());
+        }
+        for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
+            let [high, low] = *pair else { return Err(()) };
+            let digit =
+                |digit: u8| char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok());
+            *byte = digit(high).ok_or(())? << 4 | digit(low).ok_or(())?;
+        }
+        Ok(Self(hash))
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Secret {
+    /// Returns the text, to be sent to the pool and shown to nobody else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(redacted)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+    use std::string::{String as StdString, ToString};
+    use std::vec::Vec as StdVec;
+
+    fn key(path: &str) -> Key {
+        Key::parse(path).unwrap_or_else(|| panic!("no key {path}"))
+    }
+
+    fn complete() -> Settings {
+        let mut settings = Settings::default();
+        settings.set(key("pool.1.url"), "stratum+ssl://pool.example:3334").unwrap();
+        settings.set(key("pool.1.user"), "farm").unwrap();
+        settings
+    }
+
+    #[track_caller]
+    fn problems(sets: &[(&str, &str)]) -> StdVec<StdString> {
+        let mut settings = complete();
+        let mut all = StdVec::new();
+        for (path, text) in sets {
+            if let Err(problem) = settings.set(key(path), text) {
+                all.push(problem.to_string());
+            }
+        }
+        settings.check(&mut |problem| all.push(problem.to_string()));
+        all
+    }
+
+    #[test]
+    fn defaults_lack_a_pool_and_nothing_else() {
+        let mut all = StdVec::new();
+        Settings::default().check(&mut |problem| all.push(problem.to_string()));
+        assert_eq!(all, ["pool.1.url: got nothing, allowed at least one pool"]);
+        assert!(complete().is_valid());
+    }
+
+    #[test]
+    fn every_key_shows_what_it_was_set_to() {
+        let pin = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+        for (path, text) in [
+            ("pool.2.url", "stratum+tcp://[2001:db8::1]:3333"),
+            ("pool.1.user", "farm.\"gateway\""),
+            ("pool.1.password", "d=1024,x"),
+            ("pool.1.ca_file", "/etc/loka/ca.pem"),
+            ("pool.1.pins", pin),
+            ("pool.1.trust", "pin"),
+            ("listen.addresses", "127.0.0.1:3333,[::1]:3334"),
+            ("miners.max", "16384"),
+            ("difficulty.min", "0.001"),
+            ("verdict.mode", "pool"),
+            ("status.address", "off"),
+            ("state.dir", "/var/lib/loka"),
+        ] {
+            let mut settings = complete();
+            settings.set(key(path), text).unwrap();
+            assert_eq!(settings.show(key(path)).to_string(), text, "{path}");
+        }
+    }
+
+    #[test]
+    fn f80_values_at_their_limit_pass_and_above_are_refused_by_number() {
+        for field in FIELDS {
+            let Allowed::Integer { min, max } = field.allowed else { continue };
+            let key = Key::of(field, 0).unwrap();
+            for (value, good) in [(min, true), (max, true), (max + 1, false)] {
+                let result = Settings::default().set(key, &value.to_string());
+                assert_eq!(result.is_ok(), good, "{key} = {value}");
+            }
+        }
+        assert_eq!(
+            problems(&[
+                ("miners.max", "0"),
+                ("miners.max", "16385"),
+                ("upstream.keepalive_secs", "29")
+            ]),
+            [
+                "miners.max: got 0, allowed 1..16384",
+                "miners.max: got 16385, allowed 1..16384",
+                "upstream.keepalive_secs: got 29, allowed 30..60",
+            ]
+        );
+        let long = "u".repeat(129);
+        assert_eq!(
+            problems(&[("pool.1.user", &long), ("pool.1.password", &long)]),
+            [
+                "pool.1.user: got 129 bytes, allowed 1..128 bytes",
+                "pool.1.password: got 129 bytes, allowed 0..128 bytes",
+            ]
+        );
+        let url = format!("stratum+ssl://{}:3333", "a".repeat(4096));
+        assert_eq!(problems(&[("pool.1.url", &url)]).len(), 1);
+        assert_eq!(
+            problems(&[("listen.addresses", "127.0.0.1:70000")]),
+            [
+                "listen.addresses: got \"127.0.0.1:70000\", allowed 1..4 of address:port, such as 0.0.0.0:3333"
+            ]
+        );
+    }
+
+    #[test]
+    fn f77_all_problems_are_reported_at_once() {
+        let all = problems(&[
+            ("difficulty.min", "64"),
+            ("difficulty.start", "32"),
+            ("upstream.retry_min_secs", "30"),
+            ("upstream.retry_max_secs", "10"),
+            ("listen.addresses", "127.0.0.1:1,127.0.0.1:1"),
+            ("status.address", "127.0.0.1:1"),
+            ("pool.1.trust", "pin"),
+            ("pool.2.password", "secret"),
+        ]);
+        assert_eq!(
+            all,
+            [
+                "pool.1.trust: got \"pin\", allowed \"pin\" only with at least one key in pins",
+                "pool.2.url: got nothing, allowed an address, since every pool needs one",
+                "pool.2.user: got nothing, allowed a name, since every pool needs one",
+                "difficulty.start: got 32, allowed from difficulty.min to difficulty.max",
+                "upstream.retry_min_secs: got 30, allowed at most upstream.retry_max_secs",
+                "listen.addresses: got 127.0.0.1:1, allowed each address once",
+                "status.address: got 127.0.0.1:1, allowed a port of its own, not one of listen.addresses",
+            ]
+        );
+    }
+
+    #[test]
+    fn f81_certificates_are_refused_beside_plain_tcp() {
+        let pin = "00".repeat(32);
+        let all = problems(&[
+            ("pool.1.url", "stratum+tcp://pool.example:3333"),
+            ("pool.1.ca_file", "ca.pem"),
+            ("pool.1.pins", &pin),
+        ]);
+        assert_eq!(all.len(), 2, "{all:?}");
+    }
+
+    #[test]
+    fn f87_no_debug_line_shows_a_password() {
+        let mut settings = complete();
+        settings.set(key("pool.1.password"), "hunter2").unwrap();
+        assert!(!format!("{settings:?}").contains("hunter2"));
+        let problem = settings.set(key("pool.1.password"), &"hunter2".repeat(30)).unwrap_err();
+        assert!(!problem.to_string().contains("hunter2"));
+        let url = "stratum+ssl://me:hunter2@pool.example:3333";
+        let problem = settings.set(key("pool.1.url"), url).unwrap_err();
+        assert!(!problem.to_string().contains("hunter2"), "{problem}");
+    }
+
+    #[test]
+    fn settings_survive_the_store() {
+        let mut settings = complete();
+        settings.set(key("pool.2.pins"), &"ab".repeat(32)).unwrap();
+        let mut buffer = [0; 4096];
+        let bytes = postcard::to_slice(&settings, &mut buffer).unwrap();
+        assert_eq!(postcard::from_bytes::<Settings>(bytes).unwrap(), settings);
+    }
+
+    #[test]
+    fn ranges_of_stored_settings_are_checked_too() {
+        let mut settings = complete();
+        settings.miners.max = 20_000;
+        let mut all = StdVec::new();
+        settings.check(&mut |problem| all.push(problem.to_string()));
+        assert_eq!(all, ["miners.max: got 20000, allowed 1..16384"]);
+    }
+}

@@ -1,6 +1,6 @@
 //! Stratum V1 on the wire: bytes to typed messages and back.
 //!
-//! Read in this order: [`line`] cuts a stream into bounded lines; [`json`] finds in one pass
+//! Read in this order: [`mod@line`] cuts a stream into bounded lines; [`json`] finds in one pass
 //! where the values of a line lie and checks the JSON; [`client`] types what miners send and
 //! [`server`] what pools send; [`encode`] writes every line of either side into a [`writer`].
 //! [`text`], [`id`] and [`hex`] are the fields, [`message`] is what both directions share,

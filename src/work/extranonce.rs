@@ -1,1 +1,381 @@
-//! (skeleton)
+//! How the gateway divides a pool's extranonce2 among its miners.
+//!
+//! A pool gives one connection a search space of `n2` bytes. The gateway takes `P` of them to
+//! number its miners and leaves `D` to each miner to roll; what is over is padding, which the
+//! miner sees as the end of `coinb1`:
+//!
+//! ```text
+//! coinb1 ‖ E1 ‖ pad (n2 - P - D) │ miner id (P) │ roll (D) │ coinb2
+//!          ▲    └──────── the pool's extranonce2 ────────┘
+//!          the pool's extranonce1       ▲          ▲
+//!               the miner's extranonce1 ┘          └ the miner's extranonce2
+//! ```
+//!
+//! So a miner's extranonce1 never changes while the pool, its E1 or its `n2` does. **It does
+//! not** hand out miner ids: that two live miners never share one is the table's promise.
+//!
+//! **Invariants.** A [`Geometry`] has `1 <= P <= 2` and `2 <= D <= 8`. Two different pairs of
+//! miner id and roll never give the same extranonce2, and the padding is zero.
+//!
+//! # Examples
+//!
+//! ```
+//! use loka_stratum::work::extranonce::{Geometry, Incompatible, MinerId, upstream_extranonce2};
+//!
+//! let geometry = Geometry::choose(1000, Some(8))?;
+//! assert_eq!((geometry.miner_id_bytes(), geometry.roll_bytes()), (2, 4));
+//! assert_eq!(geometry.fits(8), Ok(2), "two bytes are over");
+//! assert_eq!(geometry.fits(4), Err(Incompatible { got: 4, need: 6 }));
+//!
+//! let id = MinerId(0x0102);
+//! assert_eq!(geometry.extranonce1(id), [1, 2]);
+//! let roll = [0xa, 0xb, 0xc, 0xd];
+//! let extranonce2 = upstream_extranonce2(geometry, 8, id, &roll).unwrap();
+//! assert_eq!(extranonce2, [0, 0, 1, 2, 0xa, 0xb, 0xc, 0xd]);
+//! # Ok::<(), Incompatible>(())
+//! ```
+
+use core::fmt;
+
+use heapless::Vec;
+
+use crate::limits::{
+    EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, EXTRANONCE2_BYTES_MIN, MINER_ID_BYTES_MAX,
+    ROLL_BYTES_MAX, ROLL_BYTES_MIN, ROLL_BYTES_PREFERRED, ROLL_BYTES_SHORT, SMALL_TABLE_MINERS_MAX,
+};
+
+/// The extranonce1 that a pool gave a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Extranonce1(Vec<u8, EXTRANONCE1_BYTES_MAX>);
+
+/// The number of a miner, its share of the pool's search space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct MinerId(pub u16);
+
+/// How many bytes of an extranonce2 number the miners, and how many each miner rolls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Geometry {
+    miner_id_bytes: u8,
+    roll_bytes: u8,
+}
+
+/// A pool's extranonce1 is longer than any recorded one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Extranonce1TooLong {
+    /// Its length in bytes.
+    pub got: usize,
+    /// The longest that is taken, in bytes.
+    pub limit: usize,
+}
+
+/// A pool's extranonce2 has a size that cannot be divided so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Incompatible {
+    /// The pool's size in bytes.
+    pub got: u8,
+    /// The nearest size that would do, in bytes: above `got` where the pool gives too little,
+    /// below it where it gives more than is taken.
+    pub need: u8,
+}
+
+/// Why a miner's bytes are no part of a pool's extranonce2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Extranonce2Error {
+    /// The geometry does not fit the pool's size.
+    Incompatible(Incompatible),
+    /// What the miner rolled has another length than it was told.
+    Roll {
+        /// Bytes that the miner sent.
+        got: usize,
+        /// Bytes that it was told to roll.
+        need: u8,
+    },
+    /// The miner's number needs more bytes than the geometry has for it.
+    MinerId {
+        /// The number.
+        got: u16,
+        /// The highest number there is.
+        limit: u16,
+    },
+}
+
+impl Extranonce1 {
+    /// Takes a pool's extranonce1; pools exist that give an empty one.
+    ///
+    /// # Errors
+    ///
+    /// [`Extranonce1TooLong`] above [`EXTRANONCE1_BYTES_MAX`].
+    pub fn new(bytes: &[u8]) -> Result<Self, Extranonce1TooLong> {
+        Vec::from_slice(bytes)
+            .map(Self)
+            .map_err(|_| Extranonce1TooLong { got: bytes.len(), limit: EXTRANONCE1_BYTES_MAX })
+    }
+
+    /// Returns the bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Geometry {
+    /// Takes a geometry that was chosen before, or `None` where it is none.
+    #[must_use]
+    pub fn new(miner_id_bytes: u8, roll_bytes: u8) -> Option<Self> {
+        let is_geometry = (1..=MINER_ID_BYTES_MAX).contains(&miner_id_bytes)
+            && (ROLL_BYTES_MIN..=ROLL_BYTES_MAX).contains(&roll_bytes);
+        is_geometry.then_some(Self { miner_id_bytes, roll_bytes })
+    }
+
+    /// Chooses a geometry for a table of `capacity` miners and pools whose smallest extranonce2
+    /// has `n2` bytes; `None` where no pool has answered yet.
+    ///
+    /// | capacity | n2 | P | D |
+    /// | --- | --- | --- | --- |
+    /// | any | 3 | 1 | 2 |
+    /// | up to 128 | 4, 5, 6 and more, unknown | 1 | 2, 3, 4, 2 |
+    /// | above 128 | 4, 5, 6 and more, unknown | 2 | 2, 3, 4, 2 |
+    ///
+    /// A table larger than the ids that `P` bytes give is for the table to refuse, or to serve by
+    /// further links: see [`miner_ids`](Self::miner_ids).
+    ///
+    /// # Errors
+    ///
+    /// [`Incompatible`] where `n2` is below 3 or above
+    /// [`EXTRANONCE2_BYTES_MAX`].
+    pub fn choose(capacity: usize, n2: Option<u8>) -> Result<Self, Incompatible> {
+        let is_small = capacity <= SMALL_TABLE_MINERS_MAX;
+        let miner_id_bytes =
+            if is_small || n2 == Some(EXTRANONCE2_BYTES_MIN) { 1 } else { MINER_ID_BYTES_MAX };
+        let roll_bytes = match n2 {
+            None => ROLL_BYTES_SHORT,
+            Some(n2) => {
+                n2.saturating_sub(MINER_ID_BYTES_MAX).clamp(ROLL_BYTES_SHORT, ROLL_BYTES_PREFERRED)
+            }
+        };
+        let geometry = Self { miner_id_bytes, roll_bytes };
+        match n2 {
+            Some(got) if got < EXTRANONCE2_BYTES_MIN => {
+                Err(Incompatible { got, need: EXTRANONCE2_BYTES_MIN })
+            }
+            Some(n2) => geometry.fits(n2).map(|_| geometry),
+            None => Ok(geometry),
+        }
+    }
+
+    /// Returns how many bytes number a miner, `P`.
+    #[must_use]
+    pub const fn miner_id_bytes(self) -> u8 {
+        self.miner_id_bytes
+    }
+
+    /// Returns how many bytes a miner rolls, `D`: its `extranonce2_size`.
+    #[must_use]
+    pub const fn roll_bytes(self) -> u8 {
+        self.roll_bytes
+    }
+
+    /// Returns how many miner ids there are.
+    #[must_use]
+    pub const fn miner_ids(self) -> u32 {
+        1_u32.wrapping_shl(u8::BITS.wrapping_mul(self.miner_id_bytes as u32))
+    }
+
+    /// Returns how many bytes of a pool's extranonce2 of `n2` bytes are over, the padding.
+    ///
+    /// # Errors
+    ///
+    /// [`Incompatible`] where `n2` is too small, or above [`EXTRANONCE2_BYTES_MAX`].
+    pub fn fits(self, n2: u8) -> Result<u8, Incompatible> {
+        let need = self.miner_id_bytes.saturating_add(self.roll_bytes);
+        if usize::from(n2) > EXTRANONCE2_BYTES_MAX {
+            return Err(Incompatible { got: n2, need: EXTRANONCE2_BYTES_MAX as u8 });
+        }
+        n2.checked_sub(need).ok_or(Incompatible { got: n2, need })
+    }
+
+    /// Returns what the miner `id` is told as its extranonce1.
+    ///
+    /// Of an id that this geometry does not have, it is the low bytes.
+    #[must_use]
+    pub fn extranonce1(self, id: MinerId) -> Vec<u8, { MINER_ID_BYTES_MAX as usize }> {
+        let [high, low] = id.0.to_be_bytes();
+        let bytes = match self.miner_id_bytes {
+            1 => Vec::from_slice(&[low]),
+            _ => Vec::from_slice(&[high, low]),
+        };
+        bytes.unwrap_or_default()
+    }
+
+    /// Returns a share's own bytes of the coinbase: the miner's id and what it rolled.
+    ///
+    /// # Errors
+    ///
+    /// [`Extranonce2Error`] where `roll` has not `D` bytes, or the id needs more than `P`.
+    pub fn middle(
+        self,
+        id: MinerId,
+        roll: &[u8],
+    ) -> Result<Vec<u8, EXTRANONCE2_BYTES_MAX>, Extranonce2Error> {
+        self.padded(0, id, roll)
+    }
+
+    /// Returns `pad` zeros, the miner's id and what it rolled.
+    fn padded(
+        self,
+        pad: u8,
+        id: MinerId,
+        roll: &[u8],
+    ) -> Result<Vec<u8, EXTRANONCE2_BYTES_MAX>, Extranonce2Error> {
+        if roll.len() != usize::from(self.roll_bytes) {
+            return Err(Extranonce2Error::Roll { got: roll.len(), need: self.roll_bytes });
+        }
+        let limit = u16::try_from(self.miner_ids().saturating_sub(1)).unwrap_or(u16::MAX);
+        if id.0 > limit {
+            return Err(Extranonce2Error::MinerId { got: id.0, limit });
+        }
+        let extranonce1 = self.extranonce1(id);
+        let zeros = core::iter::repeat_n(0, usize::from(pad));
+        // At most `n2`, which `fits` held against the Vec's length.
+        Ok(zeros.chain(extranonce1).chain(roll.iter().copied()).collect())
+    }
+}
+
+/// Returns the extranonce2 that a pool is told for a share of miner `id` that rolled `roll`.
+///
+/// # Errors
+///
+/// [`Extranonce2Error`] where the geometry does not fit `n2`, `roll` has not `D` bytes, or the id
+/// needs more than `P`.
+pub fn upstream_extranonce2(
+    geometry: Geometry,
+    n2: u8,
+    id: MinerId,
+    roll: &[u8],
+) -> Result<Vec<u8, EXTRANONCE2_BYTES_MAX>, Extranonce2Error> {
+    let pad = geometry.fits(n2).map_err(Extranonce2Error::Incompatible)?;
+    geometry.padded(pad, id, roll)
+}
+
+impl fmt::Display for Extranonce1TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { got, limit } = self;
+        write!(f, "the pool's extranonce1 has {got} bytes, at most {limit} are taken")
+    }
+}
+
+impl core::error::Error for Extranonce1TooLong {}
+
+impl fmt::Display for Incompatible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { got, need } = self;
+        let bound = if got < need { "at least" } else { "at most" };
+        write!(f, "the pool's extranonce2 has {got} bytes, {bound} {need} are needed")
+    }
+}
+
+impl core::error::Error for Incompatible {}
+
+impl fmt::Display for Extranonce2Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Incompatible(incompatible) => incompatible.fmt(f),
+            Self::Roll { got, need } => {
+                write!(f, "extranonce2 has {got} bytes, not the {need} that were asked for")
+            }
+            Self::MinerId { got, limit } => write!(f, "miner id {got} is above {limit}"),
+        }
+    }
+}
+
+impl core::error::Error for Extranonce2Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_choice(capacity: usize, n2: Option<u8>, miner_id_bytes: u8, roll_bytes: u8) {
+        let geometry = Geometry::choose(capacity, n2);
+        assert_eq!(geometry, Ok(Geometry { miner_id_bytes, roll_bytes }));
+    }
+
+    #[test]
+    fn small_tables_number_their_miners_by_one_byte() {
+        check_choice(1, Some(8), 1, 4);
+        check_choice(128, Some(8), 1, 4);
+        check_choice(129, Some(8), 2, 4);
+        check_choice(128, None, 1, 2);
+        check_choice(10_000, None, 2, 2);
+    }
+
+    #[test]
+    fn short_extranonces_shorten_the_roll() {
+        check_choice(1000, Some(3), 1, 2);
+        check_choice(1000, Some(4), 2, 2);
+        check_choice(1000, Some(5), 2, 3);
+        check_choice(1000, Some(6), 2, 4);
+        check_choice(100, Some(3), 1, 2);
+        check_choice(100, Some(4), 1, 2);
+        check_choice(100, Some(5), 1, 3);
+        check_choice(100, Some(6), 1, 4);
+        check_choice(1000, Some(16), 2, 4);
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_divided_are_refused() {
+        assert_eq!(Geometry::choose(1, Some(2)), Err(Incompatible { got: 2, need: 3 }));
+        assert_eq!(Geometry::choose(1, Some(0)), Err(Incompatible { got: 0, need: 3 }));
+        assert_eq!(Geometry::choose(1, Some(17)), Err(Incompatible { got: 17, need: 16 }));
+        assert_eq!(Geometry::new(0, 4), None);
+        assert_eq!(Geometry::new(3, 4), None);
+        assert_eq!(Geometry::new(2, 1), None);
+        assert_eq!(Geometry::new(2, 9), None);
+    }
+
+    #[test]
+    fn every_choice_fits_what_it_was_chosen_for() {
+        for capacity in [1, 128, 129, 65_536] {
+            for n2 in EXTRANONCE2_BYTES_MIN..=EXTRANONCE2_BYTES_MAX as u8 {
+                let geometry = Geometry::choose(capacity, Some(n2)).unwrap();
+                let pad = geometry.fits(n2).unwrap();
+                assert_eq!(pad + geometry.miner_id_bytes() + geometry.roll_bytes(), n2);
+                let chosen = Geometry::new(geometry.miner_id_bytes(), geometry.roll_bytes());
+                assert_eq!(chosen, Some(geometry));
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_do_not_belong_are_refused() {
+        let geometry = Geometry::new(1, 2).unwrap();
+        let got = upstream_extranonce2(geometry, 4, MinerId(256), &[0; 2]);
+        assert_eq!(got, Err(Extranonce2Error::MinerId { got: 256, limit: 255 }));
+        let got = upstream_extranonce2(geometry, 4, MinerId(255), &[0; 3]);
+        assert_eq!(got, Err(Extranonce2Error::Roll { got: 3, need: 2 }));
+        let got = upstream_extranonce2(geometry, 2, MinerId(255), &[0; 2]);
+        let incompatible = Incompatible { got: 2, need: 3 };
+        assert_eq!(got, Err(Extranonce2Error::Incompatible(incompatible)));
+    }
+
+    #[test]
+    fn the_longest_extranonce2_holds_everything() {
+        let geometry = Geometry::new(2, 8).unwrap();
+        let whole = upstream_extranonce2(geometry, 16, MinerId(0xfffe), &[9; 8]).unwrap();
+        assert_eq!(whole, [0, 0, 0, 0, 0, 0, 0xff, 0xfe, 9, 9, 9, 9, 9, 9, 9, 9]);
+        assert_eq!(geometry.middle(MinerId(0xfffe), &[9; 8]).unwrap()[..], whole[6..]);
+    }
+
+    #[test]
+    fn extranonce1_of_a_pool_is_bounded() {
+        assert_eq!(Extranonce1::new(&[]).unwrap().as_bytes(), b"");
+        assert_eq!(Extranonce1::new(&[7; 32]).unwrap().as_bytes(), [7; 32]);
+        assert_eq!(Extranonce1::new(&[7; 33]), Err(Extranonce1TooLong { got: 33, limit: 32 }));
+    }
+}

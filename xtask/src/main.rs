@@ -1,1 +1,62 @@
-fn main() {}
+//! The project's own commands, as `cargo xtask COMMAND`.
+//!
+//! `test` is all that a commit must pass, in one command; the other commands are its parts or
+//! build what is shipped. Nothing is kept outside the repository, and rustup is never called.
+
+mod apt;
+mod bare_metal;
+mod debian;
+mod dist;
+mod engine;
+mod hooks;
+mod process;
+mod report;
+mod tally;
+mod targets;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test                    everything a commit must pass: format, tidy, clippy, tests, docs,
+                          the engine without an allocator; ends with the totals
+  ci                      the same, as .ci/run calls it
+  tidy                    the rules of CONTRIBUTING.md that a program can check
+  bare-metal              the engine linked without an allocator, for the host and two boards
+  dist --target TRIPLE    a router's binary, with its size; --list names the triples
+  hooks                   lets git run .githooks/pre-commit
+";
+
+/// The exit code for a command line that cannot be read.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments.as_slice() {
+        ["test" | "ci"] => test::all(),
+        ["tidy"] => tidy::run(),
+        ["bare-metal"] => bare_metal::run(),
+        ["dist", "--list"] => dist::list(),
+        ["dist", "--target", triple] => dist::build(triple),
+        ["hooks"] => hooks::install(),
+        ["help" | "-h" | "--help"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

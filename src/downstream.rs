@@ -1,0 +1,472 @@
+//! One miner's connection: where its handshake stands, what it was told, what it may still do.
+//!
+//! Read this first. A [`Downstream`] is a plain record with the rules that concern one miner
+//! alone. It reads no line and writes none: `proxy::miners` owns the one `match (state, request)`
+//! and calls in here; `proxy::shares` judges submits.
+//!
+//! States, in the field's words: *connected* (configure and authorize may come before subscribe;
+//! QUIRKS 1, 2), *subscribed* (it has its extranonce1), *authorized* (subscribed and at least one
+//! worker: it gets jobs), *draining* (the gateway is ending; its submits still count).
+//!
+//! Invariants: the extranonce1 of a connection never changes (the invisible upstream,
+//! `docs/adr/0003`); a repeated subscribe gets the same answer and never a second id (F15); a
+//! share is judged by the difficulty that its job was sent with.
+
+use crate::ledger::Counts;
+use crate::limits::{
+    EXCESS_REJECTS_MAX, FORGIVE_INTERVAL, INVALID_LINES_MAX, ODD_REQUESTS_MAX,
+    REJECTS_FORGIVEN_BY_SHARE, SUBMITS_BURST_MAX, TOLD_DIFFICULTIES_MAX, USER_AGENT_BYTES_MAX,
+    WORKER_NAME_BYTES_MAX, WORKERS_BYTES_MAX,
+};
+use crate::time::{Duration, Instant};
+use crate::vardiff::Vardiff;
+use crate::wire::guess::Guess;
+use crate::wire::line::Framer;
+use crate::wire::text::Text;
+use crate::work::difficulty::Difficulty;
+use crate::work::extranonce::MinerId;
+use crate::work::job::Serial;
+use crate::work::share::RecentShares;
+use crate::work::target::Target;
+use crate::work::version::VersionMask;
+
+/// Where a miner's handshake stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum State {
+    /// TCP is open; no subscription yet.
+    Connected,
+    /// It has its extranonce1; no worker is authorized yet.
+    Subscribed,
+    /// It is subscribed, a worker is authorized, jobs go out.
+    Authorized,
+    /// The gateway is ending.
+    Draining,
+}
+
+impl State {
+    /// Returns the name that status pages show.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Subscribed => "subscribed",
+            Self::Authorized => "authorized",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// Why the gateway ends a miner's connection. Each is counted, logged and, where the protocol
+/// has a way, said to the miner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Close {
+    /// A line is longer than the limit, in bytes.
+    LineTooLong {
+        /// The longest line that is read.
+        limit: usize,
+    },
+    /// The first bytes are another protocol's, or nobody's.
+    NotStratum(Option<Guess>),
+    /// Too many lines that cannot be read.
+    InvalidLines,
+    /// Too many requests that are wrong or unknown.
+    OddRequests,
+    /// Too many rejected submits in excess of accepted ones.
+    ExcessRejects,
+    /// No subscription or no worker in time.
+    HandshakeTimeout(State),
+    /// Every miner id is in use or rests.
+    IdsExhausted,
+}
+
+impl Close {
+    /// Returns the name that metrics use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LineTooLong { .. } => "line_too_long",
+            Self::NotStratum(_) => "not_stratum",
+            Self::InvalidLines => "invalid_lines",
+            Self::OddRequests => "odd_requests",
+            Self::ExcessRejects => "excess_rejects",
+            Self::HandshakeTimeout(_) => "handshake_timeout",
+            Self::IdsExhausted => "ids_exhausted",
+        }
+    }
+}
+
+impl core::fmt::Display for Close {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::LineTooLong { limit } => write!(f, "line too long: the limit is {limit} bytes"),
+            Self::NotStratum(Some(guess)) => {
+                write!(f, "not Stratum: looks like {guess}; point miners here only")
+            }
+            Self::NotStratum(None) => write!(f, "not Stratum: it does not open with a request"),
+            Self::InvalidLines => {
+                write!(f, "more than {INVALID_LINES_MAX} lines that are not JSON requests")
+            }
+            Self::OddRequests => {
+                write!(f, "more than {ODD_REQUESTS_MAX} requests that are wrong or unknown")
+            }
+            Self::ExcessRejects => {
+                write!(f, "more than {EXCESS_REJECTS_MAX} rejected submits in excess of accepted")
+            }
+            Self::HandshakeTimeout(state) => {
+                write!(f, "handshake not finished in time: still {}", state.name())
+            }
+            Self::IdsExhausted => write!(f, "no miner id is free; open more links or lanes"),
+        }
+    }
+}
+
+/// The names that are authorized on a connection, end to end with a length byte in front of each.
+#[derive(Clone, Debug, Default)]
+pub struct Workers(heapless::Vec<u8, WORKERS_BYTES_MAX, u16>);
+
+impl Workers {
+    /// Says whether `name` is authorized here; `name` is a JSON string as it was sent.
+    pub fn contains(&self, name: Text<'_>) -> bool {
+        self.iter().any(|known| name.eq_decoded(known))
+    }
+
+    /// Adds a name; returns whether it is authorized now.
+    pub fn insert(&mut self, name: &str) -> bool {
+        if self.iter().any(|known| known == name) {
+            return true;
+        }
+        let Ok(len) = u8::try_from(name.len()) else { return false };
+        if name.is_empty()
+            || name.len() > WORKER_NAME_BYTES_MAX
+            || self.0.len().saturating_add(name.len()).saturating_add(1) > WORKERS_BYTES_MAX
+        {
+            return false;
+        }
+        self.0.push(len).is_ok() && self.0.extend_from_slice(name.as_bytes()).is_ok()
+    }
+
+    /// Says whether no worker is authorized.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Iterates over the names, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let mut rest = self.0.as_slice();
+        core::iter::from_fn(move || {
+            let (len, after) = rest.split_first()?;
+            let (name, after) = after.split_at_checked(usize::from(*len))?;
+            rest = after;
+            core::str::from_utf8(name).ok()
+        })
+    }
+}
+
+/// A difficulty that the miner was told, and the first job it holds for.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// The first job sent with it.
+    pub since: Serial,
+    /// What the miner was told.
+    pub difficulty: Difficulty,
+    /// Its target.
+    pub target: Target,
+}
+
+/// The lane and id of a subscribed miner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Seat {
+    /// Which group of links serves it.
+    pub lane: u8,
+    /// Its part of the extranonce2, and its extranonce1.
+    pub id: MinerId,
+}
+
+/// One miner's connection.
+#[derive(Debug)]
+pub struct Downstream {
+    pub(crate) state: State,
+    pub(crate) peer: [u8; 16],
+    pub(crate) connected: Instant,
+    pub(crate) framer: Framer,
+    pub(crate) seat: Option<Seat>,
+    pub(crate) workers: Workers,
+    pub(crate) user_agent: heapless::String<USER_AGENT_BYTES_MAX>,
+    /// The bits that the miner asked to roll; none without a configure.
+    pub(crate) requested_mask: VersionMask,
+    /// The mask that the miner was told last.
+    pub(crate) told_mask: VersionMask,
+    pub(crate) vardiff: Vardiff,
+    told: heapless::Deque<Told, TOLD_DIFFICULTIES_MAX>,
+    /// The newest job that was sent.
+    pub(crate) told_job: Serial,
+    /// Answers of the pool that wait to be sent to this miner.
+    pub(crate) answers_due: u16,
+    pub(crate) recent: RecentShares,
+    pub(crate) counts: Counts,
+    pub(crate) last_share: Option<Instant>,
+    /// Difficulty of all accepted shares together: the work done.
+    pub(crate) work: f64,
+    /// A first line was read, so this is no scanner of another protocol.
+    pub(crate) greeted: bool,
+    forgiven_at: Instant,
+    invalid_lines: u8,
+    odd_requests: u8,
+    excess_rejects: u16,
+    submit_allowance_until: Instant,
+}
+
+impl Downstream {
+    /// A connection that has just been accepted.
+    pub(crate) fn new(peer: [u8; 16], vardiff: Vardiff, now: Instant) -> Self {
+        Self {
+            state: State::Connected,
+            peer,
+            connected: now,
+            framer: Framer::default(),
+            seat: None,
+            workers: Workers::default(),
+            user_agent: heapless::String::new(),
+            requested_mask: VersionMask::NONE,
+            told_mask: VersionMask::NONE,
+            vardiff,
+            told: heapless::Deque::new(),
+            told_job: Serial::NONE,
+            answers_due: 0,
+            recent: RecentShares::EMPTY,
+            counts: Counts::ZERO,
+            last_share: None,
+            work: 0.0,
+            greeted: false,
+            forgiven_at: now,
+            invalid_lines: 0,
+            odd_requests: 0,
+            excess_rejects: 0,
+            submit_allowance_until: now,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        let one = Difficulty::ONE;
+        let share_interval = Duration::from_secs(10);
+        let policy = crate::vardiff::Policy { start: one, min: one, max: one, share_interval };
+        Self::new([0; 16], Vardiff::new(&policy, Instant::ZERO), Instant::ZERO)
+    }
+
+    /// Moves on after a subscription or an authorization.
+    pub(crate) fn advance(&mut self) {
+        self.state = match (self.state, self.seat.is_some(), self.workers.is_empty()) {
+            (State::Draining, ..) => State::Draining,
+            (_, true, false) => State::Authorized,
+            (_, true, true) => State::Subscribed,
+            (_, false, _) => State::Connected,
+        };
+    }
+
+    /// Returns when the handshake must be further than it is; `None` once it is done.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Connected => Some(self.connected + crate::limits::SUBSCRIBE_DEADLINE),
+            State::Subscribed => Some(self.connected + crate::limits::AUTHORIZE_DEADLINE),
+            State::Authorized | State::Draining => None,
+        }
+    }
+
+    /// Returns what the miner was told for the job `serial`; the oldest known where the job is
+    /// older than the record.
+    pub(crate) fn told_for(&self, serial: Serial) -> Option<&Told> {
+        self.told.iter().rev().find(|told| told.since <= serial).or_else(|| self.told.front())
+    }
+
+    /// Returns the difficulty that the miner was told last.
+    pub fn told_difficulty(&self) -> Option<Difficulty> {
+        self.told.back().map(|told| told.difficulty)
+    }
+
+    /// Remembers that jobs from `since` on go out with `difficulty`.
+    pub(crate) fn tell(&mut self, since: Serial, difficulty: Difficulty) {
+        if self.told.is_full() {
+            self.told.pop_front();
+        }
+        let told = Told { since, difficulty, target: difficulty.to_target() };
+        // There is room: a full record has just lost its oldest entry.
+        let _ = self.told.push_back(told);
+    }
+
+    /// Counts a line that cannot be read.
+    pub(crate) fn count_invalid_line(&mut self) -> Result<(), Close> {
+        self.invalid_lines = self.invalid_lines.saturating_add(1);
+        if self.invalid_lines > INVALID_LINES_MAX { Err(Close::InvalidLines) } else { Ok(()) }
+    }
+
+    /// Counts a request that is wrong or unknown.
+    pub(crate) fn count_odd_request(&mut self) -> Result<(), Close> {
+        self.odd_requests = self.odd_requests.saturating_add(1);
+        if self.odd_requests > ODD_REQUESTS_MAX { Err(Close::OddRequests) } else { Ok(()) }
+    }
+
+    /// Counts a rejected submit that an honest miner seldom sends.
+    pub(crate) fn count_excess_reject(&mut self) -> Result<(), Close> {
+        self.excess_rejects = self.excess_rejects.saturating_add(1);
+        if self.excess_rejects > EXCESS_REJECTS_MAX { Err(Close::ExcessRejects) } else { Ok(()) }
+    }
+
+    /// Forgives an odd line and an odd request now and then.
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        if now.since(self.forgiven_at) >= FORGIVE_INTERVAL {
+            self.forgiven_at = now;
+            self.odd_requests = self.odd_requests.saturating_sub(1);
+            self.invalid_lines = self.invalid_lines.saturating_sub(1);
+        }
+    }
+
+    /// Counts an accepted share of `difficulty`.
+    pub(crate) fn count_share(&mut self, difficulty: Difficulty, now: Instant) {
+        self.excess_rejects = self.excess_rejects.saturating_sub(REJECTS_FORGIVEN_BY_SHARE);
+        self.last_share = Some(now);
+        self.work += difficulty.as_f64();
+    }
+
+    /// Takes one submit from the miner's allowance (GCRA); `false` where there is none left.
+    pub(crate) fn allow_submit(&mut self, interval: Duration, now: Instant) -> bool {
+        let burst = interval.saturating_mul(u64::from(SUBMITS_BURST_MAX));
+        let due = self.submit_allowance_until.max(now);
+        if due.since(now) > burst {
+            return false;
+        }
+        self.submit_allowance_until = due + interval;
+        true
+    }
+
+    /// Returns the handshake's state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Returns the peer's address as IPv6, mapped where it is IPv4.
+    pub fn peer(&self) -> [u8; 16] {
+        self.peer
+    }
+
+    /// Returns the submits of this connection.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Returns the authorized workers.
+    pub fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
+    /// Returns the agent that the miner named, cut to [`USER_AGENT_BYTES_MAX`].
+    pub fn user_agent(&self) -> &str {
+        &self.user_agent
+    }
+
+    /// Returns the sum of the difficulties of all accepted shares.
+    pub fn work(&self) -> f64 {
+        self.work
+    }
+
+    /// Returns when the connection was accepted.
+    pub fn connected_at(&self) -> Instant {
+        self.connected
+    }
+
+    /// Returns when the last share was accepted.
+    pub fn last_share_at(&self) -> Option<Instant> {
+        self.last_share
+    }
+
+    /// Returns lane and miner id once subscribed.
+    pub fn seat(&self) -> Option<Seat> {
+        self.seat
+    }
+}
+
+/// The wishes in a worker's password: `d=` start, `md=` minimum, as `key=value` between commas,
+/// semicolons or spaces (QUIRKS 29). Anything else is ignored, as passwords are mostly `x`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PasswordWishes {
+    /// The difficulty to start with.
+    pub start: Option<Difficulty>,
+    /// The least difficulty.
+    pub min: Option<Difficulty>,
+}
+
+impl PasswordWishes {
+    /// Reads a password.
+    pub fn read(password: &str) -> Self {
+        let mut wishes = Self::default();
+        for part in password.split([',', ';', ' ']) {
+            let Some((key, value)) = part.split_once('=') else { continue };
+            let Some(difficulty) = value.parse().ok().and_then(|d| Difficulty::new(d).ok()) else {
+                continue;
+            };
+            match key {
+                "d" | "diff" => wishes.start = Some(difficulty),
+                "md" => wishes.min = Some(difficulty),
+                _ => {}
+            }
+        }
+        wishes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn password_wishes_are_read_and_the_rest_is_left() {
+        let read = |text| PasswordWishes::read(text);
+        let difficulty = |d| Difficulty::new(d).ok();
+        assert_eq!(read("x"), PasswordWishes::default());
+        assert_eq!(read("d=8192,md=1024").start, difficulty(8192.0));
+        assert_eq!(read("d=8192,md=1024").min, difficulty(1024.0));
+        assert_eq!(read("d=0.02;p=0.24").start, difficulty(0.02));
+        assert_eq!(read("d=-1,md=nan,d=inf,d="), PasswordWishes::default());
+    }
+
+    #[test]
+    fn f17_names_are_exact_or_refused() {
+        let mut workers = Workers::default();
+        let longest = "w".repeat(WORKER_NAME_BYTES_MAX);
+        assert!(workers.insert("a.b"));
+        assert!(workers.insert("a.b"));
+        assert!(workers.insert(&longest));
+        assert!(!workers.insert(&"w".repeat(WORKER_NAME_BYTES_MAX + 1)));
+        assert!(!workers.insert(""));
+        assert!(!workers.insert(&"v".repeat(WORKER_NAME_BYTES_MAX)));
+        assert_eq!(workers.iter().collect::<std::vec::Vec<_>>(), ["a.b", &longest]);
+    }
+
+    #[test]
+    fn f29_the_allowance_comes_back_with_time() {
+        let mut miner = Downstream::for_tests();
+        let interval = Duration::from_millis(10);
+        let mut allowed = 0;
+        while miner.allow_submit(interval, Instant::ZERO) {
+            allowed += 1;
+        }
+        assert_eq!(allowed, SUBMITS_BURST_MAX + 1);
+        let later = Instant::ZERO + Duration::from_millis(10);
+        assert!(miner.allow_submit(interval, later));
+        assert!(!miner.allow_submit(interval, later));
+    }
+
+    #[test]
+    fn f33_a_job_keeps_the_difficulty_it_was_sent_with() {
+        let mut miner = Downstream::for_tests();
+        let serials: std::vec::Vec<_> =
+            core::iter::successors(Some(Serial::FIRST), |s| Some(s.next())).take(9).collect();
+        let difficulty = |d| Difficulty::new(d).unwrap();
+        miner.tell(serials[1], difficulty(8.0));
+        miner.tell(serials[4], difficulty(16.0));
+        let of = |serial| miner.told_for(serial).unwrap().difficulty.as_f64();
+        assert_eq!([of(serials[0]), of(serials[1]), of(serials[3])], [8.0; 3]);
+        assert_eq!([of(serials[4]), of(serials[8])], [16.0; 2]);
+    }
+}

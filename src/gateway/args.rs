@@ -1,0 +1,115 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::config::{self, Sources};
+
+/// Loka Stratum: thousands of ASICs on the LAN, one verified TLS link to the pool.
+#[derive(clap::Parser)]
+#[command(name = "loka-stratum", version, disable_help_subcommand = true)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Run the gateway until SIGTERM.
+    Run(RunArgs),
+    /// Check the settings and list everything that is wrong.
+    Check(CheckArgs),
+    /// Print the state of a running gateway.
+    Status(StatusArgs),
+    /// Show it all on this machine: a pool, the gateway with real TLS, 200 simulated ASICs.
+    #[cfg(feature = "lab")]
+    Demo(crate::lab::demo::Args),
+    /// A pool, a swarm of simulated ASICs, a bench: to rehearse and measure.
+    #[cfg(feature = "lab")]
+    #[command(subcommand)]
+    Lab(crate::lab::Command),
+}
+
+/// Flags of `run`.
+#[derive(clap::Args)]
+pub struct RunArgs {
+    /// Where the settings come from.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// Print more about what happens.
+    #[arg(long)]
+    pub verbose: bool,
+}
+
+/// Flags of `check`.
+#[derive(clap::Args)]
+pub struct CheckArgs {
+    /// Where the settings come from.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// Print a file of all settings with their defaults, and check nothing.
+    #[arg(long)]
+    pub defaults: bool,
+}
+
+/// Flags that are settings; they win over the environment (LOKA_MINERS__MAX for miners.max) and
+/// the environment over the file.
+#[derive(clap::Args)]
+pub struct SettingsArgs {
+    /// File of settings; config/default.toml explains every key.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where miners connect; may be given several times [default: 0.0.0.0:3333]
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<String>,
+    /// The pool, stratum+ssl://host:port; replaces all pools of the file.
+    #[arg(long, value_name = "URL")]
+    pool: Option<String>,
+    /// The account at the pool, or account.worker.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// The password at the pool; other users of this machine can see it here, so prefer
+    /// LOKA_POOL__1__PASSWORD for one that matters [default: x]
+    #[arg(long, value_name = "WORD")]
+    password: Option<String>,
+    /// Address of the status port, or off [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR|off")]
+    status: Option<String>,
+}
+
+/// Flags of `status`.
+#[derive(clap::Args)]
+pub struct StatusArgs {
+    /// Address of the gateway's status port.
+    #[arg(value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub address: SocketAddr,
+    /// Print the JSON as it comes.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl SettingsArgs {
+    /// Returns the sources of the settings; a relative file is found again after a `cd`.
+    pub fn sources(&self) -> Sources {
+        let listen = (!self.listen.is_empty()).then(|| self.listen.join(","));
+        let flags = [
+            ("--listen", "listen.addresses", &listen),
+            ("--pool", "pool.1.url", &self.pool),
+            ("--user", "pool.1.user", &self.user),
+            ("--password", "pool.1.password", &self.password),
+            ("--status", "status.address", &self.status),
+        ];
+        let given = |(flag, key, text): (_, _, &Option<String>)| Some((flag, key, text.clone()?));
+        Sources {
+            file: self
+                .config
+                .as_ref()
+                .map(|file| std::path::absolute(file).unwrap_or(file.clone())),
+            environment: config::environment(),
+            flags: flags.into_iter().filter_map(given).collect(),
+            replaces_pools: self.pool.is_some(),
+        }
+    }
+}

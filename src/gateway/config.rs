@@ -1,0 +1,596 @@
+//! Where settings come from: flags over environment over file over defaults.
+//!
+//! Every source is turned into (key, text) pairs for [`Settings::set`]. All problems of all
+//! sources are collected and shown together, each with the place it came from: `path:line: key:
+//! got X, allowed Y` (F77). Nothing is applied unless nothing is wrong. `check`, `run` and a
+//! reload go through [`load`], so they cannot disagree.
+//!
+//! In the environment `LOKA_MINERS__MAX` stands for `miners.max` and `LOKA_POOL__2__URL` for
+//! `pool.2.url`; lists are separated by commas. A variable that begins with `LOKA_` and holds
+//! `__` but names no key is an error, because it was meant to be one.
+//!
+//! [`render_default`] writes `config/default.toml` from the list of keys.
+
+use std::fmt::{self, Write};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use loka_stratum::limits::{CONFIG_BYTES_MAX, POOLS_MAX};
+use loka_stratum::settings::{Allowed, FIELDS, Field, Key, Problem, Settings};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Everything that settings are made from, as the process was started with it.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// The file, where one was named.
+    pub file: Option<PathBuf>,
+    /// The variables of the environment that begin with `LOKA_`.
+    pub environment: Vec<(String, String)>,
+    /// The flags: the flag as it is written, its key, its text.
+    pub flags: Vec<(&'static str, &'static str, String)>,
+    /// Whether a pool was named by a flag, which replaces the pools of the file.
+    pub replaces_pools: bool,
+}
+
+/// Why the settings cannot be used: one line per problem.
+#[derive(Debug)]
+pub struct ConfigError {
+    lines: Vec<String>,
+}
+
+impl ConfigError {
+    /// Creates the error from its lines.
+    pub fn new(lines: Vec<String>) -> Self {
+        Self { lines }
+    }
+}
+
+/// The settings while they are collected.
+struct Collector {
+    settings: Box<Settings>,
+    /// Which key came from where, the latest last.
+    origins: Vec<(Key, Origin)>,
+    /// Line of the file, where it has one, and text.
+    problems: Vec<(usize, String)>,
+}
+
+/// Where the value of a key came from.
+#[derive(Clone, Debug)]
+enum Origin {
+    File { path: PathBuf, line: usize },
+    Environment(String),
+    Flag(&'static str),
+}
+
+/// Reads, merges and checks the settings.
+///
+/// # Errors
+///
+/// Every problem there is; the settings that are in use stay as they are.
+pub fn load(sources: &Sources) -> Result<Box<Settings>, ConfigError> {
+    let mut collector =
+        Collector { settings: Box::default(), origins: Vec::new(), problems: Vec::new() };
+    if let Some(path) = &sources.file {
+        match read(path) {
+            Ok(text) => collector.read_file(path, &text),
+            Err(error) => {
+                let text = format!("{}: cannot be read: {error}", path.display());
+                collector.problems.push((0, text));
+            }
+        }
+    }
+    if sources.replaces_pools {
+        collector.settings.pools.clear();
+    }
+    collector.read_environment(&sources.environment);
+    for (flag, path, text) in &sources.flags {
+        if let Some(key) = Key::parse(path) {
+            collector.set(key, text, Origin::Flag(flag));
+        }
+    }
+    collector.finish(sources.file.as_deref())
+}
+
+/// Takes the variables of the process's environment that may be settings.
+pub fn environment() -> Vec<(String, String)> {
+    let is_ours = |(name, _): &(String, String)| name.starts_with(PREFIX);
+    let readable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        // A value that is not UTF-8 is kept in a form that no key takes, so that it is reported.
+        Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+    };
+    let mut all: Vec<_> = std::env::vars_os().filter_map(readable).filter(is_ours).collect();
+    all.sort();
+    all
+}
+
+const PREFIX: &str = "LOKA_";
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(CONFIG_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > CONFIG_BYTES_MAX {
+        let text = format!("longer than the allowed {CONFIG_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+impl Collector {
+    fn set(&mut self, key: Key, text: &str, origin: Origin) {
+        if let Err(problem) = self.settings.set(key, text) {
+            self.report(&origin, &problem);
+        }
+        self.origins.push((key, origin));
+    }
+
+    fn report(&mut self, origin: &Origin, text: &dyn fmt::Display) {
+        let line = if let Origin::File { line, .. } = origin { *line } else { usize::MAX };
+        self.problems.push((line, format!("{origin}: {text}")));
+    }
+
+    fn read_file(&mut self, path: &Path, text: &str) {
+        let place = |start| {
+            let before = text.as_bytes().get(..start).unwrap_or_default();
+            let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+            Origin::File { path: path.to_owned(), line }
+        };
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let start = error.span().map_or(0, |span| span.start);
+            self.report(&place(start), &error.message());
+        }
+        for (name, value) in document.get_ref() {
+            let origin = place(name.span().start);
+            let name = name.get_ref().as_ref();
+            match value.get_ref() {
+                DeValue::Array(pools) if name == "pool" => {
+                    self.read_pools(pools.iter(), &place);
+                }
+                DeValue::Table(_) if name == "pool" => {
+                    self.report(&origin, &"pool: got one table, allowed [[pool]] for each pool");
+                }
+                DeValue::Table(table) if is_section(name) => {
+                    self.read_section(name, 0, table, &place);
+                }
+                _ if is_section(name) => {
+                    let text = format!("{name}: got {}, allowed [{name}]", shape(value.get_ref()));
+                    self.report(&origin, &text);
+                }
+                _ => {
+                    let text = format!("{name}: got an unknown key, allowed {}", sections());
+                    self.report(&origin, &text);
+                }
+            }
+        }
+    }
+
+    fn read_pools<'a, 'i: 'a>(
+        &mut self,
+        pools: impl Iterator<Item = &'a Spanned<DeValue<'i>>>,
+        place: &dyn Fn(usize) -> Origin,
+    ) {
+        for (index, pool) in pools.enumerate() {
+            let origin = place(pool.span().start);
+            match pool.get_ref() {
+                _ if index == POOLS_MAX => {
+                    let text = format!("pool.{}: got too many, allowed 1..{POOLS_MAX}", index + 1);
+                    self.report(&origin, &text);
+                }
+                _ if index > POOLS_MAX => {}
+                DeValue::Table(table) => {
+                    // A pool without keys is still a pool, and is missing something.
+                    if let (true, Some(key)) = (table.is_empty(), Key::named("pool", "url", index))
+                    {
+                        self.set(key, "", origin);
+                    }
+                    self.read_section("pool", index, table, place);
+                }
+                other => {
+                    let text = format!("pool: got {}, allowed [[pool]]", shape(other));
+                    self.report(&origin, &text);
+                }
+            }
+        }
+    }
+
+    fn read_section(
+        &mut self,
+        section: &str,
+        pool: usize,
+        table: &DeTable<'_>,
+        place: &dyn Fn(usize) -> Origin,
+    ) {
+        for (name, value) in table {
+            let origin = place(name.span().start);
+            let name = name.get_ref().as_ref();
+            let Some(key) = Key::named(section, name, pool) else {
+                let names = names(section);
+                let text = format!("{section}.{name}: got an unknown key, allowed {names}");
+                self.report(&origin, &text);
+                continue;
+            };
+            match text_of(key.field(), value.get_ref()) {
+                Some(text) => self.set(key, &text, origin),
+                None => {
+                    let (got, allowed) = (shape(value.get_ref()), key.field().allowed);
+                    self.report(&origin, &format!("{key}: got {got}, allowed {allowed}"));
+                }
+            }
+        }
+    }
+
+    fn read_environment(&mut self, variables: &[(String, String)]) {
+        for (name, value) in variables {
+            let Some(path) = name.strip_prefix(PREFIX).filter(|path| path.contains("__")) else {
+                continue;
+            };
+            let path = path.to_ascii_lowercase().replace("__", ".");
+            let origin = Origin::Environment(name.clone());
+            match Key::parse(&path) {
+                Some(key) => self.set(key, value, origin),
+                None => {
+                    let section = path.split('.').next().unwrap_or_default();
+                    let allowed = if is_section(section) { names(section) } else { sections() };
+                    self.report(&origin, &format!("{path}: got an unknown key, allowed {allowed}"));
+                }
+            }
+        }
+    }
+
+    fn finish(mut self, file: Option<&Path>) -> Result<Box<Settings>, ConfigError> {
+        let mut relations = Vec::new();
+        self.settings.check(&mut |problem| relations.push(problem));
+        for problem in relations {
+            self.report_relation(&problem, file);
+        }
+        if self.problems.is_empty() {
+            return Ok(self.settings);
+        }
+        self.problems.sort_by_key(|(line, _)| *line);
+        Err(ConfigError { lines: self.problems.into_iter().map(|(_, text)| text).collect() })
+    }
+
+    /// Reports what is wrong between keys at the place where the key was set last, else, where a
+    /// pool lacks something, at the pool.
+    fn report_relation(&mut self, problem: &Problem, file: Option<&Path>) {
+        let of_key = self.origins.iter().rev().find(|(key, _)| *key == problem.key);
+        let of_pool = || {
+            let is_of_pool = problem.key.field().is_of_pool();
+            self.origins.iter().find(|(key, _)| {
+                is_of_pool && key.field().is_of_pool() && key.pool() == problem.key.pool()
+            })
+        };
+        match (of_key.or_else(of_pool), file) {
+            (Some((_, origin)), _) => {
+                let origin = origin.clone();
+                self.report(&origin, problem);
+            }
+            (None, Some(path)) => {
+                self.problems.push((usize::MAX, format!("{}: {problem}", path.display())));
+            }
+            (None, None) => self.problems.push((usize::MAX, problem.to_string())),
+        }
+    }
+}
+
+/// Turns a value of the file into the text that its key reads, where it is of the right shape.
+fn text_of(field: &Field, value: &DeValue<'_>) -> Option<String> {
+    let is_list = matches!(field.allowed, Allowed::List { .. });
+    let is_fraction = matches!(field.allowed, Allowed::Number { .. });
+    let is_number = is_fraction || matches!(field.allowed, Allowed::Integer { .. });
+    match value {
+        DeValue::Integer(integer) if is_number => {
+            i128::from_str_radix(integer.as_str(), integer.radix()).ok().map(|i| i.to_string())
+        }
+        DeValue::Float(float) if is_fraction => Some(float.as_str().to_owned()),
+        DeValue::String(text) if !is_number && !is_list => Some(text.as_ref().to_owned()),
+        DeValue::Array(items) if is_list => {
+            let texts = items.iter().map(|item| match item.get_ref() {
+                DeValue::String(text) => Some(text.as_ref()),
+                _ => None,
+            });
+            Some(texts.collect::<Option<Vec<_>>>()?.join(","))
+        }
+        _ => None,
+    }
+}
+
+fn shape(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "an array of something else",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn is_section(name: &str) -> bool {
+    FIELDS.iter().any(|field| field.section == name)
+}
+
+fn sections() -> String {
+    let mut names: Vec<_> = FIELDS.iter().map(|field| field.section).collect();
+    names.dedup();
+    names.join(", ")
+}
+
+fn names(section: &str) -> String {
+    let of_section = FIELDS.iter().filter(|field| field.section == section);
+    of_section.map(|field| field.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Writes the file of all defaults, which is `config/default.toml`.
+pub fn render_default() -> String {
+    let settings = Settings::default();
+    let mut text = String::from(HEAD);
+    let mut section = "";
+    for field in FIELDS {
+        if field.section != section {
+            section = field.section;
+            let head =
+                if field.is_of_pool() { "\n# [[pool]]\n" } else { &format!("\n[{section}]\n") };
+            text.push_str(head);
+        }
+        text.push('\n');
+        for line in wrap(field.effect, 92) {
+            let _ = writeln!(text, "# {line}");
+        }
+        let unit = match field.unit {
+            "" => String::new(),
+            unit => format!(" In {unit}."),
+        };
+        let allowed = field.allowed;
+        if field.is_of_pool() {
+            let (default, example) = pool_default(field);
+            let _ = writeln!(text, "# Default {default}. Allowed {allowed}.{unit}");
+            let _ = writeln!(text, "# {} = {example}", field.name);
+        } else {
+            let default = Key::of(field, 0).map(|key| literal(&settings, key)).unwrap_or_default();
+            let _ = writeln!(text, "# Default {default}. Allowed {allowed}.{unit}");
+            let _ = writeln!(text, "{} = {default}", field.name);
+        }
+    }
+    text
+}
+
+const HEAD: &str = "\
+# Every setting of Loka Stratum with its default. A file needs only what it changes, and at least
+# one [[pool]]. The same keys are read from the environment, LOKA_MINERS__MAX for miners.max and
+# LOKA_POOL__1__URL for the first pool's url, and from flags; flags win over the environment, the
+# environment over the file. `loka-stratum check --config FILE` lists everything that is wrong.
+#
+# This file is written from the list of keys in src/settings/field.rs; a test compares them.
+
+# The pools in order of preference, each in a table of its own; the first is mined at while it
+# lives. 1 to 4 of them.
+";
+
+/// Returns the default of a pool's key, and an example, as the file writes them.
+fn pool_default(field: &Field) -> (&'static str, &'static str) {
+    match field.name {
+        "url" => ("none, it must be given", r#""stratum+ssl://pool.example:3334""#),
+        "user" => ("none, it must be given", r#""account.worker""#),
+        "password" => (r#""x""#, r#""x""#),
+        "ca_file" => (r#""""#, r#""/etc/loka/pool-ca.pem""#),
+        "pins" => ("[]", r#"["<64 hex digits>"]"#),
+        _ => (r#""chain""#, r#""chain""#),
+    }
+}
+
+/// Writes the value of a key as TOML.
+fn literal(settings: &Settings, key: Key) -> String {
+    let text = settings.show(key).to_string();
+    match key.field().allowed {
+        Allowed::Integer { .. } | Allowed::Number { .. } => text,
+        Allowed::List { .. } => {
+            let quoted = text.split(',').filter(|part| !part.is_empty());
+            format!("[{}]", quoted.map(|part| format!("{part:?}")).collect::<Vec<_>>().join(", "))
+        }
+        _ => format!("{text:?}"),
+    }
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + 1 + word.len() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Environment(name) => f.write_str(name),
+            Self::Flag(flag) => f.write_str(flag),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_text(text: &str) -> Result<Box<Settings>, ConfigError> {
+        load_with(text, &[])
+    }
+
+    fn load_with(text: &str, environment: &[(&str, &str)]) -> Result<Box<Settings>, ConfigError> {
+        let mut collector =
+            Collector { settings: Box::default(), origins: Vec::new(), problems: Vec::new() };
+        let path = Path::new("farm.toml");
+        collector.read_file(path, text);
+        let own = |(name, value): &(&str, &str)| (String::from(*name), String::from(*value));
+        collector.read_environment(&environment.iter().map(own).collect::<Vec<_>>());
+        collector.finish(Some(path))
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        let error = load_text(text).expect_err("the file passed");
+        assert_eq!(error.lines, expected);
+    }
+
+    const POOL: &str = "[[pool]]\nurl = \"stratum+ssl://a.example:1\"\nuser = \"farm\"\n";
+
+    /// Where the list of keys was changed on purpose, `LOKA_BLESS=1 cargo test` writes the file.
+    #[test]
+    fn the_default_file_is_what_the_list_of_keys_says() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/default.toml");
+        if std::env::var_os("LOKA_BLESS").is_some() {
+            std::fs::write(&path, render_default()).unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, render_default());
+        let settings = load_text(&format!("{text}\n{POOL}")).unwrap();
+        let expected = Settings { pools: settings.pools.clone(), ..Settings::default() };
+        assert_eq!(*settings, expected);
+        assert!(text.lines().all(|line| line.len() <= 120), "a line is too long");
+    }
+
+    #[test]
+    fn the_examples_are_good() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.to_string_lossy().ends_with(".example.toml") {
+                count += 1;
+                let sources = Sources { file: Some(path.clone()), ..Sources::default() };
+                assert!(load(&sources).is_ok(), "{}: {:?}", path.display(), load(&sources));
+            }
+        }
+        assert!(count > 0);
+    }
+
+    #[test]
+    fn f77_every_problem_is_listed_with_its_line() {
+        check(
+            "[miners]\nmax = 20000\nmxa = 1\nblocked_secs = \"30\"\n[upstraem]\nx = 1\n\
+             [verdict]\nmode = \"both\"\n[[pool]]\nurl = \"stratum+ssl://a.example:1\"\n",
+            &[
+                "farm.toml:2: miners.max: got 20000, allowed 1..16384",
+                "farm.toml:3: miners.mxa: got an unknown key, allowed max, blocked_secs",
+                "farm.toml:4: miners.blocked_secs: got a string, allowed 5..120",
+                "farm.toml:5: upstraem: got an unknown key, allowed pool, listen, miners, \
+                 difficulty, upstream, verdict, status, state",
+                "farm.toml:8: verdict.mode: got \"both\", allowed \"local\" or \"pool\"",
+                "farm.toml:10: pool.1.user: got nothing, allowed a name, since every pool needs one",
+            ],
+        );
+    }
+
+    #[test]
+    fn f77_duplicate_and_conflicting_keys_are_errors() {
+        check(&format!("{POOL}[miners]\nmax = 10\nmax = 11\n"), &["farm.toml:6: duplicate key"]);
+        check(
+            &format!("{POOL}[difficulty]\nmax = 8\nmin = 16\n"),
+            &["farm.toml:6: difficulty.min: got 16, allowed at most difficulty.max"],
+        );
+        check(
+            &format!("{POOL}{POOL}{POOL}{POOL}{POOL}"),
+            &["farm.toml:13: pool.5: got too many, allowed 1..4"],
+        );
+    }
+
+    #[test]
+    fn f77_ten_thousand_bad_lines_are_ten_thousand_problems() {
+        let lines: String = (0..10_000).map(|line| format!("x{line} = 1\n")).collect();
+        let error = load_text(&format!("{POOL}[miners]\n{lines}")).unwrap_err();
+        assert_eq!(error.lines.len(), 10_000);
+        assert!(error.lines[9_999].starts_with("farm.toml:10004: miners.x9999:"));
+    }
+
+    #[test]
+    fn every_key_is_also_a_variable() {
+        for field in FIELDS {
+            let pool = if field.is_of_pool() { "1__" } else { "" };
+            let name = format!("LOKA_{}__{pool}{}", field.section, field.name).to_uppercase();
+            let mut other = load_text(POOL).unwrap();
+            let key = Key::of(field, 0).unwrap();
+            let pin = "ab".repeat(32);
+            let value = ["7", "30", "pin", "off", &pin, "[::1]:9", "pool", "a"]
+                .into_iter()
+                .chain(["stratum+tcp://b.example:2"])
+                .find(|text| other.set(key, text).is_ok() && other.show(key).to_string() == *text)
+                .unwrap_or_else(|| panic!("no value for {key}"));
+            // Whether it fits the rest is not the question here.
+            let mut collector =
+                Collector { settings: Box::default(), origins: Vec::new(), problems: Vec::new() };
+            collector.read_environment(&[(name.clone(), value.to_owned())]);
+            assert!(collector.problems.is_empty(), "{name}: {:?}", collector.problems);
+            assert_eq!(collector.settings.show(key).to_string(), value, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_is_checked_like_it() {
+        let text = format!("{POOL}[miners]\nmax = 10\n");
+        let settings = load_with(&text, &[("LOKA_MINERS__MAX", "20")]).unwrap();
+        assert_eq!(settings.miners.max, 20);
+        let wrong = [("LOKA_MINERS__MXA", "20"), ("LOKA_POOL__9__URL", "x"), ("LOKA_VECTORS", "x")];
+        let error = load_with(&text, &wrong).unwrap_err();
+        assert_eq!(error.lines.len(), 2, "{error}");
+        assert!(error.lines[0].starts_with("LOKA_MINERS__MXA: miners.mxa: got an unknown key"));
+        assert!(error.lines[1].starts_with("LOKA_POOL__9__URL: pool.9.url: got 9 of them"));
+    }
+
+    #[test]
+    fn f80_numbers_in_any_notation_of_toml() {
+        let text = format!("{POOL}[miners]\nmax = 0x10\n[difficulty]\nmin = 1e-3\nstart = 1_024\n");
+        let settings = load_text(&text).unwrap();
+        assert_eq!(settings.miners.max, 16);
+        assert!((settings.difficulty.min - 0.001).abs() < 1e-12);
+        assert!((settings.difficulty.start - 1024.0).abs() < 1e-12);
+        check(
+            &format!("{POOL}[miners]\nmax = -1\n[difficulty]\nstart = nan\n"),
+            &[
+                "farm.toml:5: miners.max: got -1, allowed 1..16384",
+                "farm.toml:7: difficulty.start: got \"nan\", allowed 0.0000000001..4398046511104",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_flag_for_a_pool_replaces_the_pools_of_the_file() {
+        let folder = std::env::temp_dir().join(format!("loka-config-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("farm.toml");
+        std::fs::write(&path, format!("{POOL}{POOL}")).unwrap();
+        let sources = Sources {
+            file: Some(path),
+            environment: vec![("LOKA_POOL__1__PASSWORD".into(), "secret".into())],
+            flags: vec![
+                ("--pool", "pool.1.url", "stratum+tcp://b.example:2".into()),
+                ("--user", "pool.1.user", "other".into()),
+            ],
+            replaces_pools: true,
+        };
+        let settings = load(&sources).unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+        assert_eq!(settings.pools.len(), 1);
+        assert_eq!(settings.pools[0].user, "other");
+        assert_eq!(settings.pools[0].password.expose(), "secret");
+    }
+}

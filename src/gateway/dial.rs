@@ -1,0 +1,506 @@
+//! The way to a pool: name, TCP connection, TLS.
+//!
+//! A [`Dialer`] is made once per pool and kept, because the TLS sessions that it may resume live
+//! in its configuration. What a certificate must be is fixed when it is made, and no path leads
+//! around it: with [`Trust::Chain`] the chain, the name, the dates and a pin where there are
+//! pins; with [`Trust::Pin`] one of the pins. In both the handshake's signature is verified, so
+//! a copied certificate alone proves nothing (F81).
+//!
+//! The name is resolved on a thread of its own, since the system's resolver blocks (F61). Only
+//! the configured host is ever resolved and contacted (F86).
+//!
+//! 0-RTT is off: what it sends can be replayed, and a share must not be.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::pin::Pin as Pinned;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use loka_stratum::limits;
+use loka_stratum::settings::{Pin, Pool, PoolUrl, Scheme, Trust};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::time_provider::TimeProvider;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, HandshakeKind, InvalidMessage,
+    RootCertStore, SignatureScheme,
+};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::clock::{self, ClockUnset};
+use super::socket;
+
+/// The way to one pool.
+pub struct Dialer {
+    url: PoolUrl,
+    tls: Option<Tls>,
+    /// A lookup that took too long; the next attempt waits for it rather than begin another.
+    lookup: Cell<Option<Lookup>>,
+}
+
+type Lookup = JoinHandle<io::Result<Vec<IpAddr>>>;
+
+struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+    verifier: Arc<Verifier>,
+}
+
+/// A connection to a pool, ready for Stratum.
+pub struct Connected {
+    /// Carries the lines.
+    pub stream: Stream,
+    /// The address that was reached.
+    pub address: SocketAddr,
+    /// Whether an earlier TLS session was resumed.
+    pub is_resumed: bool,
+}
+
+/// Carries lines to a pool.
+pub enum Stream {
+    /// Inside TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+    /// In the open.
+    Plain(TcpStream),
+}
+
+/// Why a pool could not be reached.
+#[derive(Debug)]
+pub enum DialError {
+    /// Its name was not resolved.
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the resolver says; none where it took too long.
+        source: Option<io::Error>,
+    },
+    /// No TCP connection came about.
+    Connect {
+        /// The last address that was tried.
+        address: SocketAddr,
+        /// What the system says; none where it took too long.
+        source: Option<io::Error>,
+    },
+    /// No TLS connection came about.
+    Tls {
+        /// The address.
+        address: SocketAddr,
+        /// What TLS says; none where it took too long.
+        source: Option<io::Error>,
+        /// The key of the certificate that was offered.
+        key: Option<Pin>,
+    },
+    /// The clock cannot be right, so dates of certificates cannot be verified.
+    Clock(ClockUnset),
+}
+
+/// Why the way to a pool could not be prepared.
+#[derive(Debug)]
+pub struct DialerError {
+    key: &'static str,
+    got: String,
+    reason: String,
+}
+
+impl Dialer {
+    /// Prepares the way to a pool: reads its certificates and fixes what is trusted.
+    ///
+    /// # Errors
+    ///
+    /// The file of certificates cannot be used.
+    pub fn new(pool: &Pool) -> Result<Self, DialerError> {
+        let tls = match pool.url.scheme() {
+            Scheme::Tcp => None,
+            Scheme::Tls => Some(Tls::new(pool)?),
+        };
+        Ok(Self { url: pool.url.clone(), tls, lookup: Cell::new(None) })
+    }
+
+    /// Connects, to the configured port or, where the pool asked for it, another of the same
+    /// host.
+    ///
+    /// # Errors
+    ///
+    /// The step that failed, and with what.
+    pub async fn dial(&self, port: Option<u16>) -> Result<Connected, DialError> {
+        if let Some(tls) = &self.tls {
+            tls.check_clock()?;
+        }
+        let port = port.unwrap_or(self.url.port());
+        let mut failed = None;
+        for address in self.resolve().await?.into_iter().take(limits::ADDRESSES_TRIED_MAX) {
+            let address = SocketAddr::new(address, port);
+            match connect(address).await {
+                Ok(stream) => return self.encrypt(stream, address).await,
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.unwrap_or_else(|| self.unresolved(Some(io::Error::other("no address")))))
+    }
+
+    async fn resolve(&self) -> Result<Vec<IpAddr>, DialError> {
+        let host = self.url.host();
+        if let Ok(address) = host.parse() {
+            return Ok(vec![address]);
+        }
+        let mut lookup = self.lookup.take().unwrap_or_else(|| {
+            let host = host.to_owned();
+            tokio::task::spawn_blocking(move || {
+                Ok((host.as_str(), 0).to_socket_addrs()?.map(|address| address.ip()).collect())
+            })
+        });
+        match timeout(std_time(limits::RESOLVE_MAX), &mut lookup).await {
+            Ok(Ok(Ok(mut addresses))) => {
+                addresses.dedup();
+                Ok(addresses)
+            }
+            Ok(Ok(Err(error))) => Err(self.unresolved(Some(error))),
+            Ok(Err(error)) => Err(self.unresolved(Some(io::Error::other(error)))),
+            Err(_) => {
+                self.lookup.set(Some(lookup));
+                Err(self.unresolved(None))
+            }
+        }
+    }
+
+    fn unresolved(&self, source: Option<io::Error>) -> DialError {
+        DialError::Resolve { host: self.url.host().to_owned(), source }
+    }
+
+    async fn encrypt(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+    ) -> Result<Connected, DialError> {
+        let Some(tls) = &self.tls else {
+            return Ok(Connected { stream: Stream::Plain(stream), address, is_resumed: false });
+        };
+        tls.verifier.forget();
+        let handshake = tls.connector.connect(tls.name.clone(), stream);
+        let failed = |source| DialError::Tls { address, source, key: tls.verifier.offered() };
+        let stream = match timeout(std_time(limits::TLS_HANDSHAKE_MAX), handshake).await {
+            Ok(result) => result.map_err(|error| failed(Some(error)))?,
+            Err(_) => return Err(failed(None)),
+        };
+        let is_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+        Ok(Connected { stream: Stream::Tls(Box::new(stream)), address, is_resumed })
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream, DialError> {
+    let failed = |source| DialError::Connect { address, source };
+    match timeout(std_time(limits::CONNECT_MAX), TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => {
+            socket::tune(&stream).map_err(|error| failed(Some(error)))?;
+            Ok(stream)
+        }
+        Ok(Err(error)) => Err(failed(Some(error))),
+        Err(_) => Err(failed(None)),
+    }
+}
+
+fn std_time(length: loka_stratum::time::Duration) -> Duration {
+    Duration::from_micros(length.as_micros())
+}
+
+impl Tls {
+    fn new(pool: &Pool) -> Result<Self, DialerError> {
+        let provider = Arc::new(ring::default_provider());
+        let chain = match pool.trust {
+            Trust::Pin => None,
+            Trust::Chain => Some(chain_verifier(&pool.ca_file, &provider)?),
+        };
+        let verifier = Arc::new(Verifier {
+            chain,
+            pins: pool.pins.iter().copied().collect(),
+            algorithms: provider.signature_verification_algorithms,
+            offered: Mutex::new(None),
+        });
+        let invalid = |reason: &dyn fmt::Display| DialerError {
+            key: "url",
+            got: pool.url.to_string(),
+            reason: reason.to_string(),
+        };
+        let time = Arc::new(WallClock { is_needed: pool.trust == Trust::Chain });
+        let mut config = ClientConfig::builder_with_details(provider, time)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| invalid(&error))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier.clone())
+            .with_no_client_auth();
+        config.resumption = Resumption::in_memory_sessions(limits::TLS_SESSIONS_MAX);
+        let name = ServerName::try_from(pool.url.host().to_owned()).map_err(|e| invalid(&e))?;
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, verifier })
+    }
+
+    fn check_clock(&self) -> Result<(), DialError> {
+        if self.verifier.chain.is_some() {
+            clock::wall_checked().map_err(DialError::Clock)?;
+        }
+        Ok(())
+    }
+}
+
+fn chain_verifier(
+    ca_file: &str,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, DialerError> {
+    let mut roots = RootCertStore::empty();
+    let invalid = |reason: String| DialerError { key: "ca_file", got: ca_file.to_owned(), reason };
+    if ca_file.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    } else {
+        let pem = read_limited(ca_file).map_err(|error| invalid(error.to_string()))?;
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let certificate = certificate.map_err(|error| invalid(error.to_string()))?;
+            roots.add(certificate).map_err(|error| invalid(error.to_string()))?;
+        }
+        if roots.is_empty() {
+            return Err(invalid("it holds no certificate".to_owned()));
+        }
+    }
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .map_err(|error| invalid(error.to_string()))
+}
+
+fn read_limited(path: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = limits::CA_FILE_BYTES_MAX;
+    std::fs::File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > limit {
+        return Err(io::Error::other(format!("longer than the allowed {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Decides whether a certificate is the pool's.
+#[derive(Debug)]
+struct Verifier {
+    /// Verifies chain, name and dates; none where a pin alone is asked for.
+    chain: Option<Arc<WebPkiServerVerifier>>,
+    pins: Vec<Pin>,
+    algorithms: WebPkiSupportedAlgorithms,
+    /// The key of the last certificate, for the message that refuses it.
+    offered: Mutex<Option<Pin>>,
+}
+
+impl Verifier {
+    fn offered(&self) -> Option<Pin> {
+        *self.offered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self) {
+        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let info = ParsedCertificate::try_from(end_entity)?.subject_public_key_info();
+        let key = Pin::new(Sha256::digest(info.as_ref()).into());
+        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
+        if let Some(chain) = &self.chain {
+            chain.verify_server_cert(end_entity, intermediates, server_name, ocsp, now)?;
+        }
+        let is_pinned = self.pins.contains(&key);
+        let needs_pin = self.chain.is_none() || !self.pins.is_empty();
+        if needs_pin && !is_pinned {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Gives TLS the time, and none where dates matter and the clock cannot be right (F65).
+#[derive(Debug)]
+struct WallClock {
+    is_needed: bool,
+}
+
+impl TimeProvider for WallClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let checked = clock::wall_checked();
+        let time = if self.is_needed { checked.ok()? } else { checked.unwrap_or(clock::wall()) };
+        Some(UnixTime::since_unix_epoch(time))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pinned<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pinned::new(stream.as_mut()).poll_read(context, buffer),
+            Self::Plain(stream) => Pinned::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pinned<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pinned::new(stream.as_mut()).poll_write(context, bytes),
+            Self::Plain(stream) => Pinned::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pinned<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pinned::new(stream.as_mut()).poll_flush(context),
+            Self::Plain(stream) => Pinned::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pinned<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pinned::new(stream.as_mut()).poll_shutdown(context),
+            Self::Plain(stream) => Pinned::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+impl DialError {
+    /// Returns what TLS says, where it was TLS that failed.
+    fn tls(&self) -> Option<&rustls::Error> {
+        match self {
+            Self::Tls { source: Some(source), .. } => source.get_ref()?.downcast_ref(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve { host, source: Some(source) } => {
+                write!(f, "name {host} not resolved: {source}")
+            }
+            Self::Resolve { host, source: None } => {
+                let limit = limits::RESOLVE_MAX.as_secs();
+                write!(f, "name {host} not resolved within {limit} s: is there a DNS server?")
+            }
+            Self::Connect { address, source: Some(source) } => {
+                write!(f, "no connection to {address}: {source}")
+            }
+            Self::Connect { address, source: None } => {
+                let limit = limits::CONNECT_MAX.as_secs();
+                write!(f, "no connection to {address} within {limit} s")
+            }
+            Self::Clock(error) => write!(f, "{error}"),
+            Self::Tls { address, source: None, .. } => {
+                let limit = limits::TLS_HANDSHAKE_MAX.as_secs();
+                write!(f, "no TLS with {address} within {limit} s: is it a stratum+tcp port?")
+            }
+            Self::Tls { address, source: Some(source), key } => {
+                write!(f, "no TLS with {address}: ")?;
+                match self.tls() {
+                    Some(error) => explain(f, error, *key),
+                    None => write!(f, "{source}"),
+                }
+            }
+        }
+    }
+}
+
+/// Says what TLS says, and the way out where there is one.
+fn explain(f: &mut fmt::Formatter<'_>, error: &rustls::Error, key: Option<Pin>) -> fmt::Result {
+    let key = |f: &mut fmt::Formatter<'_>| match key {
+        Some(key) => write!(f, " (its key is {key})"),
+        None => Ok(()),
+    };
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => {
+            f.write_str("the certificate's key is none of pool.pins")?;
+            key(f)
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::Other(_),
+        ) => {
+            f.write_str(
+                "the certificate was signed by nobody that is trusted; if it is the pool's",
+            )?;
+            f.write_str(" own, name its authority in pool.ca_file or pin its key")?;
+            key(f)
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => {
+            let now = clock::Utc(clock::wall());
+            write!(f, "{error}; clock reads {now}")
+        }
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            f.write_str("the answer is not TLS: is it a stratum+tcp port?")
+        }
+        _ => write!(f, "{error}"),
+    }
+}
+
+impl std::error::Error for DialError {}
+
+impl fmt::Display for DialerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, got, reason } = self;
+        let allowed = match *key {
+            "ca_file" => "a file of PEM certificates",
+            _ => "a host that TLS can name",
+        };
+        write!(f, "{key}: got {got:?}, allowed {allowed}: {reason}")
+    }
+}
+
+impl std::error::Error for DialerError {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+//! A pool with certificates of all kinds, on loopback.
+
+use super::*;
+
+use loka_stratum::settings::{Key, Settings};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+/// An authority of our own, and the file that names it.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    file: std::path::PathBuf,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let file = format!("loka-dial-{}-{name}.pem", std::process::id());
+        let file = std::env::temp_dir().join(file);
+        std::fs::write(&file, certificate.pem()).unwrap();
+        Self { issuer: Issuer::new(params, key), file }
+    }
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+/// A certificate with its key.
+struct Identity {
+    certificate: CertificateDer<'static>,
+    key: KeyPair,
+}
+
+impl Identity {
+    fn new(name: &str, expired: bool, authority: Option<&Authority>) -> Self {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        if expired {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2021, 1, 1);
+        }
+        let key = KeyPair::generate().unwrap();
+        let certificate = match authority {
+            Some(authority) => params.signed_by(&key, &authority.issuer).unwrap(),
+            None => params.self_signed(&key).unwrap(),
+        };
+        Self { certificate: certificate.into(), key }
+    }
+
+    fn pin(&self) -> String {
+        let parsed = ParsedCertificate::try_from(&self.certificate).unwrap();
+        Pin::new(Sha256::digest(parsed.subject_public_key_info().as_ref()).into()).to_string()
+    }
+
+    /// A server configuration that shows this certificate and signs with `key`.
+    fn server(&self, key: &KeyPair) -> Arc<ServerConfig> {
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let resolver = rustls::sign::SingleCertAndKey::from(rustls::sign::CertifiedKey::new(
+            vec![self.certificate.clone()],
+            ring::sign::any_supported_type(&key).unwrap(),
+        ));
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(resolver));
+        Arc::new(config)
+    }
+}
+
+/// Serves TLS on a loopback port: sends a line and waits for the end.
+async fn serve(config: Arc<ServerConfig>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let acceptor = TlsAcceptor::from(config);
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let _ = stream.write_all(b"{}\n").await;
+                let _ = stream.read(&mut [0; 16]).await;
+            });
+        }
+    });
+    port
+}
+
+fn dialer(port: u16, sets: &[(&str, &str)]) -> Dialer {
+    let mut settings = Settings::default();
+    let url = format!("stratum+ssl://localhost:{port}");
+    for (name, text) in [("url", url.as_str()), ("user", "farm")].iter().chain(sets) {
+        settings.set(Key::named("pool", name, 0).unwrap(), text).unwrap();
+    }
+    settings.check(&mut |problem| panic!("{problem}"));
+    Dialer::new(&settings.pools[0]).unwrap()
+}
+
+#[track_caller]
+fn check(identity: &Identity, sets: &[(&str, &str)], expected: Result<(), &str>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let result = runtime.block_on(async {
+        let port = serve(identity.server(&identity.key)).await;
+        dialer(port, sets).dial(None).await.map(|_| ()).map_err(|error| error.to_string())
+    });
+    match (&result, expected) {
+        (Ok(()), Ok(())) => {}
+        (Err(text), Err(part)) if text.contains(part) => {}
+        _ => panic!("expected {expected:?}, got {result:?}"),
+    }
+}
+
+fn path(authority: &Authority) -> &str {
+    authority.file.to_str().unwrap()
+}
+
+#[test]
+fn a_pool_of_an_authority_of_our_own_is_reached() {
+    let authority = Authority::new("good");
+    let identity = Identity::new("localhost", false, Some(&authority));
+    check(&identity, &[("ca_file", path(&authority))], Ok(()));
+}
+
+#[test]
+fn f81_a_wrong_name_is_refused() {
+    let authority = Authority::new("name");
+    let identity = Identity::new("other.example", false, Some(&authority));
+    check(&identity, &[("ca_file", path(&authority))], Err("localhost"));
+}
+
+#[test]
+fn f81_an_expired_certificate_is_refused() {
+    let authority = Authority::new("expired");
+    let identity = Identity::new("localhost", true, Some(&authority));
+    check(&identity, &[("ca_file", path(&authority))], Err("expired"));
+}
+
+#[test]
+fn f81_a_certificate_of_a_stranger_is_refused_and_its_key_shown() {
+    let identity = Identity::new("localhost", false, None);
+    let key = format!("its key is {}", identity.pin());
+    check(&identity, &[], Err(&key));
+    let authority = Authority::new("stranger");
+    check(&identity, &[("ca_file", path(&authority))], Err("nobody that is trusted"));
+}
+
+#[test]
+fn f81_a_pin_narrows_the_chain_and_several_may_be_named() {
+    let authority = Authority::new("pins");
+    let ca_file = ("ca_file", path(&authority));
+    let identity = Identity::new("localhost", false, Some(&authority));
+    let other = "ab".repeat(32);
+    check(&identity, &[ca_file, ("pins", &format!("{other},{}", identity.pin()))], Ok(()));
+    check(&identity, &[ca_file, ("pins", &other)], Err("none of pool.pins"));
+    check(&identity, &[("pins", &identity.pin())], Err("nobody that is trusted"));
+}
+
+#[test]
+fn f81_a_pin_alone_takes_that_key_and_no_other() {
+    let identity = Identity::new("other.example", true, None);
+    let trust = ("trust", "pin");
+    check(&identity, &[trust, ("pins", &identity.pin())], Ok(()));
+    check(&identity, &[trust, ("pins", &"ab".repeat(32))], Err("none of pool.pins"));
+}
+
+#[test]
+fn f81_a_copied_certificate_without_its_key_is_refused() {
+    let identity = Identity::new("localhost", false, None);
+    let thief = KeyPair::generate().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let result = runtime.block_on(async {
+        let port = serve(identity.server(&thief)).await;
+        let sets = [("trust", "pin"), ("pins", &identity.pin())];
+        dialer(port, &sets).dial(None).await.map(|_| ())
+    });
+    let text = result.expect_err("it passed").to_string();
+    assert!(text.contains("BadSignature") || text.contains("bad signature"), "{text}");
+}
+
+#[test]
+fn a_second_connection_resumes_the_session_of_the_first() {
+    let authority = Authority::new("resume");
+    let identity = Identity::new("localhost", false, Some(&authority));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let port = serve(identity.server(&identity.key)).await;
+        let dialer = dialer(port, &[("ca_file", path(&authority))]);
+        let mut first = dialer.dial(None).await.unwrap();
+        assert!(!first.is_resumed);
+        // The tickets come after the handshake, so something has to be read.
+        first.stream.read_exact(&mut [0; 3]).await.unwrap();
+        assert!(dialer.dial(None).await.unwrap().is_resumed);
+    });
+}
+
+#[test]
+fn f62_an_answer_that_is_not_tls_is_named() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let text = runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n").await;
+            let _ = stream.read(&mut [0; 1024]).await;
+        });
+        dialer(port, &[]).dial(None).await.map(|_| ()).unwrap_err().to_string()
+    });
+    assert!(text.contains("is it a stratum+tcp port?"), "{text}");
+}
+
+#[test]
+fn f81_a_stream_cut_within_the_handshake_is_refused() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 16]).await;
+        });
+        assert!(dialer(port, &[]).dial(None).await.is_err());
+    });
+}
+
+#[test]
+fn f61_a_closed_port_is_named() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let text = dialer(port, &[]).dial(None).await.map(|_| ()).unwrap_err().to_string();
+        assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");
+    });
+}
+
+#[test]
+fn a_file_of_certificates_that_holds_none_is_refused() {
+    let mut settings = Settings::default();
+    for (name, text) in [("url", "stratum+ssl://a.example:1"), ("ca_file", "Cargo.toml")] {
+        settings.set(Key::named("pool", name, 0).unwrap(), text).unwrap();
+    }
+    let text = Dialer::new(&settings.pools[0]).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "ca_file: got \"Cargo.toml\", allowed a file of PEM certificates: it holds no certificate"
+    );
+}

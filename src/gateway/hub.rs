@@ -1,0 +1,523 @@
+//! What the tasks of the gateway share: the engine, the miners' sockets, the links.
+//!
+//! All tasks run on one thread. Each borrows what it needs within one step and gives it back
+//! before it waits, so no borrow ever crosses an await, and a borrow that fails is a bug.
+//!
+//! A miner costs a task of a few words, a [`Port`] in the table and no buffer: whatever is read
+//! lies in one scratch buffer that all share, answers are written from another, and only what a
+//! full socket did not take is kept, until the socket takes it.
+//!
+//! Invariants: a port is in the table exactly while the engine knows its miner; [`Hub::end`] is
+//! the only way out, for the engine, the door's count and the port alike.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use loka_stratum::downstream::Close;
+use loka_stratum::limits::{LINKS_MAX, OUTPUT_BYTES_MIN, READ_BYTES_MAX, SPILL_BYTES_MAX};
+use loka_stratum::proxy::{Options, Proxy, Refusal};
+use loka_stratum::settings::Settings;
+use loka_stratum::table::MinerHandle;
+use loka_stratum::time::Instant;
+use loka_stratum::wire::writer::Writer;
+use tokio::net::TcpStream;
+
+use super::clock;
+use super::dial::Dialer;
+use super::link::LinkPort;
+use super::log::{self, Kind};
+use super::store::{Memory, Store};
+
+/// What the tasks share.
+pub struct Hub {
+    /// The engine.
+    pub proxy: RefCell<Proxy<'static>>,
+    /// The settings in use.
+    pub settings: RefCell<Box<Settings>>,
+    /// The ways to the pools, in the order of the settings.
+    pub dialers: RefCell<Vec<Rc<Dialer>>>,
+    /// The miners' sockets, by the index of their handles.
+    pub(super) ports: RefCell<Vec<Option<Port>>>,
+    /// What is remembered across restarts, where there is a place for it.
+    pub(super) store: RefCell<Option<Store<Memory>>>,
+    /// The links' ends, by their index.
+    pub(super) links: RefCell<Vec<LinkPort>>,
+    /// Miners whose sockets are full.
+    pub(super) blocked: RefCell<Vec<MinerHandle>>,
+    pub(super) scratch: RefCell<Scratch>,
+    door: RefCell<Door>,
+    counts: RefCell<Counts>,
+    is_draining: Cell<bool>,
+    /// Wakes the task that serves the engine's deadlines and whatever a call left to do.
+    pub(super) pump: Signal,
+    /// Wakes the task that tells all miners.
+    pub(super) fan_out: Signal,
+}
+
+/// Buffers of everybody, used within one step.
+pub(super) struct Scratch {
+    pub(super) read: Box<[u8]>,
+    pub(super) write: Box<[u8]>,
+}
+
+/// The gateway's end of a miner's connection.
+pub(super) struct Port {
+    pub(super) miner: MinerHandle,
+    pub(super) stream: TcpStream,
+    pub(super) peer: [u8; 16],
+    /// What the socket did not take yet.
+    pub(super) spill: Vec<u8>,
+    /// Since when there has been something in `spill`.
+    pub(super) blocked_since: Instant,
+    /// The miner's task.
+    pub(super) waker: Option<Waker>,
+}
+
+/// Why a miner's connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The miner closed it.
+    Gone,
+    /// It broke.
+    Broken,
+    /// The engine ended it.
+    Closed(Close),
+    /// The miner left its answers unread for too long.
+    SlowReader,
+    /// The miner asked for more than it read.
+    Unread,
+}
+
+impl End {
+    /// Returns the name that metrics use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Broken => "broken",
+            Self::Closed(close) => close.name(),
+            Self::SlowReader => "slow_reader",
+            Self::Unread => "unread",
+        }
+    }
+}
+
+/// Why a connection was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    Engine(Refusal),
+    Address { allowed: u16 },
+}
+
+/// Connections by address.
+#[derive(Default)]
+struct Door {
+    /// The map's hash is seeded, so no choice of addresses makes it slow (F54); it holds no more
+    /// entries than there are miners.
+    by_address: HashMap<[u8; 16], u16>,
+}
+
+/// Counters that are the gateway's own.
+#[derive(Clone, Default)]
+pub struct Counts {
+    /// Connections that were taken.
+    pub accepted: u64,
+    /// Connections that were not taken, by reason.
+    pub refused: Tally,
+    /// Connections that ended, by reason.
+    pub ended: Tally,
+    /// Links that ended or were not made, by reason.
+    pub links_lost: Tally,
+    /// Blocks found.
+    pub blocks: u64,
+}
+
+/// Counts by name; the names are few.
+#[derive(Clone, Default)]
+pub struct Tally(Vec<(&'static str, u64)>);
+
+/// Wakes one task, once for any number of calls.
+#[derive(Default)]
+pub struct Signal {
+    is_set: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Hub {
+    /// Puts the parts together.
+    pub fn new(proxy: Proxy<'static>, settings: Box<Settings>, dialers: Vec<Rc<Dialer>>) -> Self {
+        let (_, capacity) = proxy.occupancy();
+        Self {
+            proxy: RefCell::new(proxy),
+            settings: RefCell::new(settings),
+            dialers: RefCell::new(dialers),
+            ports: RefCell::new((0..capacity).map(|_| None).collect()),
+            store: RefCell::default(),
+            links: RefCell::new((0..LINKS_MAX).map(|_| LinkPort::default()).collect()),
+            blocked: RefCell::default(),
+            scratch: RefCell::new(Scratch {
+                read: vec![0; READ_BYTES_MAX].into(),
+                write: vec![0; OUTPUT_BYTES_MIN + READ_BYTES_MAX].into(),
+            }),
+            door: RefCell::default(),
+            counts: RefCell::default(),
+            is_draining: Cell::new(false),
+            pump: Signal::default(),
+            fan_out: Signal::default(),
+        }
+    }
+
+    /// Lets the gateway's counters be read.
+    pub fn counts(&self) -> Counts {
+        self.counts.borrow().clone()
+    }
+
+    /// Counts something.
+    pub(super) fn count(&self, count: impl FnOnce(&mut Counts)) {
+        count(&mut self.counts.borrow_mut());
+    }
+
+    /// Takes a connection that was accepted, or lets it go.
+    pub(super) fn admit(self: &Rc<Self>, stream: TcpStream, from: SocketAddr) {
+        let peer = octets(from.ip());
+        match self.try_admit(stream, peer) {
+            Ok(miner) => {
+                log::debug(Kind::Miner, format_args!("miner from {from}"));
+                tokio::task::spawn_local(super::miner::Task::new(self.clone(), miner));
+            }
+            Err(Refused::Engine(refusal)) => {
+                let name = match refusal {
+                    Refusal::TableFull { .. } => "table_full",
+                    Refusal::Draining => "draining",
+                };
+                self.count(|counts| counts.refused.add(name));
+                log::warn(Kind::Refused, format_args!("miner from {from} refused: {refusal}"));
+            }
+            Err(Refused::Address { allowed }) => {
+                self.count(|counts| counts.refused.add("address_full"));
+                let text = "refused: its address has the";
+                let end = "connections that listen.per_address_max allows";
+                log::warn(Kind::Refused, format_args!("miner from {from} {text} {allowed} {end}"));
+            }
+        }
+    }
+
+    fn try_admit(&self, stream: TcpStream, peer: [u8; 16]) -> Result<MinerHandle, Refused> {
+        let now = clock::now();
+        let allowed = self.settings.borrow().listen.per_address_max;
+        let mut door = self.door.borrow_mut();
+        if !door.has_room(peer, allowed) {
+            return Err(Refused::Address { allowed });
+        }
+        let miner = self.proxy.borrow_mut().handle_connect(peer, now).map_err(Refused::Engine)?;
+        door.enter(peer);
+        let port = Port { miner, stream, peer, spill: Vec::new(), blocked_since: now, waker: None };
+        if let Some(place) = self.ports.borrow_mut().get_mut(miner.index()) {
+            debug_assert!(place.is_none(), "the engine gave a place that is in use");
+            *place = Some(port);
+        }
+        self.count(|counts| counts.accepted += 1);
+        Ok(miner)
+    }
+
+    /// Ends a miner's connection; one that has ended already is left alone.
+    pub(super) fn end(&self, miner: MinerHandle, end: End) {
+        let port = match self.ports.borrow_mut().get_mut(miner.index()) {
+            Some(place) if place.as_ref().is_some_and(|port| port.miner == miner) => place.take(),
+            _ => None,
+        };
+        let Some(port) = port else { return };
+        self.proxy.borrow_mut().handle_disconnect(miner);
+        self.door.borrow_mut().leave(port.peer);
+        self.count(|counts| counts.ended.add(end.name()));
+        let peer = address(port.peer);
+        match end {
+            End::Gone | End::Broken => log::debug(Kind::Miner, format_args!("{peer}: {end:?}")),
+            End::Closed(close) => {
+                log::info(Kind::Closed, format_args!("miner {peer} closed: {close}"));
+            }
+            End::SlowReader | End::Unread => {
+                let text = "closed: it leaves what it is sent unread";
+                log::info(Kind::Closed, format_args!("miner {peer} {text}"));
+            }
+        }
+        // Its task finds its place empty and ends.
+        if let Some(waker) = port.waker {
+            waker.wake();
+        }
+    }
+
+    /// Sends a miner what is due to it, unless its socket is full.
+    pub(super) fn deliver(&self, miner: MinerHandle, now: Instant) {
+        let result = {
+            let mut ports = self.ports.borrow_mut();
+            let port = ports.get_mut(miner.index()).and_then(Option::as_mut);
+            let Some(port) = port.filter(|port| port.miner == miner && port.spill.is_empty())
+            else {
+                return;
+            };
+            self.deliver_to(port, now)
+        };
+        if let Err(end) = result {
+            self.end(miner, end);
+        }
+    }
+
+    pub(super) fn deliver_to(&self, port: &mut Port, now: Instant) -> Result<(), End> {
+        let scratch = &mut *self.scratch.borrow_mut();
+        let mut proxy = self.proxy.borrow_mut();
+        loop {
+            let mut out = Writer::new(&mut scratch.write);
+            let is_full = proxy.poll_output(port.miner, &mut out, now).is_err();
+            let was_empty = out.is_empty();
+            self.send(port, out.as_slice(), now)?;
+            if !is_full || was_empty || !port.spill.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends bytes to a miner: at once as far as the socket takes them, the rest by its task.
+    pub(super) fn send(&self, port: &mut Port, bytes: &[u8], now: Instant) -> Result<(), End> {
+        let mut rest = bytes;
+        if port.spill.is_empty() && !rest.is_empty() {
+            match port.stream.try_write(rest) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(End::Broken),
+            }
+        }
+        if rest.is_empty() {
+            return Ok(());
+        }
+        if port.spill.len() + rest.len() > SPILL_BYTES_MAX {
+            return Err(End::Unread);
+        }
+        if port.spill.is_empty() {
+            port.blocked_since = now;
+            self.blocked.borrow_mut().push(port.miner);
+        }
+        port.spill.extend_from_slice(rest);
+        if let Some(waker) = &port.waker {
+            waker.wake_by_ref();
+        }
+        Ok(())
+    }
+
+    /// Ends miners that have left their answers unread for too long (F46).
+    pub(super) fn end_slow_readers(&self, now: Instant) {
+        let limit = u64::from(self.settings.borrow().miners.blocked_secs);
+        let mut slow = Vec::new();
+        {
+            let ports = self.ports.borrow();
+            self.blocked.borrow_mut().retain(|miner| {
+                let port = ports.get(miner.index()).and_then(Option::as_ref);
+                let Some(port) = port.filter(|p| p.miner == *miner && !p.spill.is_empty()) else {
+                    return false;
+                };
+                let is_slow = now.since(port.blocked_since).as_secs() >= limit;
+                if is_slow {
+                    slow.push(*miner);
+                }
+                !is_slow
+            });
+        }
+        for miner in slow {
+            self.end(miner, End::SlowReader);
+        }
+    }
+
+    /// Takes other settings into use: miners stay, links whose pool is another are opened anew.
+    pub fn replace(&self, settings: &Settings, dialers: Vec<Rc<Dialer>>, options: Options) {
+        let changed: Vec<usize> = {
+            let before = self.dialers.borrow();
+            let is_same = |i: &usize| match (before.get(*i), dialers.get(*i)) {
+                (Some(old), Some(new)) => Rc::ptr_eq(old, new),
+                _ => true,
+            };
+            (0..dialers.len()).filter(|index| !is_same(index)).collect()
+        };
+        *self.dialers.borrow_mut() = dialers;
+        **self.settings.borrow_mut() = settings.clone();
+        let now = clock::now();
+        let mut proxy = self.proxy.borrow_mut();
+        // The engine sees the host and the login; port, authority and pins are the dialer's.
+        changed.into_iter().for_each(|pool| proxy.reopen_pool(pool));
+        proxy.apply(options, now);
+        self.pump.set();
+    }
+
+    /// Remembers how the extranonce2 is divided, where there is a place for it.
+    pub(super) fn save_geometry(&self) {
+        let Some(geometry) = self.proxy.borrow().geometry() else { return };
+        let Some(mut store) = self.store.borrow_mut().take() else { return };
+        let memory = Memory::V1 {
+            miner_id_bytes: geometry.miner_id_bytes(),
+            roll_bytes: geometry.roll_bytes(),
+        };
+        if let Err(error) = store.save(&memory) {
+            log::warn(Kind::Store, format_args!("not remembered: {error}"));
+        }
+        *self.store.borrow_mut() = Some(store);
+    }
+
+    /// Takes no more connections and dials no more pools.
+    pub fn drain(&self) {
+        self.is_draining.set(true);
+        self.proxy.borrow_mut().drain();
+        self.pump.set();
+    }
+
+    /// Says whether the gateway is ending.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.get()
+    }
+
+    /// Ends all connections, as the last act.
+    pub fn end_all(&self) {
+        let miners: Vec<_> = self.ports.borrow().iter().flatten().map(|port| port.miner).collect();
+        for miner in miners {
+            self.end(miner, End::Gone);
+        }
+        for link in self.links.borrow_mut().iter_mut() {
+            link.hang_up();
+        }
+    }
+}
+
+impl Door {
+    fn has_room(&self, peer: [u8; 16], allowed: u16) -> bool {
+        is_this_machine(peer) || self.by_address.get(&place(peer)).is_none_or(|n| *n < allowed)
+    }
+
+    fn enter(&mut self, peer: [u8; 16]) {
+        if !is_this_machine(peer) {
+            let count = self.by_address.entry(place(peer)).or_insert(0);
+            *count = count.saturating_add(1);
+        }
+    }
+
+    fn leave(&mut self, peer: [u8; 16]) {
+        if let Some(count) = self.by_address.get_mut(&place(peer)) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&place(peer));
+            }
+        }
+    }
+}
+
+/// What counts as one address: all of IPv4, the /64 of IPv6, in which a host may choose (F50).
+fn place(peer: [u8; 16]) -> [u8; 16] {
+    let mut place = peer;
+    if address(peer).is_ipv6() {
+        place[8..].fill(0);
+    }
+    place
+}
+
+/// This machine's connections to itself are not limited: whoever makes them could do worse.
+fn is_this_machine(peer: [u8; 16]) -> bool {
+    address(peer) == IpAddr::from([127, 0, 0, 1]) || address(peer) == IpAddr::from(octets_of_one())
+}
+
+fn octets_of_one() -> [u8; 16] {
+    std::net::Ipv6Addr::LOCALHOST.octets()
+}
+
+/// Returns an address as the engine takes it: IPv6, mapped where it is IPv4.
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+fn address(octets: [u8; 16]) -> IpAddr {
+    IpAddr::from(octets).to_canonical()
+}
+
+impl Tally {
+    /// Counts one.
+    pub fn add(&mut self, name: &'static str) {
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => *count += 1,
+            None => self.0.push((name, 1)),
+        }
+    }
+
+    /// Iterates over names and counts.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+impl Signal {
+    /// Wakes the task, or lets it go on when it next waits.
+    pub fn set(&self) {
+        if !self.is_set.replace(true)
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Waits for the next [`Signal::set`].
+    pub async fn wait(&self) {
+        poll_fn(|context| {
+            if self.is_set.replace(false) {
+                return Poll::Ready(());
+            }
+            self.waker.set(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f44_an_address_gets_so_many_places_and_gets_them_back() {
+        let mut door = Door::default();
+        let peer = octets("192.0.2.1".parse().unwrap());
+        let other = octets("192.0.2.2".parse().unwrap());
+        for _ in 0..3 {
+            assert!(door.has_room(peer, 3));
+            door.enter(peer);
+        }
+        assert!(!door.has_room(peer, 3));
+        assert!(door.has_room(other, 3));
+        door.leave(peer);
+        assert!(door.has_room(peer, 3));
+        door.leave(peer);
+        door.leave(peer);
+        assert!(door.by_address.is_empty(), "nothing is kept of who has left");
+    }
+
+    #[test]
+    fn f50_a_64_of_ipv6_is_one_address() {
+        let mut door = Door::default();
+        door.enter(octets("2001:db8::1".parse().unwrap()));
+        assert!(!door.has_room(octets("2001:db8::ffff:2".parse().unwrap()), 1));
+        assert!(door.has_room(octets("2001:db8:0:1::1".parse().unwrap()), 1));
+    }
+
+    #[test]
+    fn this_machine_is_not_counted() {
+        let mut door = Door::default();
+        for text in ["127.0.0.1", "::1"] {
+            let peer = octets(text.parse().unwrap());
+            door.enter(peer);
+            assert!(door.has_room(peer, 1));
+            door.leave(peer);
+        }
+        assert!(!is_this_machine(octets("127.0.0.2".parse().unwrap())));
+    }
+}

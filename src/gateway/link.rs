@@ -1,0 +1,277 @@
+//! A link: dials a pool when the engine asks for it, then carries bytes both ways.
+//!
+//! Each link is a task. The engine may have it ended at any time; the task is then aborted, and
+//! the next dial is another task. Both ways are polled in one step, so a pool that does not read
+//! cannot keep its own lines from being read; what it does not acknowledge the kernel gives up
+//! (`socket::tune`).
+//!
+//! Why a dial failed is said here, in full; the engine only hears of which kind it was.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use loka_stratum::limits::LINK_OUTPUT_BYTES_MIN;
+use loka_stratum::time::Instant;
+use loka_stratum::upstream::{LinkClose, LinkIndex, Lost};
+use loka_stratum::wire::writer::Writer;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
+
+use super::clock;
+use super::dial::{Connected, DialError, Dialer, Stream};
+use super::hub::Hub;
+use super::log::{self, Kind};
+
+/// Time between two looks at a clock that cannot be right.
+const CLOCK_CHECK: Duration = Duration::from_secs(1);
+
+/// The gateway's end of a link.
+#[derive(Default)]
+pub struct LinkPort {
+    /// Which link this is, once it was dialled.
+    link: Option<LinkIndex>,
+    task: Option<AbortHandle>,
+    /// Whether the connection stands.
+    is_up: bool,
+    /// Lines for the pool that were not sent yet, and how much of them was.
+    out: Vec<u8>,
+    sent: usize,
+    waker: Option<Waker>,
+    /// Why the last dial failed, until one succeeds.
+    pub error: Option<String>,
+}
+
+impl LinkPort {
+    /// Closes the connection, or stops dialling.
+    pub fn hang_up(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+        self.close();
+    }
+
+    fn close(&mut self) {
+        self.is_up = false;
+        self.waker = None;
+        self.out = Vec::new();
+        self.sent = 0;
+    }
+
+    fn unsent(&self) -> &[u8] {
+        self.out.get(self.sent..).unwrap_or_default()
+    }
+}
+
+impl Hub {
+    /// Dials a pool for a link.
+    pub(super) fn dial(self: &Rc<Self>, link: LinkIndex, pool: u8) {
+        let dialer = self.dialers.borrow().get(usize::from(pool)).cloned();
+        let Some(dialer) = dialer else {
+            // The settings have just lost that pool; the plan lets go of the link next.
+            self.lose(link, LinkClose::Unneeded);
+            return;
+        };
+        let task = tokio::task::spawn_local(run(self.clone(), link, pool, dialer)).abort_handle();
+        self.with_link(link.index(), |port| {
+            port.hang_up();
+            port.link = Some(link);
+            port.task = Some(task);
+        });
+    }
+
+    /// Closes a link as the engine asks.
+    pub(super) fn hang_up(&self, link: LinkIndex) {
+        self.with_link(link.index(), LinkPort::hang_up);
+    }
+
+    /// Takes the engine's next lines for the pools, and has the links' tasks send them.
+    pub(super) fn fill_links(&self, now: Instant) {
+        for port in self.links.borrow_mut().iter_mut().filter(|port| port.is_up) {
+            if port.unsent().is_empty() {
+                self.take_lines(port, now);
+                if !port.unsent().is_empty()
+                    && let Some(waker) = port.waker.take()
+                {
+                    waker.wake();
+                }
+            }
+        }
+    }
+
+    fn take_lines(&self, port: &mut LinkPort, now: Instant) {
+        port.out.clear();
+        port.sent = 0;
+        let Some(link) = port.link else { return };
+        let scratch = &mut *self.scratch.borrow_mut();
+        debug_assert!(scratch.write.len() >= LINK_OUTPUT_BYTES_MIN, "no room for a line");
+        let mut out = Writer::new(&mut scratch.write);
+        // What has no room now is taken when this was sent.
+        let _ = self.proxy.borrow_mut().poll_link_output(link, &mut out, now);
+        port.out.extend_from_slice(out.as_slice());
+    }
+
+    fn lose(&self, link: LinkIndex, close: LinkClose) {
+        self.with_link(link.index(), LinkPort::close);
+        self.proxy.borrow_mut().handle_link_down(link, close, clock::now());
+        self.pump.set();
+    }
+
+    fn with_link(&self, index: usize, act: impl FnOnce(&mut LinkPort)) {
+        if let Some(port) = self.links.borrow_mut().get_mut(index) {
+            act(port);
+        }
+    }
+}
+
+/// Dials, then carries bytes until one side ends it.
+async fn run(hub: Rc<Hub>, link: LinkIndex, pool: u8, dialer: Rc<Dialer>) {
+    let connected = match dial(&hub, link, pool, &dialer).await {
+        Ok(connected) => connected,
+        Err(error) => {
+            let number = pool + 1;
+            log::warn(Kind::LinkDown, format_args!("pool {number}: {error}"));
+            let lost = lost(&error);
+            hub.with_link(link.index(), |port| port.error = Some(error.to_string()));
+            hub.lose(link, LinkClose::Lost(lost));
+            return;
+        }
+    };
+    announce(pool, &connected);
+    hub.with_link(link.index(), |port| {
+        port.is_up = true;
+        port.error = None;
+    });
+    hub.proxy.borrow_mut().handle_link_up(link, clock::now());
+    hub.pump.set();
+    let mut stream = connected.stream;
+    let close = poll_fn(|context| carry(&hub, link, &mut stream, context)).await;
+    hub.lose(link, close);
+}
+
+/// Dials; where the clock cannot be right it waits until it may be (F65). Meanwhile the engine
+/// counts the pool as failing, so another that needs no clock gets its turn.
+async fn dial(
+    hub: &Hub,
+    link: LinkIndex,
+    pool: u8,
+    dialer: &Dialer,
+) -> Result<Connected, DialError> {
+    loop {
+        match dialer.dial(None).await {
+            Err(DialError::Clock(unset)) => {
+                log::error(Kind::Clock, format_args!("pool {}: {unset}", pool + 1));
+                hub.with_link(link.index(), |port| port.error = Some(unset.to_string()));
+                sleep(CLOCK_CHECK).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn announce(pool: u8, connected: &Connected) {
+    let number = pool + 1;
+    let address = connected.address;
+    match (&connected.stream, connected.is_resumed) {
+        (Stream::Plain(_), _) => {
+            log::warn(
+                Kind::Plain,
+                format_args!(
+                    "pool {number}: PLAIN TCP to {address}: anybody on the path can take the \
+                     hash-rate; use stratum+ssl:// where the pool has it"
+                ),
+            );
+        }
+        (Stream::Tls(_), true) => {
+            log::info(Kind::Tls, format_args!("pool {number}: TLS to {address}, resumed"));
+        }
+        (Stream::Tls(_), false) => {
+            log::info(Kind::Tls, format_args!("pool {number}: TLS to {address}"));
+        }
+    }
+}
+
+fn lost(error: &DialError) -> Lost {
+    match error {
+        DialError::Resolve { .. } => Lost::Name,
+        DialError::Connect { .. } => Lost::Connect,
+        DialError::Tls { .. } | DialError::Clock(_) => Lost::Tls,
+    }
+}
+
+/// Writes and reads as far as the connection goes; ready when it has ended, with why.
+fn carry(
+    hub: &Hub,
+    link: LinkIndex,
+    stream: &mut Stream,
+    context: &mut Context<'_>,
+) -> Poll<LinkClose> {
+    loop {
+        if let Poll::Ready(Err(error)) = write(hub, link, stream, context) {
+            return Poll::Ready(broken(&error));
+        }
+        match ready!(read(hub, link, stream, context)) {
+            Ok(true) => {}
+            Ok(false) => return Poll::Ready(LinkClose::Lost(Lost::Closed)),
+            Err(Broken::Engine(close)) => return Poll::Ready(close),
+            Err(Broken::Io(error)) => return Poll::Ready(broken(&error)),
+        }
+    }
+}
+
+enum Broken {
+    Engine(LinkClose),
+    Io(io::Error),
+}
+
+fn broken(error: &io::Error) -> LinkClose {
+    log::info(Kind::LinkDown, format_args!("the link broke: {error}"));
+    LinkClose::Lost(Lost::Broken)
+}
+
+/// Sends the engine's lines until there are none, and leaves word to be woken for more.
+fn write(
+    hub: &Hub,
+    link: LinkIndex,
+    stream: &mut Stream,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    let mut links = hub.links.borrow_mut();
+    let Some(port) = links.get_mut(link.index()) else { return Poll::Pending };
+    loop {
+        if port.unsent().is_empty() {
+            hub.take_lines(port, clock::now());
+            if port.unsent().is_empty() {
+                port.waker = Some(context.waker().clone());
+                return Pin::new(stream).poll_flush(context);
+            }
+        }
+        let written = ready!(Pin::new(&mut *stream).poll_write(context, port.unsent()))?;
+        port.sent += written;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+    }
+}
+
+/// Hands what the pool sent to the engine; `false` at the end of the stream.
+fn read(
+    hub: &Hub,
+    link: LinkIndex,
+    stream: &mut Stream,
+    context: &mut Context<'_>,
+) -> Poll<Result<bool, Broken>> {
+    let scratch = &mut *hub.scratch.borrow_mut();
+    let mut buffer = ReadBuf::new(&mut scratch.read);
+    ready!(Pin::new(stream).poll_read(context, &mut buffer)).map_err(Broken::Io)?;
+    if buffer.filled().is_empty() {
+        return Poll::Ready(Ok(false));
+    }
+    let result = hub.proxy.borrow_mut().handle_link_input(link, buffer.filled(), clock::now());
+    hub.pump.set();
+    Poll::Ready(result.map(|()| true).map_err(Broken::Engine))
+}

@@ -1,0 +1,214 @@
+//! Log lines on standard error: few, each with a kind, each kind bounded.
+//!
+//! A line has time, level and text: `2026-11-21T01:53:00Z WARN pool 1: …`. Of every [`Kind`] one
+//! line is printed in ten seconds; what comes in between is counted and the count is part of the
+//! next line of the kind, or of a line of its own when none follows (F52). So the log of a router
+//! does not wear out its flash, whatever the miners and the pool send. Counters, not log lines,
+//! say how often a thing happened.
+//!
+//! No line repeats text from the network as it came: what is not ours is shown by `{:?}` or not
+//! at all, so nothing that a terminal would obey gets through (F06).
+
+use std::fmt;
+use std::io::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use loka_stratum::limits::LOG_INTERVAL;
+use loka_stratum::time::Instant;
+
+use super::clock;
+
+/// How grave a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Something stays broken until somebody acts.
+    Error,
+    /// Something is wrong and the gateway copes.
+    Warn,
+    /// What a person who reads the log wants to know.
+    Info,
+    /// What a person who looks for a fault wants to know.
+    Debug,
+}
+
+/// What a line is about; each has its own ten seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Start and end of the process.
+    Process,
+    /// Settings read, applied or refused.
+    Settings,
+    /// Listening and accepting.
+    Listen,
+    /// A miner was refused at the door.
+    Refused,
+    /// A miner was closed for what it did.
+    Closed,
+    /// A miner came or went.
+    Miner,
+    /// A pool's TLS handshake is done.
+    Tls,
+    /// A pool is live.
+    LinkUp,
+    /// A pool's connection failed or ended.
+    LinkDown,
+    /// A pool behaves in a way that matters.
+    Pool,
+    /// Plain TCP to a pool.
+    Plain,
+    /// The wall clock.
+    Clock,
+    /// A block candidate.
+    Block,
+    /// The state file.
+    Store,
+    /// The status port.
+    Http,
+    /// An invariant of one connection does not hold.
+    Bug,
+}
+
+const KINDS: usize = Kind::Bug as usize + 1;
+
+#[derive(Clone, Copy)]
+struct Window {
+    printed: Option<Instant>,
+    level: Level,
+    held_back: u32,
+}
+
+const QUIET: Window = Window { printed: None, level: Level::Debug, held_back: 0 };
+
+static WINDOWS: Mutex<[Window; KINDS]> = Mutex::new([QUIET; KINDS]);
+static LEVEL_MAX: AtomicU8 = AtomicU8::new(Level::Info as u8);
+
+/// Prints debug lines too, from now on.
+pub fn set_verbose() {
+    LEVEL_MAX.store(Level::Debug as u8, Ordering::Relaxed);
+}
+
+/// Says whether lines of this level are printed, for arguments that are dear to compute.
+pub fn is_on(level: Level) -> bool {
+    level as u8 <= LEVEL_MAX.load(Ordering::Relaxed)
+}
+
+/// Prints an error.
+pub fn error(kind: Kind, text: fmt::Arguments<'_>) {
+    line(Level::Error, kind, text);
+}
+
+/// Prints a warning.
+pub fn warn(kind: Kind, text: fmt::Arguments<'_>) {
+    line(Level::Warn, kind, text);
+}
+
+/// Prints what a reader wants to know.
+pub fn info(kind: Kind, text: fmt::Arguments<'_>) {
+    line(Level::Info, kind, text);
+}
+
+/// Prints what a reader who looks for a fault wants to know.
+pub fn debug(kind: Kind, text: fmt::Arguments<'_>) {
+    line(Level::Debug, kind, text);
+}
+
+fn line(level: Level, kind: Kind, text: fmt::Arguments<'_>) {
+    if !is_on(level) {
+        return;
+    }
+    let Some(held_back) = admit(level, kind, clock::now()) else { return };
+    if held_back == 0 {
+        print(level, text);
+    } else {
+        print(level, format_args!("{text} (and {held_back} more of this kind before)"));
+    }
+}
+
+/// Prints the counts of kinds that have been silent since their ten seconds ended.
+pub fn flush() {
+    let now = clock::now();
+    let mut due = [QUIET; KINDS];
+    if let Ok(mut windows) = WINDOWS.lock() {
+        for (window, due) in windows.iter_mut().zip(&mut due) {
+            if window.held_back > 0 && is_over(window, now) {
+                *due = *window;
+                window.held_back = 0;
+            }
+        }
+    }
+    for (index, window) in due.iter().enumerate().filter(|(_, window)| window.held_back > 0) {
+        let name = NAMES.get(index).copied().unwrap_or("");
+        print(window.level, format_args!("{name}: {} more lines held back", window.held_back));
+    }
+}
+
+/// Names of the kinds in the order of [`Kind`], for lines that only count.
+const NAMES: [&str; KINDS] = [
+    "process",
+    "settings",
+    "listen",
+    "refused miners",
+    "closed miners",
+    "miners",
+    "pool up",
+    "pool down",
+    "pool",
+    "plain tcp",
+    "clock",
+    "block",
+    "store",
+    "status port",
+    "bug",
+];
+
+/// Counts the line, and returns how many were held back before it where it is to be printed.
+fn admit(level: Level, kind: Kind, now: Instant) -> Option<u32> {
+    // What starts, ends or sets the process is said once, and a block candidate is worth a line.
+    if matches!(kind, Kind::Process | Kind::Settings | Kind::Block) {
+        return Some(0);
+    }
+    let mut windows = WINDOWS.lock().ok()?;
+    let window = windows.get_mut(kind as usize)?;
+    if is_over(window, now) {
+        let held_back = std::mem::take(&mut window.held_back);
+        *window = Window { printed: Some(now), level, held_back: 0 };
+        Some(held_back)
+    } else {
+        window.held_back = window.held_back.saturating_add(1);
+        window.level = window.level.min(level);
+        None
+    }
+}
+
+fn is_over(window: &Window, now: Instant) -> bool {
+    window.printed.is_none_or(|printed| now.since(printed) >= LOG_INTERVAL)
+}
+
+fn print(level: Level, text: fmt::Arguments<'_>) {
+    let level = match level {
+        Level::Error => "ERROR",
+        Level::Warn => "WARN",
+        Level::Info => "INFO",
+        Level::Debug => "DEBUG",
+    };
+    // A log that cannot be written is no reason to stop mining.
+    let _ = writeln!(std::io::stderr().lock(), "{} {level} {text}", clock::Utc(clock::wall()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use loka_stratum::time::Duration;
+
+    #[test]
+    fn f52_one_line_per_kind_and_ten_seconds_with_a_count() {
+        let at = |secs| Instant::from_micros(1) + Duration::from_secs(secs);
+        assert_eq!(admit(Level::Warn, Kind::Bug, at(0)), Some(0));
+        for _ in 0..100_000 {
+            assert_eq!(admit(Level::Warn, Kind::Bug, at(9)), None);
+        }
+        assert_eq!(admit(Level::Warn, Kind::Bug, at(10)), Some(100_000));
+        assert_eq!(admit(Level::Warn, Kind::Bug, at(11)), None);
+    }
+}

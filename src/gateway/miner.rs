@@ -1,0 +1,139 @@
+//! A miner's connection: carries bytes between its socket and the engine.
+//!
+//! The task is two words and has no buffer. A read goes into the scratch buffer that all
+//! connections share; the engine takes the lines from there and writes its answers into another,
+//! which is handed to the socket at once. What the socket does not take is kept in the miner's
+//! port; while something is kept the miner is not read, so it cannot make the gateway buffer more
+//! (F46).
+//!
+//! The read goes through `poll_read` because that takes a read shorter than the buffer as the
+//! end of what there is: the next call waits without asking the kernel again.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use loka_stratum::ledger::Bucket;
+use loka_stratum::table::MinerHandle;
+use loka_stratum::wire::writer::Writer;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::clock;
+use super::hub::{End, Hub, Port};
+
+/// Reads of one connection before the others get their turn.
+const READS_IN_A_ROW: usize = 4;
+
+/// Carries one miner's bytes.
+pub struct Task {
+    hub: Rc<Hub>,
+    miner: MinerHandle,
+}
+
+/// What a step of a connection came to.
+enum Step {
+    /// There may be more at once.
+    Again,
+    /// The socket has to be waited for.
+    Wait,
+}
+
+impl Task {
+    /// Creates the task of a miner whose port is in the table.
+    pub fn new(hub: Rc<Hub>, miner: MinerHandle) -> Self {
+        Self { hub, miner }
+    }
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Self { hub, miner } = &*self;
+        for _ in 0..READS_IN_A_ROW {
+            match hub.step(*miner, context) {
+                Some(Ok(Step::Again)) => {}
+                Some(Ok(Step::Wait)) => return Poll::Pending,
+                Some(Err(end)) => {
+                    hub.end(*miner, end);
+                    return Poll::Ready(());
+                }
+                None => return Poll::Ready(()),
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Hub {
+    /// Writes what was kept, or reads and answers once; `None` where the connection has ended.
+    fn step(&self, miner: MinerHandle, context: &mut Context<'_>) -> Option<Result<Step, End>> {
+        let mut ports = self.ports.borrow_mut();
+        let port = ports.get_mut(miner.index())?.as_mut().filter(|port| port.miner == miner)?;
+        if !port.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            port.waker = Some(context.waker().clone());
+        }
+        if port.spill.is_empty() {
+            Some(self.read(port, context))
+        } else {
+            Some(self.write_spill(port, context))
+        }
+    }
+
+    fn read(&self, port: &mut Port, context: &mut Context<'_>) -> Result<Step, End> {
+        let scratch = &mut *self.scratch.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut scratch.read);
+        match Pin::new(&mut port.stream).poll_read(context, &mut buffer) {
+            Poll::Pending => return Ok(Step::Wait),
+            Poll::Ready(Err(_)) => return Err(End::Broken),
+            Poll::Ready(Ok(())) => {}
+        }
+        let mut input = buffer.filled();
+        if input.is_empty() {
+            return Err(End::Gone);
+        }
+        let now = clock::now();
+        let mut proxy = self.proxy.borrow_mut();
+        let waiting = proxy.ledger().of(Bucket::Pending);
+        loop {
+            let mut out = Writer::new(&mut scratch.write);
+            let taken = proxy.handle_input(port.miner, &mut input, &mut out, now);
+            let is_full = port.spill.is_empty()
+                && taken.is_ok()
+                && proxy.poll_output(port.miner, &mut out, now).is_err();
+            let sent = self.send(port, out.as_slice(), now);
+            taken.map_err(End::Closed)?;
+            sent?;
+            if input.is_empty() && !is_full {
+                break;
+            }
+        }
+        if proxy.ledger().of(Bucket::Pending) != waiting {
+            self.pump.set();
+        }
+        Ok(Step::Again)
+    }
+
+    fn write_spill(&self, port: &mut Port, context: &mut Context<'_>) -> Result<Step, End> {
+        match port.stream.poll_write_ready(context) {
+            Poll::Pending => return Ok(Step::Wait),
+            Poll::Ready(Err(_)) => return Err(End::Broken),
+            Poll::Ready(Ok(())) => {}
+        }
+        match port.stream.try_write(&port.spill) {
+            Ok(written) if written == port.spill.len() => {
+                port.spill = Vec::new();
+                // What became due meanwhile was passed over: a job is state, not a message.
+                self.deliver_to(port, clock::now())?;
+            }
+            Ok(written) => {
+                port.spill.drain(..written);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return Err(End::Broken),
+        }
+        Ok(Step::Again)
+    }
+}

@@ -1,0 +1,356 @@
+//! The gateway: everything around the engine that needs an operating system.
+//!
+//! One thread, one event loop. The tasks on it carry bytes between sockets and the engine that
+//! they share ([`hub::Hub`]); the engine decides everything. Which task does what:
+//!
+//! | task | does |
+//! | --- | --- |
+//! | `listen` | takes connections of miners; one per address |
+//! | `miner` | reads a miner, hands it the answers; one per miner |
+//! | `pump` | the engine's deadlines, and whatever a call left to be done |
+//! | `fanout` | tells all miners of a new job |
+//! | `link` | dials a pool and carries its lines; one per link |
+//! | `http` | the status port; one per request |
+//!
+//! Around them: `config` (file, environment, flags), `dial` (name, TCP, TLS), `store` (what
+//! outlives the process), `report` (what is shown), `log`, `clock` (the only clock), `process`.
+//!
+//! Exit codes: 0 after a clean end, 1 where the gateway could not start or an answer is bad news,
+//! 2 for flags or settings that are wrong.
+
+pub mod args;
+mod clock;
+mod config;
+mod dial;
+mod fanout;
+mod http;
+mod hub;
+mod link;
+mod listen;
+mod log;
+mod miner;
+mod options;
+mod process;
+mod pump;
+mod report;
+mod socket;
+pub mod status;
+mod store;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use loka_stratum::limits::DRAIN_MAX;
+use loka_stratum::proxy::Proxy;
+use loka_stratum::settings::{Pool, Scheme, Settings};
+use loka_stratum::work::extranonce::Geometry;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
+
+use args::{CheckArgs, RunArgs};
+use config::{ConfigError, Sources};
+use dial::Dialer;
+use http::StatusPort;
+use hub::Hub;
+use listen::Doors;
+use log::Kind;
+use store::{Memory, Store};
+
+/// Exit code for flags or settings that are wrong.
+const USAGE: u8 = 2;
+
+/// Threads for what blocks: the system's resolver, and writes to the store.
+const BLOCKING_THREADS: usize = 4;
+
+/// Longest wait for a first pool before miners are taken in all the same.
+const FIRST_POOL_MAX: Duration = Duration::from_secs(3);
+
+/// Time between two looks whether a pool is known.
+const FIRST_POOL_CHECK: Duration = Duration::from_millis(20);
+
+/// Time between two looks at whether all verdicts are there, while draining.
+const DRAIN_CHECK: Duration = Duration::from_millis(20);
+
+/// The gateway as it runs.
+struct Gateway {
+    hub: Rc<Hub>,
+    sources: Sources,
+    doors: Doors,
+    status: Option<StatusPort>,
+    seed: u64,
+    geometry: Option<Geometry>,
+}
+
+/// Checks the settings and prints what is wrong, or what they come to.
+pub fn check(args: &CheckArgs) -> ExitCode {
+    if args.defaults {
+        say(format_args!("{}", config::render_default().trim_end()));
+        return ExitCode::SUCCESS;
+    }
+    match load(&args.settings.sources()) {
+        Ok((settings, _)) => {
+            say(format_args!("settings are good"));
+            for (index, pool) in settings.pools.iter().enumerate() {
+                let number = index + 1;
+                say(format_args!("pool {number}: {} as {}", pool.url, pool.user));
+            }
+            for text in plain_warnings(&settings) {
+                say_error(format_args!("warning: {text}"));
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say_error(format_args!("{error}"));
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// Runs the gateway until it is told to end.
+pub fn run(args: &RunArgs) -> ExitCode {
+    if args.verbose {
+        log::set_verbose();
+    }
+    let sources = args.settings.sources();
+    let (settings, dialers) = match load(&sources) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            say_error(format_args!("{error}"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    match start(sources, settings, dialers) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error(Kind::Process, format_args!("{error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads the settings and prepares the ways to the pools.
+fn load(sources: &Sources) -> Result<(Box<Settings>, Vec<Rc<Dialer>>), ConfigError> {
+    let settings = config::load(sources)?;
+    let dialers = dialers(&settings, None)?;
+    Ok((settings, dialers))
+}
+
+/// Prepares the ways to the pools; one to a pool that has not changed is kept, since its TLS
+/// sessions may be resumed.
+fn dialers(
+    settings: &Settings,
+    before: Option<(&[Pool], &[Rc<Dialer>])>,
+) -> Result<Vec<Rc<Dialer>>, ConfigError> {
+    let mut dialers = Vec::new();
+    let mut problems = Vec::new();
+    for (index, pool) in settings.pools.iter().enumerate() {
+        let is_same = |(old, _): &(&Pool, &Rc<Dialer>)| {
+            (&old.url, &old.ca_file, &old.pins, old.trust)
+                == (&pool.url, &pool.ca_file, &pool.pins, pool.trust)
+        };
+        let kept = before.and_then(|(pools, dialers)| pools.iter().zip(dialers).find(is_same));
+        match kept.map_or_else(|| Dialer::new(pool).map(Rc::new), |(_, kept)| Ok(kept.clone())) {
+            Ok(dialer) => dialers.push(dialer),
+            Err(error) => problems.push(format!("pool.{}.{error}", index + 1)),
+        }
+    }
+    if problems.is_empty() { Ok(dialers) } else { Err(ConfigError::new(problems)) }
+}
+
+/// Starts everything and serves until the end.
+fn start(
+    sources: Sources,
+    settings: Box<Settings>,
+    dialers: Vec<Rc<Dialer>>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    process::forbid_core_dumps();
+    let miners = process::make_room(usize::from(settings.miners.max))?;
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    let seed = u64::from_le_bytes(seed);
+    let (store, geometry) = remembered(&settings.state.dir);
+    let options = options::options(&settings, geometry, seed);
+    let storage = options::storage(miners, settings.pools.len());
+    let proxy = Proxy::new(storage, options, clock::now())
+        .map_err(|error| io::Error::other(format!("the engine's memory: {error:?}")))?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build_local(LocalOptions::default())?;
+    let result = runtime.block_on(async {
+        let hub = Rc::new(Hub::new(proxy, settings, dialers));
+        *hub.store.borrow_mut() = store;
+        let (doors, status) = (Doors::default(), None);
+        Gateway { hub, sources, doors, status, seed, geometry }.serve().await
+    });
+    // A resolver that still blocks must not hold the end up.
+    runtime.shutdown_background();
+    Ok(result?)
+}
+
+/// Returns the store, and the geometry of an earlier run.
+fn remembered(folder: &str) -> (Option<Store<Memory>>, Option<Geometry>) {
+    if folder.is_empty() {
+        return (None, None);
+    }
+    match Store::load(Path::new(folder), "gateway") {
+        Ok((store, memory)) => {
+            let geometry = memory.and_then(|Memory::V1 { miner_id_bytes, roll_bytes }| {
+                Geometry::new(miner_id_bytes, roll_bytes)
+            });
+            (Some(store), geometry)
+        }
+        Err(error) => {
+            log::warn(Kind::Store, format_args!("nothing is remembered in {folder}: {error}"));
+            (None, None)
+        }
+    }
+}
+
+impl Gateway {
+    async fn serve(mut self) -> io::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let settings = self.hub.settings.borrow().clone();
+        let bound = self.doors.bind(&settings.listen.addresses).map_err(io::Error::other)?;
+        self.status = self.open_status(&settings)?;
+        for text in plain_warnings(&settings) {
+            log::warn(Kind::Settings, format_args!("{text}"));
+        }
+        tokio::task::spawn_local(pump::run(self.hub.clone()));
+        tokio::task::spawn_local(fanout::run(self.hub.clone()));
+        tokio::select! {
+            () = self.hub.pool_known() => {}
+            () = sleep(FIRST_POOL_MAX) => {}
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+        self.announce(bound);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => self.reload(),
+            }
+        }
+        self.drain(&mut terminate, &mut interrupt).await;
+        Ok(())
+    }
+
+    fn open_status(&self, settings: &Settings) -> io::Result<Option<StatusPort>> {
+        let Some(address) = settings.status.address else { return Ok(None) };
+        let port = StatusPort::open(address, &self.hub).map_err(|error| {
+            io::Error::new(error.kind(), format!("status port {address}: {error}"))
+        })?;
+        // For programs that start the gateway with port 0; people read the log on stderr.
+        say(format_args!("status {}", port.address));
+        log::info(Kind::Settings, format_args!("status port at http://{}", port.address));
+        Ok(Some(port))
+    }
+
+    fn announce(&mut self, bound: listen::Bound) {
+        for address in self.doors.open(bound, &self.hub) {
+            let text = "listening for miners on";
+            say(format_args!("listening {address}"));
+            log::info(Kind::Settings, format_args!("{text} {address}"));
+        }
+    }
+
+    /// Reads the settings again. Whatever is wrong, the old ones stay in use as a whole (F70).
+    fn reload(&mut self) {
+        match self.try_reload() {
+            Ok(()) => log::info(Kind::Settings, format_args!("settings reloaded")),
+            Err(error) => {
+                for line in error.to_string().lines() {
+                    log::error(Kind::Settings, format_args!("{line}"));
+                }
+                log::error(Kind::Settings, format_args!("the settings before stay in use"));
+            }
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<(), Box<dyn std::error::Error>> {
+        let settings = config::load(&self.sources)?;
+        let before = self.hub.settings.borrow().clone();
+        let dialers = {
+            let kept = self.hub.dialers.borrow();
+            dialers(&settings, Some((&before.pools, &kept)))?
+        };
+        let bound = self.doors.bind(&settings.listen.addresses)?;
+        let is_same_port = settings.status.address == self.status.as_ref().map(|port| port.wanted);
+        let status = if is_same_port { None } else { self.open_status(&settings)? };
+        // From here on nothing fails.
+        if !is_same_port {
+            self.status = status;
+        }
+        for text in plain_warnings(&settings) {
+            log::warn(Kind::Settings, format_args!("{text}"));
+        }
+        if settings.miners.max != before.miners.max {
+            log::warn(Kind::Settings, format_args!("miners.max changes at the next start"));
+        }
+        if settings.state != before.state {
+            log::warn(Kind::Settings, format_args!("state.dir changes at the next start"));
+        }
+        self.hub.replace(&settings, dialers, options::options(&settings, self.geometry, self.seed));
+        self.announce(bound);
+        Ok(())
+    }
+
+    /// Ends: no more connections, the pools' last answers awaited for ten seconds, miners told
+    /// (F70). A second signal ends at once.
+    async fn drain(&mut self, terminate: &mut Signal, interrupt: &mut Signal) {
+        log::info(Kind::Process, format_args!("ending: waiting for the pools' last answers"));
+        self.doors.close();
+        self.hub.drain();
+        let drained = async {
+            while !self.hub.proxy.borrow().is_drained() {
+                sleep(DRAIN_CHECK).await;
+            }
+        };
+        tokio::select! {
+            () = drained => {}
+            () = sleep(Duration::from_micros(DRAIN_MAX.as_micros())) => {
+                log::warn(Kind::Process, format_args!("some shares are left without an answer"));
+            }
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        self.hub.turn();
+        self.hub.end_all();
+        let report = self.hub.report();
+        let books = serde_json::to_string(&report.ledger).unwrap_or_default();
+        log::info(Kind::Process, format_args!("ended: {books}"));
+    }
+}
+
+impl Hub {
+    /// Waits until a pool has said how long its extranonce2 is. Miners wait in the listeners'
+    /// queues meanwhile: how much the first is given to roll holds for as long as it stays.
+    async fn pool_known(&self) {
+        while self.proxy.borrow().geometry().is_none() {
+            sleep(FIRST_POOL_CHECK).await;
+        }
+    }
+}
+
+/// What is said of pools over plain TCP, at the start and at every reload (F83).
+fn plain_warnings(settings: &Settings) -> impl Iterator<Item = String> + '_ {
+    let is_plain = |(_, pool): &(usize, &Pool)| pool.url.scheme() == Scheme::Tcp;
+    settings.pools.iter().enumerate().filter(is_plain).map(|(i, _)| report::plain_warning(i))
+}
+
+/// Prints a line; a reader that is gone is no reason to fail.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+fn say_error(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}

@@ -1,0 +1,167 @@
+//! Serves the engine: its deadlines, and what a call of anybody left to be done.
+//!
+//! [`Hub::turn`] is step 3 of the order of calls that the engine's documentation gives. One task
+//! runs it, at the engine's next deadline or when woken; so there is one timer for all miners.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use loka_stratum::downstream::Close;
+use loka_stratum::proxy::Event;
+use loka_stratum::table::MinerHandle;
+use loka_stratum::time::Duration as EngineDuration;
+use loka_stratum::time::Instant;
+use loka_stratum::upstream::{LinkClose, LinkIndex, Lost};
+use tokio::time::sleep;
+
+use super::clock;
+use super::hub::{End, Hub};
+use super::log::{self, Kind};
+
+/// Least time between two turns that only the clock asks for, so that a deadline that stays in
+/// the past is no storm (F66).
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Time between two looks at sockets that are full, in engine time.
+const SLOW_READER_CHECK: EngineDuration = EngineDuration::from_secs(1);
+
+/// Serves the engine for as long as the process runs.
+pub async fn run(hub: Rc<Hub>) {
+    let mut check_at = clock::now();
+    loop {
+        hub.turn();
+        let now = clock::now();
+        if now >= check_at {
+            check_at = now + SLOW_READER_CHECK;
+            hub.end_slow_readers(now);
+            log::flush();
+        }
+        let deadline = hub.proxy.borrow().poll_timeout().min(check_at);
+        let ahead = Duration::from_micros(deadline.since(now).as_micros()).max(PAUSE);
+        tokio::select! {
+            biased;
+            () = hub.pump.wait() => {}
+            () = sleep(ahead) => {}
+        }
+    }
+}
+
+impl Hub {
+    /// Does everything that is due.
+    pub fn turn(self: &Rc<Self>) {
+        let now = clock::now();
+        if self.proxy.borrow().poll_timeout() <= now {
+            self.proxy.borrow_mut().handle_timeout(now);
+        }
+        while let Some((miner, close)) = self.poll_closed() {
+            self.end(miner, End::Closed(close));
+        }
+        while let Some(miner) = self.poll_due() {
+            self.deliver(miner, now);
+        }
+        self.handle_events();
+        while let Some(link) = self.poll_hangup(now) {
+            self.hang_up(link);
+        }
+        while let Some((link, pool)) = self.poll_dial(now) {
+            self.dial(link, pool);
+        }
+        self.fill_links(now);
+        if self.proxy.borrow_mut().poll_fan_out() {
+            self.fan_out.set();
+        }
+    }
+
+    // Each gives the engine back before its answer is acted on.
+
+    fn poll_closed(&self) -> Option<(MinerHandle, Close)> {
+        self.proxy.borrow_mut().poll_closed()
+    }
+
+    fn poll_due(&self) -> Option<MinerHandle> {
+        self.proxy.borrow_mut().poll_due()
+    }
+
+    fn poll_event(&self) -> Option<Event> {
+        self.proxy.borrow_mut().poll_event()
+    }
+
+    fn poll_hangup(&self, now: Instant) -> Option<LinkIndex> {
+        self.proxy.borrow_mut().poll_hangup(now)
+    }
+
+    fn poll_dial(&self, now: Instant) -> Option<(LinkIndex, u8)> {
+        self.proxy.borrow_mut().poll_dial(now)
+    }
+
+    fn handle_events(&self) {
+        while let Some(event) = self.poll_event() {
+            self.handle_event(&event);
+        }
+    }
+
+    fn handle_event(&self, event: &Event) {
+        match *event {
+            Event::LinkLive { pool, .. } => {
+                let url = self.url(pool);
+                log::info(Kind::LinkUp, format_args!("pool {}: live: {url}", pool + 1));
+            }
+            Event::LinkDown { pool, close, .. } => {
+                self.count(|counts| counts.links_lost.add(close.name()));
+                // Why it could not be dialled was said in more words by who dialled.
+                if close != LinkClose::Unneeded && !was_dialling(close) {
+                    log::warn(Kind::LinkDown, format_args!("pool {}: {close}", pool + 1));
+                }
+            }
+            Event::Switched { to } => {
+                let url = self.url(to);
+                log::warn(Kind::Pool, format_args!("the farm mines at pool {} now: {url}", to + 1));
+            }
+            Event::GeometryFixed { miner_id_bytes, roll_bytes } => {
+                self.save_geometry();
+                let text = "extranonce2: miner id of";
+                log::info(
+                    Kind::Process,
+                    format_args!("{text} {miner_id_bytes} bytes, {roll_bytes} to roll"),
+                );
+            }
+            Event::NoId(exhausted) => {
+                log::error(
+                    Kind::Refused,
+                    format_args!("a miner was refused: no id is free ({exhausted:?})"),
+                );
+            }
+            Event::Block { hash } => {
+                self.count(|counts| counts.blocks += 1);
+                log::info(Kind::Block, format_args!("BLOCK CANDIDATE {hash}"));
+            }
+            Event::BlockAnswered { accepted } => {
+                let text = if accepted { "accepted" } else { "REJECTED" };
+                log::info(Kind::Block, format_args!("block candidate {text} by the pool"));
+            }
+            Event::ReconnectRefused { .. } => {
+                let text = "client.reconnect refused: it names another host, or comes too often";
+                log::warn(Kind::Pool, format_args!("{text}"));
+            }
+            Event::NotifyRefused { reason, .. } => {
+                log::warn(Kind::Pool, format_args!("a job of the pool cannot be used: {reason}"));
+            }
+            Event::PoolMessage { .. } => {
+                log::info(Kind::Pool, format_args!("the pool sent a message to people"));
+            }
+            Event::Incompatible(incompatible) => {
+                log::error(Kind::Pool, format_args!("{}", LinkClose::Incompatible(incompatible)));
+            }
+        }
+    }
+
+    fn url(&self, pool: u8) -> String {
+        let settings = self.settings.borrow();
+        let url = settings.pools.get(usize::from(pool)).map(|pool| pool.url.to_string());
+        url.unwrap_or_default()
+    }
+}
+
+fn was_dialling(close: LinkClose) -> bool {
+    matches!(close, LinkClose::Lost(Lost::Name | Lost::Connect | Lost::Tls))
+}

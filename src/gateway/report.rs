@@ -1,0 +1,250 @@
+//! What the gateway says of itself: one snapshot, from which status, metrics and health are made.
+//!
+//! A report is plain data that was read from the engine in one step, so its sums hold whenever
+//! they are read; whoever shows it needs neither the engine nor its thread. The names of the
+//! fields are those of `/api/v1/status`, and changing one breaks somebody's script.
+
+use std::collections::BTreeMap;
+
+use loka_stratum::ledger::{Bucket, Ledger, Orphan, PoolReject, Reject};
+use loka_stratum::settings::Scheme;
+use loka_stratum::upstream::{Link, State};
+use serde::Serialize;
+
+use super::clock;
+use super::hub::{Hub, Tally};
+
+/// Counts by a name.
+pub type Counts = BTreeMap<&'static str, u64>;
+
+/// The gateway at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Version of the program.
+    pub version: &'static str,
+    /// Seconds since the start.
+    pub uptime_secs: u64,
+    /// Whether miners get work: a pool is live and the gateway is not ending.
+    pub ready: bool,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+    /// The miners.
+    pub miners: Miners,
+    /// The links, and the pools that have none.
+    pub upstream: Vec<Upstream>,
+    /// Where every submit lies.
+    pub ledger: Books,
+    /// Blocks found.
+    pub block_candidates: u64,
+    /// Links that ended or were not made, by reason.
+    pub links_lost: Counts,
+}
+
+/// The miners at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Miners {
+    /// Connected now.
+    pub connected: usize,
+    /// Connected at most.
+    pub max: usize,
+    /// Connections taken since the start.
+    pub accepted: u64,
+    /// Connections not taken, by reason.
+    pub refused: Counts,
+    /// Connections that ended, by reason.
+    pub ended: Counts,
+}
+
+/// One link, or a pool without one.
+#[derive(Clone, Debug, Serialize)]
+pub struct Upstream {
+    /// The pool's place in the list, from 1.
+    pub pool: usize,
+    /// Its address.
+    pub url: String,
+    /// The state of the link.
+    pub state: &'static str,
+    /// Whether the farm mines at this pool.
+    pub active: bool,
+    /// Whether the connection is verified TLS.
+    pub tls: bool,
+    /// The pool's extranonce2, in bytes.
+    pub extranonce2_size: Option<u8>,
+    /// The pool's difficulty.
+    pub difficulty: Option<f64>,
+    /// Milliseconds that the pool took for its last answer to a share.
+    pub answer_ms: Option<f64>,
+    /// Why there is no connection, where there is none.
+    pub error: Option<String>,
+}
+
+/// Where every submit lies; the sums are those of the engine's ledger.
+#[derive(Clone, Debug, Serialize)]
+pub struct Books {
+    /// All submits: `accepted` and all of `rejected`.
+    pub submitted: u64,
+    /// Accepted here: `below_upstream` and `forwarded`.
+    pub accepted: u64,
+    /// Accepted here and too light for the pool.
+    pub below_upstream: u64,
+    /// Heavy enough for the pool: `pool_accepted`, all of `pool_rejected` and of `orphaned`,
+    /// `pending` and `held`.
+    pub forwarded: u64,
+    /// Accepted by the pool.
+    pub pool_accepted: u64,
+    /// Rejected by the pool, by code.
+    pub pool_rejected: Counts,
+    /// Rejected here, by reason.
+    pub rejected: Counts,
+    /// On the way to the pool, or there without an answer yet.
+    pub pending: u64,
+    /// Kept while the link is down.
+    pub held: u64,
+    /// Lost to the pool, by reason.
+    pub orphaned: Counts,
+}
+
+impl Books {
+    fn new(ledger: &Ledger) -> Self {
+        let counts = |reasons: &[(&'static str, Bucket)]| {
+            reasons.iter().map(|(name, bucket)| (*name, ledger.of(*bucket))).collect()
+        };
+        Self {
+            submitted: ledger.submitted(),
+            accepted: ledger.accepted(),
+            below_upstream: ledger.below_upstream(),
+            forwarded: ledger.forwarded(),
+            pool_accepted: ledger.of(Bucket::PoolAccepted),
+            pool_rejected: counts(&PoolReject::ALL.map(|r| (r.code(), Bucket::PoolRejected(r)))),
+            rejected: counts(&Reject::ALL.map(|r| (r.name(), Bucket::Rejected(r)))),
+            pending: ledger.of(Bucket::Pending),
+            held: ledger.of(Bucket::Held),
+            orphaned: counts(&Orphan::ALL.map(|r| (r.name(), Bucket::Orphaned(r)))),
+        }
+    }
+}
+
+impl Hub {
+    /// Reads everything at once.
+    pub fn report(&self) -> Report {
+        let proxy = self.proxy.borrow();
+        let counts = self.counts();
+        let (connected, max) = proxy.occupancy();
+        let upstream = self.upstream();
+        let is_live = upstream.iter().any(|link| link.active && link.state == State::Live.name());
+        Report {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_secs: clock::now().as_micros() / 1_000_000,
+            ready: is_live && !self.is_draining(),
+            warnings: self.warnings(),
+            miners: Miners {
+                connected,
+                max,
+                accepted: counts.accepted,
+                refused: collect(&counts.refused),
+                ended: collect(&counts.ended),
+            },
+            upstream,
+            ledger: Books::new(proxy.ledger()),
+            block_candidates: counts.blocks,
+            links_lost: collect(&counts.links_lost),
+        }
+    }
+
+    fn upstream(&self) -> Vec<Upstream> {
+        let proxy = self.proxy.borrow();
+        let settings = self.settings.borrow();
+        let ports = self.links.borrow();
+        let active = usize::from(proxy.links().active_pool());
+        let mut all = Vec::new();
+        for (pool, of_settings) in settings.pools.iter().enumerate() {
+            let entry = |link: Option<&Link<'_>>, error: Option<String>| Upstream {
+                pool: pool + 1,
+                url: of_settings.url.to_string(),
+                state: link.map_or(State::Idle, Link::state).name(),
+                active: pool == active,
+                tls: of_settings.url.scheme() == Scheme::Tls,
+                extranonce2_size: link.and_then(Link::extranonce2_size),
+                difficulty: link
+                    .filter(|link| link.extranonce2_size().is_some())
+                    .map(|link| link.difficulty().as_f64()),
+                answer_ms: link
+                    .and_then(Link::answer_time)
+                    .map(|time| time.as_micros() as f64 / 1000.0),
+                error,
+            };
+            let links = proxy.links().iter().filter(|(_, link)| {
+                usize::from(link.pool()) == pool && (link.is_wanted() || link.state().is_open())
+            });
+            let before = all.len();
+            for (index, link) in links {
+                let dial = ports.get(index.index()).and_then(|port| port.error.clone());
+                let close = || link.last_close().map(|close| close.to_string());
+                let is_down = !link.state().is_open();
+                let error = if is_down { dial.or_else(close) } else { None };
+                all.push(entry(Some(link), error));
+            }
+            if all.len() == before {
+                all.push(entry(None, None));
+            }
+        }
+        all
+    }
+
+    /// What an operator should know as long as it is so (F83).
+    fn warnings(&self) -> Vec<String> {
+        let settings = self.settings.borrow();
+        let mut warnings = Vec::new();
+        for (index, pool) in settings.pools.iter().enumerate() {
+            if pool.url.scheme() == Scheme::Tcp {
+                warnings.push(plain_warning(index));
+            }
+        }
+        warnings
+    }
+}
+
+/// What is said of a pool over plain TCP.
+pub fn plain_warning(index: usize) -> String {
+    format!(
+        "pool {} is reached over plain TCP: anybody on the path can take the hash-rate; use \
+         stratum+ssl:// where the pool has it",
+        index + 1
+    )
+}
+
+fn collect(tally: &Tally) -> Counts {
+    tally.iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_the_books_hold() {
+        let mut ledger = Ledger::ZERO;
+        for reject in Reject::ALL {
+            ledger.open(Bucket::Rejected(reject));
+        }
+        for bucket in [Bucket::BelowUpstream, Bucket::Pending, Bucket::Held, Bucket::PoolAccepted] {
+            ledger.open(bucket);
+        }
+        for code in PoolReject::ALL {
+            ledger.open(Bucket::PoolRejected(code));
+        }
+        let books = Books::new(&ledger);
+        let sum = |counts: &Counts| counts.values().sum::<u64>();
+        assert_eq!(books.submitted, books.accepted + sum(&books.rejected));
+        assert_eq!(books.accepted, books.below_upstream + books.forwarded);
+        assert_eq!(
+            books.forwarded,
+            books.pool_accepted
+                + sum(&books.pool_rejected)
+                + sum(&books.orphaned)
+                + books.pending
+                + books.held
+        );
+        assert_eq!(books.rejected.len(), Reject::ALL.len(), "no two reasons share a name");
+    }
+}

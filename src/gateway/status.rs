@@ -1,0 +1,186 @@
+//! `status`: asks a running gateway how it is and prints the answer.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use loka_stratum::limits::{HTTP_ANSWER_BYTES_MAX, HTTP_TIMEOUT};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::args::StatusArgs;
+use super::{say, say_error};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs the command: 0 where the gateway is ready, 1 where it is not or cannot be asked.
+pub fn run(args: &StatusArgs) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let limit = Duration::from_micros(HTTP_TIMEOUT.as_micros());
+    let answer = runtime.map_err(Failure::from).and_then(|runtime| {
+        runtime.block_on(async {
+            timeout(limit, fetch(args.address)).await.unwrap_or_else(|late| Err(late.into()))
+        })
+    });
+    let text = match answer {
+        Ok(text) => text,
+        Err(error) => {
+            let address = args.address;
+            say_error(format_args!("no answer from the status port at {address}: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match serde_json::from_str::<Value>(&text) {
+        Ok(_) if args.json => say(format_args!("{}", text.trim_end())),
+        Ok(status) => say(format_args!("{}", table(&status).trim_end())),
+        Err(error) => {
+            say_error(format_args!("the answer is not a gateway's: {error}"));
+            return ExitCode::FAILURE;
+        }
+    }
+    let is_ready = text.contains("\"ready\":true");
+    if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn fetch(address: SocketAddr) -> Result<String, Failure> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get("/api/v1/status")
+        .header("host", address.to_string())
+        .body(Empty::<Bytes>::new())?;
+    let exchange = async {
+        let response = sender.send_request(request).await?;
+        let body = Limited::new(response.into_body(), HTTP_ANSWER_BYTES_MAX).collect().await?;
+        Ok::<_, Failure>(String::from_utf8(body.to_bytes().into())?)
+    };
+    // The connection carries what the exchange asks for and ends after it.
+    let (answer, _) = tokio::join!(exchange, connection);
+    answer
+}
+
+/// Lays the status out for people.
+fn table(status: &Value) -> String {
+    let miners = &status["miners"];
+    let ledger = &status["ledger"];
+    let ready = if status["ready"] == true { "ready" } else { "NOT READY" };
+    let mut text = format!(
+        "{ready}, version {}, up {}\n",
+        word(&status["version"]),
+        time(status["uptime_secs"].as_u64().unwrap_or(0))
+    );
+    for warning in status["warnings"].as_array().into_iter().flatten() {
+        text += &format!("WARNING: {}\n", word(warning));
+    }
+    text += &format!(
+        "\nminers     {} connected of {}; {} accepted, {} refused, {} ended\n\n",
+        word(&miners["connected"]),
+        word(&miners["max"]),
+        word(&miners["accepted"]),
+        sum(&miners["refused"]),
+        sum(&miners["ended"]),
+    );
+    text += "pool  state        difficulty      extranonce2  answer     url\n";
+    for link in status["upstream"].as_array().into_iter().flatten() {
+        let active = if link["active"] == true { "*" } else { " " };
+        text += &format!(
+            "{:>3}{active}  {:<11}  {:<14}  {:<11}  {:<9}  {}\n",
+            word(&link["pool"]),
+            word(&link["state"]),
+            word(&link["difficulty"]),
+            with_unit(&link["extranonce2_size"], "bytes"),
+            with_unit(&link["answer_ms"], "ms"),
+            word(&link["url"]),
+        );
+        if let Some(error) = link["error"].as_str() {
+            text += &format!("      {error}\n");
+        }
+    }
+    text + &books(ledger)
+}
+
+fn books(ledger: &Value) -> String {
+    let mut text = String::from("\n");
+    let mut row = |indent: usize, name: &str, count: String| {
+        let width = 24 - indent;
+        text += &format!("{:indent$}{name:<width$}{count:>14}\n", "");
+    };
+    row(0, "submitted", word(&ledger["submitted"]));
+    row(2, "accepted", word(&ledger["accepted"]));
+    row(4, "below upstream", word(&ledger["below_upstream"]));
+    row(4, "forwarded", word(&ledger["forwarded"]));
+    row(6, "accepted by pool", word(&ledger["pool_accepted"]));
+    row(6, "pending", word(&ledger["pending"]));
+    row(6, "held", word(&ledger["held"]));
+    for (indent, title, key) in [
+        (6, "rejected by pool", "pool_rejected"),
+        (6, "orphaned", "orphaned"),
+        (2, "rejected", "rejected"),
+    ] {
+        row(indent, title, sum(&ledger[key]).to_string());
+        for (reason, count) in ledger[key].as_object().into_iter().flatten() {
+            if count.as_u64() != Some(0) {
+                row(indent + 2, reason, word(count));
+            }
+        }
+    }
+    text
+}
+
+/// Shows a value without quotes; what a gateway sends is escaped, since it may be from a network.
+fn word(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.escape_debug().to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn with_unit(value: &Value, unit: &str) -> String {
+    if value.is_null() { word(value) } else { format!("{} {unit}", word(value)) }
+}
+
+fn sum(counts: &Value) -> u64 {
+    counts.as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum()
+}
+
+fn time(secs: u64) -> String {
+    let (days, hours, minutes) = (secs / 86_400, secs / 3600 % 24, secs / 60 % 60);
+    format!("{days} d {hours:02}:{minutes:02}:{:02}", secs % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_status_is_laid_out() {
+        let status = json!({
+            "version": "0.1.0", "uptime_secs": 93_784, "ready": true, "warnings": ["plain TCP"],
+            "miners": {"connected": 3, "max": 1024, "accepted": 5, "refused": {"a": 1, "b": 2},
+                "ended": {}},
+            "upstream": [{"pool": 1, "url": "stratum+ssl://a.example:1", "state": "live",
+                "active": true, "extranonce2_size": 8, "difficulty": 8192.0, "answer_ms": 41.5,
+                "error": null}],
+            "ledger": {"submitted": 10, "accepted": 9, "below_upstream": 8, "forwarded": 1,
+                "pool_accepted": 1, "pool_rejected": {"21": 0}, "rejected": {"stale": 1},
+                "pending": 0, "held": 0, "orphaned": {}},
+        });
+        let text = table(&status);
+        for part in [
+            "ready, version 0.1.0, up 1 d 02:03:04",
+            "WARNING: plain TCP",
+            "3 connected of 1024; 5 accepted, 3 refused, 0 ended",
+            "  1*  live         8192.0          8 bytes      41.5 ms    stratum+ssl://a.example:1",
+            "    stale                            1",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in\n{text}");
+        }
+    }
+}

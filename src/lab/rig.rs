@@ -1,0 +1,397 @@
+//! Child processes of the same binary, for those parts of the lab that measure or compare them:
+//! the gateway, read through its status port, and pool and swarm, told by lines.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::clock;
+
+/// How long a child has to say where it listens, and to end once it was told to.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long an answer of the status port is awaited.
+const STATUS_MAX: Duration = Duration::from_secs(5);
+
+/// A directory that goes when it is dropped.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes an empty directory.
+    ///
+    /// # Errors
+    ///
+    /// The system's directory for temporary files cannot be written to.
+    pub fn new() -> io::Result<Self> {
+        let name = format!("loka-lab-{}-{}", std::process::id(), clock::epoch_micros());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+
+    /// Returns the path of a file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a gateway is started with.
+#[derive(Clone, Debug)]
+pub struct GatewayOptions {
+    pub pool: SocketAddr,
+    /// The CA of a pool that speaks TLS.
+    pub ca_file: Option<PathBuf>,
+    pub miners_max: usize,
+    /// Difficulty at first, at least and at most.
+    pub difficulty: [f64; 3],
+    pub seconds_per_share: u32,
+    /// Where its log goes; nowhere by default.
+    pub log: Option<PathBuf>,
+}
+
+/// A gateway that runs as a child process.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Child,
+    /// Where miners connect.
+    pub listen: SocketAddr,
+    status: SocketAddr,
+    _scratch: Scratch,
+}
+
+impl Gateway {
+    /// Starts `run` of this binary and returns once it listens.
+    ///
+    /// # Errors
+    ///
+    /// The process cannot be started, or does not listen within 20 s.
+    pub fn start(options: &GatewayOptions) -> io::Result<Self> {
+        let scratch = Scratch::new()?;
+        let config = scratch.file("gateway.toml");
+        std::fs::write(&config, config_text(options))?;
+        let log = options.log.as_deref().map(std::fs::File::create).transpose()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("run").arg("--config").arg(&config);
+        // Settings of the caller's environment are for the caller's gateway.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("LOKA_") {
+                command.env_remove(name);
+            }
+        }
+        // Ctrl-C is for the demo, which then ends its children in order.
+        command.process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let lines = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe.into());
+        match lines.and_then(|lines| announced(lines, log)) {
+            Ok([listen, status]) => Ok(Self { child, listen, status, _scratch: scratch }),
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns the process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Returns `/api/v1/status`.
+    ///
+    /// # Errors
+    ///
+    /// The status port does not answer, or not with JSON.
+    pub fn status(&self) -> io::Result<Value> {
+        get_json(self.status, "/api/v1/status")
+    }
+
+    /// Waits until the gateway has a job, so that it knows the pool's extranonce2 when it answers
+    /// the first miner.
+    ///
+    /// # Errors
+    ///
+    /// It has none within 20 s.
+    pub fn wait_until_ready(&self) -> io::Result<()> {
+        let start = clock::now();
+        while start.elapsed() < PATIENCE {
+            if self.status()?["ready"] == true {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err(io::Error::other("the gateway got no job of the pool"))
+    }
+
+    /// Stops the gateway by SIGTERM; what does not end within 20 s is killed.
+    pub fn stop(mut self) -> bool {
+        end(&mut self.child)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn config_text(options: &GatewayOptions) -> String {
+    let scheme = if options.ca_file.is_some() { "stratum+ssl" } else { "stratum+tcp" };
+    let [start, min, max] = options.difficulty;
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ =
+        writeln!(text, "[[pool]]\nurl = \"{scheme}://{}\"\nuser = \"farm.gateway\"", options.pool);
+    if let Some(ca_file) = &options.ca_file {
+        let _ = writeln!(text, "ca_file = {:?}", ca_file.display().to_string());
+    }
+    let _ = write!(
+        text,
+        "[listen]\naddresses = [\"127.0.0.1:0\"]\nper_address_max = {miners}\n\
+         [miners]\nmax = {miners}\nhandshake_secs = 60\n\
+         [difficulty]\nstart = {start}\nmin = {min}\nmax = {max}\nseconds_per_share = {}\n\
+         [upstream]\nretry_max_secs = 2\n\
+         [status]\naddress = \"127.0.0.1:0\"\n",
+        options.seconds_per_share,
+        miners = options.miners_max,
+    );
+    text
+}
+
+/// What the gateway's log says before an address: where miners connect, and the status port.
+const ANNOUNCEMENTS: [&str; 2] = ["listening for miners on ", "status port at http://"];
+
+/// Reads both addresses from the log, and copies the log to a file where one is wanted.
+fn announced(lines: ChildStderr, mut log: Option<std::fs::File>) -> io::Result<[SocketAddr; 2]> {
+    let (found, wait) = std::sync::mpsc::channel();
+    // The thread reads on until the child ends, so that the child never blocks on its log.
+    std::thread::spawn(move || {
+        let mut addresses = [None; 2];
+        for line in BufReader::new(lines).lines() {
+            let Ok(line) = line else { return };
+            if let Some(log) = &mut log {
+                let _ = writeln!(log, "{line}");
+            }
+            for (address, words) in addresses.iter_mut().zip(ANNOUNCEMENTS) {
+                if let Some((_, text)) = line.split_once(words) {
+                    *address = text.trim().parse().ok();
+                }
+            }
+            if let [Some(listen), Some(status)] = addresses {
+                addresses = [None; 2];
+                let _ = found.send([listen, status]);
+            }
+        }
+    });
+    wait.recv_timeout(PATIENCE)
+        .map_err(|_| io::Error::other("the gateway did not say where it listens; see its log"))
+}
+
+/// Fetches JSON over HTTP.
+fn get_json(address: SocketAddr, path: &str) -> io::Result<Value> {
+    let mut stream = TcpStream::connect_timeout(&address, STATUS_MAX)?;
+    stream.set_read_timeout(Some(STATUS_MAX))?;
+    stream.set_write_timeout(Some(STATUS_MAX))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(4 * 1024 * 1024).read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|part| part == b"\r\n\r\n");
+    let body = end.map_or(&[][..], |at| &answer[at + 4..]);
+    serde_json::from_slice(body).map_err(io::Error::other)
+}
+
+/// Asks a process to end, and kills it where it does not; says whether it ended by itself and
+/// well.
+fn end(child: &mut Child) -> bool {
+    // The standard library knows no signal but SIGKILL; a shell knows them all.
+    let kill = format!("kill -TERM {}", child.id());
+    let told = Command::new("sh").arg("-c").arg(kill).stderr(Stdio::null()).status();
+    if told.is_ok_and(|status| status.success()) {
+        let start = clock::now();
+        while start.elapsed() < PATIENCE {
+            match child.try_wait() {
+                Ok(Some(status)) => return status.success(),
+                Ok(None) => std::thread::sleep(Duration::from_millis(10)),
+                Err(_) => break,
+            }
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    false
+}
+
+/// A pool or swarm that runs as a child process and obeys lines.
+#[derive(Debug)]
+pub struct Part {
+    child: Child,
+    commands: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Part {
+    /// Starts `lab NAME` of this binary, which is to obey its standard input and end with it.
+    ///
+    /// # Errors
+    ///
+    /// The process cannot be started.
+    pub fn start(name: &str, args: &[String]) -> io::Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["lab", name])
+            .args(args)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let commands = child.stdin.take().ok_or_else(broken)?;
+        let answers = BufReader::new(child.stdout.take().ok_or_else(broken)?);
+        Ok(Self { child, commands, answers })
+    }
+
+    /// Starts a part that listens, and returns where it does.
+    ///
+    /// # Errors
+    ///
+    /// The process cannot be started, or ends at once.
+    pub fn listening(name: &str, args: &[String]) -> io::Result<(Self, SocketAddr)> {
+        let mut part = Self::start(name, args)?;
+        let line = part.line()?;
+        let address = line.strip_prefix("listening ").and_then(|text| text.trim().parse().ok());
+        let address = address.ok_or_else(|| io::Error::other(format!("{name} said {line:?}")))?;
+        Ok((part, address))
+    }
+
+    /// Returns the process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a command that has no answer.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended.
+    pub fn tell(&mut self, command: &str) -> io::Result<()> {
+        writeln!(self.commands, "{command}")?;
+        self.commands.flush()
+    }
+
+    /// Sends a command and reads its answer, a line of JSON.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended, or answers something else.
+    pub fn ask<T: DeserializeOwned>(&mut self, command: &str) -> io::Result<T> {
+        self.tell(command)?;
+        loop {
+            let line = self.line()?;
+            if line.starts_with('{') {
+                return serde_json::from_str(&line).map_err(io::Error::other);
+            }
+        }
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        if self.answers.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(line)
+    }
+
+    /// Returns `true` while the process lives.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Ends the process without warning.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Ends the process as a person would.
+    pub fn stop(mut self) {
+        let _ = self.tell("stop");
+        let start = clock::now();
+        while self.is_alive() && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// CPU time that a process has used, all its threads together.
+///
+/// # Errors
+///
+/// The process is gone.
+pub fn cpu_time(pid: u32) -> io::Result<Duration> {
+    let mut nanos = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        let first = text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
+        nanos += first.ok_or(io::ErrorKind::InvalidData)?;
+    }
+    Ok(Duration::from_nanos(nanos))
+}
+
+/// Memory of a process: resident now, and at its highest, in KiB.
+///
+/// # Errors
+///
+/// The process is gone.
+pub fn memory_kib(pid: u32) -> io::Result<(u64, u64)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    match (value("VmRSS:"), value("VmHWM:")) {
+        (Some(now), Some(highest)) => Ok((now, highest)),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// Reads a number at a path such as `/ledger/submitted`; 0 where there is none, the sum where
+/// there is an object of numbers.
+pub fn number(status: &Value, path: &str) -> u64 {
+    match status.pointer(path) {
+        Some(Value::Object(members)) => members.values().filter_map(Value::as_u64).sum(),
+        Some(value) => value.as_u64().unwrap_or(0),
+        None => 0,
+    }
+}
+
+/// Returns whether a file is there, waiting for it a little.
+pub fn appears(path: &Path) -> bool {
+    let start = clock::now();
+    while start.elapsed() < PATIENCE {
+        if path.exists() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    false
+}

@@ -1,0 +1,227 @@
+//! Shares on their way to a pool: the one place where a share waits for its answer.
+//!
+//! A [`Pending`] entry is made when a share reaches the pool's target, and is freed when its
+//! verdict is final: the pool's answer, or the reason why there will be none. Until then it can
+//! be queued, sent, held (the link is down), or answered (the miner waits for the pool's verdict
+//! and has not been told yet). When all entries are taken a further share is orphaned as
+//! `queue_full`; the last [`PENDING_BLOCKS_RESERVED`] are for block candidates only (F39).
+//!
+//! Nothing here reads or writes lines, and the ledger is moved by the caller.
+
+use crate::limits::{ID_BYTES_MAX, PENDING_BLOCKS_RESERVED, PENDING_SHARES_MAX};
+use crate::table::MinerHandle;
+use crate::time::Instant;
+use crate::work::job::Serial;
+use crate::work::share::AcceptedShare;
+
+/// How far a share has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Not sent yet.
+    Queued,
+    /// Sent under the entry's request id.
+    Sent,
+    /// The link is down. `sent` tells whether the pool may know the share already.
+    Held {
+        /// Whether it was sent before the link was lost.
+        sent: bool,
+    },
+    /// The verdict is known and waits for the miner to be told.
+    Answered(Verdict),
+}
+
+/// What the miner hears when it waits for the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The pool took the share.
+    Accepted,
+    /// The pool refused it with this code.
+    Refused(i64),
+    /// There will be no answer.
+    NoAnswer,
+}
+
+/// A request id of a miner, kept until its answer is due.
+pub type ReplyId = heapless::Vec<u8, ID_BYTES_MAX, u8>;
+
+/// A share that waits.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// Id of the request to the pool; zero in a free entry.
+    pub request: u32,
+    /// How far it has come.
+    pub stage: Stage,
+    /// Who found it.
+    pub miner: MinerHandle,
+    /// The id to answer under, where the miner waits for the pool's verdict.
+    pub reply: Option<ReplyId>,
+    /// The job it was made for.
+    pub job: Serial,
+    /// The session of the link that it was made in.
+    pub epoch: u16,
+    /// The share itself.
+    pub share: Option<AcceptedShare>,
+    /// When it came, was sent, or its link was lost, whichever was last.
+    pub since: Instant,
+}
+
+impl Pending {
+    /// A free entry.
+    pub const FREE: Self = Self {
+        request: 0,
+        stage: Stage::Queued,
+        miner: MinerHandle::NOBODY,
+        reply: None,
+        job: Serial::NONE,
+        epoch: 0,
+        share: None,
+        since: Instant::ZERO,
+    };
+
+    /// Says whether the share would be a block.
+    pub fn is_block(&self) -> bool {
+        self.share.is_some_and(|share| share.is_block())
+    }
+
+    fn is_free(&self) -> bool {
+        self.request == 0
+    }
+}
+
+/// No entry is free for a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueFull;
+
+/// The shares of one link that wait.
+#[derive(Debug)]
+pub struct PendingShares<'a> {
+    entries: &'a mut [Pending],
+    next_request: u32,
+    len: usize,
+}
+
+/// Ids below belong to the handshake.
+const FIRST_REQUEST: u32 = 16;
+
+impl<'a> PendingShares<'a> {
+    /// Takes the entries, [`PENDING_SHARES_MAX`] of them.
+    pub fn new(entries: &'a mut [Pending]) -> Self {
+        debug_assert_eq!(entries.len(), PENDING_SHARES_MAX);
+        Self { entries, next_request: FIRST_REQUEST, len: 0 }
+    }
+
+    /// Returns how many shares wait.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Says whether no share waits.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes a share in, under a request id of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueFull`] where no entry is free, or only those for block candidates are.
+    pub fn insert(&mut self, mut entry: Pending) -> Result<(), QueueFull> {
+        let reserved = if entry.is_block() { 0 } else { PENDING_BLOCKS_RESERVED };
+        if self.len.saturating_add(reserved) >= self.entries.len() {
+            return Err(QueueFull);
+        }
+        entry.request = self.unused_request();
+        let free = self.entries.iter_mut().find(|entry| entry.is_free()).ok_or(QueueFull)?;
+        *free = entry;
+        self.len = self.len.saturating_add(1);
+        Ok(())
+    }
+
+    /// Returns a request id that no waiting share has (F42).
+    fn unused_request(&mut self) -> u32 {
+        loop {
+            let request = self.next_request;
+            self.next_request = request.checked_add(1).unwrap_or(FIRST_REQUEST);
+            if !self.entries.iter().any(|entry| entry.request == request) {
+                return request;
+            }
+        }
+    }
+
+    /// Returns the share to send next: block candidates first, then the one that waits longest.
+    pub fn next_queued(&mut self) -> Option<&mut Pending> {
+        self.entries
+            .iter_mut()
+            .filter(|entry| !entry.is_free() && entry.stage == Stage::Queued)
+            .min_by_key(|entry| (!entry.is_block(), entry.since, entry.request))
+    }
+
+    /// Returns the share that was sent under `request` and has no answer yet.
+    pub fn sent(&mut self, request: u32) -> Option<&mut Pending> {
+        self.entries
+            .iter_mut()
+            .find(|entry| entry.request == request && request != 0 && entry.stage == Stage::Sent)
+    }
+
+    /// Returns a share whose answer waits for `miner`.
+    pub fn answered(&mut self, miner: MinerHandle) -> Option<&mut Pending> {
+        self.entries.iter_mut().find(|entry| {
+            !entry.is_free() && entry.miner == miner && matches!(entry.stage, Stage::Answered(_))
+        })
+    }
+
+    /// Iterates over the shares that wait.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
+        self.entries.iter_mut().filter(|entry| !entry.is_free())
+    }
+
+    /// Frees entries that are done: those for which `done` answers true.
+    pub fn free_where(&mut self, mut done: impl FnMut(&mut Pending) -> bool) {
+        for entry in self.entries.iter_mut().filter(|entry| !entry.is_free()) {
+            if done(entry) {
+                *entry = Pending::FREE;
+                self.len = self.len.saturating_sub(1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+
+    #[test]
+    fn f42_a_request_id_is_used_again_only_when_it_is_free() {
+        let mut entries = vec![Pending::FREE; PENDING_SHARES_MAX];
+        let mut pending = PendingShares::new(&mut entries);
+        let sent = Pending { stage: Stage::Sent, ..Pending::FREE };
+        pending.insert(sent.clone()).unwrap();
+        assert!(pending.sent(FIRST_REQUEST).is_some());
+        pending.next_request = u32::MAX;
+        pending.insert(sent.clone()).unwrap();
+        assert!(pending.sent(u32::MAX).is_some());
+        // The first id is still waited for, so the numbering passes over it.
+        pending.insert(sent.clone()).unwrap();
+        assert!(pending.sent(FIRST_REQUEST + 1).is_some());
+        pending.free_where(|entry| entry.request == FIRST_REQUEST);
+        assert!(pending.sent(FIRST_REQUEST).is_none());
+        pending.next_request = FIRST_REQUEST;
+        pending.insert(sent).unwrap();
+        assert!(pending.sent(FIRST_REQUEST).is_some());
+        assert_eq!(pending.len(), 3);
+        assert!(pending.sent(0).is_none(), "no request has the id of a free entry");
+    }
+
+    #[test]
+    fn f39_the_last_entries_are_for_block_candidates() {
+        let mut entries = vec![Pending::FREE; PENDING_SHARES_MAX];
+        let mut pending = PendingShares::new(&mut entries);
+        let mut kept = 0;
+        while pending.insert(Pending::FREE).is_ok() {
+            kept += 1;
+        }
+        assert_eq!(kept, PENDING_SHARES_MAX - PENDING_BLOCKS_RESERVED);
+        assert_eq!(pending.len(), kept);
+    }
+}

@@ -1,0 +1,710 @@
+//! The proxy: joins the miners of the farm to the links with the pools.
+//!
+//! Read this first. [`Proxy`] is the whole engine behind one `&mut self`: it takes bytes, settings
+//! and `now`, and gives bytes, handles and the next deadline. It reads no clock, opens no socket
+//! and allocates nothing; the owner hands in all memory once, as [`Storage`].
+//!
+//! There are four kinds of methods (C2): getters take `&self`; `handle_*` take in what happened;
+//! plain verbs are commands of the owner; `poll_*` give out what is to be done. The order of
+//! calls:
+//!
+//! 1. A connection of a miner: [`Proxy::handle_connect`]. For every read of it:
+//!    [`Proxy::handle_input`], then [`Proxy::poll_output`] into the same buffer, then write the
+//!    buffer; again while input is left. When it is gone: [`Proxy::handle_disconnect`].
+//! 2. A link: [`Proxy::poll_dial`] asks for a connection; [`Proxy::handle_link_up`] or
+//!    [`Proxy::handle_link_down`] answers; for every read [`Proxy::handle_link_input`];
+//!    [`Proxy::poll_hangup`] asks to close one.
+//! 3. After any of these and after [`Proxy::handle_timeout`] at [`Proxy::poll_timeout`]:
+//!    write what [`Proxy::poll_link_output`] gives for every link, dial and hang up as asked, end
+//!    what [`Proxy::poll_closed`] names, serve [`Proxy::poll_due`]; and where
+//!    [`Proxy::poll_fan_out`] says so, walk the miners by [`Proxy::poll_wanting`].
+//!
+//! The parts: `proxy::miners` holds the one `match` over (state, request), `proxy::shares` takes a
+//! submit to its verdict, `proxy::pools` holds the one `match` over what a pool says.
+
+mod miners;
+mod pools;
+mod shares;
+
+use crate::downstream::{Close, Downstream};
+use crate::ledger::{Bucket, Ledger, Orphan};
+use crate::limits::{
+    ANSWER_MAX, COINB2_STORE_BYTES, DOWNSTREAM_LINE_BYTES_MAX, EVENTS_MAX, HOLD_MAX, JOB_AGE_MAX,
+    JOB_SILENCE_MAX, JOBS_PER_LINK, LANES_MAX, LINKS_MAX, MINERS_MAX, NOTIFY_LINE_BYTES_MAX,
+    PASSWORD_BYTES_MAX, PENDING_SHARES_MAX, POOLS_MAX, SWEEP_PARTS, SWEEP_STEP,
+    UPSTREAM_LINE_BYTES_MAX, USER_AGENT_BYTES_MAX, WORKER_NAME_BYTES_MAX,
+};
+use crate::links::{self, Links};
+use crate::pending::{Pending, Stage, Verdict};
+use crate::table::{IdsExhausted, MinerHandle, RestingId, Slot, Table, TableFull};
+use crate::time::{Duration, Instant};
+use crate::upstream::{Link, LinkClose, LinkIndex, LinkStorage, State};
+use crate::vardiff::{self, Vardiff};
+use crate::work::extranonce::{Geometry, Incompatible};
+use crate::work::header::{BlockHash, NTime};
+use crate::work::job::{Job, Serial};
+
+/// When a miner hears the verdict on a share that goes to the pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum VerdictMode {
+    /// At once, by the gateway's own check.
+    #[default]
+    Local,
+    /// When the pool has answered.
+    Pool,
+}
+
+/// How the gateway logs in to one pool.
+#[derive(Clone, Debug, Default)]
+pub struct PoolLogin {
+    /// The account or worker.
+    pub user: heapless::String<WORKER_NAME_BYTES_MAX>,
+    /// Its password.
+    pub password: heapless::String<PASSWORD_BYTES_MAX>,
+    /// The host that `client.reconnect` may name.
+    pub host: heapless::String<{ crate::limits::HOST_BYTES_MAX }>,
+}
+
+/// What the settings ask of the engine.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The pools, first choice first.
+    pub pools: heapless::Vec<PoolLogin, POOLS_MAX>,
+    /// When pools are left and tried again.
+    pub links: links::Policy,
+    /// Difficulty of the miners.
+    pub vardiff: vardiff::Policy,
+    /// Time after which the newest job is sent again, so that no miner thinks the pool dead.
+    pub keepalive: Duration,
+    /// When miners hear a verdict.
+    pub verdict: VerdictMode,
+    /// Least time between two submits of one miner, over any longer stretch.
+    pub submit_interval: Duration,
+    /// How the extranonce2 was divided in earlier runs; it is kept where the pools allow it.
+    pub geometry: Option<Geometry>,
+    /// The first miner id to give out.
+    pub first_miner_id: u16,
+    /// The user agent that pools are told.
+    pub agent: heapless::String<USER_AGENT_BYTES_MAX>,
+    /// Random bits, for jitter.
+    pub seed: u64,
+}
+
+/// The memory of the engine: all of it, for as long as it runs.
+#[derive(Debug)]
+pub struct Storage<'a> {
+    /// One per miner, at most [`MINERS_MAX`].
+    pub slots: &'a mut [Slot],
+    /// [`DOWNSTREAM_LINE_BYTES_MAX`] bytes per miner, for lines that come in pieces.
+    pub lines: &'a mut [u8],
+    /// [`Storage::ids_for`] the number of miners.
+    pub ids: &'a mut [RestingId],
+    /// [`JOBS_PER_LINK`] per link.
+    pub jobs: &'a mut [Job],
+    /// [`PENDING_SHARES_MAX`] per link.
+    pub pending: &'a mut [Pending],
+    /// [`Storage::LINK_BYTES`] per link.
+    pub link_bytes: &'a mut [u8],
+}
+
+impl Storage<'_> {
+    /// Bytes of lines and coinbases per link.
+    pub const LINK_BYTES: usize =
+        UPSTREAM_LINE_BYTES_MAX + NOTIFY_LINE_BYTES_MAX + COINB2_STORE_BYTES;
+
+    /// Returns how many ids a table of `miners` needs: room for the quarantine, and for all lanes
+    /// of 256 where a pool leaves one byte for them.
+    pub const fn ids_for(miners: usize) -> usize {
+        let (resting, lanes) = (miners.saturating_mul(4), LANES_MAX.saturating_mul(256));
+        let wanted = if resting > lanes { resting } else { lanes };
+        if wanted < 1 << 16 { wanted } else { 1 << 16 }
+    }
+
+    /// Returns the bytes of all storage for `miners` and `links`, the sum that a board's budget is
+    /// held against (B6).
+    pub const fn bytes_for(miners: usize, links: usize) -> usize {
+        let per_miner = size_of::<Slot>().saturating_add(DOWNSTREAM_LINE_BYTES_MAX);
+        let ids = Self::ids_for(miners).saturating_mul(size_of::<RestingId>());
+        let per_link = JOBS_PER_LINK
+            .saturating_mul(size_of::<Job>())
+            .saturating_add(PENDING_SHARES_MAX.saturating_mul(size_of::<Pending>()))
+            .saturating_add(Self::LINK_BYTES);
+        miners
+            .saturating_mul(per_miner)
+            .saturating_add(ids)
+            .saturating_add(links.saturating_mul(per_link))
+            .saturating_add(size_of::<Proxy<'static>>())
+    }
+}
+
+const _: () = assert!(size_of::<Slot>() <= 1400, "10,000 slots stay below 14 MB");
+const _: () = assert!(Storage::bytes_for(10_000, 4) <= 64 << 20, "10,000 miners in 64 MiB");
+const _: () = assert!(size_of::<Proxy<'static>>() <= 48 << 10, "the proxy itself fits a stack");
+
+/// The storage does not fit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageError {
+    /// Not one slot, or more than [`MINERS_MAX`].
+    Miners {
+        /// Slots that were handed in.
+        got: usize,
+    },
+    /// Too few bytes for lines.
+    Lines {
+        /// Bytes that were handed in.
+        got: usize,
+        /// Bytes that the slots need.
+        need: usize,
+    },
+    /// Too few ids.
+    Ids {
+        /// Ids that were handed in.
+        got: usize,
+        /// Ids that the slots need.
+        need: usize,
+    },
+    /// Not memory for even one link.
+    Links,
+}
+
+/// Why a connection is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Refusal {
+    /// Every slot is taken.
+    TableFull {
+        /// Number of slots.
+        capacity: usize,
+    },
+    /// The gateway is ending.
+    Draining,
+}
+
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::TableFull { capacity } => {
+                write!(f, "all {capacity} places are taken; raise miners.max or add a gateway")
+            }
+            Self::Draining => write!(f, "the gateway is shutting down"),
+        }
+    }
+}
+
+impl From<TableFull> for Refusal {
+    fn from(full: TableFull) -> Self {
+        Self::TableFull { capacity: full.capacity }
+    }
+}
+
+/// Something that the owner may want to log, count or show.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Event {
+    /// A link is live.
+    LinkLive {
+        /// Which.
+        link: LinkIndex,
+        /// Its pool's place in the list.
+        pool: u8,
+    },
+    /// A link was ended or could not be opened.
+    LinkDown {
+        /// Which.
+        link: LinkIndex,
+        /// Its pool's place in the list.
+        pool: u8,
+        /// Why.
+        close: LinkClose,
+    },
+    /// The farm works for another pool now.
+    Switched {
+        /// Its place in the list.
+        to: u8,
+    },
+    /// Miner id and roll were given their lengths.
+    GeometryFixed {
+        /// Bytes of the miner id.
+        miner_id_bytes: u8,
+        /// Bytes that a miner rolls.
+        roll_bytes: u8,
+    },
+    /// A miner was given no id.
+    NoId(IdsExhausted),
+    /// A share is a block.
+    Block {
+        /// The hash of its header.
+        hash: BlockHash,
+    },
+    /// The pool answered a block candidate.
+    BlockAnswered {
+        /// Whether the pool took it.
+        accepted: bool,
+    },
+    /// A request to reconnect elsewhere, or too often, was not followed (F82).
+    ReconnectRefused {
+        /// The link that it came on.
+        link: LinkIndex,
+    },
+    /// A notify made no job.
+    NotifyRefused {
+        /// The link that it came on.
+        link: LinkIndex,
+        /// The name of the reason.
+        reason: &'static str,
+    },
+    /// The pool wants to say something to people.
+    PoolMessage {
+        /// The link that it came on.
+        link: LinkIndex,
+    },
+    /// The extranonce2 of a pool holds no miners.
+    Incompatible(Incompatible),
+}
+
+/// Single miners that answers are due to; when it is full all miners are walked instead.
+#[derive(Debug, Default)]
+struct Due {
+    miners: heapless::Deque<MinerHandle, EVENTS_MAX>,
+    overflowed: bool,
+}
+
+impl Due {
+    fn push(&mut self, miner: MinerHandle) {
+        self.overflowed |= self.miners.push_back(miner).is_err();
+    }
+}
+
+/// The engine.
+#[derive(Debug)]
+pub struct Proxy<'a> {
+    options: Options,
+    table: Table<'a>,
+    lines: &'a mut [u8],
+    ids: &'a mut [RestingId],
+    links: Links<'a>,
+    geometry: Option<Geometry>,
+    seated: usize,
+    ledger: Ledger,
+    events: heapless::Deque<Event, EVENTS_MAX>,
+    events_lost: u64,
+    closing: heapless::Deque<(MinerHandle, Close), EVENTS_MAX>,
+    due: Due,
+    fan_out: bool,
+    sweep_at: Instant,
+    sweep_part: u32,
+    draining: bool,
+}
+
+impl<'a> Proxy<'a> {
+    /// Takes options and memory.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`] where the parts of the storage do not fit together.
+    pub fn new(storage: Storage<'a>, options: Options, now: Instant) -> Result<Self, StorageError> {
+        let miners = storage.slots.len();
+        if miners == 0 || miners > MINERS_MAX {
+            return Err(StorageError::Miners { got: miners });
+        }
+        let (got, need) = (storage.lines.len(), miners.saturating_mul(DOWNSTREAM_LINE_BYTES_MAX));
+        if got < need {
+            return Err(StorageError::Lines { got, need });
+        }
+        let (got, need) = (storage.ids.len(), Storage::ids_for(miners));
+        if got < need {
+            return Err(StorageError::Ids { got, need });
+        }
+        let links = links_of(storage.jobs, storage.pending, storage.link_bytes);
+        if links.is_empty() {
+            return Err(StorageError::Links);
+        }
+        Ok(Self {
+            links: Links::new(links, options.links, options.seed, now),
+            options,
+            table: Table::new(storage.slots),
+            lines: storage.lines,
+            ids: storage.ids,
+            geometry: None,
+            seated: 0,
+            ledger: Ledger::ZERO,
+            events: heapless::Deque::new(),
+            events_lost: 0,
+            closing: heapless::Deque::new(),
+            due: Due::default(),
+            fan_out: false,
+            sweep_at: now,
+            sweep_part: 0,
+            draining: false,
+        })
+    }
+
+    /// Takes a new connection of a miner; `peer` is its address as IPv6, mapped where it is IPv4.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] where there is no place for it.
+    pub fn handle_connect(&mut self, peer: [u8; 16], now: Instant) -> Result<MinerHandle, Refusal> {
+        if self.draining {
+            return Err(Refusal::Draining);
+        }
+        let session = Downstream::new(peer, Vardiff::new(&self.options.vardiff, now), now);
+        Ok(self.table.insert(session)?)
+    }
+
+    /// Frees the slot of a connection that is gone. A stale handle does nothing.
+    pub fn handle_disconnect(&mut self, miner: MinerHandle) {
+        let Some(session) = self.table.remove(miner) else { return };
+        if session.answers_due > 0 {
+            // Their verdicts are booked; there is nobody left to hear them.
+            for (_, link) in self.links.iter_mut() {
+                link.pending.free_where(|entry| {
+                    entry.miner == miner && matches!(entry.stage, Stage::Answered(_))
+                });
+            }
+        }
+        let Some(seat) = session.seat else { return };
+        self.seated = self.seated.saturating_sub(1);
+        // An id that was never sent a job has nothing to rest for.
+        let rests_until =
+            if session.told_job == Serial::NONE { Serial::NONE } else { self.links.last_issued() };
+        if let Some((lane, places)) = self.lane_and_ids(seat.lane) {
+            lane.ids.give_back(places, seat.id, rests_until);
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.check_links(now);
+        let planned = self.links.plan(now);
+        self.fan_out |= planned.fan_out;
+        if let Some(to) = planned.switched {
+            self.push_event(Event::Switched { to });
+        }
+        self.send_keepalives(now);
+        self.settle_overdue(now);
+        self.sweep(now);
+    }
+
+    /// Returns when [`Proxy::handle_timeout`] is to be called next, if nothing else happens.
+    pub fn poll_timeout(&self) -> Instant {
+        match self.links.next_attempt() {
+            Some(retry) if !self.draining => retry.min(self.sweep_at),
+            _ => self.sweep_at,
+        }
+    }
+
+    /// Returns the next link to connect, and its pool's place in the list.
+    pub fn poll_dial(&mut self, now: Instant) -> Option<(LinkIndex, u8)> {
+        if self.draining {
+            return None;
+        }
+        self.links.poll_dial(now)
+    }
+
+    /// Returns the next link to close, and books it as closed.
+    pub fn poll_hangup(&mut self, now: Instant) -> Option<LinkIndex> {
+        while let Some(link) = self.links.unneeded() {
+            self.hang_up(link, LinkClose::Unneeded, now);
+        }
+        self.links.poll_hangup()
+    }
+
+    /// Returns a miner that the engine ends, and why; the owner closes its connection.
+    pub fn poll_closed(&mut self) -> Option<(MinerHandle, Close)> {
+        self.closing.pop_front()
+    }
+
+    /// Returns a single miner that output is due to.
+    pub fn poll_due(&mut self) -> Option<MinerHandle> {
+        self.due.miners.pop_front()
+    }
+
+    /// Says, once, that output may be due to all miners.
+    pub fn poll_fan_out(&mut self) -> bool {
+        core::mem::take(&mut self.fan_out) | core::mem::take(&mut self.due.overflowed)
+    }
+
+    /// Returns the next miner at or after `cursor` that output is due to, and moves the cursor
+    /// behind it.
+    pub fn poll_wanting(&mut self, cursor: &mut usize) -> Option<MinerHandle> {
+        while *cursor < self.table.capacity() {
+            let index = *cursor;
+            *cursor = index.saturating_add(1);
+            if let Some((miner, session)) = self.table.at(index) {
+                let current = session
+                    .seat
+                    .and_then(|seat| self.links.lanes().get(usize::from(seat.lane)))
+                    .and_then(|lane| lane.current);
+                let authorized = session.state == crate::downstream::State::Authorized;
+                let job_due = authorized && current.is_some_and(|job| job != session.told_job);
+                if job_due || session.answers_due > 0 {
+                    return Some(miner);
+                }
+            }
+        }
+        None
+    }
+
+    /// Returns the oldest event that was not taken yet.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Takes no more connections, and dials no more links; submits of miners still count.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        for index in 0..self.table.capacity() {
+            if let Some((_, session)) = self.table.at(index) {
+                session.state = crate::downstream::State::Draining;
+            }
+        }
+    }
+
+    /// Says whether no share waits for an answer any more.
+    pub fn is_drained(&self) -> bool {
+        self.links.iter().all(|(_, link)| link.pending.is_empty())
+    }
+
+    /// Takes other options; miners stay, and links whose pool is another are opened anew.
+    pub fn apply(&mut self, options: Options, now: Instant) {
+        for index in 0..POOLS_MAX {
+            let same = match (self.options.pools.get(index), options.pools.get(index)) {
+                (Some(old), Some(new)) => {
+                    old.user == new.user && old.password == new.password && old.host == new.host
+                }
+                (None, None) => true,
+                _ => false,
+            };
+            if !same {
+                self.reopen_pool(index);
+            }
+        }
+        self.options = options;
+        self.links.set_policy(self.options.links);
+        self.handle_timeout(now);
+    }
+
+    /// Lets go of every link of a pool; the plan opens them again.
+    pub fn reopen_pool(&mut self, pool: usize) {
+        for (_, link) in self.links.iter_mut().filter(|(_, l)| usize::from(l.pool) == pool) {
+            link.wanted = false;
+        }
+    }
+
+    /// Returns the ledger of all miners since the start.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Iterates over the connected miners.
+    pub fn miners(&self) -> impl Iterator<Item = (MinerHandle, &Downstream)> {
+        self.table.iter()
+    }
+
+    /// Returns a connected miner.
+    pub fn miner(&self, miner: MinerHandle) -> Option<&Downstream> {
+        self.table.get(miner)
+    }
+
+    /// Returns how many miners are connected, and how many could be.
+    pub fn occupancy(&self) -> (usize, usize) {
+        (self.table.len(), self.table.capacity())
+    }
+
+    /// Returns the links and the lanes they serve.
+    pub fn links(&self) -> &Links<'a> {
+        &self.links
+    }
+
+    /// Returns how the extranonce2 is divided, once that is fixed.
+    pub fn geometry(&self) -> Option<Geometry> {
+        self.geometry
+    }
+
+    /// Returns how many events were dropped because nobody took them.
+    pub fn events_lost(&self) -> u64 {
+        self.events_lost
+    }
+
+    fn push_event(&mut self, event: Event) {
+        if self.events.is_full() {
+            self.events.pop_front();
+            self.events_lost = self.events_lost.saturating_add(1);
+        }
+        // There is room: a full queue has just lost its oldest event.
+        let _ = self.events.push_back(event);
+    }
+
+    /// Ends links that are silent, slow or against the protocol.
+    fn check_links(&mut self, now: Instant) {
+        for index in 0..LINKS_MAX {
+            let Some(link) = u8::try_from(index).ok().map(LinkIndex) else { break };
+            let Some(state) = self.links.get_mut(link) else { break };
+            state.forgive(now);
+            let verdict = match state.state {
+                State::Idle | State::Connecting => Ok(()),
+                _ if now.since(state.last_job) >= JOB_SILENCE_MAX => Err(LinkClose::JobSilence),
+                _ => state.handle_step_timeout(now),
+            };
+            if let Err(close) = verdict {
+                self.hang_up(link, close, now);
+            }
+        }
+    }
+
+    /// Books a link as closed and has its owner close it.
+    fn hang_up(&mut self, link: LinkIndex, close: LinkClose, now: Instant) {
+        self.handle_link_down(link, close, now);
+        if let Some(link) = self.links.get_mut(link) {
+            link.hangup = true;
+        }
+    }
+
+    /// Sends the newest job again where it is the keep-alive's age, so that no miner gives up.
+    fn send_keepalives(&mut self, now: Instant) {
+        for index in 0..self.links.lanes().len() {
+            let Some(lane) = self.links.lanes().get(index) else { break };
+            let Some(link) = lane.serves else { continue };
+            let Some(job) = self.links.get(link).and_then(|link| link.announced()) else {
+                continue;
+            };
+            let age = now.since(job.received);
+            if age < self.options.keepalive {
+                continue;
+            }
+            let ahead = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
+            let ntime = NTime(job.ntime.0.saturating_add(ahead));
+            let serial = self.links.issue();
+            let renewed = self.links.get_mut(link).and_then(|l| l.renew(serial, ntime, now));
+            if let Some(serial) = renewed {
+                self.fan_out |= self.links.handle_job(link, serial, false);
+            }
+        }
+    }
+
+    /// Settles shares that waited too long, and ends jobs that are too old.
+    fn settle_overdue(&mut self, now: Instant) {
+        let Self { links, ledger, table, due, .. } = self;
+        let serving = links.serving();
+        for (index, link) in links.iter_mut() {
+            if now.as_micros() > JOB_AGE_MAX.as_micros() {
+                let before =
+                    Instant::from_micros(now.as_micros().saturating_sub(JOB_AGE_MAX.as_micros()));
+                link.jobs.end_older(before, serving.contains(&index));
+            }
+            let open = link.state.is_open();
+            link.pending.free_where(|entry| {
+                let age = now.since(entry.since);
+                // A block candidate is worth waiting for as long as its job can live (F39).
+                let (answer, hold) = match entry.is_block() {
+                    true => (JOB_AGE_MAX, JOB_AGE_MAX),
+                    false => (ANSWER_MAX, HOLD_MAX),
+                };
+                let reason = match entry.stage {
+                    Stage::Sent if age >= answer => Orphan::NoAnswer,
+                    Stage::Queued if age >= hold && !open => Orphan::Unsent,
+                    Stage::Held { sent: true } if age >= hold => Orphan::Unanswered,
+                    Stage::Held { sent: false } if age >= hold => Orphan::Unsent,
+                    _ => return false,
+                };
+                settle(entry, Bucket::Orphaned(reason), Verdict::NoAnswer, ledger, table, due)
+            });
+        }
+    }
+
+    /// Looks at a part of the table: deadlines of handshakes, miners that have become slow.
+    fn sweep(&mut self, now: Instant) {
+        if now < self.sweep_at {
+            return;
+        }
+        self.sweep_at = now + SWEEP_STEP;
+        let size = self.table.capacity().div_ceil(SWEEP_PARTS as usize);
+        let first = size.saturating_mul(self.sweep_part as usize);
+        self.sweep_part = self.sweep_part.saturating_add(1) % SWEEP_PARTS;
+        for index in first..first.saturating_add(size).min(self.table.capacity()) {
+            let Some((miner, session)) = self.table.at(index) else { continue };
+            if session.deadline().is_some_and(|deadline| now >= deadline) {
+                let close = Close::HandshakeTimeout(session.state);
+                if self.closing.push_back((miner, close)).is_err() {
+                    // The rest are found by the next sweep.
+                    break;
+                }
+            }
+            session.forgive(now);
+            let working = session
+                .seat
+                .and_then(|seat| self.links.lanes().get(usize::from(seat.lane)))
+                .and_then(|lane| self.links.get(lane.serves?))
+                .is_some_and(|link| link.state == State::Live);
+            if working && session.told_job != Serial::NONE {
+                session.vardiff.handle_timeout(&self.options.vardiff, now);
+            } else {
+                // Silence means nothing while there is no work.
+                session.vardiff.restart(now);
+            }
+        }
+    }
+
+    /// Returns a lane and the places of its ids.
+    fn lane_and_ids(&mut self, lane: u8) -> Option<(&mut links::Lane, &mut [RestingId])> {
+        let geometry = self.geometry?;
+        let size = ids_per_lane(geometry, self.ids.len());
+        let first = usize::from(lane).saturating_mul(size);
+        let places = self.ids.get_mut(first..first.saturating_add(size))?;
+        Some((self.links.lane_mut(lane)?, places))
+    }
+}
+
+/// Ids that one lane has: all that the bytes can name and the storage can hold.
+fn ids_per_lane(geometry: Geometry, stored: usize) -> usize {
+    usize::try_from(geometry.miner_ids()).unwrap_or(usize::MAX).min(stored)
+}
+
+/// Gives a waiting share its final bucket; returns whether its entry is free now. An entry whose
+/// miner waits for the verdict stays until the miner was told.
+fn settle(
+    entry: &mut Pending,
+    to: Bucket,
+    verdict: Verdict,
+    ledger: &mut Ledger,
+    table: &mut Table<'_>,
+    due: &mut Due,
+) -> bool {
+    let from = match entry.stage {
+        Stage::Held { .. } => Bucket::Held,
+        Stage::Queued | Stage::Sent => Bucket::Pending,
+        // Counted already; only its miner may have gone.
+        Stage::Answered(_) => return table.get(entry.miner).is_none(),
+    };
+    ledger.settle(from, to);
+    let Some(session) = table.get_mut(entry.miner) else { return true };
+    session.counts.settle(from, to);
+    if entry.reply.is_none() {
+        return true;
+    }
+    entry.stage = Stage::Answered(verdict);
+    session.answers_due = session.answers_due.saturating_add(1);
+    due.push(entry.miner);
+    false
+}
+
+fn links_of<'a>(
+    jobs: &'a mut [Job],
+    pending: &'a mut [Pending],
+    bytes: &'a mut [u8],
+) -> heapless::Vec<Link<'a>, LINKS_MAX> {
+    let mut links = heapless::Vec::new();
+    let parts = jobs
+        .chunks_exact_mut(JOBS_PER_LINK)
+        .zip(pending.chunks_exact_mut(PENDING_SHARES_MAX))
+        .zip(bytes.chunks_exact_mut(Storage::LINK_BYTES));
+    for ((jobs, pending), bytes) in parts.take(LINKS_MAX) {
+        let (rest, bytes) = bytes.split_at_mut(UPSTREAM_LINE_BYTES_MAX);
+        let (line, coinb2) = bytes.split_at_mut(NOTIFY_LINE_BYTES_MAX);
+        // There is room: no more than LINKS_MAX are taken.
+        let _ = links.push(Link::new(LinkStorage { rest, line, coinb2, jobs, pending }));
+    }
+    links
+}

@@ -1,0 +1,586 @@
+//! What miners say, and what they are sent.
+//!
+//! [`Proxy::handle_request`] owns the one `match` over (state, request). Requests may come in
+//! every order that firmware is known to use (`docs/stratum-quirks.md`); each gets exactly one
+//! answer under its own id, byte for byte.
+
+use super::{Event, Proxy, VerdictMode, ids_per_lane};
+use core::fmt::Write;
+
+use crate::downstream::{Close, Downstream, PasswordWishes, Seat, State};
+use crate::ledger::{Bucket, Reject};
+use crate::limits::{
+    DOWNSTREAM_LINE_BYTES_MAX, ERROR_TEXT_BYTES_MAX, PASSWORD_BYTES_MAX, REPLY_BYTES_MAX,
+    USER_AGENT_BYTES_MAX, WORKER_NAME_BYTES_MAX,
+};
+use crate::links::Lane;
+use crate::pending::{Stage, Verdict};
+use crate::table::{IdPool, MinerHandle};
+use crate::time::Instant;
+use crate::upstream::Link;
+use crate::wire::client::{self, Authorize, ClientError, Configure, Request, Subscribe};
+use crate::wire::encode::{self, Granted};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::guess::Guess;
+use crate::wire::id::Id;
+use crate::wire::message::{Method, ParseError};
+use crate::wire::writer::{Full, Writer};
+use crate::work::difficulty::Difficulty;
+use crate::work::extranonce::Geometry;
+use crate::work::target::Target;
+use crate::work::version::VersionMask;
+
+/// What the gateway says of its own session: miners may give it back when they reconnect.
+const SESSION: &str = "loka";
+
+/// What a miner hears that waits for a pool's verdict in vain (F41).
+pub(super) const NO_ANSWER: &str = "no answer from pool";
+
+impl Proxy<'_> {
+    /// Takes bytes of a miner and writes the answers.
+    ///
+    /// Whole lines are consumed while `out` has room for an answer
+    /// ([`REPLY_BYTES_MAX`]); what is left of `input` is for the next call, after `out` was sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Close`] where the connection is to be ended, after `out` was sent.
+    pub fn handle_input(
+        &mut self,
+        miner: MinerHandle,
+        input: &mut &[u8],
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) -> Result<(), Close> {
+        let Some(session) = self.table.get_mut(miner) else {
+            *input = &[];
+            return Ok(());
+        };
+        // Only at the start of a line: a read may end anywhere in it (F01).
+        if !session.greeted
+            && !session.framer.is_partial()
+            && let Some(close) = not_stratum(input)
+        {
+            return Err(close);
+        }
+        let mut framer = session.framer;
+        // The lines leave `self` while one of them is read, so that it can be lent to the parts.
+        let lines = core::mem::take(&mut self.lines);
+        let first = miner.index().saturating_mul(DOWNSTREAM_LINE_BYTES_MAX);
+        let rest = lines.get_mut(first..first.saturating_add(DOWNSTREAM_LINE_BYTES_MAX));
+        let mut result = Ok(());
+        if let Some(rest) = rest {
+            while result.is_ok() && out.room() >= REPLY_BYTES_MAX {
+                result = match framer.next_line(rest, input) {
+                    Ok(Some(line)) => self.handle_line(miner, line, out, now),
+                    Ok(None) => break,
+                    Err(too_long) => Err(say_too_long(too_long.limit, out)),
+                };
+            }
+        }
+        self.lines = lines;
+        if let Some(session) = self.table.get_mut(miner) {
+            session.framer = framer;
+        }
+        result
+    }
+
+    fn handle_line(
+        &mut self,
+        miner: MinerHandle,
+        line: &[u8],
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) -> Result<(), Close> {
+        match client::parse(line) {
+            Ok(line) => {
+                if let Some(session) = self.table.get_mut(miner) {
+                    session.greeted = true;
+                }
+                self.handle_request(miner, line.id, &line.request, out, now)
+            }
+            Err(error) => self.handle_unreadable(miner, error, out),
+        }
+    }
+
+    /// Answers a line that is no request: shape errors count less than lines that are no JSON.
+    fn handle_unreadable(
+        &mut self,
+        miner: MinerHandle,
+        error: ClientError<'_>,
+        out: &mut Writer<'_>,
+    ) -> Result<(), Close> {
+        let method = match error.kind {
+            ParseError::NotStratum(guess) => return Err(Close::NotStratum(Some(guess))),
+            ParseError::NotAnArray { method }
+            | ParseError::TooFewParams { method, .. }
+            | ParseError::Params { method, .. }
+            | ParseError::Hex { method, .. } => Some(method),
+            _ => None,
+        };
+        if method == Some(Method::Submit) {
+            // Shape is looked at after the subscription (`rejects.json`).
+            let subscribed = self.table.get(miner).is_some_and(|s| s.seat.is_some());
+            let reason = if subscribed { Reject::Malformed } else { Reject::NotSubscribed };
+            return self.reject(miner, error.id, reason, out);
+        }
+        let mut text = heapless::String::<ERROR_TEXT_BYTES_MAX>::new();
+        // A text that is too long is sent as far as it went.
+        let _ = write!(text, "{}", error.kind);
+        answer(out, |out| encode::result_error(error.id, ErrorCode::Other, &text, out));
+        let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
+        if method.is_some() { session.count_odd_request() } else { session.count_invalid_line() }
+    }
+
+    /// The one place where a request meets a state.
+    fn handle_request(
+        &mut self,
+        miner: MinerHandle,
+        id: Id<'_>,
+        request: &Request<'_>,
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) -> Result<(), Close> {
+        let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
+        match (session.state, request) {
+            (State::Authorized | State::Draining, Request::Submit(submit)) => {
+                self.handle_submit(miner, id, submit, out, now)
+            }
+            (State::Connected, Request::Submit(_)) => {
+                self.reject(miner, id, Reject::NotSubscribed, out)
+            }
+            (State::Subscribed, Request::Submit(_)) => {
+                self.reject(miner, id, Reject::Unauthorized, out)
+            }
+            (_, Request::Configure(configure)) => {
+                self.handle_configure(miner, id, configure, out, now);
+                Ok(())
+            }
+            (_, Request::Subscribe(subscribe)) => {
+                self.handle_subscribe(miner, id, subscribe, out, now)
+            }
+            (_, Request::Authorize(authorize)) => {
+                self.handle_authorize(miner, id, authorize, out, now)
+            }
+            // It is never needed: what miners know as extranonce1 does not change.
+            (_, Request::ExtranonceSubscribe) => {
+                answer(out, |out| encode::result_true(id, out));
+                Ok(())
+            }
+            (_, Request::SuggestDifficulty(difficulty)) => {
+                let difficulty = Difficulty::new(*difficulty).ok();
+                self.handle_suggestion(miner, id, difficulty, out, now)
+            }
+            (_, Request::SuggestTarget(target)) => {
+                let target = Target::from_be_hex(target).ok();
+                let difficulty = target.and_then(Difficulty::from_target);
+                self.handle_suggestion(miner, id, difficulty, out, now)
+            }
+            (_, Request::Ping) => {
+                answer(out, |out| encode::pong(id, out));
+                Ok(())
+            }
+            (_, Request::GetTransactions | Request::GetVersion | Request::Unknown { .. }) => {
+                answer(out, |out| {
+                    encode::result_error(id, ErrorCode::Other, "method not supported", out)
+                });
+                // BFGMiner asks for the transactions again and again, as a sign of life.
+                if matches!(request, Request::GetTransactions) {
+                    return Ok(());
+                }
+                session.count_odd_request()
+            }
+            (_, Request::Response) => session.count_odd_request(),
+        }
+    }
+
+    /// Grants what was asked for, and answers nothing that was not (QUIRKS 12).
+    fn handle_configure(
+        &mut self,
+        miner: MinerHandle,
+        id: Id<'_>,
+        configure: &Configure,
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) {
+        let offered = self.offered_mask(miner);
+        let Some(session) = self.table.get_mut(miner) else { return };
+        let mut granted = Granted::default();
+        if let Some(rolling) = configure.version_rolling {
+            let requested = VersionMask(rolling.mask);
+            let mask = requested.intersect(offered);
+            let enough = mask != VersionMask::NONE
+                && mask.bit_count() >= u32::from(rolling.min_bit_count.min(32));
+            // Too few bits are granted all the same: some firmware leaves over a refusal.
+            session.requested_mask = requested;
+            session.told_mask = mask;
+            granted.version_rolling = Some((enough || mask != VersionMask::NONE).then_some(mask.0));
+        }
+        if let Some(least) = configure.minimum_difficulty {
+            // Zero is no difficulty and asks for no minimum, which is granted as well.
+            if let Ok(least) = Difficulty::new(least) {
+                session.vardiff.require_min(&self.options.vardiff, least, now);
+            }
+            granted.minimum_difficulty = Some(true);
+        }
+        granted.subscribe_extranonce = configure.subscribe_extranonce.then_some(true);
+        granted.info = configure.info.then_some(true);
+        answer(out, |out| encode::configure_result(id, &granted, out));
+    }
+
+    /// The bits that the miner's link allows now; BIP-0320's where no pool is known yet.
+    fn offered_mask(&self, miner: MinerHandle) -> VersionMask {
+        let lane = self.table.get(miner).and_then(|s| s.seat).map_or(0, |seat| seat.lane);
+        let link = self.links.lanes().get(usize::from(lane)).and_then(|lane| lane.serves);
+        match link.and_then(|link| self.links.get(link)) {
+            Some(link) => link.mask(),
+            None => self
+                .links
+                .iter()
+                .find(|(_, link)| link.extranonce2_size().is_some())
+                .map_or(VersionMask::BIP_0320, |(_, link)| link.mask()),
+        }
+    }
+
+    /// Seats the miner, once; a repeated subscribe hears the same again (F15).
+    fn handle_subscribe(
+        &mut self,
+        miner: MinerHandle,
+        id: Id<'_>,
+        subscribe: &Subscribe<'_>,
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) -> Result<(), Close> {
+        let seated = self.table.get(miner).and_then(|session| session.seat);
+        let seat = match seated {
+            Some(seat) => seat,
+            None => match self.take_seat() {
+                Ok(seat) => seat,
+                Err(close) => {
+                    answer(out, |out| {
+                        encode::result_error(id, ErrorCode::Other, "no miner id is free", out)
+                    });
+                    return Err(close);
+                }
+            },
+        };
+        let (Some(session), Some(geometry)) = (self.table.get_mut(miner), self.geometry) else {
+            return Ok(());
+        };
+        if seated.is_none() {
+            session.seat = Some(seat);
+            session.vardiff.restart(now);
+        }
+        if let Some(agent) = subscribe.user_agent {
+            session.user_agent = cut::<USER_AGENT_BYTES_MAX>(agent.chars());
+        }
+        session.advance();
+        let extranonce1 = geometry.extranonce1(seat.id);
+        answer(out, |out| {
+            encode::subscribe_result(id, SESSION, &extranonce1, geometry.roll_bytes(), out)
+        });
+        Ok(())
+    }
+
+    /// Takes an id of the first lane that has one; opens a further lane where none has.
+    fn take_seat(&mut self) -> Result<Seat, Close> {
+        self.fix_geometry(None);
+        let oldest_live = self.links.oldest_live();
+        let mut exhausted = None;
+        let mut lane = 0;
+        while usize::from(lane) < self.links.lanes().len() || self.open_lane() {
+            let Some((open, places)) = self.lane_and_ids(lane) else { break };
+            // Half of the ids of a lane stay free, to rest.
+            if open.ids.used() < open.ids.size().div_ceil(2) {
+                match open.ids.take(places, oldest_live) {
+                    Ok(id) => {
+                        self.seated = self.seated.saturating_add(1);
+                        return Ok(Seat { lane, id });
+                    }
+                    Err(error) => exhausted = Some(error),
+                }
+            }
+            lane = lane.saturating_add(1);
+        }
+        if let Some(exhausted) = exhausted {
+            self.push_event(Event::NoId(exhausted));
+        }
+        Err(Close::IdsExhausted)
+    }
+
+    /// Opens a further lane, where the geometry and the storage have room for it.
+    fn open_lane(&mut self) -> bool {
+        let Some(geometry) = self.geometry else { return false };
+        let size = ids_per_lane(geometry, self.ids.len());
+        let first = self.links.lanes().len().saturating_mul(size);
+        let first_id = self.options.first_miner_id;
+        let Some(places) = self.ids.get_mut(first..first.saturating_add(size)) else {
+            return false;
+        };
+        if size == 0 {
+            return false;
+        }
+        self.links.open_lane(IdPool::new(places, first_id))
+    }
+
+    /// Divides the extranonce2, once: by what was remembered where that fits, else by the size
+    /// that a pool gave, else so that nearly every pool fits. While no miner has a seat it may
+    /// still be divided anew.
+    pub(super) fn fix_geometry(&mut self, size: Option<u8>) {
+        let fits = |geometry: &Geometry| size.is_none_or(|size| geometry.fits(size).is_ok());
+        match self.geometry {
+            Some(geometry) if self.seated > 0 || fits(&geometry) => return,
+            Some(_) => self.links.close_lanes(),
+            None => {}
+        }
+        let remembered = self.options.geometry.filter(fits);
+        let chosen = remembered
+            .or_else(|| Geometry::choose(self.table.capacity(), size).ok())
+            .or_else(|| Geometry::choose(self.table.capacity(), None).ok());
+        let Some(geometry) = chosen else { return };
+        self.geometry = Some(geometry);
+        self.open_lane();
+        self.push_event(Event::GeometryFixed {
+            miner_id_bytes: geometry.miner_id_bytes(),
+            roll_bytes: geometry.roll_bytes(),
+        });
+    }
+
+    fn handle_authorize(
+        &mut self,
+        miner: MinerHandle,
+        id: Id<'_>,
+        authorize: &Authorize<'_>,
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) -> Result<(), Close> {
+        let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
+        let name = authorize.worker.decode::<WORKER_NAME_BYTES_MAX>();
+        let named = name
+            .is_ok_and(|name| !name.chars().any(char::is_control) && session.workers.insert(&name));
+        if !named {
+            answer(out, |out| {
+                encode::result_error(id, ErrorCode::Unauthorized, "worker name refused", out)
+            });
+            return session.count_odd_request();
+        }
+        let password = authorize.password.map(|text| text.decode::<PASSWORD_BYTES_MAX>());
+        if let Some(Ok(password)) = password {
+            let wishes = PasswordWishes::read(&password);
+            if let Some(least) = wishes.min {
+                session.vardiff.require_min(&self.options.vardiff, least, now);
+            }
+            if let Some(start) = wishes.start {
+                session.vardiff.suggest(&self.options.vardiff, start, now);
+            }
+        }
+        session.advance();
+        answer(out, |out| encode::result_true(id, out));
+        Ok(())
+    }
+
+    /// Takes a wish for a difficulty; the next job is sent with it, within the policy.
+    fn handle_suggestion(
+        &mut self,
+        miner: MinerHandle,
+        id: Id<'_>,
+        difficulty: Option<Difficulty>,
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) -> Result<(), Close> {
+        let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
+        let Some(difficulty) = difficulty else {
+            answer(out, |out| {
+                encode::result_error(id, ErrorCode::Other, "difficulty must be above 0", out)
+            });
+            return session.count_odd_request();
+        };
+        session.vardiff.suggest(&self.options.vardiff, difficulty, now);
+        // A suggestion may come as a notification (QUIRKS 7); that has no answer.
+        if !id.is_null() {
+            answer(out, |out| encode::result_true(id, out));
+        }
+        Ok(())
+    }
+
+    /// Counts a refused submit and says so.
+    pub(super) fn reject(
+        &mut self,
+        miner: MinerHandle,
+        id: Id<'_>,
+        reason: Reject,
+        out: &mut Writer<'_>,
+    ) -> Result<(), Close> {
+        let (code, text) = refusal(reason);
+        answer(out, |out| encode::result_error(id, code, text, out));
+        self.ledger.open(Bucket::Rejected(reason));
+        let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
+        session.counts.open(Bucket::Rejected(reason));
+        match reason {
+            // Honest miners send these in bursts after a new block.
+            Reject::Stale | Reject::JobNotFound => Ok(()),
+            _ => session.count_excess_reject(),
+        }
+    }
+
+    /// Writes what is due to a miner: pool verdicts, then the newest job with its difficulty.
+    /// Returns whether anything was written.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] where `out` has no room for all of it: send it and call again. An empty buffer of
+    /// [`crate::limits::OUTPUT_BYTES_MIN`] always has room.
+    pub fn poll_output(
+        &mut self,
+        miner: MinerHandle,
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) -> Result<bool, Full> {
+        let Some(session) = self.table.get_mut(miner) else { return Ok(false) };
+        let before = out.len();
+        if session.answers_due > 0 {
+            self.write_verdicts(miner, out)?;
+        }
+        let Some(session) = self.table.get_mut(miner) else { return Ok(false) };
+        let (State::Authorized, Some(seat)) = (session.state, session.seat) else {
+            return Ok(out.len() > before);
+        };
+        let Some(lane) = self.links.lanes().get(usize::from(seat.lane)) else {
+            return Ok(out.len() > before);
+        };
+        if lane.current.is_some_and(|job| job != session.told_job)
+            && let Some(link) = lane.serves.and_then(|link| self.links.get(link))
+        {
+            let first = session.told_difficulty().is_none();
+            out.line(|out| write_job(session, lane, link, out))?;
+            if first {
+                session.vardiff.restart(now);
+            }
+        }
+        Ok(out.len() > before)
+    }
+
+    /// Writes the pool's verdicts that the miner waits for, and frees their entries.
+    fn write_verdicts(&mut self, miner: MinerHandle, out: &mut Writer<'_>) -> Result<(), Full> {
+        let Self { links, table, .. } = self;
+        let Some(session) = table.get_mut(miner) else { return Ok(()) };
+        for (_, link) in links.iter_mut() {
+            while let Some(entry) = link.pending.answered(miner) {
+                let id = entry.reply.as_deref().and_then(Id::from_raw).unwrap_or(Id::NULL);
+                match entry.stage {
+                    Stage::Answered(Verdict::Accepted) => encode::result_true(id, out)?,
+                    Stage::Answered(Verdict::Refused(code)) => {
+                        let code = ErrorCode::from_code(code).unwrap_or(ErrorCode::Other);
+                        encode::result_error(id, code, "rejected by the pool", out)?;
+                    }
+                    _ => encode::result_error(id, ErrorCode::Other, NO_ANSWER, out)?,
+                }
+                session.answers_due = session.answers_due.saturating_sub(1);
+                let request = entry.request;
+                link.pending.free_where(|entry| entry.request == request);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says whether the miner hears verdicts at once.
+    pub(super) fn answers_at_once(&self) -> bool {
+        self.options.verdict == VerdictMode::Local
+    }
+}
+
+/// Writes mask, difficulty and notify, as far as they are news to the miner (I5: in this order).
+fn write_job(
+    session: &mut Downstream,
+    lane: &Lane,
+    link: &Link<'_>,
+    out: &mut Writer<'_>,
+) -> Result<(), Full> {
+    let Some(job) = link.announced() else { return Ok(()) };
+    let mask = session.requested_mask.intersect(job.mask);
+    if mask != session.told_mask {
+        encode::set_version_mask(mask.0, out)?;
+    }
+    let difficulty = below(session.vardiff.wanted(), job.difficulty);
+    let news = session.told_difficulty() != Some(difficulty);
+    if news {
+        encode::set_difficulty(difficulty.as_f64(), out)?;
+    }
+    let clean = lane.clean_since.is_some_and(|since| session.told_job < since);
+    link.write_notify(clean, out)?;
+    session.told_mask = mask;
+    if news {
+        session.tell(job.serial, difficulty);
+    }
+    session.told_job = job.serial;
+    Ok(())
+}
+
+/// The wanted difficulty, or the nearest below the pool's that an ASIC takes (QUIRKS 26, 28).
+fn below(wanted: Difficulty, pool: Difficulty) -> Difficulty {
+    if wanted <= pool {
+        wanted
+    } else if pool >= Difficulty::ONE {
+        pool.floor_power_of_two()
+    } else {
+        pool
+    }
+}
+
+/// What a refused submit hears.
+fn refusal(reason: Reject) -> (ErrorCode, &'static str) {
+    match reason {
+        Reject::Malformed => (ErrorCode::Other, "malformed field"),
+        Reject::VersionBits => (ErrorCode::Other, "version bits outside the mask"),
+        Reject::NTime => (ErrorCode::Other, "ntime out of range"),
+        Reject::JobNotFound => (ErrorCode::JobNotFound, "job not found"),
+        Reject::Stale => (ErrorCode::JobNotFound, "stale"),
+        Reject::Duplicate => (ErrorCode::Duplicate, "duplicate share"),
+        Reject::LowDifficulty => (ErrorCode::LowDifficulty, "low difficulty share"),
+        Reject::Unauthorized => (ErrorCode::Unauthorized, "unauthorized worker"),
+        Reject::NotSubscribed => (ErrorCode::NotSubscribed, "not subscribed"),
+        Reject::RateLimited => (ErrorCode::Other, "too many submits"),
+    }
+}
+
+/// Says why the connection ends; the line itself, and with it any id, was not kept.
+fn say_too_long(limit: usize, out: &mut Writer<'_>) -> Close {
+    let close = Close::LineTooLong { limit };
+    let mut text = heapless::String::<ERROR_TEXT_BYTES_MAX>::new();
+    // A text that is too long is sent as far as it went.
+    let _ = write!(text, "{close}");
+    answer(out, |out| encode::result_error(Id::NULL, ErrorCode::Other, &text, out));
+    close
+}
+
+/// Writes an answer; the caller has made sure of the room.
+pub(super) fn answer(
+    out: &mut Writer<'_>,
+    write: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>,
+) {
+    let written = out.line(write);
+    debug_assert!(written.is_ok(), "an answer is longer than REPLY_BYTES_MAX");
+}
+
+/// Names what is no Stratum by its first bytes (F10).
+fn not_stratum(input: &[u8]) -> Option<Close> {
+    if let Some(guess) = Guess::of(input) {
+        return Some(Close::NotStratum(Some(guess)));
+    }
+    match input.trim_ascii_start().first() {
+        Some(b'{') | None => None,
+        // Enough of a word that no guess fits.
+        Some(_) => Some(Close::NotStratum(None)),
+    }
+}
+
+/// Keeps as many characters as fit.
+fn cut<const N: usize>(characters: impl Iterator<Item = char>) -> heapless::String<N> {
+    let mut kept = heapless::String::new();
+    for character in characters.filter(|c| !c.is_control()) {
+        if kept.push(character).is_err() {
+            break;
+        }
+    }
+    kept
+}

@@ -1,0 +1,427 @@
+//! What pools say, and what they are sent.
+//!
+//! [`Proxy::handle_link_line`] owns the one `match` over what a pool says; the link keeps the
+//! state of its session and returns what concerns others as [`Heard`].
+
+use super::{Event, Proxy, settle};
+use crate::ledger::{Bucket, Orphan, PoolReject};
+use crate::limits::{EXTRANONCE2_BYTES_MAX, POOL_DIFFICULTY_MAX};
+use crate::pending::{Stage, Verdict};
+use crate::time::Instant;
+use crate::upstream::{Announced, Heard, Link, LinkClose, LinkIndex, Login, NotifyRefused, State};
+use crate::wire::encode::{self, SubmitFields};
+use crate::wire::line::LineTooLong;
+use crate::wire::server::{self, Notify, Outcome, ServerLine};
+use crate::wire::text::Text;
+use crate::wire::writer::{Full, Writer};
+use crate::work::difficulty::Difficulty;
+use crate::work::extranonce::Geometry;
+
+impl Proxy<'_> {
+    /// Takes the connection that [`Proxy::poll_dial`] asked for; the handshake begins.
+    pub fn handle_link_up(&mut self, link: LinkIndex, now: Instant) {
+        if let Some(link) = self.links.get_mut(link)
+            && link.state == State::Connecting
+        {
+            link.handle_up(now);
+        }
+    }
+
+    /// Takes bytes of a pool.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkClose`] where the connection is to be closed; it is booked as closed already.
+    pub fn handle_link_input(
+        &mut self,
+        index: LinkIndex,
+        mut input: &[u8],
+        now: Instant,
+    ) -> Result<(), LinkClose> {
+        let Some(link) = self.links.get_mut(index) else { return Ok(()) };
+        if !link.state.is_open() {
+            return Ok(());
+        }
+        let mut framer = link.framer;
+        // The buffer leaves the link while a line in it is read.
+        let rest = core::mem::take(&mut link.rest);
+        let mut result = Ok(());
+        while result.is_ok() {
+            result = match framer.next_line(rest, &mut input) {
+                Ok(Some(line)) => self.handle_link_line(index, line, now),
+                Ok(None) => break,
+                Err(LineTooLong { limit }) => Err(LinkClose::LineTooLong { limit }),
+            };
+        }
+        if let Some(link) = self.links.get_mut(index) {
+            link.framer = framer;
+            link.rest = rest;
+        }
+        if let Err(close) = result {
+            self.handle_link_down(index, close, now);
+        }
+        let planned = self.links.plan(now);
+        self.fan_out |= planned.fan_out;
+        if let Some(to) = planned.switched {
+            self.push_event(Event::Switched { to });
+        }
+        result
+    }
+
+    /// The one place where a pool's line is acted on.
+    fn handle_link_line(
+        &mut self,
+        index: LinkIndex,
+        line: &[u8],
+        now: Instant,
+    ) -> Result<(), LinkClose> {
+        let geometry = self.geometry;
+        let Some(link) = self.links.get_mut(index) else { return Ok(()) };
+        let line = match server::parse(line) {
+            Ok(line) => line,
+            Err(error) => return link.handle_error(error),
+        };
+        match line {
+            ServerLine::Response(response) => {
+                let was_live = link.state == State::Live;
+                let heard = link.handle_response(&response, geometry, now)?;
+                self.act(index, heard, now)?;
+                self.note_live(index, was_live, now);
+                Ok(())
+            }
+            ServerLine::Notify(notify) => self.handle_notify(index, &notify, now),
+            ServerLine::SetDifficulty(difficulty) => match Difficulty::new(difficulty) {
+                Ok(difficulty) if difficulty.as_f64() <= POOL_DIFFICULTY_MAX => {
+                    link.handle_set_difficulty(difficulty);
+                    Ok(())
+                }
+                _ => link.count_oddity(),
+            },
+            ServerLine::SetExtranonce { extranonce1, extranonce2_size } => {
+                link.handle_set_extranonce(extranonce1, extranonce2_size, geometry)
+            }
+            ServerLine::SetVersionMask(mask) => {
+                link.handle_set_version_mask(mask);
+                self.announce_again(index, now);
+                Ok(())
+            }
+            ServerLine::Reconnect { host, .. } => self.handle_reconnect(index, host, now),
+            ServerLine::ShowMessage(_) => {
+                self.push_event(Event::PoolMessage { link: index });
+                Ok(())
+            }
+            ServerLine::GetVersion { id } => {
+                link.owe(id, true);
+                Ok(())
+            }
+            ServerLine::Ping { id } => {
+                link.owe(id, false);
+                Ok(())
+            }
+            ServerLine::Unknown { .. } => link.count_oddity(),
+        }
+    }
+
+    fn act(&mut self, index: LinkIndex, heard: Heard<'_>, now: Instant) -> Result<(), LinkClose> {
+        match heard {
+            Heard::Nothing => Ok(()),
+            Heard::Subscribed => {
+                let size = self.links.get(index).and_then(Link::extranonce2_size);
+                self.fix_geometry(size);
+                match (self.geometry, size) {
+                    (Some(geometry), Some(size)) => {
+                        geometry.fits(size).map(|_| ()).map_err(|incompatible| {
+                            self.push_event(Event::Incompatible(incompatible));
+                            LinkClose::Incompatible(incompatible)
+                        })
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Heard::Answer { request, outcome } => self.handle_answer(index, request, outcome, now),
+        }
+    }
+
+    fn handle_notify(
+        &mut self,
+        index: LinkIndex,
+        notify: &Notify<'_>,
+        now: Instant,
+    ) -> Result<(), LinkClose> {
+        let serial = self.links.issue();
+        let (geometry, link) = (self.geometry, self.links.get_mut(index));
+        let (Some(link), Some(geometry)) = (link, geometry) else {
+            // A job before the subscription is answered cannot be used: extranonce1 is not known.
+            return Ok(());
+        };
+        let was_live = link.state == State::Live;
+        let Announced { serial, clean } = match link.handle_notify(notify, geometry, serial, now) {
+            Ok(announced) => announced,
+            Err(NotifyRefused::Incompatible(incompatible)) => {
+                self.push_event(Event::Incompatible(incompatible));
+                return Err(LinkClose::Incompatible(incompatible));
+            }
+            Err(refused) => {
+                self.push_event(Event::NotifyRefused { link: index, reason: refused.name() });
+                return match self.links.get_mut(index) {
+                    Some(link) => link.count_oddity(),
+                    None => Ok(()),
+                };
+            }
+        };
+        self.resume_held(index, now);
+        self.fan_out |= self.links.handle_job(index, serial, clean);
+        self.note_live(index, was_live, now);
+        Ok(())
+    }
+
+    /// Sends the newest job out anew, as when the mask changed: that holds at once (BIP-0310).
+    fn announce_again(&mut self, index: LinkIndex, now: Instant) {
+        let serial = self.links.issue();
+        let Some(link) = self.links.get_mut(index) else { return };
+        let Some(ntime) = link.announced().map(|job| job.ntime) else { return };
+        if let Some(serial) = link.renew(serial, ntime, now) {
+            self.fan_out |= self.links.handle_job(index, serial, false);
+        }
+    }
+
+    fn note_live(&mut self, index: LinkIndex, was_live: bool, now: Instant) {
+        let Some(link) = self.links.get(index) else { return };
+        let pool = link.pool;
+        if !was_live && link.state == State::Live {
+            self.push_event(Event::LinkLive { link: index, pool });
+            self.resume_held(index, now);
+        }
+    }
+
+    /// Decides what becomes of shares held over a lost link, once the pool gave a first job: the
+    /// same session on the same block takes them; anything else makes them orphans (F56).
+    fn resume_held(&mut self, index: LinkIndex, now: Instant) {
+        let Self { links, ledger, table, due, .. } = self;
+        let Some(link) = links.get_mut(index) else { return };
+        if link.state != State::Live {
+            return;
+        }
+        let Link { pending, jobs, epoch, .. } = link;
+        let block = jobs.newest().map(|job| job.prev_hash);
+        pending.free_where(|entry| {
+            if !matches!(entry.stage, Stage::Held { .. }) {
+                return false;
+            }
+            let lost = if entry.epoch != *epoch {
+                Some(Orphan::SessionLost)
+            } else if jobs.get(entry.job).map(|(job, _)| job.prev_hash) != block {
+                Some(Orphan::JobDead)
+            } else {
+                None
+            };
+            if let Some(reason) = lost {
+                return settle(
+                    entry,
+                    Bucket::Orphaned(reason),
+                    Verdict::NoAnswer,
+                    ledger,
+                    table,
+                    due,
+                );
+            }
+            ledger.settle(Bucket::Held, Bucket::Pending);
+            if let Some(session) = table.get_mut(entry.miner) {
+                session.counts.settle(Bucket::Held, Bucket::Pending);
+            }
+            entry.stage = Stage::Queued;
+            entry.since = now;
+            false
+        });
+    }
+
+    /// Books the pool's answer to a share; one that nobody waits for is an oddity.
+    fn handle_answer(
+        &mut self,
+        index: LinkIndex,
+        request: u32,
+        outcome: Outcome<'_>,
+        now: Instant,
+    ) -> Result<(), LinkClose> {
+        let Self { links, ledger, table, due, .. } = self;
+        let Some(link) = links.get_mut(index) else { return Ok(()) };
+        let Some(entry) = link.pending.sent(request) else { return link.count_oddity() };
+        let (to, verdict) = match outcome {
+            Outcome::Accepted => (Bucket::PoolAccepted, Verdict::Accepted),
+            Outcome::Refused(refusal) => {
+                let code = refusal_code(refusal.code, refusal.reason);
+                (Bucket::PoolRejected(PoolReject::from_code(code)), Verdict::Refused(code))
+            }
+        };
+        let is_block = entry.is_block();
+        let answer_time = now.since(entry.since);
+        let done = settle(entry, to, verdict, ledger, table, due);
+        if done {
+            link.pending.free_where(|entry| entry.request == request);
+        }
+        link.answer_time = Some(answer_time);
+        if is_block {
+            self.push_event(Event::BlockAnswered { accepted: verdict == Verdict::Accepted });
+        }
+        Ok(())
+    }
+
+    /// Follows a pool's wish to reconnect only to the host it was dialled as (F82).
+    fn handle_reconnect(
+        &mut self,
+        index: LinkIndex,
+        host: Option<Text<'_>>,
+        now: Instant,
+    ) -> Result<(), LinkClose> {
+        let Some(link) = self.links.get_mut(index) else { return Ok(()) };
+        let known = self.options.pools.get(usize::from(link.pool)).map(|pool| pool.host.as_str());
+        let same = host.is_none_or(|host| {
+            host.is_empty() || known.is_some_and(|known| host.eq_decoded(known))
+        });
+        if link.allow_reconnect(same, now) {
+            return Err(LinkClose::Reconnect);
+        }
+        self.push_event(Event::ReconnectRefused { link: index });
+        Ok(())
+    }
+
+    /// Books a connection that is gone or could not be made: what it had to answer is held.
+    pub fn handle_link_down(&mut self, index: LinkIndex, close: LinkClose, now: Instant) {
+        let Some(link) = self.links.get_mut(index) else { return };
+        if link.state == State::Idle {
+            return;
+        }
+        let pool = link.pool;
+        let Self { links, ledger, table, .. } = self;
+        if let Some(link) = links.get_mut(index) {
+            for entry in link.pending.iter_mut() {
+                let sent = entry.stage == Stage::Sent;
+                if !sent && entry.stage != Stage::Queued {
+                    continue;
+                }
+                ledger.settle(Bucket::Pending, Bucket::Held);
+                if let Some(session) = table.get_mut(entry.miner) {
+                    session.counts.settle(Bucket::Pending, Bucket::Held);
+                }
+                entry.stage = Stage::Held { sent };
+                entry.since = now;
+            }
+        }
+        self.links.handle_down(index, close, now);
+        self.push_event(Event::LinkDown { link: index, pool, close });
+    }
+
+    /// Writes the next lines for a pool: its own requests and the handshake, then shares, block
+    /// candidates first. Returns whether anything was written.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] where `out` has no room for the next line: send it and call again. An empty buffer
+    /// of [`crate::limits::LINK_OUTPUT_BYTES_MIN`] always has room for one.
+    pub fn poll_link_output(
+        &mut self,
+        index: LinkIndex,
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) -> Result<bool, Full> {
+        let Self { links, options, geometry, ledger, table, due, .. } = self;
+        let Some(link) = links.get_mut(index) else { return Ok(false) };
+        if !link.state.is_open() {
+            return Ok(false);
+        }
+        let Some(pool) = options.pools.get(usize::from(link.pool)) else { return Ok(false) };
+        let login = Login { agent: &options.agent, user: &pool.user, password: &pool.password };
+        let mut written = false;
+        while link.write_session(login, out)? {
+            written = true;
+        }
+        let Some(geometry) = *geometry else { return Ok(written) };
+        loop {
+            match write_share(link, geometry, login, out, now)? {
+                NextShare::None => return Ok(written),
+                NextShare::Written => written = true,
+                NextShare::Void { request, reason } => {
+                    let to = Bucket::Orphaned(reason);
+                    link.pending.free_where(|entry| {
+                        entry.request == request
+                            && settle(entry, to, Verdict::NoAnswer, ledger, table, due)
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// What became of the share that was to be sent next.
+enum NextShare {
+    /// There is none.
+    None,
+    /// It was sent.
+    Written,
+    /// The pool could not judge it any more.
+    Void { request: u32, reason: Orphan },
+}
+
+/// Writes the next share of a live link.
+fn write_share(
+    link: &mut Link<'_>,
+    geometry: Geometry,
+    login: Login<'_>,
+    out: &mut Writer<'_>,
+    now: Instant,
+) -> Result<NextShare, Full> {
+    if !matches!(link.state, State::Live | State::Draining) {
+        return Ok(NextShare::None);
+    }
+    let size = link.extranonce2_size().unwrap_or(0);
+    let Link { pending, jobs, epoch, .. } = link;
+    let Some(entry) = pending.next_queued() else { return Ok(NextShare::None) };
+    let request = entry.request;
+    if entry.epoch != *epoch {
+        // It was made for an extranonce1 that is not the session's any more (F24).
+        return Ok(NextShare::Void { request, reason: Orphan::SessionLost });
+    }
+    let (Some((job, _)), Some(share)) = (jobs.get(entry.job), entry.share) else {
+        // The ring let the job go while its share waited.
+        return Ok(NextShare::Void { request, reason: Orphan::JobDead });
+    };
+    let share = *share.share();
+    let mut extranonce2 = heapless::Vec::<u8, EXTRANONCE2_BYTES_MAX>::new();
+    let pad = geometry.fits(size).map_or(0, usize::from);
+    // There is room: pad and end together are the pool's size, which was checked.
+    let _ = extranonce2.resize(pad, 0);
+    let _ = extranonce2.extend_from_slice(share.extranonce2_end());
+    let fields = SubmitFields {
+        worker: login.user,
+        job_id_raw: &job.pool_job_id,
+        extranonce2: &extranonce2,
+        ntime: share.ntime.0,
+        nonce: share.nonce.0,
+        version_bits: (job.mask.0 != 0)
+            .then(|| share.version_bits.unwrap_or(job.version.0 & job.mask.0)),
+    };
+    encode::submit(request, &fields, out)?;
+    entry.stage = Stage::Sent;
+    entry.since = now;
+    Ok(NextShare::Written)
+}
+
+/// The code of a refusal; where the pool gave none, what its words say.
+fn refusal_code(code: i64, reason: Text<'_>) -> i64 {
+    if (20..=25).contains(&code) {
+        return code;
+    }
+    let text = reason.as_raw();
+    let says = |word: &str| {
+        text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    if says("stale") || says("job not found") || says("invalid job") {
+        21
+    } else if says("duplicate") {
+        22
+    } else if says("difficulty") || says("above target") {
+        23
+    } else {
+        20
+    }
+}

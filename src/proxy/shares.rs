@@ -1,0 +1,156 @@
+//! A submit's way to its verdict: checked, counted once, and on to the pool where it is heavy
+//! enough.
+
+use super::miners::{NO_ANSWER, answer};
+use super::{Event, Proxy};
+use crate::downstream::Close;
+use crate::ledger::{Bucket, Orphan, Reject};
+use crate::pending::{Pending, QueueFull, ReplyId, Stage};
+use crate::table::MinerHandle;
+use crate::time::Instant;
+use crate::upstream::{LinkIndex, State};
+use crate::wire::client::Submit;
+use crate::wire::encode;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::id::Id;
+use crate::wire::writer::Writer;
+use crate::work::difficulty::Difficulty;
+use crate::work::job::Serial;
+use crate::work::share::{AcceptedShare, Share};
+
+/// The job of an accepted share: which link made it, in which session.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    link: LinkIndex,
+    job: Serial,
+    epoch: u16,
+    /// What the miner was told to reach.
+    difficulty: Difficulty,
+}
+
+impl Proxy<'_> {
+    /// Judges a submit of an authorized miner and answers it.
+    pub(super) fn handle_submit(
+        &mut self,
+        miner: MinerHandle,
+        id: Id<'_>,
+        submit: &Submit<'_>,
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) -> Result<(), Close> {
+        let interval = self.options.submit_interval;
+        let allowed = self.table.get_mut(miner).is_some_and(|s| s.allow_submit(interval, now));
+        // The work of a submit beyond the allowance is done all the same: it might be a block.
+        match self.judge(miner, submit, now) {
+            Err(_) if !allowed => self.reject(miner, id, Reject::RateLimited, out),
+            Err(reason) => self.reject(miner, id, reason, out),
+            Ok((share, _)) if !allowed && !share.is_block() => {
+                self.reject(miner, id, Reject::RateLimited, out)
+            }
+            Ok((share, origin)) => {
+                let waits = share.reaches_pool() && !self.answers_at_once();
+                let bucket = if share.reaches_pool() {
+                    let reply = waits.then(|| ReplyId::from_slice(id.as_raw()).unwrap_or_default());
+                    self.forward(miner, reply, share, origin, now)
+                } else {
+                    Bucket::BelowUpstream
+                };
+                self.count(miner, bucket, origin.difficulty, now);
+                if !waits {
+                    answer(out, |out| encode::result_true(id, out));
+                } else if !bucket.is_open() {
+                    // The pool will never hear of it, so this is all the answer there will be.
+                    answer(out, |out| encode::result_error(id, ErrorCode::Other, NO_ANSWER, out));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The checks, in the order of `rejects.json`.
+    fn judge(
+        &mut self,
+        miner: MinerHandle,
+        submit: &Submit<'_>,
+        now: Instant,
+    ) -> Result<(AcceptedShare, Origin), Reject> {
+        let geometry = self.geometry.ok_or(Reject::NotSubscribed)?;
+        let session = self.table.get_mut(miner).ok_or(Reject::NotSubscribed)?;
+        let seat = session.seat.ok_or(Reject::NotSubscribed)?;
+        if !session.workers.contains(submit.worker) {
+            return Err(Reject::Unauthorized);
+        }
+        let serial = Serial::from_digits(submit.job_id.as_bytes()).ok_or(Reject::JobNotFound)?;
+        let serves = self.links.lanes().get(usize::from(seat.lane)).and_then(|lane| lane.serves);
+        let of = |link| self.links.get(link)?.jobs.get(serial).map(|job| (link, job));
+        let (link, (job, coinb2)) = serves
+            .and_then(of)
+            .or_else(|| {
+                // A late share goes to the link that made its job; ids of another lane are others'.
+                let mut same_lane = self.links.iter().filter(|(_, link)| link.lane == seat.lane);
+                same_lane.find_map(|(link, _)| of(link))
+            })
+            .ok_or(Reject::JobNotFound)?;
+        let share = Share::decode(submit, geometry, seat.id)?;
+        if !job.live {
+            return Err(Reject::Stale);
+        }
+        let told = *session.told_for(serial).ok_or(Reject::JobNotFound)?;
+        let mask = session.requested_mask.intersect(job.mask);
+        let verdict = share.judge(job, coinb2, mask, &told.target, &mut session.recent);
+        let difficulty = told.difficulty;
+        let origin = Origin { link, job: serial, epoch: job.epoch, difficulty };
+        let share = verdict?;
+        session.vardiff.handle_share(&self.options.vardiff, told.difficulty, now);
+        Ok((share, origin))
+    }
+
+    /// Gives a share that reaches the pool's target to the link that made its job, and returns
+    /// the bucket it lies in now.
+    fn forward(
+        &mut self,
+        miner: MinerHandle,
+        reply: Option<ReplyId>,
+        share: AcceptedShare,
+        origin: Origin,
+        now: Instant,
+    ) -> Bucket {
+        if share.is_block() {
+            self.push_event(Event::Block { hash: share.hash() });
+        }
+        let Some(link) = self.links.get_mut(origin.link) else {
+            return Bucket::Orphaned(Orphan::SessionLost);
+        };
+        let open = link.state.is_open() && link.epoch == origin.epoch;
+        let stage = if open && link.state != State::Configuring && link.state != State::Subscribing
+        {
+            Stage::Queued
+        } else {
+            Stage::Held { sent: false }
+        };
+        let entry = Pending {
+            stage,
+            miner,
+            reply,
+            job: origin.job,
+            epoch: origin.epoch,
+            share: Some(share),
+            since: now,
+            ..Pending::FREE
+        };
+        match link.pending.insert(entry) {
+            Ok(()) if stage == Stage::Queued => Bucket::Pending,
+            Ok(()) => Bucket::Held,
+            Err(QueueFull) => Bucket::Orphaned(Orphan::QueueFull),
+        }
+    }
+
+    /// Counts an accepted share, in total and for its miner.
+    fn count(&mut self, miner: MinerHandle, bucket: Bucket, difficulty: Difficulty, now: Instant) {
+        self.ledger.open(bucket);
+        if let Some(session) = self.table.get_mut(miner) {
+            session.counts.open(bucket);
+            session.count_share(difficulty, now);
+        }
+    }
+}

@@ -1,0 +1,612 @@
+//! The list of all keys: what each is called, allows and does, and how its text is read.
+
+use core::fmt;
+use core::net::SocketAddr;
+use core::str::FromStr;
+
+use heapless::{String, Vec};
+
+use super::{Pool, PoolUrl, Settings, Trust, UrlError, VerdictMode};
+use crate::limits;
+
+/// Highest difficulty that a setting may name: the first power of two above the most that any
+/// ASIC of today finds a share of in a year (500 TH/s: 2^42).
+pub(super) const DIFFICULTY_MAX: f64 = (1_u64 << 42) as f64;
+
+/// Lowest difficulty that a setting may name. Every hash is a share at 2.3e-10 and below, which
+/// is what a rehearsal or a load test asks for; a microcontroller finds one of 1e-6 in a second.
+const DIFFICULTY_MIN: f64 = 1e-10;
+
+/// One key of the settings.
+#[derive(Debug)]
+pub struct Field {
+    /// The table of the file that it stands in.
+    pub section: &'static str,
+    /// Its name within the table.
+    pub name: &'static str,
+    /// The unit of its value; empty where it has none.
+    pub unit: &'static str,
+    /// Which values are taken.
+    pub allowed: Allowed,
+    /// What it does, in sentences.
+    pub effect: &'static str,
+    set: fn(&mut Settings, usize, &str) -> Result<(), Refused>,
+    show: fn(&Settings, usize, &mut fmt::Formatter<'_>) -> fmt::Result,
+}
+
+/// Names one key; of the keys of a pool, also which pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    field: &'static Field,
+    pool: u8,
+}
+
+/// Which values a key takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Allowed {
+    /// A whole number.
+    Integer {
+        /// The lowest.
+        min: u64,
+        /// The highest.
+        max: u64,
+    },
+    /// A number.
+    Number {
+        /// The lowest.
+        min: f64,
+        /// The highest.
+        max: f64,
+    },
+    /// One of a few words.
+    OneOf(&'static [&'static str]),
+    /// A text.
+    Bytes {
+        /// The least bytes.
+        min: usize,
+        /// The most bytes.
+        max: usize,
+    },
+    /// A text of a certain form.
+    Form(&'static str),
+    /// An address of a pool.
+    Url,
+    /// Several texts of a certain form.
+    List {
+        /// The fewest of them.
+        min: usize,
+        /// The most of them.
+        max: usize,
+        /// What each looks like.
+        form: &'static str,
+    },
+    /// What is wrong with the address of a pool.
+    UrlPart(UrlError),
+    /// Something that another key has a part in.
+    Relation(&'static str),
+}
+
+/// What a key was given.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Got {
+    /// Nothing, and something is needed.
+    Nothing,
+    /// A text, cut where it is long.
+    Text(String<GOT_BYTES_MAX>),
+    /// A number.
+    Number(f64),
+    /// A socket address.
+    Address(SocketAddr),
+    /// So many bytes.
+    Bytes(usize),
+    /// So many entries.
+    Count(usize),
+    /// Something that may hold a secret.
+    Hidden,
+}
+
+/// Why the settings cannot be used as they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// Where.
+    pub key: Key,
+    /// What was given.
+    pub got: Got,
+    /// What may be given.
+    pub allowed: Allowed,
+}
+
+/// Bytes of a value that a message repeats.
+const GOT_BYTES_MAX: usize = 48;
+
+/// A value that is not taken; what is allowed instead, where the field does not say it all.
+struct Refused {
+    got: Option<Got>,
+    allowed: Option<Allowed>,
+}
+
+const REFUSED: Refused = Refused { got: None, allowed: None };
+
+/// Shows the value of a key.
+pub(super) struct Shown<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) key: Key,
+}
+
+const ADDRESS_FORM: &str = "address:port, such as 0.0.0.0:3333";
+const SCHEMES: &str = "stratum+ssl://host:port, or stratum+tcp://host:port without TLS";
+
+/// Every key there is, in the order of the file.
+pub const FIELDS: &[Field] = &[
+    Field {
+        section: "pool",
+        name: "url",
+        unit: "",
+        allowed: Allowed::Url,
+        effect: "Where the pool listens. stratum+ssl is verified TLS; over stratum+tcp anybody on \
+                 the path can take the hash-rate, and the gateway warns of it.",
+        set: |s, pool, text| {
+            let url = text.parse::<PoolUrl>().map_err(|error| Refused {
+                // What stands before an '@' may be a password.
+                got: (error == UrlError::User).then_some(Got::Hidden),
+                allowed: Some(Allowed::UrlPart(error)),
+            })?;
+            of_pool(s, pool)?.url = url;
+            Ok(())
+        },
+        show: |s, pool, f| show_pool(s, pool, f, |p, f| write!(f, "{}", p.url)),
+    },
+    Field {
+        section: "pool",
+        name: "user",
+        unit: "",
+        allowed: Allowed::Bytes { min: 1, max: limits::WORKER_NAME_BYTES_MAX },
+        effect: "The account, or account.worker, that the farm's shares are sent for.",
+        set: |s, pool, text| set_text(&mut of_pool(s, pool)?.user, text),
+        show: |s, pool, f| show_pool(s, pool, f, |p, f| f.write_str(&p.user)),
+    },
+    Field {
+        section: "pool",
+        name: "password",
+        unit: "",
+        allowed: Allowed::Bytes { min: 0, max: limits::PASSWORD_BYTES_MAX },
+        effect: "The password of the account. Most pools take anything; some read options from it.",
+        set: |s, pool, text| set_text(&mut of_pool(s, pool)?.password.0, text),
+        show: |s, pool, f| show_pool(s, pool, f, |p, f| f.write_str(p.password.expose())),
+    },
+    Field {
+        section: "pool",
+        name: "ca_file",
+        unit: "",
+        allowed: Allowed::Bytes { min: 0, max: limits::PATH_BYTES_MAX },
+        effect: "File of PEM certificates that are trusted for this pool instead of the built-in \
+                 web roots. Empty: the web roots.",
+        set: |s, pool, text| set_text(&mut of_pool(s, pool)?.ca_file, text),
+        show: |s, pool, f| show_pool(s, pool, f, |p, f| f.write_str(&p.ca_file)),
+    },
+    Field {
+        section: "pool",
+        name: "pins",
+        unit: "",
+        allowed: Allowed::List {
+            min: 0,
+            max: limits::PINS_MAX,
+            form: "SHA-256 of a public key (DER), 64 hex digits",
+        },
+        effect: "Public keys of which the pool's certificate must hold one, so that no other \
+                 certificate passes, whoever signed it. Name the next key before it is changed.",
+        set: |s, pool, text| set_list(&mut of_pool(s, pool)?.pins, text),
+        show: |s, pool, f| show_pool(s, pool, f, |p, f| show_list(&p.pins, f)),
+    },
+    Field {
+        section: "pool",
+        name: "trust",
+        unit: "",
+        allowed: Allowed::OneOf(&["chain", "pin"]),
+        effect: "chain: the certificate's chain to a root, its name and its dates are verified, and \
+                 a pin where there are pins. pin: one of the pins is asked for and nothing else, \
+                 for a pool that signed its certificate itself.",
+        set: |s, pool, text| {
+            of_pool(s, pool)?.trust = match text {
+                "chain" => Trust::Chain,
+                "pin" => Trust::Pin,
+                _ => return Err(REFUSED),
+            };
+            Ok(())
+        },
+        show: |s, pool, f| {
+            show_pool(s, pool, f, |p, f| {
+                f.write_str(match p.trust {
+                    Trust::Chain => "chain",
+                    Trust::Pin => "pin",
+                })
+            })
+        },
+    },
+    Field {
+        section: "listen",
+        name: "addresses",
+        unit: "",
+        allowed: Allowed::List { min: 1, max: limits::LISTEN_MAX, form: ADDRESS_FORM },
+        effect: "Where miners connect: stratum+tcp://<this machine>:<port>.",
+        set: |s, _, text| set_list(&mut s.listen.addresses, text),
+        show: |s, _, f| show_list(&s.listen.addresses, f),
+    },
+    Field {
+        section: "listen",
+        name: "per_address_max",
+        unit: "connections",
+        allowed: Allowed::Integer { min: 1, max: limits::MINERS_MAX as u64 },
+        effect: "Connections from one IP address (one /64 of IPv6) at once; more are refused. Raise \
+                 it where more miners share an address (NAT). This machine itself is not counted.",
+        set: |s, _, text| set_integer(&mut s.listen.per_address_max, text),
+        show: |s, _, f| write!(f, "{}", s.listen.per_address_max),
+    },
+    Field {
+        section: "miners",
+        name: "max",
+        unit: "miners",
+        allowed: Allowed::Integer { min: 1, max: limits::MINERS_MAX as u64 },
+        effect: "Miners served at once; their memory is set aside at the start. A change takes \
+                 effect at the next start.",
+        set: |s, _, text| set_integer(&mut s.miners.max, text),
+        show: |s, _, f| write!(f, "{}", s.miners.max),
+    },
+    Field {
+        section: "miners",
+        name: "blocked_secs",
+        unit: "seconds",
+        allowed: Allowed::Integer { min: 5, max: 120 },
+        effect: "Time that a miner may leave its answers unread; who takes longer is closed.",
+        set: |s, _, text| set_integer(&mut s.miners.blocked_secs, text),
+        show: |s, _, f| write!(f, "{}", s.miners.blocked_secs),
+    },
+    Field {
+        section: "difficulty",
+        name: "start",
+        unit: "",
+        allowed: Allowed::Number { min: DIFFICULTY_MIN, max: DIFFICULTY_MAX },
+        effect: "Difficulty of a miner that asks for none, until its own rate is known. Miners get \
+                 powers of two, rounded down, and never more than the pool's.",
+        set: |s, _, text| set_difficulty(&mut s.difficulty.start, text),
+        show: |s, _, f| write!(f, "{}", s.difficulty.start),
+    },
+    Field {
+        section: "difficulty",
+        name: "min",
+        unit: "",
+        allowed: Allowed::Number { min: DIFFICULTY_MIN, max: DIFFICULTY_MAX },
+        effect: "Lowest difficulty that a miner gets.",
+        set: |s, _, text| set_difficulty(&mut s.difficulty.min, text),
+        show: |s, _, f| write!(f, "{}", s.difficulty.min),
+    },
+    Field {
+        section: "difficulty",
+        name: "max",
+        unit: "",
+        allowed: Allowed::Number { min: DIFFICULTY_MIN, max: DIFFICULTY_MAX },
+        effect: "Highest difficulty that a miner gets.",
+        set: |s, _, text| set_difficulty(&mut s.difficulty.max, text),
+        show: |s, _, f| write!(f, "{}", s.difficulty.max),
+    },
+    Field {
+        section: "difficulty",
+        name: "seconds_per_share",
+        unit: "seconds",
+        allowed: Allowed::Integer { min: 1, max: 600 },
+        effect: "Time between two shares of one miner that its difficulty aims at. Shorter shows a \
+                 miner's rate sooner and costs more CPU; the link to the pool is not affected.",
+        set: |s, _, text| set_integer(&mut s.difficulty.seconds_per_share, text),
+        show: |s, _, f| write!(f, "{}", s.difficulty.seconds_per_share),
+    },
+    Field {
+        section: "upstream",
+        name: "retry_min_secs",
+        unit: "seconds",
+        allowed: Allowed::Integer { min: 1, max: 60 },
+        effect: "Time before a lost pool is tried again; it doubles with every failure.",
+        set: |s, _, text| set_integer(&mut s.upstream.retry_min_secs, text),
+        show: |s, _, f| write!(f, "{}", s.upstream.retry_min_secs),
+    },
+    Field {
+        section: "upstream",
+        name: "retry_max_secs",
+        unit: "seconds",
+        allowed: Allowed::Integer { min: 1, max: 600 },
+        effect: "Time between two tries at most.",
+        set: |s, _, text| set_integer(&mut s.upstream.retry_max_secs, text),
+        show: |s, _, f| write!(f, "{}", s.upstream.retry_max_secs),
+    },
+    Field {
+        section: "upstream",
+        name: "healthy_secs",
+        unit: "seconds",
+        allowed: Allowed::Integer { min: 10, max: 3600 },
+        effect: "Time that a pool must have been good before its failures are forgotten, and before \
+                 miners return to it from the next in the list.",
+        set: |s, _, text| set_integer(&mut s.upstream.healthy_secs, text),
+        show: |s, _, f| write!(f, "{}", s.upstream.healthy_secs),
+    },
+    Field {
+        section: "upstream",
+        name: "keepalive_secs",
+        unit: "seconds",
+        allowed: Allowed::Integer { min: 30, max: limits::KEEPALIVE_MAX.as_secs() },
+        effect: "Silence after which a miner is sent the job again; miners give a pool up after 90 \
+                 s without a line.",
+        set: |s, _, text| set_integer(&mut s.upstream.keepalive_secs, text),
+        show: |s, _, f| write!(f, "{}", s.upstream.keepalive_secs),
+    },
+    Field {
+        section: "upstream",
+        name: "failover_secs",
+        unit: "seconds",
+        allowed: Allowed::Integer { min: 1, max: 300 },
+        effect: "Time without a pool before the next in the list is mined at.",
+        set: |s, _, text| set_integer(&mut s.upstream.failover_secs, text),
+        show: |s, _, f| write!(f, "{}", s.upstream.failover_secs),
+    },
+    Field {
+        section: "verdict",
+        name: "mode",
+        unit: "",
+        allowed: Allowed::OneOf(&["local", "pool"]),
+        effect: "Who answers a share. local: the gateway, at once. pool: the pool, where the share \
+                 is good enough for it; the miner waits for the answer.",
+        set: |s, _, text| {
+            s.verdict.mode = match text {
+                "local" => VerdictMode::Local,
+                "pool" => VerdictMode::Pool,
+                _ => return Err(REFUSED),
+            };
+            Ok(())
+        },
+        show: |s, _, f| {
+            f.write_str(match s.verdict.mode {
+                VerdictMode::Local => "local",
+                VerdictMode::Pool => "pool",
+            })
+        },
+    },
+    Field {
+        section: "status",
+        name: "address",
+        unit: "",
+        allowed: Allowed::Form("address:port, such as 127.0.0.1:8080, or \"off\""),
+        effect: "Where /metrics, /healthz, /readyz and /api/v1/status are served, to whoever can \
+                 reach the address. off: nowhere.",
+        set: |s, _, text| {
+            s.status.address = match text {
+                "off" => None,
+                _ => Some(text.parse().map_err(|_| REFUSED)?),
+            };
+            Ok(())
+        },
+        show: |s, _, f| match s.status.address {
+            Some(address) => write!(f, "{address}"),
+            None => f.write_str("off"),
+        },
+    },
+    Field {
+        section: "state",
+        name: "dir",
+        unit: "",
+        allowed: Allowed::Bytes { min: 0, max: limits::PATH_BYTES_MAX },
+        effect: "Directory for the few facts that the gateway remembers across restarts, a write or \
+                 two a day. Empty: nothing is remembered.",
+        set: |s, _, text| set_text(&mut s.state.dir, text),
+        show: |s, _, f| f.write_str(&s.state.dir),
+    },
+];
+
+fn of_pool(settings: &mut Settings, pool: usize) -> Result<&mut Pool, Refused> {
+    settings.pools.get_mut(pool).ok_or(REFUSED)
+}
+
+fn show_pool(
+    settings: &Settings,
+    pool: usize,
+    f: &mut fmt::Formatter<'_>,
+    show: fn(&Pool, &mut fmt::Formatter<'_>) -> fmt::Result,
+) -> fmt::Result {
+    settings.pools.get(pool).map_or(Ok(()), |pool| show(pool, f))
+}
+
+fn set_text<const N: usize>(value: &mut String<N>, text: &str) -> Result<(), Refused> {
+    let too_long = |_| Refused { got: Some(Got::Bytes(text.len())), allowed: None };
+    *value = String::try_from(text).map_err(too_long)?;
+    Ok(())
+}
+
+fn set_integer(value: &mut u16, text: &str) -> Result<(), Refused> {
+    *value = text.parse().map_err(|_| REFUSED)?;
+    Ok(())
+}
+
+fn set_difficulty(value: &mut f64, text: &str) -> Result<(), Refused> {
+    *value = text.parse().map_err(|_| REFUSED)?;
+    Ok(())
+}
+
+fn set_list<T: FromStr, const N: usize>(list: &mut Vec<T, N>, text: &str) -> Result<(), Refused> {
+    let mut new = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let refused = |_| Refused { got: Some(Got::text(part)), allowed: None };
+        let count = text.split(',').count();
+        let too_many = |_| Refused { got: Some(Got::Count(count)), allowed: None };
+        new.push(part.parse().map_err(refused)?).map_err(too_many)?;
+    }
+    *list = new;
+    Ok(())
+}
+
+fn show_list<T: fmt::Display>(list: &[T], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut separator = "";
+    for item in list {
+        write!(f, "{separator}{item}")?;
+        separator = ",";
+    }
+    Ok(())
+}
+
+impl Field {
+    /// Says whether every pool has one.
+    pub fn is_of_pool(&self) -> bool {
+        self.section == "pool"
+    }
+
+    /// Sets the value if it is in range.
+    pub(super) fn set(&self, settings: &mut Settings, key: Key, text: &str) -> Result<(), Problem> {
+        let result = match self.allowed.refuse(text) {
+            None => (self.set)(settings, key.pool(), text),
+            Some(got) => Err(Refused { got: Some(got), allowed: None }),
+        };
+        result.map_err(|refused| Problem {
+            key,
+            got: refused.got.unwrap_or_else(|| Got::text(text)),
+            allowed: refused.allowed.unwrap_or(self.allowed),
+        })
+    }
+}
+
+impl Allowed {
+    /// Says what is got where a text is out of range; the form is left to whoever reads it.
+    fn refuse(&self, text: &str) -> Option<Got> {
+        let number = || text.parse::<f64>().ok().filter(|number| number.is_finite());
+        match *self {
+            Self::Integer { min, max } => match text.parse::<u64>() {
+                Ok(integer) if (min..=max).contains(&integer) => None,
+                _ => Some(number().map_or_else(|| Got::text(text), Got::Number)),
+            },
+            Self::Number { min, max } => match number() {
+                Some(number) if (min..=max).contains(&number) => None,
+                Some(number) => Some(Got::Number(number)),
+                None => Some(Got::text(text)),
+            },
+            Self::Bytes { min, max } if text.len() < min || text.len() > max => {
+                Some(Got::Bytes(text.len()))
+            }
+            Self::Url if text.len() > limits::URL_BYTES_MAX => Some(Got::Bytes(text.len())),
+            Self::List { min, .. } if min > 0 && text.is_empty() => Some(Got::Nothing),
+            _ => None,
+        }
+    }
+}
+
+impl Key {
+    /// Names the key of a path: `miners.max`, `pool.2.url`; `pool.url` is that of the first pool.
+    pub fn parse(path: &str) -> Option<Self> {
+        let (section, rest) = path.split_once('.')?;
+        match rest.split_once('.') {
+            None => Self::named(section, rest, 0),
+            Some((number, name)) if section == "pool" => {
+                let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+                let pool = number.parse::<usize>().ok()?.checked_sub(1)?;
+                if is_number { Self::named(section, name, pool) } else { None }
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// Names the key of a section and a name, and of the pool at the index `pool`.
+    pub fn named(section: &str, name: &str, pool: usize) -> Option<Self> {
+        let field = FIELDS.iter().find(|field| field.section == section && field.name == name)?;
+        Self::of(field, pool)
+    }
+
+    /// Names the key of a field, and of the pool at the index `pool`.
+    pub fn of(field: &'static Field, pool: usize) -> Option<Self> {
+        Some(Self { field, pool: u8::try_from(pool).ok()? })
+    }
+
+    /// Returns what is known of the key whatever its pool.
+    pub fn field(self) -> &'static Field {
+        self.field
+    }
+
+    /// Returns the index of the pool; 0 where the key is of none.
+    pub fn pool(self) -> usize {
+        usize::from(self.pool)
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        let place = |key: &Self| (key.field.section, key.field.name, key.pool);
+        place(self) == place(other)
+    }
+}
+
+impl Got {
+    /// Creates the part of a text that a message repeats.
+    pub(super) fn text(text: &str) -> Self {
+        let mut part = String::new();
+        for letter in text.chars() {
+            if part.push(letter).is_err() {
+                break;
+            }
+        }
+        Self::Text(part)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.field.is_of_pool() {
+            write!(f, "pool.{}.{}", self.pool().saturating_add(1), self.field.name)
+        } else {
+            write!(f, "{}.{}", self.field.section, self.field.name)
+        }
+    }
+}
+
+impl fmt::Display for Got {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing"),
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Bytes(bytes) => write!(f, "{bytes} bytes"),
+            Self::Count(count) => write!(f, "{count} of them"),
+            Self::Hidden => f.write_str("a value that is not repeated here"),
+        }
+    }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer { min, max } => write!(f, "{min}..{max}"),
+            Self::Number { min, max } => write!(f, "{min}..{max}"),
+            Self::OneOf(words) => {
+                let mut separator = "";
+                for word in *words {
+                    write!(f, "{separator}{word:?}")?;
+                    separator = " or ";
+                }
+                Ok(())
+            }
+            Self::Bytes { min, max } => write!(f, "{min}..{max} bytes"),
+            Self::Form(form) => f.write_str(form),
+            Self::Url => f.write_str(SCHEMES),
+            Self::List { min, max, form } => write!(f, "{min}..{max} of {form}"),
+            Self::UrlPart(error) => write!(f, "{error}"),
+            Self::Relation(relation) => f.write_str(relation),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: got {}, allowed {}", self.key, self.got, self.allowed)
+    }
+}
+
+impl core::error::Error for Problem {}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.key.field.show)(self.settings, self.key.pool(), f)
+    }
+}

@@ -1,0 +1,840 @@
+//! One link: a session with a pool, from the handshake to the shares it is owed.
+//!
+//! Read this first. A [`Link`] keeps what the pool said (extranonce1, difficulty, mask, jobs) and
+//! what it still has to answer. It writes the lines that go to the pool and keeps the one encoded
+//! notify that all miners of a lane are sent. It knows no miner and no ledger: what concerns them
+//! it returns as [`Heard`], and `proxy::pools` acts on it.
+//!
+//! States, in the field's words: *idle*, *connecting* (the owner dials), *configuring*,
+//! *subscribing*, *authorizing*, *live* (subscribed, authorized, a job is known), *draining*
+//! (no miner uses it any more; late shares still go out).
+//!
+//! Invariants: a new extranonce1, however it comes, begins a new epoch and ends all jobs of the
+//! old one (F24, F36); a pool whose extranonce2 cannot hold the geometry is refused with both
+//! numbers (F25); a difficulty or mask that makes no sense leaves the old one in force (F34).
+//!
+//! Sources: BIP-0310, the NiceHash extension, `pool-*.txt` of the transcripts.
+
+use crate::limits::{
+    EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, FORGIVE_INTERVAL, LINK_ODDITIES_MAX,
+    NOTIFY_LINE_BYTES_MAX, POOL_JOB_ID_BYTES_MAX,
+};
+use crate::pending::PendingShares;
+use crate::time::{Duration, Instant};
+use crate::wire::encode;
+use crate::wire::hex;
+use crate::wire::id::Id;
+use crate::wire::line::Framer;
+use crate::wire::server::{Notify, Outcome, Response, ServerError};
+use crate::wire::text::Text;
+use crate::wire::writer::{Full, Writer};
+use crate::work::coinbase::CoinbasePrefix;
+use crate::work::difficulty::Difficulty;
+use crate::work::extranonce::{Extranonce1, Geometry, Incompatible};
+use crate::work::header::{NTime, PrevHash};
+use crate::work::job::{Job, JobRing, Serial};
+use crate::work::target::{NBits, Target};
+use crate::work::version::{Version, VersionMask};
+
+/// Names a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct LinkIndex(pub(crate) u8);
+
+impl LinkIndex {
+    /// Returns the index, below [`crate::limits::LINKS_MAX`].
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// Where the session with a pool stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum State {
+    /// Not wanted, or waiting for its next attempt.
+    Idle,
+    /// The owner was asked to connect.
+    Connecting,
+    /// mining.configure is sent.
+    Configuring,
+    /// mining.subscribe is sent.
+    Subscribing,
+    /// mining.authorize is sent.
+    Authorizing,
+    /// Subscribed, authorized, and a job is known.
+    Live,
+    /// No miner uses it; it stays open for late shares.
+    Draining,
+}
+
+impl State {
+    /// Returns the name that status pages show.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Connecting => "connecting",
+            Self::Configuring => "configuring",
+            Self::Subscribing => "subscribing",
+            Self::Authorizing => "authorizing",
+            Self::Live => "live",
+            Self::Draining => "draining",
+        }
+    }
+
+    /// Says whether a connection is open.
+    pub const fn is_open(self) -> bool {
+        !matches!(self, Self::Idle | Self::Connecting)
+    }
+}
+
+/// Why a link was ended or could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum LinkClose {
+    /// A line is longer than the limit, in bytes.
+    LineTooLong {
+        /// The longest line that is read.
+        limit: usize,
+    },
+    /// The first line is a web server's: a captive portal, or the wrong port (F62).
+    LooksLikeHttp,
+    /// The pool refused the subscription, with this code.
+    SubscribeRefused(i64),
+    /// The answer to the subscription cannot be used.
+    SubscribeMalformed,
+    /// The pool refused the account, with this code.
+    AuthorizeRefused(i64),
+    /// The extranonce2 is too small for the miners, or larger than is supported.
+    Incompatible(Incompatible),
+    /// A step of the handshake took too long.
+    HandshakeTimeout(State),
+    /// No job came for [`crate::limits::JOB_SILENCE_MAX`].
+    JobSilence,
+    /// The pool broke the protocol too often.
+    Oddities,
+    /// The pool asked for it (`client.reconnect`).
+    Reconnect,
+    /// No miner needs the link any more.
+    Unneeded,
+    /// The owner lost the connection or could not make it.
+    Lost(Lost),
+}
+
+/// How the owner lost a connection to a pool or failed to make it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Lost {
+    /// The name could not be resolved.
+    Name,
+    /// No connection could be made.
+    Connect,
+    /// TLS refused the pool: certificate, name, pin, time or protocol.
+    Tls,
+    /// The pool closed the connection.
+    Closed,
+    /// The connection broke.
+    Broken,
+}
+
+impl LinkClose {
+    /// Returns the name that metrics use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LineTooLong { .. } => "line_too_long",
+            Self::LooksLikeHttp => "looks_like_http",
+            Self::SubscribeRefused(_) => "subscribe_refused",
+            Self::SubscribeMalformed => "subscribe_malformed",
+            Self::AuthorizeRefused(_) => "authorize_refused",
+            Self::Incompatible(_) => "incompatible",
+            Self::HandshakeTimeout(_) => "handshake_timeout",
+            Self::JobSilence => "job_silence",
+            Self::Oddities => "oddities",
+            Self::Reconnect => "reconnect",
+            Self::Unneeded => "unneeded",
+            Self::Lost(Lost::Name) => "name",
+            Self::Lost(Lost::Connect) => "connect",
+            Self::Lost(Lost::Tls) => "tls",
+            Self::Lost(Lost::Closed) => "closed",
+            Self::Lost(Lost::Broken) => "broken",
+        }
+    }
+}
+
+impl core::fmt::Display for LinkClose {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::LineTooLong { limit } => write!(f, "line too long: the limit is {limit} bytes"),
+            Self::LooksLikeHttp => {
+                write!(f, "the answer looks like HTTP: a captive portal, or the wrong port")
+            }
+            Self::SubscribeRefused(code) => write!(f, "the pool refused to subscribe: code {code}"),
+            Self::SubscribeMalformed => write!(f, "the answer to mining.subscribe cannot be read"),
+            Self::AuthorizeRefused(code) => {
+                write!(f, "the pool refused the user: code {code}; check user and password")
+            }
+            Self::Incompatible(Incompatible { got, need }) => {
+                write!(f, "extranonce2 of {got} bytes: these miners need {need}..=16")
+            }
+            Self::HandshakeTimeout(state) => write!(f, "no answer while {}", state.name()),
+            Self::JobSilence => write!(f, "no job for two minutes"),
+            Self::Oddities => write!(f, "more than {LINK_ODDITIES_MAX} lines against the protocol"),
+            Self::Reconnect => write!(f, "the pool asked to reconnect"),
+            Self::Unneeded => write!(f, "no miner needs it"),
+            Self::Lost(Lost::Name) => write!(f, "the pool's name cannot be resolved"),
+            Self::Lost(Lost::Connect) => write!(f, "no connection could be made"),
+            Self::Lost(Lost::Tls) => write!(f, "TLS refused the pool"),
+            Self::Lost(Lost::Closed) => write!(f, "the pool closed the connection"),
+            Self::Lost(Lost::Broken) => write!(f, "the connection broke"),
+        }
+    }
+}
+
+/// What a line of the pool means for others.
+#[derive(Clone, Copy, Debug)]
+pub enum Heard<'a> {
+    /// Nothing that concerns anybody else.
+    Nothing,
+    /// The pool's extranonce2 is known: the geometry may be fixed by it.
+    Subscribed,
+    /// The share sent under this request id was answered.
+    Answer {
+        /// The request id.
+        request: u32,
+        /// What the pool said.
+        outcome: Outcome<'a>,
+    },
+}
+
+/// A job that is ready to be sent to miners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Its id.
+    pub serial: Serial,
+    /// Whether everything before it is void.
+    pub clean: bool,
+}
+
+const ID_CONFIGURE: u32 = 1;
+const ID_SUBSCRIBE: u32 = 2;
+const ID_AUTHORIZE: u32 = 3;
+
+/// The mask that is asked of every pool: all bits, as the pool decides (BIP-0310).
+const MASK_ASKED: VersionMask = VersionMask::ALL;
+
+/// An id that the pool waits for an answer to (`client.get_version`, `mining.ping`).
+#[derive(Clone, Debug)]
+struct Owed {
+    id: heapless::Vec<u8, { crate::limits::ID_BYTES_MAX }, u8>,
+    version: bool,
+}
+
+/// The storage of a link.
+#[derive(Debug)]
+pub struct LinkStorage<'a> {
+    /// A partial line of the pool, [`crate::limits::UPSTREAM_LINE_BYTES_MAX`].
+    pub rest: &'a mut [u8],
+    /// The encoded notify, [`NOTIFY_LINE_BYTES_MAX`].
+    pub line: &'a mut [u8],
+    /// Second coinbase halves, [`crate::limits::COINB2_STORE_BYTES`].
+    pub coinb2: &'a mut [u8],
+    /// Jobs, [`crate::limits::JOBS_PER_LINK`].
+    pub jobs: &'a mut [Job],
+    /// Shares, [`crate::limits::PENDING_SHARES_MAX`].
+    pub pending: &'a mut [crate::pending::Pending],
+}
+
+/// A session with a pool.
+#[derive(Debug)]
+pub struct Link<'a> {
+    pub(crate) state: State,
+    /// Index of the pool in the settings; meaningful unless the link is idle and unused.
+    pub(crate) pool: u8,
+    /// The lane that the link serves.
+    pub(crate) lane: u8,
+    /// Whether the plan wants this link to be open.
+    pub(crate) wanted: bool,
+    /// The owner still has to close the connection.
+    pub(crate) hangup: bool,
+    /// When the state was entered.
+    pub(crate) since: Instant,
+    /// When the connection was made.
+    pub(crate) opened: Instant,
+    /// When the link became live, while it is.
+    pub(crate) live_since: Option<Instant>,
+    /// Since when the link has been wanted without being live.
+    pub(crate) failing_since: Instant,
+    /// Attempts since it was healthy last.
+    pub(crate) attempts: u32,
+    /// When it may be dialled again.
+    pub(crate) retry_at: Instant,
+    pub(crate) last_close: Option<LinkClose>,
+    pub(crate) last_job: Instant,
+    /// Time that the pool took for its last answer to a share.
+    pub(crate) answer_time: Option<Duration>,
+    pub(crate) framer: Framer,
+    pub(crate) rest: &'a mut [u8],
+    pub(crate) jobs: JobRing<'a>,
+    pub(crate) pending: PendingShares<'a>,
+    line: &'a mut [u8],
+    line_len: usize,
+    pub(crate) epoch: u16,
+    extranonce1: Extranonce1,
+    extranonce2_size: Option<u8>,
+    /// Announced by `mining.set_extranonce`, in force with the next notify (QUIRKS 22).
+    next_extranonce: Option<(Extranonce1, u8)>,
+    /// The next job ends all before it, whatever its flag says.
+    next_is_clean: bool,
+    mask: VersionMask,
+    difficulty: Difficulty,
+    step_sent: bool,
+    subscribed: bool,
+    authorized: bool,
+    owed: heapless::Deque<Owed, 4>,
+    oddities: u16,
+    forgiven_at: Instant,
+    reconnected_at: Option<Instant>,
+}
+
+impl<'a> Link<'a> {
+    /// Creates an unused link.
+    pub fn new(storage: LinkStorage<'a>) -> Self {
+        Self {
+            state: State::Idle,
+            pool: 0,
+            lane: 0,
+            wanted: false,
+            hangup: false,
+            since: Instant::ZERO,
+            opened: Instant::ZERO,
+            live_since: None,
+            failing_since: Instant::ZERO,
+            attempts: 0,
+            retry_at: Instant::ZERO,
+            last_close: None,
+            last_job: Instant::ZERO,
+            answer_time: None,
+            framer: Framer::default(),
+            rest: storage.rest,
+            jobs: JobRing::new(storage.jobs, storage.coinb2),
+            pending: PendingShares::new(storage.pending),
+            line: storage.line,
+            line_len: 0,
+            epoch: 0,
+            extranonce1: Extranonce1::default(),
+            extranonce2_size: None,
+            next_extranonce: None,
+            next_is_clean: true,
+            mask: VersionMask::NONE,
+            difficulty: Difficulty::ONE,
+            step_sent: false,
+            subscribed: false,
+            authorized: false,
+            owed: heapless::Deque::new(),
+            oddities: 0,
+            forgiven_at: Instant::ZERO,
+            reconnected_at: None,
+        }
+    }
+
+    pub(crate) fn enter(&mut self, state: State, now: Instant) {
+        self.state = state;
+        self.since = now;
+        self.step_sent = false;
+    }
+
+    /// Begins the handshake on a fresh connection.
+    pub(crate) fn handle_up(&mut self, now: Instant) {
+        self.framer = Framer::default();
+        self.opened = now;
+        self.last_job = now;
+        self.subscribed = false;
+        self.authorized = false;
+        self.next_extranonce = None;
+        self.oddities = 0;
+        self.owed.clear();
+        self.enter(State::Configuring, now);
+    }
+
+    /// Closes the books on a connection that is gone; jobs stay, in case the session comes back.
+    pub(crate) fn handle_down(&mut self, close: LinkClose, now: Instant) {
+        if self.live_since.take().is_some() {
+            self.failing_since = now;
+        }
+        self.last_close = Some(close);
+        self.next_is_clean = true;
+        self.enter(State::Idle, now);
+    }
+
+    /// Takes over a link that served another pool or lane: nothing of it is kept.
+    pub(crate) fn assign(&mut self, pool: u8, lane: u8, now: Instant) {
+        self.pool = pool;
+        self.lane = lane;
+        self.wanted = true;
+        self.failing_since = now;
+        self.retry_at = now;
+        self.attempts = 0;
+        self.extranonce1 = Extranonce1::default();
+        self.extranonce2_size = None;
+        self.mask = VersionMask::NONE;
+        self.difficulty = Difficulty::ONE;
+        self.last_close = None;
+        self.answer_time = None;
+        self.jobs.clear();
+        self.line_len = 0;
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    /// Returns the handshake's state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Returns the index of the pool in the settings.
+    pub fn pool(&self) -> u8 {
+        self.pool
+    }
+
+    /// Says whether the plan wants the link to be open.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// Returns why the link was down last.
+    pub fn last_close(&self) -> Option<LinkClose> {
+        self.last_close
+    }
+
+    /// Returns the time that the pool took for its last answer to a share.
+    pub fn answer_time(&self) -> Option<Duration> {
+        self.answer_time
+    }
+
+    /// Returns the pool's extranonce2 size in bytes, once subscribed.
+    pub fn extranonce2_size(&self) -> Option<u8> {
+        self.extranonce2_size
+    }
+
+    /// Returns the pool's extranonce1.
+    pub fn extranonce1(&self) -> &Extranonce1 {
+        &self.extranonce1
+    }
+
+    /// Returns the pool's difficulty in force.
+    pub fn difficulty(&self) -> Difficulty {
+        self.difficulty
+    }
+
+    /// Returns the version bits that the pool allows to be rolled.
+    pub fn mask(&self) -> VersionMask {
+        self.mask
+    }
+
+    /// Returns the job that is encoded, once there is one.
+    pub(crate) fn announced(&self) -> Option<&Job> {
+        if self.line_len == 0 { None } else { self.jobs.newest() }
+    }
+
+    /// Forgives an oddity now and then.
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        if now.since(self.forgiven_at) >= FORGIVE_INTERVAL {
+            self.forgiven_at = now;
+            self.oddities = self.oddities.saturating_sub(1);
+        }
+    }
+
+    /// Counts a line that breaks the protocol.
+    pub(crate) fn count_oddity(&mut self) -> Result<(), LinkClose> {
+        self.oddities = self.oddities.saturating_add(1);
+        if self.oddities > LINK_ODDITIES_MAX { Err(LinkClose::Oddities) } else { Ok(()) }
+    }
+
+    /// Reads what cannot be parsed: noise is counted, a web server is named.
+    pub(crate) fn handle_error(&mut self, error: ServerError) -> Result<(), LinkClose> {
+        match error {
+            ServerError::LooksLikeHttp => Err(LinkClose::LooksLikeHttp),
+            _ => self.count_oddity(),
+        }
+    }
+
+    /// Reads an answer of the pool.
+    pub(crate) fn handle_response<'l>(
+        &mut self,
+        response: &Response<'l>,
+        geometry: Option<Geometry>,
+        now: Instant,
+    ) -> Result<Heard<'l>, LinkClose> {
+        let Some(id) = response.id.as_u64().and_then(|id| u32::try_from(id).ok()) else {
+            return self.count_oddity().map(|()| Heard::Nothing);
+        };
+        match (self.state, id) {
+            (State::Configuring, ID_CONFIGURE) => {
+                self.handle_configured(response);
+                self.enter(State::Subscribing, now);
+                Ok(Heard::Nothing)
+            }
+            // The answer to configure may come after its time was up (NiceHash).
+            (_, ID_CONFIGURE) => {
+                self.handle_configured(response);
+                Ok(Heard::Nothing)
+            }
+            (State::Subscribing, ID_SUBSCRIBE) => {
+                self.handle_subscribed(response, geometry)?;
+                self.enter(State::Authorizing, now);
+                Ok(Heard::Subscribed)
+            }
+            // A second answer may take an authorization back (`pool-nicehash-bitaxe.txt`).
+            (_, ID_AUTHORIZE) => match response.outcome() {
+                Outcome::Accepted => {
+                    self.authorized = true;
+                    self.go_live(now);
+                    Ok(Heard::Nothing)
+                }
+                Outcome::Refused(refusal) => Err(LinkClose::AuthorizeRefused(refusal.code)),
+            },
+            (_, request) => Ok(Heard::Answer { request, outcome: response.outcome() }),
+        }
+    }
+
+    fn handle_configured(&mut self, response: &Response<'_>) {
+        // A pool that refuses or garbles the answer allows no rolling.
+        let mask = response.configure().ok().filter(|result| result.version_rolling);
+        self.mask = mask.map_or(VersionMask::NONE, |result| {
+            result.mask.map_or(VersionMask::BIP_0320, VersionMask)
+        });
+    }
+
+    fn handle_subscribed(
+        &mut self,
+        response: &Response<'_>,
+        geometry: Option<Geometry>,
+    ) -> Result<(), LinkClose> {
+        if let Outcome::Refused(refusal) = response.outcome() {
+            return Err(LinkClose::SubscribeRefused(refusal.code));
+        }
+        let subscription = response.subscribe().map_err(|_| LinkClose::SubscribeMalformed)?;
+        let (extranonce1, size) =
+            read_extranonce(subscription.extranonce1, subscription.extranonce2_size, geometry)?;
+        self.begin_epoch(extranonce1, size);
+        self.subscribed = true;
+        Ok(())
+    }
+
+    /// Takes an extranonce1 into use; where it is another, nothing made before counts any more.
+    fn begin_epoch(&mut self, extranonce1: Extranonce1, size: u8) {
+        self.next_is_clean = true;
+        if self.extranonce1 == extranonce1 && self.extranonce2_size == Some(size) {
+            return;
+        }
+        self.extranonce1 = extranonce1;
+        self.extranonce2_size = Some(size);
+        self.epoch = self.epoch.wrapping_add(1);
+        self.jobs.end_all();
+        // Nobody is to be sent the last job of the old one any more.
+        self.line_len = 0;
+    }
+
+    /// Remembers an extranonce that the next notify brings into force.
+    pub(crate) fn handle_set_extranonce(
+        &mut self,
+        extranonce1: Text<'_>,
+        size: u64,
+        geometry: Option<Geometry>,
+    ) -> Result<(), LinkClose> {
+        self.next_extranonce = Some(read_extranonce(extranonce1, size, geometry)?);
+        Ok(())
+    }
+
+    /// Takes a difficulty; it holds from the next notify on.
+    pub(crate) fn handle_set_difficulty(&mut self, difficulty: Difficulty) {
+        self.difficulty = difficulty;
+    }
+
+    /// Takes a mask; it holds at once (BIP-0310).
+    pub(crate) fn handle_set_version_mask(&mut self, mask: u32) {
+        self.mask = VersionMask(mask);
+        self.jobs.set_mask(self.mask);
+    }
+
+    /// Answers whether a request of the pool to reconnect is to be followed: to the same host
+    /// only, and not more often than every minute (F82).
+    pub(crate) fn allow_reconnect(&mut self, to_same_host: bool, now: Instant) -> bool {
+        let soon = self
+            .reconnected_at
+            .is_some_and(|last| now.since(last) < crate::limits::RECONNECT_INTERVAL_MIN);
+        if !to_same_host || soon {
+            return false;
+        }
+        self.reconnected_at = Some(now);
+        true
+    }
+
+    /// Remembers to answer a request of the pool; when too many wait, the new one is dropped.
+    pub(crate) fn owe(&mut self, id: Id<'_>, version: bool) {
+        if let (false, Ok(id)) = (id.is_null(), heapless::Vec::from_slice(id.as_raw())) {
+            let _ = self.owed.push_back(Owed { id, version });
+        }
+    }
+
+    /// Builds the job of a notify and encodes the line that all miners are sent.
+    pub(crate) fn handle_notify(
+        &mut self,
+        notify: &Notify<'_>,
+        geometry: Geometry,
+        serial: Serial,
+        now: Instant,
+    ) -> Result<Announced, NotifyRefused> {
+        if !self.subscribed {
+            // Its extranonce1 is not known yet; a former session's may be another.
+            return Err(NotifyRefused::NotSubscribed);
+        }
+        if let Some((extranonce1, size)) = self.next_extranonce.take() {
+            self.begin_epoch(extranonce1, size);
+        }
+        let size = self.extranonce2_size.ok_or(NotifyRefused::NotSubscribed)?;
+        let pad = geometry.fits(size).map_err(NotifyRefused::Incompatible)?;
+        let pad = usize::from(pad);
+        let job = self.job(notify, pad, serial, now)?;
+        let clean = notify.clean_jobs || self.next_is_clean;
+        if clean {
+            self.jobs.end_all();
+        }
+        self.jobs.push(job, notify.coinb2).map_err(|_| NotifyRefused::TooLong)?;
+        self.encode(notify, pad, serial).map_err(|Full| NotifyRefused::TooLong)?;
+        self.next_is_clean = false;
+        self.last_job = now;
+        self.go_live(now);
+        Ok(Announced { serial, clean })
+    }
+
+    fn job(
+        &mut self,
+        notify: &Notify<'_>,
+        pad: usize,
+        serial: Serial,
+        now: Instant,
+    ) -> Result<Job, NotifyRefused> {
+        let nbits = NBits(notify.nbits);
+        let network_target = Target::from_nbits(nbits).map_err(|_| NotifyRefused::NBits)?;
+        let pool_job_id: heapless::String<POOL_JOB_ID_BYTES_MAX> =
+            notify.job_id.as_raw().try_into().map_err(|_| NotifyRefused::JobId)?;
+        // The line buffer is about to be written anew, so it serves to decode the first half.
+        self.line_len = 0;
+        let coinb1 = hex::decode(notify.coinb1, self.line).map_err(|_| NotifyRefused::TooLong)?;
+        let zeros = [0; EXTRANONCE2_BYTES_MAX];
+        let pad = zeros.get(..pad).unwrap_or(&zeros);
+        let prefix = CoinbasePrefix::new(&[coinb1, self.extranonce1.as_bytes(), pad]);
+        let mut branches = heapless::Vec::new();
+        for branch in notify.branches.iter() {
+            let branch = hex::decode_exact(branch).map_err(|_| NotifyRefused::Branches)?;
+            branches.push(branch).map_err(|_| NotifyRefused::Branches)?;
+        }
+        let prev_hash = hex::decode_exact(notify.prev_hash).map_err(|_| NotifyRefused::PrevHash)?;
+        Ok(Job {
+            serial,
+            epoch: self.epoch,
+            live: true,
+            received: now,
+            pool_job_id,
+            prefix,
+            branches,
+            prev_hash: PrevHash::from_stratum(&prev_hash),
+            version: Version(notify.version),
+            mask: self.mask,
+            nbits,
+            ntime: NTime(notify.ntime),
+            difficulty: self.difficulty,
+            target: self.difficulty.to_target(),
+            network_target,
+            ..Job::vacant()
+        })
+    }
+
+    /// Encodes the notify up to its last parameter, which differs from miner to miner.
+    fn encode(&mut self, notify: &Notify<'_>, pad: usize, serial: Serial) -> Result<(), Full> {
+        let mut out = Writer::new(self.line);
+        out.push(NOTIFY_HEAD)?;
+        out.push(&serial.digits())?;
+        out.push(b"\",\"")?;
+        out.push(notify.prev_hash)?;
+        out.push(b"\",\"")?;
+        out.push(notify.coinb1)?;
+        hex::encode_into(self.extranonce1.as_bytes(), &mut out)?;
+        for _ in 0..pad {
+            out.push(b"00")?;
+        }
+        out.push(b"\",\"")?;
+        out.push(notify.coinb2)?;
+        out.push(b"\",[")?;
+        for (index, branch) in notify.branches.iter().enumerate() {
+            out.push(if index == 0 { b"\"" } else { b",\"" })?;
+            out.push(branch)?;
+            out.push(b"\"")?;
+        }
+        out.push(b"],\"")?;
+        for number in [notify.version, notify.nbits] {
+            out.push(&hex::digits(number))?;
+            out.push(b"\",\"")?;
+        }
+        out.push(&hex::digits(notify.ntime))?;
+        out.push(NOTIFY_END)?;
+        self.line_len = out.len();
+        Ok(())
+    }
+
+    /// Announces the newest job once more, under a new id and with its time moved on.
+    pub(crate) fn renew(&mut self, serial: Serial, ntime: NTime, now: Instant) -> Option<Serial> {
+        let line = self.line.get_mut(..self.line_len).filter(|line| !line.is_empty())?;
+        let serial = self.jobs.renew(serial, ntime, now)?;
+        let serial_at = NOTIFY_HEAD.len();
+        line.get_mut(serial_at..serial_at.saturating_add(8))?.copy_from_slice(&serial.digits());
+        let ntime_end = line.len().saturating_sub(NOTIFY_END.len());
+        let ntime_at = ntime_end.saturating_sub(8);
+        line.get_mut(ntime_at..ntime_end)?.copy_from_slice(&hex::digits(ntime.0));
+        Some(serial)
+    }
+
+    /// Writes the notify line of the newest job.
+    pub(crate) fn write_notify(&self, clean: bool, out: &mut Writer<'_>) -> Result<(), Full> {
+        out.push(self.line.get(..self.line_len).unwrap_or(&[]))?;
+        out.push(if clean { b"true]}\n" } else { b"false]}\n" })
+    }
+
+    fn go_live(&mut self, now: Instant) {
+        if self.subscribed
+            && self.authorized
+            && self.line_len > 0
+            && !self.next_is_clean
+            && self.state == State::Authorizing
+        {
+            self.enter(State::Live, now);
+            self.live_since = Some(now);
+        }
+    }
+
+    /// Writes the next line that the handshake or the pool's own requests ask for; returns
+    /// whether there was one.
+    pub(crate) fn write_session(
+        &mut self,
+        login: Login<'_>,
+        out: &mut Writer<'_>,
+    ) -> Result<bool, Full> {
+        if let Some(owed) = self.owed.front() {
+            let id = Id::from_raw(&owed.id).unwrap_or(Id::NULL);
+            if owed.version {
+                encode::version_result(id, login.agent, out)?;
+            } else {
+                encode::pong(id, out)?;
+            }
+            self.owed.pop_front();
+            return Ok(true);
+        }
+        if self.step_sent {
+            return Ok(false);
+        }
+        match self.state {
+            State::Configuring => encode::configure(ID_CONFIGURE, MASK_ASKED.0, 2, out)?,
+            State::Subscribing => encode::subscribe(ID_SUBSCRIBE, login.agent, None, out)?,
+            State::Authorizing => {
+                encode::authorize(ID_AUTHORIZE, login.user, login.password, out)?;
+            }
+            State::Idle | State::Connecting | State::Live | State::Draining => return Ok(false),
+        }
+        self.step_sent = true;
+        Ok(true)
+    }
+
+    /// Passes over a configure that got no answer in time; other steps end the link.
+    pub(crate) fn handle_step_timeout(&mut self, now: Instant) -> Result<(), LinkClose> {
+        if now.since(self.since) < crate::limits::LINK_STEP_MAX {
+            return Ok(());
+        }
+        match self.state {
+            State::Configuring => {
+                self.mask = VersionMask::NONE;
+                self.enter(State::Subscribing, now);
+                Ok(())
+            }
+            State::Subscribing => Err(LinkClose::HandshakeTimeout(self.state)),
+            // Once authorized it only waits for a job, which has a bound of its own.
+            State::Authorizing
+                if !self.authorized
+                    && now.since(self.opened) >= crate::limits::LINK_HANDSHAKE_MAX =>
+            {
+                Err(LinkClose::HandshakeTimeout(self.state))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Who the gateway is to a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Login<'a> {
+    /// The user agent.
+    pub agent: &'a str,
+    /// The account or worker.
+    pub user: &'a str,
+    /// Its password, mostly `x`.
+    pub password: &'a str,
+}
+
+/// The front of every notify, up to the job id.
+const NOTIFY_HEAD: &[u8] = b"{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"";
+/// What stands between the ntime and the clean flag.
+const NOTIFY_END: &[u8] = b"\",";
+
+const _: () = assert!(NOTIFY_LINE_BYTES_MAX > crate::limits::UPSTREAM_LINE_BYTES_MAX);
+
+/// Why a notify makes no job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotifyRefused {
+    /// It came before the answer to mining.subscribe.
+    NotSubscribed,
+    /// The extranonce2 cannot hold the geometry.
+    Incompatible(Incompatible),
+    /// The compact target is negative, zero or above 2^256.
+    NBits,
+    /// The job id is longer than [`POOL_JOB_ID_BYTES_MAX`].
+    JobId,
+    /// A branch is not 32 bytes, or there are too many.
+    Branches,
+    /// The previous hash is not 32 bytes.
+    PrevHash,
+    /// The coinbase does not fit.
+    TooLong,
+}
+
+impl NotifyRefused {
+    /// Returns the name that the log uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotSubscribed => "not_subscribed",
+            Self::Incompatible(_) => "incompatible",
+            Self::NBits => "nbits",
+            Self::JobId => "job_id",
+            Self::Branches => "branches",
+            Self::PrevHash => "prev_hash",
+            Self::TooLong => "too_long",
+        }
+    }
+}
+
+fn read_extranonce(
+    extranonce1: Text<'_>,
+    size: u64,
+    geometry: Option<Geometry>,
+) -> Result<(Extranonce1, u8), LinkClose> {
+    let got = u8::try_from(size).unwrap_or(u8::MAX);
+    // Before the geometry is fixed any size will do that the smallest can live with.
+    match geometry {
+        Some(geometry) => geometry.fits(got).map(|_| ()),
+        None => Geometry::choose(1, Some(got)).map(|_| ()),
+    }
+    .map_err(LinkClose::Incompatible)?;
+    let mut bytes = [0; EXTRANONCE1_BYTES_MAX];
+    let extranonce1 = hex::decode(extranonce1.as_bytes(), &mut bytes)
+        .map_err(|_| LinkClose::SubscribeMalformed)?;
+    let extranonce1 = Extranonce1::new(extranonce1).map_err(|_| LinkClose::SubscribeMalformed)?;
+    Ok((extranonce1, got))
+}

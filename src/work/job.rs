@@ -1,0 +1,343 @@
+//! Jobs: what a pool asked to be hashed, kept as long as a late share may come for it.
+//!
+//! A [`Job`] holds a notify in the form that a share check needs: the hash state after the
+//! constant front of the coinbase, the branches as bytes, the targets, and the pool's own job id
+//! verbatim. A [`JobRing`] keeps the last [`JOBS_PER_LINK`] jobs of one link; the second coinbase
+//! halves, which may be 32 KiB, share one store. When ring or store is full the oldest job makes
+//! room.
+//!
+//! Every announcement to miners has a [`Serial`] of its own, unique over all links and
+//! reconnects, and never used again: it is the job id that miners see (F36). A keep-alive is a
+//! new job too, with the same pool job behind it and a later ntime, because firmware that starts
+//! its extranonce2 anew at each notify would otherwise repeat its shares (QUIRKS 24).
+
+use crate::limits::{JOBS_PER_LINK, MERKLE_BRANCHES_MAX, POOL_JOB_ID_BYTES_MAX};
+use crate::time::Instant;
+use crate::wire::hex;
+use crate::work::coinbase::CoinbasePrefix;
+use crate::work::difficulty::Difficulty;
+use crate::work::header::{NTime, PrevHash};
+use crate::work::target::{NBits, Target};
+use crate::work::version::{Version, VersionMask};
+
+/// The number of an announcement; miners see it as eight hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Serial(u32);
+
+impl Serial {
+    /// Before the first.
+    pub const NONE: Self = Self(0);
+
+    /// The first that is given out. It begins with a letter, so that an id in the wrong case is
+    /// another id; at a job a second the first digit lasts for eight years.
+    pub const FIRST: Self = Self(0xa000_0000);
+
+    /// Returns the one after this.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        match self.0.checked_add(1) {
+            Some(next) => Self(next),
+            None => Self(1),
+        }
+    }
+
+    /// Returns the eight lower-case hex digits that miners are told.
+    pub fn digits(self) -> [u8; 8] {
+        hex::digits(self.0)
+    }
+
+    /// Reads what a miner sent as its job id; only the exact form that was given out is known.
+    pub fn from_digits(text: &[u8]) -> Option<Self> {
+        let serial = Self(hex::u32_be(text).ok()?);
+        (serial.digits() == text && serial != Self::NONE).then_some(serial)
+    }
+}
+
+/// A job as it came, with the parts that do not come from the notify itself.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The id that miners know; [`Serial::NONE`] in a place that was never used.
+    pub serial: Serial,
+    /// The session of the link that gave it; a share for another session's job is void.
+    pub epoch: u16,
+    /// Cleared when a later job with `clean_jobs`, another session, or age ends it.
+    pub live: bool,
+    /// When the job came.
+    pub received: Instant,
+    /// The pool's id, as the inside of a JSON string, byte for byte.
+    pub pool_job_id: heapless::String<POOL_JOB_ID_BYTES_MAX>,
+    /// The hash state after coinb1, extranonce1 and the pad of extranonce2.
+    pub prefix: CoinbasePrefix,
+    /// Merkle branches in header order.
+    pub branches: heapless::Vec<[u8; 32], MERKLE_BRANCHES_MAX>,
+    /// The hash of the block to build on.
+    pub prev_hash: PrevHash,
+    /// Version before rolling.
+    pub version: Version,
+    /// The bits that the pool allows to be rolled.
+    pub mask: VersionMask,
+    /// The target of the network, in its compact form.
+    pub nbits: NBits,
+    /// The lowest time that a share may carry.
+    pub ntime: NTime,
+    /// The pool's difficulty in force for this job.
+    pub difficulty: Difficulty,
+    /// The target of `difficulty`.
+    pub target: Target,
+    /// The target of `nbits`.
+    pub network_target: Target,
+    /// Where the ring keeps the second coinbase half; set by it.
+    pub(crate) coinb2_start: u32,
+    pub(crate) coinb2_len: u32,
+}
+
+impl Job {
+    /// A place that was never used.
+    pub fn vacant() -> Self {
+        Self {
+            serial: Serial::NONE,
+            epoch: 0,
+            live: false,
+            received: Instant::ZERO,
+            pool_job_id: heapless::String::new(),
+            prefix: CoinbasePrefix::new(&[]),
+            branches: heapless::Vec::new(),
+            prev_hash: PrevHash::from_stratum(&[0; 32]),
+            version: Version(0),
+            mask: VersionMask::NONE,
+            nbits: NBits(0),
+            ntime: NTime(0),
+            difficulty: Difficulty::ONE,
+            target: Target::MAX,
+            network_target: Target::MAX,
+            coinb2_start: 0,
+            coinb2_len: 0,
+        }
+    }
+
+    fn overlaps(&self, start: usize, end: usize) -> bool {
+        let from = self.coinb2_start as usize;
+        let to = from.saturating_add(self.coinb2_len as usize);
+        self.serial != Serial::NONE && from < end && start < to
+    }
+}
+
+/// A second coinbase half longer than the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct CoinbaseTooLong {
+    /// Bytes that the store holds.
+    pub limit: usize,
+}
+
+/// The jobs of one link, newest last.
+#[derive(Debug)]
+pub struct JobRing<'a> {
+    jobs: &'a mut [Job],
+    /// The serials of `jobs`, place by place: what a submit is looked up in.
+    serials: [Serial; JOBS_PER_LINK],
+    store: &'a mut [u8],
+    /// Place of the newest job.
+    newest: usize,
+    /// Where the next second half goes.
+    free: usize,
+}
+
+impl<'a> JobRing<'a> {
+    /// Takes the places for jobs ([`JOBS_PER_LINK`]) and the store for second coinbase halves.
+    pub fn new(jobs: &'a mut [Job], store: &'a mut [u8]) -> Self {
+        debug_assert_eq!(jobs.len(), JOBS_PER_LINK);
+        Self { jobs, serials: [Serial::NONE; JOBS_PER_LINK], store, newest: 0, free: 0 }
+    }
+
+    /// Makes `job` the newest; its second coinbase half is given as hex, already checked.
+    ///
+    /// # Errors
+    ///
+    /// [`CoinbaseTooLong`] where the half does not fit into the whole store.
+    pub fn push(&mut self, mut job: Job, coinb2_hex: &[u8]) -> Result<Serial, CoinbaseTooLong> {
+        let len = coinb2_hex.len() / 2;
+        let start = self.reserve(len)?;
+        let too_long = CoinbaseTooLong { limit: self.store.len() };
+        let place = self.store.get_mut(start..start.saturating_add(len)).ok_or(too_long)?;
+        hex::decode(coinb2_hex, place).map_err(|_| too_long)?;
+        job.coinb2_start = u32::try_from(start).map_err(|_| too_long)?;
+        job.coinb2_len = u32::try_from(len).map_err(|_| too_long)?;
+        Ok(self.put(job))
+    }
+
+    /// Announces the newest job again under `serial`, with its ntime moved on to `ntime`.
+    pub fn renew(&mut self, serial: Serial, ntime: NTime, now: Instant) -> Option<Serial> {
+        let mut job = self.newest()?.clone();
+        let len = job.coinb2_len as usize;
+        let from = job.coinb2_start as usize;
+        let start = self.reserve(len).ok()?;
+        // Where the store had to wrap onto the newest job itself, both share one copy.
+        if !job.overlaps(start, start.saturating_add(len)) {
+            self.store.copy_within(from..from.saturating_add(len), start);
+            job.coinb2_start = u32::try_from(start).ok()?;
+        }
+        job.serial = serial;
+        job.ntime = ntime;
+        job.received = now;
+        Some(self.put(job))
+    }
+
+    fn put(&mut self, job: Job) -> Serial {
+        let serial = job.serial;
+        self.newest = self.newest.saturating_add(1);
+        if self.newest >= self.jobs.len() {
+            self.newest = 0;
+        }
+        let places = self.jobs.get_mut(self.newest).zip(self.serials.get_mut(self.newest));
+        if let Some((place, place_serial)) = places {
+            *place = job;
+            *place_serial = serial;
+        }
+        serial
+    }
+
+    /// Finds `len` bytes of the store and ends the jobs that lie there.
+    fn reserve(&mut self, len: usize) -> Result<usize, CoinbaseTooLong> {
+        if len > self.store.len() {
+            return Err(CoinbaseTooLong { limit: self.store.len() });
+        }
+        if self.free.saturating_add(len) > self.store.len() {
+            self.free = 0;
+        }
+        let start = self.free;
+        let end = start.saturating_add(len);
+        for (job, serial) in self.jobs.iter_mut().zip(&mut self.serials) {
+            if job.overlaps(start, end) {
+                job.live = false;
+                job.serial = Serial::NONE;
+                *serial = Serial::NONE;
+            }
+        }
+        self.free = end;
+        Ok(start)
+    }
+
+    /// Returns the newest job, dead or alive.
+    pub fn newest(&self) -> Option<&Job> {
+        self.jobs.get(self.newest).filter(|job| job.serial != Serial::NONE)
+    }
+
+    /// Returns the job and its second coinbase half.
+    pub fn get(&self, serial: Serial) -> Option<(&Job, &[u8])> {
+        let place = self.serials.iter().position(|known| *known == serial)?;
+        let job = self.jobs.get(place)?;
+        let start = job.coinb2_start as usize;
+        let coinb2 = self.store.get(start..start.saturating_add(job.coinb2_len as usize))?;
+        Some((job, coinb2))
+    }
+
+    /// Changes the bits that may be rolled, for all jobs.
+    pub fn set_mask(&mut self, mask: VersionMask) {
+        for job in self.jobs.iter_mut() {
+            job.mask = mask;
+        }
+    }
+
+    /// Ends all jobs: what comes for them from now on is stale.
+    pub fn end_all(&mut self) {
+        for job in self.jobs.iter_mut() {
+            job.live = false;
+        }
+    }
+
+    /// Ends the jobs that came before `before`, less the newest where miners still work on it.
+    pub fn end_older(&mut self, before: Instant, in_use: bool) {
+        let newest = self.newest;
+        for (place, job) in self.jobs.iter_mut().enumerate() {
+            if !(in_use && place == newest) && job.received < before {
+                job.live = false;
+            }
+        }
+    }
+
+    /// Forgets all jobs, as when the link goes to another pool.
+    pub fn clear(&mut self) {
+        for job in self.jobs.iter_mut() {
+            job.serial = Serial::NONE;
+            job.live = false;
+        }
+        self.serials = [Serial::NONE; JOBS_PER_LINK];
+        self.free = 0;
+    }
+
+    /// Returns the oldest serial that is alive.
+    pub fn oldest_live(&self) -> Option<Serial> {
+        self.jobs
+            .iter()
+            .filter(|job| job.live && job.serial != Serial::NONE)
+            .map(|job| job.serial)
+            .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+
+    fn job(serial: Serial) -> Job {
+        Job { serial, live: true, ..Job::vacant() }
+    }
+
+    fn places() -> std::vec::Vec<Job> {
+        (0..JOBS_PER_LINK).map(|_| Job::vacant()).collect()
+    }
+
+    #[test]
+    fn a_serial_is_read_only_as_it_was_written() {
+        let serial = Serial::FIRST.next();
+        assert_eq!(&serial.digits(), b"a0000001");
+        assert_eq!(Serial::from_digits(b"a0000001"), Some(serial));
+        for other in [&b"A0000001"[..], b"a000001", b"0a0000001", b"00000000", b"", b"xyzxyzxy"] {
+            assert_eq!(Serial::from_digits(other), None);
+        }
+    }
+
+    #[test]
+    fn the_oldest_job_makes_room_in_the_ring() {
+        let (mut jobs, mut store) = (places(), vec![0; 4096]);
+        let mut ring = JobRing::new(&mut jobs, &mut store);
+        let mut serial = Serial::FIRST;
+        for _ in 0..=JOBS_PER_LINK {
+            serial = serial.next();
+            ring.push(job(serial), b"c0ffee").unwrap();
+        }
+        assert!(ring.get(Serial::FIRST.next()).is_none());
+        assert_eq!(ring.oldest_live(), Some(Serial::FIRST.next().next()));
+        let (newest, coinb2) = ring.get(serial).unwrap();
+        assert_eq!(newest.serial, serial);
+        assert_eq!(coinb2, [0xc0, 0xff, 0xee]);
+    }
+
+    #[test]
+    fn f05_long_coinbases_make_room_in_the_store() {
+        let (mut jobs, mut store) = (places(), vec![0; 10]);
+        let mut ring = JobRing::new(&mut jobs, &mut store);
+        let [first, second, third] = [1, 2, 3].map(Serial);
+        ring.push(job(first), b"0102030405").unwrap();
+        ring.push(job(second), b"1112131415").unwrap();
+        ring.push(job(third), b"212223").unwrap();
+        assert!(ring.get(first).is_none());
+        assert_eq!(ring.get(second).unwrap().1, [0x11, 0x12, 0x13, 0x14, 0x15]);
+        assert_eq!(ring.get(third).unwrap().1, [0x21, 0x22, 0x23]);
+        assert_eq!(ring.push(job(Serial(4)), &[b'0'; 22]), Err(CoinbaseTooLong { limit: 10 }));
+    }
+
+    #[test]
+    fn a_renewed_job_keeps_its_coinbase() {
+        let (mut jobs, mut store) = (places(), vec![0; 8]);
+        let mut ring = JobRing::new(&mut jobs, &mut store);
+        ring.push(job(Serial(7)), b"0102030405").unwrap();
+        for serial in 8..40 {
+            let renewed = ring.renew(Serial(serial), NTime(serial), Instant::ZERO).unwrap();
+            assert_eq!(ring.get(renewed).unwrap().1, [1, 2, 3, 4, 5]);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The share check: from a submit's fields to a verdict, bit-exactly.
+//!
+//! The order of checks is that of `rejects.json`: field shapes, version bits, ntime, then the
+//! header is built and hashed once, and the hash decides duplicate, difficulty, pool, block. An
+//! [`AcceptedShare`] can be made only here, and only it can be forwarded (M4).
+//!
+//! Duplicates are equal headers on one connection, whatever their spelling: [`RecentShares`]
+//! keeps the low 64 bits of the hashes accepted last, which only equal headers share.
+
+use crate::ledger::Reject;
+use crate::limits::{MINER_ID_BYTES_MAX, NTIME_AHEAD_SECS_MAX, RECENT_SHARES_MAX, ROLL_BYTES_MAX};
+use crate::wire::client::Submit;
+use crate::wire::hex;
+use crate::work::extranonce::{Geometry, MinerId};
+use crate::work::header::{BlockHash, Header, NTime, Nonce};
+use crate::work::job::Job;
+use crate::work::merkle;
+use crate::work::target::Target;
+use crate::work::version::VersionMask;
+
+/// The most bytes that miner id and roll can have together.
+const MIDDLE_BYTES_MAX: usize = (MINER_ID_BYTES_MAX + ROLL_BYTES_MAX) as usize;
+
+/// What a miner found: the fields of a submit as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Miner id and roll: the last `P + D` bytes of the pool's extranonce2.
+    middle: [u8; MIDDLE_BYTES_MAX],
+    middle_len: u8,
+    /// The time in the header.
+    pub ntime: NTime,
+    /// The nonce in the header.
+    pub nonce: Nonce,
+    /// The rolled version bits; none where the submit had no sixth parameter.
+    pub version_bits: Option<u32>,
+}
+
+impl Share {
+    /// Reads the hex fields of a submit of the miner `id`.
+    ///
+    /// # Errors
+    ///
+    /// [`Reject::Malformed`] where a field is not strict hex of its exact length.
+    pub fn decode(submit: &Submit<'_>, geometry: Geometry, id: MinerId) -> Result<Self, Reject> {
+        let field = |text: &[u8]| hex::u32_be(text).map_err(|_| Reject::Malformed);
+        let ntime = NTime(field(submit.ntime.as_bytes())?);
+        let nonce = Nonce(field(submit.nonce.as_bytes())?);
+        let version_bits = match submit.version_bits {
+            Some(bits) => Some(field(bits.as_bytes())?),
+            None => None,
+        };
+        let mut roll = [0; ROLL_BYTES_MAX as usize];
+        let roll =
+            hex::decode(submit.extranonce2.as_bytes(), &mut roll).map_err(|_| Reject::Malformed)?;
+        let end = geometry.middle(id, roll).map_err(|_| Reject::Malformed)?;
+        let mut middle = [0; MIDDLE_BYTES_MAX];
+        let place = middle.get_mut(..end.len()).ok_or(Reject::Malformed)?;
+        place.copy_from_slice(&end);
+        let middle_len = u8::try_from(end.len()).map_err(|_| Reject::Malformed)?;
+        Ok(Self { middle, middle_len, ntime, nonce, version_bits })
+    }
+
+    /// Returns miner id and roll, the last `P + D` bytes of the pool's extranonce2.
+    pub fn extranonce2_end(&self) -> &[u8] {
+        self.middle.get(..usize::from(self.middle_len)).unwrap_or(&[])
+    }
+
+    /// Builds the header that the miner hashed.
+    ///
+    /// # Errors
+    ///
+    /// [`Reject::VersionBits`] for bits outside `mask`, [`Reject::NTime`] for a time below the
+    /// job's or more than [`NTIME_AHEAD_SECS_MAX`] above it.
+    pub fn header(&self, job: &Job, coinb2: &[u8], mask: VersionMask) -> Result<Header, Reject> {
+        let bits = self.version_bits.unwrap_or(0);
+        if !mask.allows(bits) {
+            return Err(Reject::VersionBits);
+        }
+        match self.ntime.0.checked_sub(job.ntime.0) {
+            Some(ahead) if ahead <= NTIME_AHEAD_SECS_MAX => {}
+            _ => return Err(Reject::NTime),
+        }
+        // Bits that were not sent are the job's own; sent ones replace the mask's (BIP-0310).
+        let version = match self.version_bits {
+            Some(bits) => job.version.roll(mask, bits),
+            None => job.version,
+        };
+        let coinbase = job.prefix.hash_with(self.extranonce2_end(), coinb2);
+        Ok(Header {
+            version,
+            prev_hash: job.prev_hash,
+            merkle_root: merkle::root(coinbase, &job.branches),
+            ntime: self.ntime,
+            nbits: job.nbits,
+            nonce: self.nonce,
+        })
+    }
+
+    /// Judges the share against `target`, the one of the difficulty that the job was sent with.
+    ///
+    /// # Errors
+    ///
+    /// The [`Reject`] that the first failing check gives.
+    pub fn judge(
+        &self,
+        job: &Job,
+        coinb2: &[u8],
+        mask: VersionMask,
+        target: &Target,
+        recent: &mut RecentShares,
+    ) -> Result<AcceptedShare, Reject> {
+        let hash = self.header(job, coinb2, mask)?.hash();
+        let fingerprint = fingerprint(&hash);
+        if recent.contains(fingerprint) {
+            return Err(Reject::Duplicate);
+        }
+        let is_block = job.network_target.is_met_by(hash);
+        let reaches_pool = is_block || job.target.is_met_by(hash);
+        if !reaches_pool && !target.is_met_by(hash) {
+            return Err(Reject::LowDifficulty);
+        }
+        recent.insert(fingerprint);
+        Ok(AcceptedShare { share: *self, hash, reaches_pool, is_block })
+    }
+}
+
+/// A share that passed every check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptedShare {
+    share: Share,
+    hash: BlockHash,
+    reaches_pool: bool,
+    is_block: bool,
+}
+
+impl AcceptedShare {
+    /// Returns the fields that were sent.
+    pub fn share(&self) -> &Share {
+        &self.share
+    }
+
+    /// Returns the hash of the header.
+    pub fn hash(&self) -> BlockHash {
+        self.hash
+    }
+
+    /// Says whether the hash also reaches the target of the pool.
+    pub fn reaches_pool(&self) -> bool {
+        self.reaches_pool
+    }
+
+    /// Says whether the hash reaches the target of the network.
+    pub fn is_block(&self) -> bool {
+        self.is_block
+    }
+}
+
+/// The low 64 bits of the hash: two headers that share them are the same header.
+fn fingerprint(hash: &BlockHash) -> u64 {
+    let mut low = [0; 8];
+    low.copy_from_slice(hash.0.first_chunk::<8>().unwrap_or(&[0; 8]));
+    u64::from_le_bytes(low)
+}
+
+/// The accepted shares of a connection that a duplicate would repeat.
+///
+/// When it is full the oldest is forgotten; a duplicate of one that old is judged as new here,
+/// which the ledger of the pool would show as code 22.
+#[derive(Clone, Debug)]
+pub struct RecentShares {
+    fingerprints: [u64; RECENT_SHARES_MAX],
+    next: u8,
+}
+
+impl RecentShares {
+    /// No share yet.
+    pub const EMPTY: Self = Self { fingerprints: [0; RECENT_SHARES_MAX], next: 0 };
+
+    fn contains(&self, fingerprint: u64) -> bool {
+        self.fingerprints.contains(&fingerprint)
+    }
+
+    fn insert(&mut self, fingerprint: u64) {
+        if let Some(place) = self.fingerprints.get_mut(usize::from(self.next)) {
+            *place = fingerprint;
+        }
+        let next = self.next.saturating_add(1);
+        self.next = if usize::from(next) < RECENT_SHARES_MAX { next } else { 0 };
+    }
+}
+
+const _: () = assert!(RECENT_SHARES_MAX <= 128);

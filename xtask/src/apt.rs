@@ -1,0 +1,36 @@
+//! Installs Debian packages that a step needs, where that is possible.
+
+use crate::process;
+
+/// Longest time for one call of apt, in seconds; a slow mirror must not hold up the other steps.
+const APT_SECONDS_MAX: u32 = 300;
+
+/// Longest time that apt waits for another apt, in seconds.
+const LOCK_SECONDS_MAX: u32 = 60;
+
+/// Installs `packages`, which give the files or programs that the caller missed.
+///
+/// # Errors
+///
+/// Says why the packages are not there: not root, no apt, or what apt said.
+pub fn install(packages: &[&str]) -> Result<(), String> {
+    let by_hand = format!("install by hand: {}", packages.join(" "));
+    if !process::is_installed("apt-get") {
+        return Err(format!("no apt-get on this machine; {by_hand}"));
+    }
+    let user = process::output(process::command("id").arg("-u"))?;
+    if user.trim() != "0" {
+        return Err(format!("apt-get needs root; {by_hand}"));
+    }
+    let lock = format!("DPkg::Lock::Timeout={LOCK_SECONDS_MAX}");
+    let mut update = process::limited(APT_SECONDS_MAX, "apt-get", &["-qq", "-o", &lock, "update"]);
+    process::run(&mut update).map_err(|error| format!("{error}; {by_hand}"))?;
+    let mut install = process::limited(
+        APT_SECONDS_MAX,
+        "apt-get",
+        &["-qq", "-o", &lock, "-y", "--no-install-recommends", "install"],
+    );
+    install.args(packages).env("DEBIAN_FRONTEND", "noninteractive");
+    install.stdout(std::process::Stdio::null());
+    process::run(&mut install).map_err(|error| format!("{error}; {by_hand}"))
+}

@@ -1,0 +1,196 @@
+//! The proof that the engine needs no allocator: a final image of it links without one.
+//!
+//! `targets/bare-metal` runs a short session through the engine and has no allocator. On the host
+//! it is linked and run, always. For the two boards it is linked with a `core` that was built or
+//! shipped for them; where none can be had, the step is skipped and says why.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::report::Ended;
+use crate::{apt, process};
+
+/// A 32-bit microcontroller and a 64-bit board, both without an operating system.
+const BOARDS: [&str; 2] = ["thumbv7em-none-eabihf", "aarch64-unknown-none"];
+
+/// Parts of the names of the functions that an allocator brings in.
+const ALLOCATION: [&str; 9] = [
+    "__rust_alloc",
+    "__rust_dealloc",
+    "__rust_realloc",
+    "__rg_",
+    "__rdl_",
+    "malloc",
+    "calloc",
+    "realloc",
+    "5alloc",
+];
+
+/// Debian's toolchain: the compiler with the sources of `core` that fit it.
+const PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
+
+/// Longest time to build `core` and the engine for a board, in seconds; 108 s were seen on a
+/// loaded machine with two cores.
+const BUILD_SECONDS_MAX: u32 = 600;
+
+/// Longest time that the session may take on the host, in seconds: a panic in it would go on
+/// for ever.
+const SESSION_SECONDS_MAX: u32 = 10;
+
+/// Everything: the host, then the boards.
+///
+/// # Errors
+///
+/// Says what did not build, link or run, or which function of an allocator was found.
+pub fn run() -> Result<(), String> {
+    host()?;
+    if let Ended::Skipped(reason) = boards()? {
+        println!("boards skipped: {reason}");
+    }
+    Ok(())
+}
+
+/// Links the image for the host and runs it. It ends with 0 where the session went as it should.
+pub fn host() -> Result<Ended, String> {
+    let mut clippy = process::cargo(&["clippy", "--locked", "--package", "bare-metal"]);
+    process::run(in_own_folder(&mut clippy).args(["--release", "--", "-D", "warnings"]))?;
+    let mut build = process::cargo(&["build", "--locked", "--package", "bare-metal"]);
+    process::run(in_own_folder(&mut build).arg("--release"))?;
+    let image = target_folder().join("release/bare-metal");
+    without_allocation(&image)?;
+    process::run(&mut process::limited(SESSION_SECONDS_MAX, &image.to_string_lossy(), &[]))?;
+    Ok(Ended::Passed)
+}
+
+/// Links the image for boards without an operating system.
+pub fn boards() -> Result<Ended, String> {
+    let mut skipped = Vec::new();
+    for board in BOARDS {
+        match Route::find(board) {
+            Ok(route) => link(board, &route)?,
+            Err(reason) => skipped.push(format!("{board}: {reason}")),
+        }
+    }
+    if skipped.is_empty() { Ok(Ended::Passed) } else { Ok(Ended::Skipped(skipped.join("; "))) }
+}
+
+fn link(board: &str, route: &Route) -> Result<(), String> {
+    println!("{board}: {route}");
+    let cargo = process::cargo(&[]).get_program().to_string_lossy().into_owned();
+    let mut build = process::limited(BUILD_SECONDS_MAX, &cargo, &["rustc", "--locked"]);
+    build.args(["--package", "bare-metal", "--release", "--target", board]);
+    route.apply(in_own_folder(&mut build));
+    process::run(build.args(["--", "-Clink-arg=-e_start"]))?;
+    let image = target_folder().join(board).join("release/bare-metal");
+    without_allocation(&image)?;
+    if process::is_installed("size") {
+        print!("{}", process::output(process::command("size").arg(&image))?);
+    }
+    Ok(())
+}
+
+/// Where `core` for a board comes from.
+enum Route {
+    /// The toolchain ships it: someone added the target.
+    Prebuilt,
+    /// The toolchain ships the sources.
+    Sources,
+    /// Debian's compiler and sources, through a wrapper that sets the system root.
+    Debian { rustc: PathBuf },
+}
+
+impl std::fmt::Display for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Prebuilt => "core of the toolchain",
+            Self::Sources => "core built from the toolchain's sources",
+            Self::Debian { .. } => "core built from Debian's sources by Debian's rustc",
+        })
+    }
+}
+
+impl Route {
+    /// The first route that is open; installs Debian's compiler where nothing else is.
+    fn find(board: &str) -> Result<Self, String> {
+        let mut rustc = process::command("rustc");
+        let libraries = rustc.args(["--print", "target-libdir", "--target", board]);
+        if holds_core(Path::new(process::output(libraries)?.trim())) {
+            return Ok(Self::Prebuilt);
+        }
+        let toolchain = process::output(process::command("rustc").args(["--print", "sysroot"]))?;
+        let toolchain = Path::new(toolchain.trim());
+        if toolchain.join("lib/rustlib/src/rust/library/core").is_dir() {
+            return Ok(Self::Sources);
+        }
+        crate::debian::rustc(&PACKAGES).map(|rustc| Self::Debian { rustc })
+    }
+
+    fn apply(&self, command: &mut Command) {
+        if let Self::Debian { rustc } = self {
+            command.env("RUSTC", rustc);
+        }
+        if !matches!(self, Self::Prebuilt) {
+            // Building core is not stable; the flag below and this go together.
+            command.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=core");
+        }
+    }
+}
+
+/// Tells whether a folder of libraries holds a compiled `core`.
+fn holds_core(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|entries| {
+        entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
+    })
+}
+
+/// A target folder that no other profile or compiler shares.
+fn target_folder() -> PathBuf {
+    process::root().join("target/bare-metal")
+}
+
+fn in_own_folder(command: &mut Command) -> &mut Command {
+    command.env("CARGO_TARGET_DIR", target_folder())
+}
+
+/// Checks that no function of an allocator is in the image or wanted by it.
+fn without_allocation(image: &Path) -> Result<(), String> {
+    if !process::is_installed("readelf") {
+        apt::install(&["binutils"])?;
+    }
+    let symbols =
+        process::output(process::command("readelf").args(["--symbols", "--wide"]).arg(image))?;
+    let found: Vec<&str> = allocating(&symbols).collect();
+    if !found.is_empty() {
+        return Err(format!("{}: allocates: {}", image.display(), found.join(", ")));
+    }
+    if !symbols.contains("FUNC") {
+        return Err(format!("{}: has no symbols, so nothing is proved", image.display()));
+    }
+    println!("{}: 0 allocation symbols", process::shown(image));
+    Ok(())
+}
+
+/// The names in a symbol table that belong to an allocator.
+fn allocating(symbols: &str) -> impl Iterator<Item = &str> {
+    let names = symbols.lines().filter_map(|line| line.split_whitespace().nth(7));
+    names.filter(|name| ALLOCATION.iter().any(|part| name.contains(part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_an_allocator_in_a_symbol_table() {
+        let symbols = "\
+   Num:    Value          Size Type    Bind   Vis      Ndx Name
+     1: 0000000000001040    93 FUNC    GLOBAL DEFAULT   14 _start
+     2: 0000000000000000     0 FUNC    GLOBAL DEFAULT  UND malloc@GLIBC_2.2.5 (2)
+     3: 0000000000001100    12 FUNC    LOCAL  HIDDEN    14 _ZN5alloc5alloc6Global12alloc_impl17hE
+     4: 0000000000001200    12 FUNC    LOCAL  HIDDEN    14 _ZN4core5slice6memchr17hE
+";
+        let found: Vec<&str> = allocating(symbols).collect();
+        let expected = ["malloc@GLIBC_2.2.5", "_ZN5alloc5alloc6Global12alloc_impl17hE"];
+        assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,63 @@
+//! Debian's Rust compiler, for targets whose `core` or `std` the toolchain here does not have.
+//!
+//! Debian's compiler is a version of its own, so it is only ever used beside the project's: by the
+//! variable `RUSTC`, in target folders of its own. What it needs besides lies in `tools/`, which
+//! git ignores: a system root of links, and a wrapper that names it. (A link to the compiler would
+//! not do: rustc finds its system root from where its library really lies.)
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use crate::{apt, process};
+
+const COMPILER: &str = "/usr/bin/rustc";
+const LIBRARIES: &str = "/usr/lib/rustlib";
+const HOST: &str = "x86_64-unknown-linux-gnu";
+
+/// Where the private system root lies.
+pub fn system_root() -> PathBuf {
+    process::root().join("tools/sysroot")
+}
+
+/// Debian's compiler with a private system root; installs `packages` where they are missing.
+///
+/// # Errors
+///
+/// Says why Debian's compiler cannot be had.
+pub fn rustc(packages: &[&str]) -> Result<PathBuf, String> {
+    let sources = Path::new(LIBRARIES).join("src/rust/library/core");
+    if !Path::new(COMPILER).is_file() || !sources.is_dir() {
+        apt::install(packages)?;
+    }
+    let error = |error: std::io::Error| format!("tools/sysroot: {error}");
+    let root = system_root();
+    let host = root.join("lib/rustlib").join(HOST);
+    std::fs::create_dir_all(&host).map_err(error)?;
+    std::fs::create_dir_all(root.join("bin")).map_err(error)?;
+    // Build scripts and macros are compiled for the host.
+    link(&Path::new(LIBRARIES).join(HOST).join("lib"), &host.join("lib")).map_err(error)?;
+    link(&Path::new(LIBRARIES).join("src"), &root.join("lib/rustlib/src")).map_err(error)?;
+    // Targets without an operating system are linked by rust-lld, which Debian leaves out.
+    let toolchain = process::output(process::command("rustc").args(["--print", "sysroot"]))?;
+    let linkers = Path::new(toolchain.trim()).join("lib/rustlib").join(HOST).join("bin");
+    link(&linkers, &host.join("bin")).map_err(error)?;
+    let wrapper = root.join("bin/rustc");
+    let script = format!("#!/bin/sh\nexec {COMPILER} --sysroot '{}' \"$@\"\n", root.display());
+    if std::fs::read_to_string(&wrapper).ok().as_ref() != Some(&script) {
+        std::fs::write(&wrapper, script).map_err(error)?;
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&wrapper, executable).map_err(error)?;
+    }
+    Ok(wrapper)
+}
+
+/// Links `from` to `to`, in place of an older link.
+fn link(to: &Path, from: &Path) -> std::io::Result<()> {
+    if std::fs::read_link(from).is_ok_and(|old| old == to) {
+        return Ok(());
+    }
+    if from.is_symlink() {
+        std::fs::remove_file(from)?;
+    }
+    symlink(to, from)
+}

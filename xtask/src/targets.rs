@@ -1,0 +1,311 @@
+//! What is built for which router: `cross.toml`, `targets/<triple>/target.toml`, `board/*.toml`.
+//!
+//! The same names stand in several files because several tools read them: cargo its own
+//! configuration, cross `cross.toml`, the xtask the rest. [`disagreements`] holds them together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::process;
+
+/// `targets/<triple>/target.toml`: how a binary for one kind of machine is linked and how large
+/// it may be.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    pub triple: String,
+    pub link: Link,
+    pub build: Build,
+    pub size: Size,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// The compiler that links, and that builds crates which hold C; also in `.cargo/config.toml`.
+    pub linker: String,
+    /// What the names of `ar` and `strip` for this target begin with.
+    pub binutils_prefix: String,
+    /// Debian's packages that bring the linker.
+    pub packages: Vec<String>,
+    /// The Debian architecture that some of them belong to, where it is not the host's.
+    pub architecture: Option<String>,
+    /// The C library: `glibc`, or `musl`, which is linked in.
+    pub libc: Libc,
+    /// Flags where the toolchain has the target's std ready.
+    pub prebuilt_rustflags: Vec<String>,
+    /// Flags where std is built here.
+    pub build_std_rustflags: Vec<String>,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Libc {
+    Glibc,
+    Musl,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// Features of the package, over `--no-default-features`.
+    pub features: Vec<String>,
+    /// Set over the release profile's own: `3`, `s` or `z`.
+    pub opt_level: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Size {
+    /// Largest binary that fits, in bytes, stripped.
+    pub binary_bytes_max: u64,
+}
+
+/// `board/<name>.toml`: the facts of one router.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the xtask checks the form; the gateway and the images use the facts")]
+struct Board {
+    name: String,
+    target: String,
+    soc: Soc,
+    memory: Memory,
+    serial: Serial,
+    watchdog: Watchdog,
+    capacity: Capacity,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "as for Board")]
+struct Soc {
+    name: String,
+    cores: u8,
+    core: String,
+    sha2_instructions: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Memory {
+    ram_bytes: u64,
+    flash_bytes: u64,
+    flash: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "as for Board")]
+struct Serial {
+    device: String,
+    baud: u32,
+    connector: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "as for Board")]
+struct Watchdog {
+    device: Option<String>,
+    driver: Option<String>,
+    timeout_secs_max: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Capacity {
+    miners_max: u32,
+    gateway_bytes_max: u64,
+}
+
+/// The keys of `cross.toml` that cross 0.2.5 knows; it only warns of others.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "cross reads it; here only the form and the targets count")]
+struct Cross {
+    build: Option<CrossBuild>,
+    target: BTreeMap<String, CrossTarget>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[expect(dead_code, reason = "as for Cross")]
+struct CrossBuild {
+    default_target: Option<String>,
+    pre_build: Option<Vec<String>>,
+    build_std: Option<bool>,
+    xargo: Option<bool>,
+    env: Option<CrossEnv>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[expect(dead_code, reason = "as for Cross")]
+struct CrossTarget {
+    image: Option<String>,
+    dockerfile: Option<String>,
+    runner: Option<String>,
+    pre_build: Option<Vec<String>>,
+    build_std: Option<bool>,
+    xargo: Option<bool>,
+    env: Option<CrossEnv>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "as for Cross")]
+struct CrossEnv {
+    volumes: Option<Vec<String>>,
+    passthrough: Option<Vec<String>>,
+}
+
+/// The part of `.cargo/config.toml` that names targets.
+#[derive(Deserialize)]
+struct CargoConfig {
+    target: BTreeMap<String, CargoTarget>,
+}
+
+#[derive(Deserialize)]
+struct CargoTarget {
+    linker: String,
+}
+
+/// All targets by triple.
+///
+/// # Errors
+///
+/// Names the file that cannot be read, the line and the key.
+pub fn all() -> Result<BTreeMap<String, Target>, String> {
+    let mut targets = BTreeMap::new();
+    for folder in names_in("targets")? {
+        let path = format!("targets/{folder}/target.toml");
+        if process::root().join(&path).is_file() {
+            let target: Target = read(&path)?;
+            targets.insert(folder, target);
+        }
+    }
+    Ok(targets)
+}
+
+/// Where the files do not agree, or cannot be read: path and message.
+pub fn disagreements() -> Vec<(String, String)> {
+    match find_disagreements() {
+        Ok(found) => found,
+        Err(error) => vec![("targets".to_owned(), error)],
+    }
+}
+
+fn find_disagreements() -> Result<Vec<(String, String)>, String> {
+    let mut found = Vec::new();
+    let targets = all()?;
+    let cross: Cross = read("cross.toml")?;
+    let cargo: CargoConfig = read(".cargo/config.toml")?;
+    let triples: BTreeSet<&String> = targets.keys().collect();
+    for (path, named) in [
+        ("cross.toml", cross.target.keys().collect::<BTreeSet<_>>()),
+        (".cargo/config.toml", cargo.target.keys().collect()),
+    ] {
+        for triple in named.symmetric_difference(&triples) {
+            let message = format!("{triple}: must be here and a folder of targets/, or neither");
+            found.push((path.to_owned(), message));
+        }
+    }
+    for (folder, target) in &targets {
+        let path = format!("targets/{folder}/target.toml");
+        if target.triple != *folder {
+            found
+                .push((path.clone(), format!("triple: got {}, the folder differs", target.triple)));
+        }
+        let linker = cargo.target.get(folder).map(|target| target.linker.as_str());
+        if linker.is_some_and(|linker| linker != target.link.linker) {
+            found.push((path, "linker: differs from .cargo/config.toml".to_owned()));
+        }
+    }
+    for name in names_in("board")? {
+        if name.ends_with(".toml") {
+            found.extend(check_board(&name, &targets)?);
+        }
+    }
+    Ok(found)
+}
+
+fn check_board(
+    file: &str,
+    targets: &BTreeMap<String, Target>,
+) -> Result<Vec<(String, String)>, String> {
+    let path = format!("board/{file}");
+    let board: Board = read(&path)?;
+    let mut found = Vec::new();
+    let mut say = |message: String| found.push((path.clone(), message));
+    if Some(board.name.as_str()) != file.strip_suffix(".toml") {
+        say(format!("name: got {}, the file's name differs", board.name));
+    }
+    if !targets.contains_key(&board.target) {
+        say(format!("target: {} is no folder of targets/", board.target));
+    }
+    let Memory { ram_bytes, flash_bytes, ref flash } = board.memory;
+    if flash_bytes == 0 && flash != "removable" {
+        say("flash_bytes: 0 is for removable storage only".to_owned());
+    }
+    // A router does other work beside: a quarter of its memory is the most that fits.
+    if board.capacity.gateway_bytes_max > ram_bytes / 4 {
+        say("gateway_bytes_max: more than a quarter of the memory".to_owned());
+    }
+    if board.capacity.miners_max == 0 {
+        say("miners_max: got 0".to_owned());
+    }
+    Ok(found)
+}
+
+/// Reads a file of the repository as TOML of a fixed form.
+fn read<T: DeserializeOwned>(path: &str) -> Result<T, String> {
+    let text = std::fs::read_to_string(process::root().join(path))
+        .map_err(|error| format!("{path}: {error}"))?;
+    toml::from_str(&text).map_err(|error| format!("{path}: {error}"))
+}
+
+/// The names in a folder of the repository, in order.
+fn names_in(folder: &str) -> Result<Vec<String>, String> {
+    let entries = std::fs::read_dir(process::root().join(Path::new(folder)))
+        .map_err(|error| format!("{folder}: {error}"))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| format!("{folder}: {error}"))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_agree() {
+        assert_eq!(disagreements(), []);
+    }
+
+    #[test]
+    fn keys_that_cross_does_not_know_are_found() {
+        let known = "[target.a]\nimage = \"b\"\nbuild-std = false\n";
+        assert!(toml::from_str::<Cross>(known).is_ok());
+        let error = |text: &str| toml::from_str::<Cross>(text).err().map(|e| e.to_string());
+        let unknown = known.replace("image", "images");
+        assert!(error(&unknown).is_some_and(|error| error.contains("images")));
+        // Newer versions of cross take a list here; 0.2.5 does not.
+        let list = known.replace("false", "[\"std\"]");
+        assert!(error(&list).is_some_and(|error| error.contains("boolean")));
+    }
+
+    #[test]
+    fn a_board_without_a_target_is_found() {
+        let found = check_board("virt-aarch64.toml", &BTreeMap::new());
+        let path = "board/virt-aarch64.toml".to_owned();
+        let message = "target: aarch64-unknown-linux-musl is no folder of targets/".to_owned();
+        assert_eq!(found, Ok(vec![(path, message)]));
+    }
+}

@@ -1,0 +1,84 @@
+//! Everything that a commit must pass, quick layers first.
+//!
+//! All host builds use the `dev` profile, so each crate is compiled once for checking and once for
+//! running; only the proof without an allocator, a few small crates, needs a profile of its own.
+
+use crate::report::{Ended, Report};
+use crate::tally::Tally;
+use crate::{bare_metal, engine, process, tidy};
+
+/// What the packages of the workspace that run on the host are called in cargo's arguments.
+/// `bare-metal` has no `main` that a test program could be made of.
+const HOST_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "bare-metal"];
+
+/// Longest time to build and run the tests, in seconds: one that hangs must end and be seen.
+const TEST_SECONDS_MAX: u32 = 1200;
+
+/// Runs all steps, then prints the summary and, as the last line, the totals of the tests.
+///
+/// # Errors
+///
+/// When a step failed, or when no test ran at all.
+pub fn all() -> Result<(), String> {
+    let mut report = Report::default();
+    let mut tally = Tally::default();
+    report.step("format", || passed(process::cargo(&["fmt", "--all", "--check"])));
+    report.step("tidy", || tidy::run().map(|()| Ended::Passed));
+    report.step("engine: allowed crates", engine::allowed_crates);
+    report.step("engine: clippy", engine::clippy);
+    report.step("engine: links without alloc", bare_metal::host);
+    report.step("clippy", clippy);
+    report.step("docs", docs);
+    report.step("tests", || tests(&mut tally));
+    report.step("engine: bare metal", bare_metal::boards);
+    report.step("licences and sources", deny);
+    let passed = report.summary();
+    println!("{tally}");
+    match (passed, tally.passed) {
+        (true, 1..) => Ok(()),
+        (true, 0) => Err("no test ran".to_owned()),
+        (false, _) => Err("a step failed; the summary says which".to_owned()),
+    }
+}
+
+fn passed(mut command: std::process::Command) -> Result<Ended, String> {
+    process::run(&mut command).map(|()| Ended::Passed)
+}
+
+/// Checks every target with every feature: also the benches and the tests.
+fn clippy() -> Result<Ended, String> {
+    let mut command = process::cargo(&["clippy", "--locked", "--all-targets", "--all-features"]);
+    command.args(HOST_PACKAGES).args(["--", "-D", "warnings"]);
+    passed(command)
+}
+
+/// Lints of the documents: a link that leads nowhere is an error; one to a private item is none,
+/// as the documents are for those who work on the code.
+const DOC_LINTS: &str = "-D warnings -A rustdoc::private_intra_doc_links";
+
+/// Renders the documents of the code, private items too.
+fn docs() -> Result<Ended, String> {
+    let mut command = process::cargo(&["doc", "--locked", "--no-deps", "--all-features"]);
+    command.arg("--document-private-items").args(HOST_PACKAGES).env("RUSTDOCFLAGS", DOC_LINTS);
+    passed(command)
+}
+
+/// Runs unit, integration and documentation tests. The feature `defmt` stays off here: a test
+/// program that links it would need a logger of its own.
+fn tests(tally: &mut Tally) -> Result<Ended, String> {
+    let cargo = process::cargo(&[]).get_program().to_string_lossy().into_owned();
+    let arguments = ["test", "--locked", "--no-fail-fast"];
+    let mut command = process::limited(TEST_SECONDS_MAX, &cargo, &arguments);
+    command.args(HOST_PACKAGES);
+    process::run_watched(&mut command, |line| tally.read(line)).map(|()| Ended::Passed)
+}
+
+/// Checks licences, sources and duplicate crates where cargo-deny is at hand. Its advisories need
+/// a database from the network and are left to whoever has it.
+fn deny() -> Result<Ended, String> {
+    if !process::is_installed("cargo-deny") {
+        let how = "cargo-deny is not installed (cargo install cargo-deny)";
+        return Ok(Ended::Skipped(how.to_owned()));
+    }
+    passed(process::cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"]))
+}
