@@ -182,7 +182,11 @@ impl Settings {
         if key.field().is_of_pool() {
             if key.pool() >= limits::POOLS_MAX {
                 let allowed = Allowed::Integer { min: 1, max: limits::POOLS_MAX as u64 };
-                return Err(Problem { key, got: Got::Count(key.pool().saturating_add(1)), allowed });
+                return Err(Problem {
+                    key,
+                    got: Got::Count(key.pool().saturating_add(1)),
+                    allowed,
+                });
             }
             while key.pool() >= self.pools.len() && self.pools.push(Pool::default()).is_ok() {}
         }
