@@ -13,6 +13,11 @@
 //!        └──────────────── demo, bench: compare ────────────────────┘
 //! ```
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the lab's parts run on threads of their own, which may block"
+)]
+
 pub mod bench;
 pub mod demo;
 pub mod pool;

@@ -412,9 +412,8 @@ mod tests {
     #[test]
     fn names_are_unique_and_found() {
         for personality in ALL {
-            assert!(
-                matches!(personality.name.parse(), Ok(Cast::Only(it)) if it.name == personality.name)
-            );
+            let found = personality.name.parse();
+            assert!(matches!(found, Ok(Cast::Only(it)) if it.name == personality.name));
             assert!(personality.handshake.iter().any(|request| request.method == SUBSCRIBE));
             assert!(personality.handshake.iter().any(|request| request.method == AUTHORIZE));
         }

@@ -355,15 +355,16 @@ impl Args {
 pub fn run(args: &Args) -> io::Result<ExitCode> {
     lab::raise_file_limit();
     let pool = Arc::new(Pool::start(args.options())?);
+    // Whoever waits for the first line may want the certificate next.
+    if let (Some(identity), Some(path)) = (&pool.identity, &args.cert_out) {
+        std::fs::write(path, identity.ca_pem())?;
+    }
     lab::say(&format!("listening {}", pool.addr));
     if let Some(status) = pool.status {
         lab::say(&format!("status {status}"));
     }
     if let Some(identity) = &pool.identity {
         lab::say(&format!("pin sha256 {}", identity.pin()?));
-        if let Some(path) = &args.cert_out {
-            std::fs::write(path, identity.ca_pem())?;
-        }
     }
     let mut ending = lab::Ending::new()?;
     if args.control {

@@ -120,6 +120,23 @@ impl Gateway {
         get_json(self.status, "/api/v1/status")
     }
 
+    /// Waits until the gateway has a job, so that it knows the pool's extranonce2 when it answers
+    /// the first miner.
+    ///
+    /// # Errors
+    ///
+    /// It has none within 20 s.
+    pub fn wait_until_ready(&self) -> io::Result<()> {
+        let start = clock::now();
+        while start.elapsed() < PATIENCE {
+            if self.status()?["ready"] == true {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err(io::Error::other("the gateway got no job of the pool"))
+    }
+
     /// Stops the gateway by SIGTERM; what does not end within 20 s is killed.
     pub fn stop(mut self) -> bool {
         end(&mut self.child)

@@ -279,3 +279,33 @@ fn names_in(folder: &str) -> Result<Vec<String>, String> {
     names.sort();
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_agree() {
+        assert_eq!(disagreements(), []);
+    }
+
+    #[test]
+    fn keys_that_cross_does_not_know_are_found() {
+        let known = "[target.a]\nimage = \"b\"\nbuild-std = false\n";
+        assert!(toml::from_str::<Cross>(known).is_ok());
+        let error = |text: &str| toml::from_str::<Cross>(text).err().map(|e| e.to_string());
+        let unknown = known.replace("image", "images");
+        assert!(error(&unknown).is_some_and(|error| error.contains("images")));
+        // Newer versions of cross take a list here; 0.2.5 does not.
+        let list = known.replace("false", "[\"std\"]");
+        assert!(error(&list).is_some_and(|error| error.contains("boolean")));
+    }
+
+    #[test]
+    fn a_board_without_a_target_is_found() {
+        let found = check_board("virt-aarch64.toml", &BTreeMap::new());
+        let path = "board/virt-aarch64.toml".to_owned();
+        let message = "target: aarch64-unknown-linux-musl is no folder of targets/".to_owned();
+        assert_eq!(found, Ok(vec![(path, message)]));
+    }
+}
