@@ -151,6 +151,7 @@ const NAMES: [&str; KINDS] = [
     "refused miners",
     "closed miners",
     "miners",
+    "pool tls",
     "pool up",
     "pool down",
     "pool",

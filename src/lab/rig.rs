@@ -163,7 +163,7 @@ fn config_text(options: &GatewayOptions) -> String {
     let _ = write!(
         text,
         "[listen]\naddresses = [\"127.0.0.1:0\"]\nper_address_max = {miners}\n\
-         [miners]\nmax = {miners}\nhandshake_secs = 60\n\
+         [miners]\nmax = {miners}\n\
          [difficulty]\nstart = {start}\nmin = {min}\nmax = {max}\nseconds_per_share = {}\n\
          [upstream]\nretry_max_secs = 2\n\
          [status]\naddress = \"127.0.0.1:0\"\n",
