@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -342,19 +342,32 @@ impl Drop for Part {
     }
 }
 
+/// CPU time that the calling thread has used.
+///
+/// # Errors
+///
+/// The kernel keeps no such count.
+pub fn own_cpu_time() -> io::Result<Duration> {
+    first_number(&std::fs::read_to_string("/proc/thread-self/schedstat")?)
+}
+
+fn first_number(text: &str) -> io::Result<Duration> {
+    let first = text.split_whitespace().next().and_then(|word| word.parse().ok());
+    Ok(Duration::from_nanos(first.ok_or(io::ErrorKind::InvalidData)?))
+}
+
 /// CPU time that a process has used, all its threads together.
 ///
 /// # Errors
 ///
 /// The process is gone.
 pub fn cpu_time(pid: u32) -> io::Result<Duration> {
-    let mut nanos = 0;
+    let mut time = Duration::ZERO;
     for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
-        let first = text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
-        nanos += first.ok_or(io::ErrorKind::InvalidData)?;
+        time += first_number(&text)?;
     }
-    Ok(Duration::from_nanos(nanos))
+    Ok(time)
 }
 
 /// Memory of a process: resident now, and at its highest, in KiB.
@@ -382,16 +395,4 @@ pub fn number(status: &Value, path: &str) -> u64 {
         Some(value) => value.as_u64().unwrap_or(0),
         None => 0,
     }
-}
-
-/// Returns whether a file is there, waiting for it a little.
-pub fn appears(path: &Path) -> bool {
-    let start = clock::now();
-    while start.elapsed() < PATIENCE {
-        if path.exists() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    false
 }

@@ -585,22 +585,31 @@ impl Shared {
     async fn serve(self, socket: TcpStream) {
         let (stream, port) = match &self.tls {
             None => Stream::tcp(socket),
-            Some(config) => {
-                let wire = self.server.borrow().wire.clone();
-                let acceptor = TlsAcceptor::from(config.clone());
-                let handshake = acceptor.accept(Counted::new(socket, wire));
-                match timeout(HANDSHAKE_MAX, handshake).await {
-                    Ok(Ok(stream)) => Stream::tls(TlsStream::Server(stream)),
-                    _ => {
-                        self.server.borrow_mut().ledger.connections.tls_failed += 1;
-                        return;
-                    }
-                }
-            }
+            // Boxed, so that the task of a connection without TLS stays small.
+            Some(config) => match Box::pin(self.shake_hands(socket, config.clone())).await {
+                Some(stream) => stream,
+                None => return,
+            },
         };
         let key = self.server.borrow_mut().connect(port);
         let end = carry(&self.server, &self.scratch, key, stream).await;
         self.server.borrow_mut().disconnect(key, end);
+    }
+
+    async fn shake_hands(
+        &self,
+        socket: TcpStream,
+        config: Arc<ServerConfig>,
+    ) -> Option<(Stream, Port)> {
+        let wire = self.server.borrow().wire.clone();
+        let handshake = TlsAcceptor::from(config).accept(Counted::new(socket, wire));
+        match timeout(HANDSHAKE_MAX, handshake).await {
+            Ok(Ok(stream)) => Some(Stream::tls(TlsStream::Server(stream))),
+            _ => {
+                self.server.borrow_mut().ledger.connections.tls_failed += 1;
+                None
+            }
+        }
     }
 
     /// Answers every request on the status address with the ledger.
