@@ -80,6 +80,10 @@ pub const COINB2_BYTES_MAX: usize = UPSTREAM_LINE_BYTES_MAX / 2;
 /// Longest job id of a pool, in bytes. Recorded: 1 to 38.
 pub const POOL_JOB_ID_BYTES_MAX: usize = 64;
 
+/// Highest difficulty that is taken from a pool (F34). The network's passed 1e14 in 2025, and no
+/// share needs to be heavier than a block; far above it no hash would ever be sent.
+pub const POOL_DIFFICULTY_MAX: f64 = 1e18;
+
 /// How far a share's ntime may lie ahead of its job's, in seconds (QUIRKS 40; ckpool's bound).
 pub const NTIME_AHEAD_SECS_MAX: u32 = 7000;
 

@@ -137,6 +137,11 @@ impl<'a> Links<'a> {
         &self.lanes
     }
 
+    /// Returns the links that lanes have their jobs from.
+    pub(crate) fn serving(&self) -> heapless::Vec<LinkIndex, LANES_MAX> {
+        self.lanes.iter().filter_map(|lane| lane.serves).collect()
+    }
+
     pub(crate) fn lane_mut(&mut self, lane: u8) -> Option<&mut Lane> {
         self.lanes.get_mut(usize::from(lane))
     }

@@ -389,7 +389,10 @@ impl<'a> Proxy<'a> {
 
     /// Returns when [`Proxy::handle_timeout`] is to be called next, if nothing else happens.
     pub fn poll_timeout(&self) -> Instant {
-        self.links.next_attempt().map_or(self.sweep_at, |retry| retry.min(self.sweep_at))
+        match self.links.next_attempt() {
+            Some(retry) if !self.draining => retry.min(self.sweep_at),
+            _ => self.sweep_at,
+        }
     }
 
     /// Returns the next link to connect, and its pool's place in the list.
@@ -449,9 +452,14 @@ impl<'a> Proxy<'a> {
         self.events.pop_front()
     }
 
-    /// Takes no more connections, and dials no more links.
+    /// Takes no more connections, and dials no more links; submits of miners still count.
     pub fn drain(&mut self) {
         self.draining = true;
+        for index in 0..self.table.capacity() {
+            if let Some((_, session)) = self.table.at(index) {
+                session.state = crate::downstream::State::Draining;
+            }
+        }
     }
 
     /// Says whether no share waits for an answer any more.
@@ -579,11 +587,12 @@ impl<'a> Proxy<'a> {
     /// Settles shares that waited too long, and ends jobs that are too old.
     fn settle_overdue(&mut self, now: Instant) {
         let Self { links, ledger, table, due, .. } = self;
-        for (_, link) in links.iter_mut() {
+        let serving = links.serving();
+        for (index, link) in links.iter_mut() {
             if now.as_micros() > JOB_AGE_MAX.as_micros() {
                 let before =
                     Instant::from_micros(now.as_micros().saturating_sub(JOB_AGE_MAX.as_micros()));
-                link.jobs.end_older(before);
+                link.jobs.end_older(before, serving.contains(&index));
             }
             let open = link.state.is_open();
             link.pending.free_where(|entry| {

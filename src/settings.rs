@@ -107,8 +107,6 @@ pub struct Listen {
 pub struct Miners {
     /// Connections at once.
     pub max: u16,
-    /// Seconds from the connection to an authorized worker.
-    pub handshake_secs: u16,
     /// Seconds that a miner may leave its answers unread.
     pub blocked_secs: u16,
 }
@@ -184,7 +182,11 @@ impl Settings {
         if key.field().is_of_pool() {
             if key.pool() >= limits::POOLS_MAX {
                 let allowed = Allowed::Integer { min: 1, max: limits::POOLS_MAX as u64 };
-                return Err(Problem { key, got: Got::Count(key.pool() + 1), allowed });
+                return Err(Problem {
+                    key,
+                    got: Got::Count(key.pool().saturating_add(1)),
+                    allowed,
+                });
             }
             while key.pool() >= self.pools.len() && self.pools.push(Pool::default()).is_ok() {}
         }
@@ -321,13 +323,13 @@ impl Default for Listen {
     fn default() -> Self {
         let mut addresses = Vec::new();
         let _ = addresses.push(SocketAddr::from(([0, 0, 0, 0], 3333)));
-        Self { addresses, per_address_max: 1024 }
+        Self { addresses, per_address_max: 256 }
     }
 }
 
 impl Default for Miners {
     fn default() -> Self {
-        Self { max: 1024, handshake_secs: 15, blocked_secs: 30 }
+        Self { max: 1024, blocked_secs: 30 }
     }
 }
 
@@ -373,7 +375,7 @@ impl FromStr for Pin {
     fn from_str(text: &str) -> Result<Self, ()> {
         let digits = text.as_bytes();
         let mut hash = [0; 32];
-        if digits.len() != 2 * hash.len() {
+        if digits.len() != hash.len().saturating_mul(2) {
             return Err(());
         }
         for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {

@@ -351,7 +351,6 @@ impl<'a> Link<'a> {
         self.subscribed = false;
         self.authorized = false;
         self.next_extranonce = None;
-        self.mask = VersionMask::NONE;
         self.oddities = 0;
         self.owed.clear();
         self.enter(State::Configuring, now);
@@ -377,6 +376,8 @@ impl<'a> Link<'a> {
         self.attempts = 0;
         self.extranonce1 = Extranonce1::default();
         self.extranonce2_size = None;
+        self.mask = VersionMask::NONE;
+        self.difficulty = Difficulty::ONE;
         self.last_close = None;
         self.answer_time = None;
         self.jobs.clear();
@@ -529,6 +530,8 @@ impl<'a> Link<'a> {
         self.extranonce2_size = Some(size);
         self.epoch = self.epoch.wrapping_add(1);
         self.jobs.end_all();
+        // Nobody is to be sent the last job of the old one any more.
+        self.line_len = 0;
     }
 
     /// Remembers an extranonce that the next notify brings into force.
@@ -581,6 +584,10 @@ impl<'a> Link<'a> {
         serial: Serial,
         now: Instant,
     ) -> Result<Announced, NotifyRefused> {
+        if !self.subscribed {
+            // Its extranonce1 is not known yet; a former session's may be another.
+            return Err(NotifyRefused::NotSubscribed);
+        }
         if let Some((extranonce1, size)) = self.next_extranonce.take() {
             self.begin_epoch(extranonce1, size);
         }
@@ -612,6 +619,7 @@ impl<'a> Link<'a> {
         let pool_job_id: heapless::String<POOL_JOB_ID_BYTES_MAX> =
             notify.job_id.as_raw().try_into().map_err(|_| NotifyRefused::JobId)?;
         // The line buffer is about to be written anew, so it serves to decode the first half.
+        self.line_len = 0;
         let coinb1 = hex::decode(notify.coinb1, self.line).map_err(|_| NotifyRefused::TooLong)?;
         let zeros = [0; EXTRANONCE2_BYTES_MAX];
         let pad = zeros.get(..pad).unwrap_or(&zeros);
@@ -622,7 +630,6 @@ impl<'a> Link<'a> {
             branches.push(branch).map_err(|_| NotifyRefused::Branches)?;
         }
         let prev_hash = hex::decode_exact(notify.prev_hash).map_err(|_| NotifyRefused::PrevHash)?;
-        self.line_len = 0;
         Ok(Job {
             serial,
             epoch: self.epoch,
@@ -677,7 +684,7 @@ impl<'a> Link<'a> {
 
     /// Announces the newest job once more, under a new id and with its time moved on.
     pub(crate) fn renew(&mut self, serial: Serial, ntime: NTime, now: Instant) -> Option<Serial> {
-        let line = self.line.get_mut(..self.line_len)?;
+        let line = self.line.get_mut(..self.line_len).filter(|line| !line.is_empty())?;
         let serial = self.jobs.renew(serial, ntime, now)?;
         let serial_at = NOTIFY_HEAD.len();
         line.get_mut(serial_at..serial_at.saturating_add(8))?.copy_from_slice(&serial.digits());
@@ -744,6 +751,7 @@ impl<'a> Link<'a> {
         }
         match self.state {
             State::Configuring => {
+                self.mask = VersionMask::NONE;
                 self.enter(State::Subscribing, now);
                 Ok(())
             }

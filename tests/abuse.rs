@@ -1,7 +1,7 @@
 //! Faults and abuse, by case number: what is done to the engine, and what must happen.
 //!
 //! Every case ends with a clear error or plain service, bounded memory, and nothing lost. Cases
-//! F01 to F42 are here, or where this list says; the later ones are the gateway's and the board's,
+//! F01 to F42 are here, or where this list says; most later ones are the gateway's or the board's,
 //! and F40 is the simulator's.
 //!
 //! | case | what | where |
@@ -34,8 +34,13 @@
 //! | F39 | block candidates | `shares`, `pending` |
 //! | F41 | answers late, never, twice, for others, in every form | `shares` |
 //! | F42 | request ids that wrap | `pending` |
+//! | F49 | miner ids after many connections | `shares`, `table` |
 
 mod farm;
 
 #[path = "abuse/framing.rs"]
 mod framing;
+#[path = "abuse/session.rs"]
+mod session;
+#[path = "abuse/shares.rs"]
+mod shares;

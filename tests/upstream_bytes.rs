@@ -32,7 +32,7 @@ fn notify(job: usize) -> String {
         "20000000",
         "17023774",
         farm::NTIME,
-        job % 20 == 0
+        job.is_multiple_of(20)
     ]);
     json!({"id": null, "method": "mining.notify", "params": params}).to_string()
 }

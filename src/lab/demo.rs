@@ -168,6 +168,7 @@ pub fn run(args: &Args) -> io::Result<ExitCode> {
         seconds_per_share: SECONDS_PER_SHARE,
         log: args.log.clone(),
     })?;
+    gateway.wait_until_ready()?;
     let swarm = Swarm::start(SwarmOptions {
         miners: args.miners,
         work: Work::Hash { per_sec: args.hash_rate },

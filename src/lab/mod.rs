@@ -13,6 +13,11 @@
 //!        └──────────────── demo, bench: compare ────────────────────┘
 //! ```
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the lab's parts run on threads of their own, which may block"
+)]
+
 pub mod bench;
 pub mod demo;
 pub mod pool;
@@ -31,7 +36,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{LocalOptions, LocalRuntime, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -68,6 +73,15 @@ fn say(line: &str) {
 /// Returns a length of time from seconds with a fraction; what is none becomes zero.
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
+}
+
+/// Returns a runtime for the calling thread, whose tasks share what they work on.
+///
+/// # Errors
+///
+/// The system has no more file descriptors.
+fn local_runtime() -> io::Result<LocalRuntime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 
 /// What ends a part of the lab: SIGTERM, SIGINT, or a word from another thread.

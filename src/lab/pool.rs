@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::LocalRuntime;
 use tokio::sync::{Notify, mpsc};
 
 use crate::lab::{self, clock};
@@ -229,11 +230,10 @@ impl Pool {
     }
 }
 
-type Up =
-    (Server, tokio::net::TcpListener, Option<tokio::net::TcpListener>, tokio::runtime::Runtime);
+type Up = (Server, tokio::net::TcpListener, Option<tokio::net::TcpListener>, LocalRuntime);
 
 fn set_up(options: Options) -> io::Result<Up> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = lab::local_runtime()?;
     let guard = runtime.enter();
     let listener = server::listen(options.listen)?;
     let status = options.status.map(server::listen).transpose()?;
@@ -355,15 +355,16 @@ impl Args {
 pub fn run(args: &Args) -> io::Result<ExitCode> {
     lab::raise_file_limit();
     let pool = Arc::new(Pool::start(args.options())?);
+    // Whoever waits for the first line may want the certificate next.
+    if let (Some(identity), Some(path)) = (&pool.identity, &args.cert_out) {
+        std::fs::write(path, identity.ca_pem())?;
+    }
     lab::say(&format!("listening {}", pool.addr));
     if let Some(status) = pool.status {
         lab::say(&format!("status {status}"));
     }
     if let Some(identity) = &pool.identity {
         lab::say(&format!("pin sha256 {}", identity.pin()?));
-        if let Some(path) = &args.cert_out {
-            std::fs::write(path, identity.ca_pem())?;
-        }
     }
     let mut ending = lab::Ending::new()?;
     if args.control {
@@ -409,3 +410,6 @@ fn control(pool: &PoolHandle, told: &Notify) {
     }
     told.notify_one();
 }
+
+#[cfg(test)]
+mod tests;

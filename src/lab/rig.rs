@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -82,10 +82,7 @@ impl Gateway {
         let scratch = Scratch::new()?;
         let config = scratch.file("gateway.toml");
         std::fs::write(&config, config_text(options))?;
-        let log = match &options.log {
-            Some(path) => Stdio::from(std::fs::File::create(path)?),
-            None => Stdio::null(),
-        };
+        let log = options.log.as_deref().map(std::fs::File::create).transpose()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("run").arg("--config").arg(&config);
         // Settings of the caller's environment are for the caller's gateway.
@@ -96,10 +93,11 @@ impl Gateway {
         }
         // Ctrl-C is for the demo, which then ends its children in order.
         command.process_group(0);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?;
-        let announced = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe.into());
-        match announced.and_then(|out| announcements(out, &["listening", "status"])) {
-            Ok(found) => Ok(Self { child, listen: found[0], status: found[1], _scratch: scratch }),
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let lines = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe.into());
+        match lines.and_then(|lines| announced(lines, log)) {
+            Ok([listen, status]) => Ok(Self { child, listen, status, _scratch: scratch }),
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -120,6 +118,23 @@ impl Gateway {
     /// The status port does not answer, or not with JSON.
     pub fn status(&self) -> io::Result<Value> {
         get_json(self.status, "/api/v1/status")
+    }
+
+    /// Waits until the gateway has a job, so that it knows the pool's extranonce2 when it answers
+    /// the first miner.
+    ///
+    /// # Errors
+    ///
+    /// It has none within 20 s.
+    pub fn wait_until_ready(&self) -> io::Result<()> {
+        let start = clock::now();
+        while start.elapsed() < PATIENCE {
+            if self.status()?["ready"] == true {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err(io::Error::other("the gateway got no job of the pool"))
     }
 
     /// Stops the gateway by SIGTERM; what does not end within 20 s is killed.
@@ -158,20 +173,28 @@ fn config_text(options: &GatewayOptions) -> String {
     text
 }
 
-/// Reads the lines `WORD ADDR` that a child begins with; what else it prints is passed over.
-fn announcements(out: ChildStdout, words: &[&str]) -> io::Result<Vec<SocketAddr>> {
+/// What the gateway's log says before an address: where miners connect, and the status port.
+const ANNOUNCEMENTS: [&str; 2] = ["listening for miners on ", "status port at http://"];
+
+/// Reads both addresses from the log, and copies the log to a file where one is wanted.
+fn announced(lines: ChildStderr, mut log: Option<std::fs::File>) -> io::Result<[SocketAddr; 2]> {
     let (found, wait) = std::sync::mpsc::channel();
-    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-    // The thread reads on until the child ends, so that the child never blocks on its output.
+    // The thread reads on until the child ends, so that the child never blocks on its log.
     std::thread::spawn(move || {
-        let mut addresses = vec![None; words.len()];
-        for line in BufReader::new(out).lines() {
+        let mut addresses = [None; 2];
+        for line in BufReader::new(lines).lines() {
             let Ok(line) = line else { return };
-            let Some((word, address)) = line.split_once(' ') else { continue };
-            let Some(at) = words.iter().position(|it| it == word) else { continue };
-            addresses[at] = address.trim().parse().ok();
-            if let Some(all) = addresses.iter().copied().collect::<Option<Vec<SocketAddr>>>() {
-                let _ = found.send(all);
+            if let Some(log) = &mut log {
+                let _ = writeln!(log, "{line}");
+            }
+            for (address, words) in addresses.iter_mut().zip(ANNOUNCEMENTS) {
+                if let Some((_, text)) = line.split_once(words) {
+                    *address = text.trim().parse().ok();
+                }
+            }
+            if let [Some(listen), Some(status)] = addresses {
+                addresses = [None; 2];
+                let _ = found.send([listen, status]);
             }
         }
     });

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use loka_stratum::work::difficulty::Difficulty;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::MissedTickBehavior;
 
 use crate::lab::histogram::Histogram;
@@ -205,13 +205,12 @@ impl Swarm {
             let text = format!("miners: got {}, allowed 1..{MINERS_MAX}", options.miners);
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let thread = std::thread::Builder::new().name("lab-swarm".to_owned()).spawn(move || {
             let herd = Rc::new(RefCell::new(Herd::new(options)));
-            let local = LocalSet::new();
-            local.block_on(&runtime, obey(herd.clone(), receiver));
-            drop(local);
+            if let Ok(runtime) = lab::local_runtime() {
+                runtime.block_on(obey(herd.clone(), receiver));
+            }
             herd.borrow().report()
         })?;
         Ok(SwarmHandle { commands, thread: Mutex::new(Some(thread)) })

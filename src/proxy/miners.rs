@@ -497,7 +497,7 @@ fn write_job(
     out: &mut Writer<'_>,
 ) -> Result<(), Full> {
     let Some(job) = link.announced() else { return Ok(()) };
-    let mask = session.requested_mask.intersect(link.mask());
+    let mask = session.requested_mask.intersect(job.mask);
     if mask != session.told_mask {
         encode::set_version_mask(mask.0, out)?;
     }

@@ -5,7 +5,7 @@
 
 use super::{Event, Proxy, settle};
 use crate::ledger::{Bucket, Orphan, PoolReject};
-use crate::limits::EXTRANONCE2_BYTES_MAX;
+use crate::limits::{EXTRANONCE2_BYTES_MAX, POOL_DIFFICULTY_MAX};
 use crate::pending::{Stage, Verdict};
 use crate::time::Instant;
 use crate::upstream::{Announced, Heard, Link, LinkClose, LinkIndex, Login, NotifyRefused, State};
@@ -20,7 +20,9 @@ use crate::work::extranonce::Geometry;
 impl Proxy<'_> {
     /// Takes the connection that [`Proxy::poll_dial`] asked for; the handshake begins.
     pub fn handle_link_up(&mut self, link: LinkIndex, now: Instant) {
-        if let Some(link) = self.links.get_mut(link) {
+        if let Some(link) = self.links.get_mut(link)
+            && link.state == State::Connecting
+        {
             link.handle_up(now);
         }
     }
@@ -37,6 +39,9 @@ impl Proxy<'_> {
         now: Instant,
     ) -> Result<(), LinkClose> {
         let Some(link) = self.links.get_mut(index) else { return Ok(()) };
+        if !link.state.is_open() {
+            return Ok(());
+        }
         let mut framer = link.framer;
         // The buffer leaves the link while a line in it is read.
         let rest = core::mem::take(&mut link.rest);
@@ -86,11 +91,11 @@ impl Proxy<'_> {
             }
             ServerLine::Notify(notify) => self.handle_notify(index, &notify, now),
             ServerLine::SetDifficulty(difficulty) => match Difficulty::new(difficulty) {
-                Ok(difficulty) => {
+                Ok(difficulty) if difficulty.as_f64() <= POOL_DIFFICULTY_MAX => {
                     link.handle_set_difficulty(difficulty);
                     Ok(())
                 }
-                Err(_) => link.count_oddity(),
+                _ => link.count_oddity(),
             },
             ServerLine::SetExtranonce { extranonce1, extranonce2_size } => {
                 link.handle_set_extranonce(extranonce1, extranonce2_size, geometry)

@@ -85,7 +85,11 @@ impl Proxy<'_> {
         let of = |link| self.links.get(link)?.jobs.get(serial).map(|job| (link, job));
         let (link, (job, coinb2)) = serves
             .and_then(of)
-            .or_else(|| self.links.iter().find_map(|(link, _)| of(link)))
+            .or_else(|| {
+                // A late share goes to the link that made its job; ids of another lane are others'.
+                let mut same_lane = self.links.iter().filter(|(_, link)| link.lane == seat.lane);
+                same_lane.find_map(|(link, _)| of(link))
+            })
             .ok_or(Reject::JobNotFound)?;
         let share = Share::decode(submit, geometry, seat.id)?;
         if !job.live {

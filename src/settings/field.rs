@@ -13,8 +13,9 @@ use crate::limits;
 /// ASIC of today finds a share of in a year (500 TH/s: 2^42).
 pub(super) const DIFFICULTY_MAX: f64 = (1_u64 << 42) as f64;
 
-/// Lowest difficulty that a setting may name: every hash reaches it, as simulated miners need.
-const DIFFICULTY_MIN: f64 = 1e-12;
+/// Lowest difficulty that a setting may name. Every hash is a share at 2.3e-10 and below, which
+/// is what a rehearsal or a load test asks for; a microcontroller finds one of 1e-6 in a second.
+const DIFFICULTY_MIN: f64 = 1e-10;
 
 /// One key of the settings.
 #[derive(Debug)]
@@ -236,8 +237,8 @@ pub const FIELDS: &[Field] = &[
         name: "per_address_max",
         unit: "connections",
         allowed: Allowed::Integer { min: 1, max: limits::MINERS_MAX as u64 },
-        effect: "Connections from one IP address (one /64 of IPv6) at once; more are refused. Lower \
-                 it where every miner has an address of its own.",
+        effect: "Connections from one IP address (one /64 of IPv6) at once; more are refused. Raise \
+                 it where more miners share an address (NAT). This machine itself is not counted.",
         set: |s, _, text| set_integer(&mut s.listen.per_address_max, text),
         show: |s, _, f| write!(f, "{}", s.listen.per_address_max),
     },
@@ -250,15 +251,6 @@ pub const FIELDS: &[Field] = &[
                  effect at the next start.",
         set: |s, _, text| set_integer(&mut s.miners.max, text),
         show: |s, _, f| write!(f, "{}", s.miners.max),
-    },
-    Field {
-        section: "miners",
-        name: "handshake_secs",
-        unit: "seconds",
-        allowed: Allowed::Integer { min: 5, max: 60 },
-        effect: "Time from the connection to an authorized worker; who takes longer is closed.",
-        set: |s, _, text| set_integer(&mut s.miners.handshake_secs, text),
-        show: |s, _, f| write!(f, "{}", s.miners.handshake_secs),
     },
     Field {
         section: "miners",
@@ -561,7 +553,7 @@ impl Got {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.field.is_of_pool() {
-            write!(f, "pool.{}.{}", self.pool() + 1, self.field.name)
+            write!(f, "pool.{}.{}", self.pool().saturating_add(1), self.field.name)
         } else {
             write!(f, "{}.{}", self.field.section, self.field.name)
         }

@@ -335,3 +335,6 @@ impl fmt::Display for ClientError<'_> {
 }
 
 impl core::error::Error for ClientError<'_> {}
+
+#[cfg(test)]
+mod tests;

@@ -495,3 +495,6 @@ fn push_f64(number: f64, out: &mut Writer<'_>) -> Result<(), Full> {
     let number = if number.is_finite() { number } else { 0.0 };
     write!(out, "{number}").map_err(|_| Full)
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,3 +61,34 @@ impl fmt::Display for Guess {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f10_known_openings_are_named() {
+        let openings: [(&[u8], Guess); 9] = [
+            (b"GET / HTTP/1.1\r\nHost: 10.0.0.1:3333\r\n", Guess::Http),
+            (b"CONNECT pool.example.com:443 HTTP/1.1", Guess::Http),
+            (b"HTTP/1.1 302 Found\r\nLocation: http://login.hotel/", Guess::Http),
+            (b"<!DOCTYPE html>", Guess::Http),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Guess::Tls),
+            (b"SSH-2.0-OpenSSH_9.2p1", Guess::Ssh),
+            (b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 3333", Guess::Proxy),
+            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c", Guess::Proxy),
+            (b"\x03\x00\x00\x2f\x2a\xe0\x00\x00\x00\x00\x00Cookie: mstshash=", Guess::Rdp),
+        ];
+        for (bytes, guess) in openings {
+            assert_eq!(Guess::of(bytes), Some(guess));
+        }
+    }
+
+    #[test]
+    fn f10_stratum_and_noise_are_not_named() {
+        let others: [&[u8]; 6] = [b"", b"{\"id\":1}", b" {}", b"\x00\x01", b"GETTING", b"\x16"];
+        for bytes in others {
+            assert_eq!(Guess::of(bytes), None);
+        }
+    }
+}

@@ -142,6 +142,7 @@ fn decode_checked(hex: &[u8], out: &mut [u8]) {
 
 /// Decodes eight digits at once, each in a lane of a `u64`.
 #[inline]
+#[expect(clippy::arithmetic_side_effects, reason = "no lane exceeds 15, so none overflows")]
 const fn four_bytes(digits: [u8; 8]) -> [u8; 4] {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let digits = u64::from_le_bytes(digits);

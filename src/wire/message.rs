@@ -313,3 +313,54 @@ impl fmt::Display for ParseError {
 }
 
 impl core::error::Error for ParseError {}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+
+    #[test]
+    fn every_name_is_known_and_nothing_near_it() {
+        for method in Method::ALL {
+            let name = method.name();
+            assert_eq!(Method::from_name(name), Some(method));
+            assert!(name.len() <= METHOD_NAME_BYTES_MAX);
+            for (at, _) in name.char_indices() {
+                assert_eq!(Method::from_name(&name[..at]), None);
+                let (before, after) = name.split_at(at);
+                assert_eq!(Method::from_name(&format!("{before}~{}", &after[1..])), None);
+            }
+            assert_eq!(Method::from_name(&format!("{name} ")), None);
+            assert_eq!(Method::from_name(&name.to_ascii_uppercase()), None);
+        }
+        let longest = Method::ALL.map(|method| method.name().len()).into_iter().max();
+        assert_eq!(longest, Some(METHOD_NAME_BYTES_MAX));
+    }
+
+    #[test]
+    fn errors_name_method_position_and_way_out() {
+        let shown = |error: ParseError| format!("{error}");
+        let method = Method::Submit;
+        assert_eq!(
+            shown(ParseError::TooFewParams { method, got: 4, need: 5 }),
+            "mining.submit: 4 params where at least 5 are due"
+        );
+        assert_eq!(
+            shown(ParseError::Params { method, at: 3 }),
+            "mining.submit: param 3 has a wrong type or value"
+        );
+        assert_eq!(
+            shown(ParseError::Hex { method, at: 5, error: HexError::Odd { len: 7 } }),
+            "mining.submit: param 5: odd count of hex digits: 7"
+        );
+        assert_eq!(
+            shown(ParseError::NotStratum(Guess::Tls)),
+            "not stratum but tls; check the port"
+        );
+        assert_eq!(
+            shown(ParseError::ID),
+            "id must be null, a number, a string or a boolean of at most 64 bytes"
+        );
+    }
+}

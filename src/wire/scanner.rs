@@ -192,7 +192,7 @@ impl<'a> Scanner<'a> {
                     }
                     let is_object = opening == b'{';
                     objects = (objects & !(1 << depth)) | (u32::from(is_object) << depth);
-                    depth += 1;
+                    depth = depth.saturating_add(1);
                     self.step();
                     match (self.skip_space(), is_object) {
                         (b']', false) | (b'}', true) => {}
@@ -216,7 +216,7 @@ impl<'a> Scanner<'a> {
                 if depth == outer_depth {
                     return Ok(());
                 }
-                let is_object = objects & (1 << (depth - 1)) != 0;
+                let is_object = objects & (1 << depth.saturating_sub(1)) != 0;
                 match (self.skip_space(), is_object) {
                     (b',', false) => {
                         self.step();
@@ -231,7 +231,7 @@ impl<'a> Scanner<'a> {
                     }
                     (b']', false) | (b'}', true) => {
                         self.step();
-                        depth -= 1;
+                        depth = depth.saturating_sub(1);
                     }
                     _ => return self.broken(),
                 }

@@ -518,3 +518,6 @@ impl fmt::Display for ServerError {
 }
 
 impl core::error::Error for ServerError {}
+
+#[cfg(test)]
+mod tests;

@@ -247,11 +247,11 @@ impl<'a> JobRing<'a> {
         }
     }
 
-    /// Ends the jobs that came before `before`, less the newest.
-    pub fn end_older(&mut self, before: Instant) {
+    /// Ends the jobs that came before `before`, less the newest where miners still work on it.
+    pub fn end_older(&mut self, before: Instant, in_use: bool) {
         let newest = self.newest;
         for (place, job) in self.jobs.iter_mut().enumerate() {
-            if place != newest && job.received < before {
+            if !(in_use && place == newest) && job.received < before {
                 job.live = false;
             }
         }

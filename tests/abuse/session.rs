@@ -1,1 +1,515 @@
+//! F14 to F26: sessions of miners and of pools.
 
+use loka_stratum::downstream::{Close, State};
+use loka_stratum::ledger::{Bucket, Orphan, Reject};
+use loka_stratum::limits::{LINK_ODDITIES_MAX, POOL_JOB_ID_BYTES_MAX, WORKER_NAME_BYTES_MAX};
+use loka_stratum::proxy::Event;
+use loka_stratum::time::Duration;
+use loka_stratum::upstream::{self, LinkClose, LinkIndex};
+use loka_stratum::work::difficulty::Difficulty;
+use loka_stratum::work::extranonce::Incompatible;
+use serde_json::{Value, json};
+
+use super::farm::{
+    Farm, HOPELESS, TRIVIAL, job, notified, notify, notify_of, options, parse, set_difficulty,
+};
+
+fn request(id: u32, method: &str, params: &Value) -> String {
+    json!({"id": id, "method": method, "params": params}).to_string()
+}
+
+/// The params of a submit for a job that was heard.
+fn share(worker: &str, job: &Value, nonce: u32) -> Value {
+    json!([worker, job[0], "0000000a", job[7], format!("{nonce:08x}")])
+}
+
+#[test]
+fn f14_a_submit_before_its_time_says_what_is_missing() {
+    let (mut farm, _) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (_, heard) = farm.miner("farm.s19");
+    let job = notified(&heard);
+    let miner = farm.connect();
+    assert_eq!(farm.submit(miner, share("w", &job, 1))["error"][0], 25);
+    farm.send(miner, &request(2, "mining.subscribe", &json!([])));
+    assert_eq!(farm.submit(miner, share("w", &job, 1))["error"][0], 24);
+    farm.send(miner, &request(3, "mining.authorize", &json!(["w", "x"])));
+    assert_eq!(farm.submit(miner, share("w", &job, 1))["result"], true);
+    let counts = farm.proxy.miner(miner).unwrap().counts();
+    assert_eq!(counts.of(Bucket::Rejected(Reject::NotSubscribed)), 1);
+    assert_eq!(counts.of(Bucket::Rejected(Reject::Unauthorized)), 1);
+    assert_eq!(counts.submitted(), 3);
+}
+
+#[test]
+fn f15_authorize_first_and_configure_last_are_taken() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let miner = farm.connect();
+    let heard = farm.send(miner, &request(1, "mining.authorize", &json!(["w", "x"])));
+    assert_eq!(parse(&heard[0])["result"], true);
+    assert_eq!(heard.len(), 1, "no job before the subscription");
+    let heard = farm.send(miner, &request(2, "mining.subscribe", &json!([])));
+    assert!(heard[0].contains(r#""id":2"#), "the answer comes before anything else: {heard:?}");
+    let job = notified(&heard);
+    let rolling = json!([["version-rolling"], {"version-rolling.mask": "ffffffff"}]);
+    let heard = farm.send(miner, &request(3, "mining.configure", &rolling));
+    assert_eq!(parse(&heard[0])["result"]["version-rolling.mask"], "1fffe000");
+    assert_eq!(farm.submit(miner, rolled("w", &job, 1, "00002000"))["result"], true);
+    assert_eq!(farm.pool_accepts(link)["params"][5], "00002000");
+}
+
+#[test]
+fn f15_a_second_subscribe_hears_the_same_and_takes_no_second_place() {
+    let (mut farm, _) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.s19");
+    let first = parse(&heard[0])["result"].clone();
+    for params in [json!([]), json!(["other/2", "loka"]), json!([null, null, "x", 4])] {
+        let heard = farm.send(miner, &request(7, "mining.subscribe", &params));
+        assert_eq!(heard.len(), 1, "no job again: {heard:?}");
+        assert_eq!(parse(&heard[0])["result"], first);
+    }
+    let (_, heard) = farm.miner("farm.s20");
+    assert_eq!(parse(&heard[0])["result"][1], "01", "the next id, none was left out");
+}
+
+#[test]
+fn f16_each_worker_is_credited_for_its_own() {
+    let (mut farm, _) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.a");
+    let job = notified(&heard);
+    farm.send(miner, &request(3, "mining.authorize", &json!(["farm.b", "x"])));
+    let (other, _) = farm.miner("farm.c");
+    for (nonce, (worker, code)) in [
+        ("farm.a", Value::Null),
+        ("farm.b", Value::Null),
+        ("farm.c", json!(24)),
+        ("FARM.A", json!(24)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = farm.submit(miner, share(worker, &job, nonce as u32));
+        assert_eq!(answer["error"][0], code, "{worker}");
+    }
+    assert_eq!(farm.proxy.miner(other).unwrap().counts().submitted(), 0);
+    let workers: Vec<_> = farm.proxy.miner(miner).unwrap().workers().iter().collect();
+    assert_eq!(workers, ["farm.a", "farm.b"]);
+}
+
+#[test]
+fn f17_names_are_exact_or_refused() {
+    let longest = "n".repeat(WORKER_NAME_BYTES_MAX);
+    let umlauts = "\u{fc}".repeat(WORKER_NAME_BYTES_MAX / 2);
+    for name in ["a.b", "a_b", "ä ö", "quote\"back\\slash", "emoji\u{1f600}", &longest, &umlauts]
+    {
+        let (mut farm, _) = Farm::live("c0ffee01", 8, TRIVIAL);
+        let (miner, heard) = farm.miner(name);
+        let job = notified(&heard);
+        assert_eq!(farm.submit(miner, share(name, &job, 1))["result"], true, "{name}");
+        // The same name in escapes is the same name, a part of it is another.
+        let escaped: String = name.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
+        let line = request(9, "mining.submit", &share("NAME", &job, 2)).replace("NAME", &escaped);
+        assert_eq!(parse(&farm.send(miner, &line)[0])["result"], true, "{name}");
+        let shorter: String = name.chars().skip(1).collect();
+        assert_eq!(farm.submit(miner, share(&shorter, &job, 3))["error"][0], 24, "{name}");
+    }
+    let mut farm = Farm::new();
+    let miner = farm.connect();
+    let longer = "n".repeat(WORKER_NAME_BYTES_MAX + 1);
+    let wider = "\u{fc}".repeat(WORKER_NAME_BYTES_MAX / 2) + "x";
+    for name in [longer.as_str(), &wider, "", "line\nfeed", "\u{7f}"] {
+        let heard = farm.send(miner, &request(1, "mining.authorize", &json!([name, "x"])));
+        assert_eq!(parse(&heard[0])["error"][0], 24, "{name:?}");
+    }
+    assert!(farm.proxy.miner(miner).unwrap().workers().is_empty());
+}
+
+#[test]
+fn f17_a_name_of_the_settings_is_escaped_for_the_pool() {
+    let mut options = options(1);
+    options.pools[0].user = "fa\"rm\\".try_into().unwrap();
+    options.pools[0].password = "a\",\"b".try_into().unwrap();
+    let mut farm = Farm::with(4, options);
+    let link = farm.dialled();
+    farm.pool_says(link, r#"{"id":1,"result":{}}"#);
+    farm.pool_says(link, r#"{"id":2,"result":[[],"aa",8]}"#);
+    let authorize = parse(farm.pool_hears(link).last().unwrap());
+    assert_eq!(authorize["params"], json!(["fa\"rm\\", "a\",\"b"]));
+}
+
+#[test]
+fn f18_a_refused_account_is_shown_and_miners_stay() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, _) = farm.miner("farm.s19");
+    while farm.proxy.poll_event().is_some() {}
+    farm.pool_lost(link);
+    farm.wait(Duration::from_secs(2));
+    let link = farm.dialled();
+    farm.pool_says(link, r#"{"id":1,"result":{}}"#);
+    farm.pool_says(link, r#"{"id":2,"result":[[],"c0ffee01",8]}"#);
+    let refusal = b"{\"id\":3,\"result\":null,\"error\":[24,\"no such user\",null]}\n";
+    let close = LinkClose::AuthorizeRefused(24);
+    assert_eq!(farm.pool_bytes(link, refusal), Err(close));
+    let events: Vec<_> = std::iter::from_fn(|| farm.proxy.poll_event()).collect();
+    assert!(events.contains(&Event::LinkDown { link, pool: 0, close }), "{events:?}");
+    assert_eq!(farm.proxy.poll_closed(), None);
+    assert_eq!(farm.proxy.miner(miner).unwrap().state(), State::Authorized);
+}
+
+#[test]
+fn f19_a_handshake_has_one_deadline_for_all_of_it() {
+    let mut farm = Farm::new();
+    let silent = farm.connect();
+    let slow = farm.connect();
+    let unauthorized = farm.connect();
+    farm.send(unauthorized, &request(1, "mining.subscribe", &json!([])));
+    let mut closed = vec![];
+    for (byte, second) in br#"{"id":1,"method":"mining.subscribe"}"#.iter().zip(1..) {
+        farm.bytes(slow, &[*byte]);
+        farm.wait(Duration::from_secs(1));
+        while let Some((miner, close)) = farm.proxy.poll_closed() {
+            farm.proxy.handle_disconnect(miner);
+            closed.push((second, miner, close));
+        }
+    }
+    let late = |seconds: u32, state| (seconds, Close::HandshakeTimeout(state));
+    let of = |miner| {
+        closed.iter().find(|(_, m, _)| *m == miner).map(|(second, _, close)| (*second, *close))
+    };
+    assert_eq!(closed.len(), 3, "each once: {closed:?}");
+    // One sweep of the table takes a second.
+    assert!([10, 11].map(|s| Some(late(s, State::Connected))).contains(&of(silent)), "{closed:?}");
+    assert_eq!(of(slow), of(silent));
+    assert!([15, 16].map(|s| Some(late(s, State::Subscribed))).contains(&of(unauthorized)));
+}
+
+#[test]
+fn f20_a_miner_without_a_share_for_hours_is_kept() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, HOPELESS);
+    let (miner, _) = farm.miner("farm.nerd");
+    for minute in 0..120 {
+        farm.wait(Duration::from_secs(60));
+        farm.pool_says(link, &notify(&format!("m{minute}"), 1, false));
+        assert!(!farm.due(miner).is_empty(), "it hears something every minute");
+        assert_eq!(farm.proxy.poll_closed(), None);
+    }
+}
+
+#[test]
+fn f21_what_is_granted_is_what_both_can() {
+    let (mut farm, _) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let cases = [
+        (json!({"version-rolling.mask": "ffffffff"}), json!("1fffe000")),
+        (json!({"version-rolling.mask": "18000001"}), json!("18000000")),
+        (json!({}), json!("1fffe000")),
+        (json!({"version-rolling.mask": "00000000"}), Value::Null),
+        (json!({"version-rolling.mask": "00000001"}), Value::Null),
+    ];
+    for (options, mask) in cases {
+        let (miner, heard) = farm.miner("farm.s19");
+        let job = notified(&heard);
+        let extensions = json!(["version-rolling", "made-up", "x"]);
+        let heard =
+            farm.send(miner, &request(3, "mining.configure", &json!([extensions, options])));
+        let result = parse(&heard[0])["result"].clone();
+        assert_eq!(result["version-rolling"], !mask.is_null());
+        assert_eq!(result["version-rolling.mask"], mask);
+        assert!(result.as_object().unwrap().keys().all(|key| key.starts_with("version-rolling")));
+        let outside = farm.submit(miner, rolled("farm.s19", &job, 1, "20000000"));
+        assert_eq!(outside["error"], json!([20, "version bits outside the mask", null]));
+        let none = farm.submit(miner, rolled("farm.s19", &job, 2, "00000000"));
+        assert_eq!(none["result"], true);
+    }
+    let (miner, heard) = farm.miner("farm.cpu");
+    let answer = farm.submit(miner, rolled("farm.cpu", &notified(&heard), 1, "00002000"));
+    assert_eq!(answer["error"][1], "version bits outside the mask", "never negotiated");
+    let counts = farm.proxy.miner(miner).unwrap().counts();
+    assert_eq!(counts.of(Bucket::Rejected(Reject::VersionBits)), 1);
+}
+
+/// The params of a submit with rolled bits.
+fn rolled(worker: &str, job: &Value, nonce: u32, bits: &str) -> Value {
+    let mut params = share(worker, job, nonce);
+    params.as_array_mut().unwrap().push(bits.into());
+    params
+}
+
+/// A miner that rolls what it may, and its job.
+fn rolling_miner(farm: &mut Farm) -> (loka_stratum::table::MinerHandle, Value, String) {
+    let miner = farm.connect();
+    let rolling = json!([["version-rolling"], {"version-rolling.mask": "ffffffff"}]);
+    let heard = farm.send(miner, &request(1, "mining.configure", &rolling));
+    let granted = parse(&heard[0])["result"]["version-rolling.mask"].clone();
+    farm.send(miner, &request(2, "mining.subscribe", &json!([])));
+    let heard = farm.send(miner, &request(3, "mining.authorize", &json!(["w", "x"])));
+    (miner, notified(&heard), granted.as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn f22_any_mask_of_the_pool_is_passed_on() {
+    for mask in ["5fffe000", "00c00000", "1fffe000", "ffffffff", "00000001"] {
+        let mut farm = Farm::new();
+        let link = farm.dialled();
+        farm.handshake_with(link, "c0ffee01", 8, Some(mask));
+        farm.pool_says(link, &set_difficulty(TRIVIAL));
+        farm.pool_says(link, &notify("job-1", 1, true));
+        let (miner, job, granted) = rolling_miner(&mut farm);
+        assert_eq!(granted, mask);
+        assert_eq!(farm.submit(miner, rolled("w", &job, 1, mask))["result"], true);
+        assert_eq!(farm.pool_accepts(link)["params"][5], mask);
+    }
+}
+
+#[test]
+fn f22_a_mask_that_changes_live_is_told_with_a_job_at_once() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, _, granted) = rolling_miner(&mut farm);
+    assert_eq!(granted, "1fffe000");
+    for (nonce, mask) in (1..).zip(["5fffe000", "00006000", "1fffe000"]) {
+        let line = json!({"id": null, "method": "mining.set_version_mask", "params": [mask]});
+        farm.pool_says(link, &line.to_string());
+        assert!(farm.wanting().contains(&miner));
+        let heard = farm.due(miner);
+        assert_eq!(parse(&heard[0])["method"], "mining.set_version_mask", "{heard:?}");
+        assert_eq!(parse(&heard[0])["params"][0], mask);
+        let share = rolled("w", &notified(&heard), nonce, mask);
+        assert_eq!(farm.submit(miner, share)["result"], true, "{mask}");
+        assert_eq!(farm.pool_accepts(link)["params"][5], mask);
+    }
+}
+
+#[test]
+fn f22_a_reconnect_takes_no_mask_away_while_it_lasts() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, ..) = rolling_miner(&mut farm);
+    farm.wait(Duration::from_secs(43));
+    farm.due(miner);
+    farm.pool_lost(link);
+    farm.wait(Duration::from_secs(1));
+    farm.dialled();
+    // The pool is asked to configure and takes its time; the keep-alive falls due meanwhile.
+    farm.wait(Duration::from_secs(2));
+    let heard = farm.due(miner);
+    notified(&heard);
+    assert!(!heard.iter().any(|line| line.contains("set_version_mask")), "{heard:?}");
+    let (_, _, granted) = rolling_miner(&mut farm);
+    assert_eq!(granted, "1fffe000", "newcomers are not refused either");
+}
+
+#[test]
+fn f23_the_last_suggestion_wins_within_the_policy_and_nothing_is_stormed() {
+    let mut options = options(1);
+    options.vardiff.max = Difficulty::new(4096.0).unwrap();
+    options.vardiff.min = Difficulty::new(0.001).unwrap();
+    let mut farm = Farm::with(4, options);
+    let link = farm.dialled();
+    farm.pool_up(link, "c0ffee01", 8, 1e6);
+    let (miner, _) = farm.miner("farm.s19");
+    let told = |farm: &mut Farm, name: &str| {
+        farm.pool_says(link, &notify(name, 1, false));
+        let heard = farm.due(miner);
+        let difficulty = heard
+            .iter()
+            .map(|line| parse(line))
+            .find(|line| line["method"] == "mining.set_difficulty");
+        difficulty.map(|line| line["params"][0].as_f64().unwrap())
+    };
+    for suggestion in 1..=1000 {
+        let heard =
+            farm.send(miner, &request(1, "mining.suggest_difficulty", &json!([suggestion])));
+        assert_eq!(heard.len(), 1, "an answer and nothing more");
+    }
+    assert_eq!(told(&mut farm, "j1"), Some(512.0), "a power of two below the last");
+    for (wish, got) in
+        [(1e15, Some(4096.0)), (5000.0, None), (1e-9, Some(0.001953125)), (700.0, Some(512.0))]
+    {
+        farm.send(miner, &request(1, "mining.suggest_difficulty", &json!([wish])));
+        assert_eq!(told(&mut farm, "j2"), got, "{wish}");
+    }
+}
+
+#[test]
+fn f24_set_extranonce_holds_from_the_next_notify_and_ends_what_came_before() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.s19");
+    let first = notified(&heard);
+    farm.pool_says(link, r#"{"id":null,"method":"mining.set_extranonce","params":["beef",6]}"#);
+    assert_eq!(farm.due(miner), [""; 0], "nothing changes yet");
+    assert_eq!(farm.submit(miner, share("farm.s19", &first, 1))["result"], true);
+    assert_eq!(farm.pool_accepts(link)["params"][2], "000000000000000a");
+    farm.pool_says(link, &notify("job-1", 1, false));
+    let second = notified(&farm.due(miner));
+    assert_eq!(second[8], true, "whatever the pool's flag says");
+    assert!(second[2].as_str().unwrap().ends_with("beef00"), "{}", second[2]);
+    let stale = farm.submit(miner, share("farm.s19", &first, 2));
+    assert_eq!(stale["error"][0], 21);
+    assert_eq!(farm.submit(miner, share("farm.s19", &second, 2))["result"], true);
+    assert_eq!(farm.pool_accepts(link)["params"][2], "00000000000a");
+}
+
+#[test]
+fn f24_a_share_that_was_not_sent_in_time_is_orphaned_not_bent() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.s19");
+    let first = notified(&heard);
+    // The socket to the pool is blocked: what the engine has for it is not fetched.
+    let line = request(9, "mining.submit", &share("farm.s19", &first, 1));
+    assert_eq!(parse(&farm.send_unsettled(miner, &line)[0])["result"], true);
+    let set = r#"{"id":null,"method":"mining.set_extranonce","params":["beef",8]}"#;
+    farm.pool_says_unsettled(link, set);
+    farm.pool_says_unsettled(link, &notify("job-2", 1, false));
+    assert_eq!(farm.pool_hears(link), [""; 0]);
+    assert_eq!(farm.proxy.ledger().of(Bucket::Orphaned(Orphan::SessionLost)), 1);
+}
+
+#[test]
+fn f24_a_job_before_the_subscription_is_not_given_the_last_extranonce() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.s19");
+    let first = notified(&heard);
+    farm.pool_lost(link);
+    farm.wait(Duration::from_secs(2));
+    let link = farm.dialled();
+    farm.pool_says(link, &notify("stray", 2, true));
+    assert_eq!(farm.due(miner), [""; 0], "its extranonce1 is not known");
+    farm.pool_says(link, r#"{"id":1,"result":{}}"#);
+    farm.pool_says(link, r#"{"id":2,"result":[[],"beef",8]}"#);
+    // A newcomer is not sent the job of the session that is gone.
+    let (_, heard) = farm.miner("farm.s20");
+    assert!(heard.iter().all(|line| parse(line)["method"].is_null()), "{heard:?}");
+    assert_eq!(farm.submit(miner, share("farm.s19", &first, 1))["error"][0], 21);
+    farm.pool_says(link, r#"{"id":3,"result":true}"#);
+    farm.pool_says(link, &set_difficulty(TRIVIAL));
+    farm.pool_says(link, &notify("job-2", 2, true));
+    let second = notified(&farm.due(miner));
+    assert!(second[2].as_str().unwrap().ends_with("beef000000"), "{}", second[2]);
+}
+
+#[test]
+fn f25_sizes_that_hold_no_farm_are_refused_with_both_numbers() {
+    let incompatible = |got, need| LinkClose::Incompatible(Incompatible { got, need });
+    let sizes = [
+        ("0", 16, incompatible(0, 3)),
+        ("1", 300, incompatible(1, 3)),
+        ("2", 16, incompatible(2, 3)),
+        ("17", 16, incompatible(17, 16)),
+        ("2147483648", 16, incompatible(255, 16)),
+        ("18446744073709551615", 16, incompatible(255, 16)),
+        ("-1", 16, LinkClose::SubscribeMalformed),
+        ("4.5", 16, LinkClose::SubscribeMalformed),
+        ("\"4\"", 16, LinkClose::SubscribeMalformed),
+        ("null", 16, LinkClose::SubscribeMalformed),
+    ];
+    for (size, miners, close) in sizes {
+        let mut farm = Farm::with(miners, options(1));
+        let link = farm.dialled();
+        farm.pool_says(link, r#"{"id":1,"result":{}}"#);
+        let line = format!("{{\"id\":2,\"result\":[[],\"c0ffee01\",{size}]}}\n");
+        assert_eq!(farm.pool_bytes(link, line.as_bytes()), Err(close), "{size}");
+        assert_eq!(farm.proxy.links().get(link).unwrap().state(), upstream::State::Idle);
+    }
+    for size in 3..=16 {
+        let (mut farm, _) = Farm::live("c0ffee01", size, TRIVIAL);
+        let (miner, heard) = farm.miner("farm.s19");
+        let job = notified(&heard);
+        let roll = parse(&heard[0])["result"][2].as_u64().unwrap() as usize;
+        let share = json!(["farm.s19", job[0], "5a".repeat(roll), job[7], "00000001"]);
+        assert_eq!(farm.submit(miner, share)["result"], true, "{size}");
+    }
+}
+
+#[test]
+fn f25_a_live_pool_that_shrinks_below_the_miners_is_left() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, _) = farm.miner("farm.s19");
+    let set = b"{\"id\":null,\"method\":\"mining.set_extranonce\",\"params\":[\"beef\",4]}\n";
+    let close = LinkClose::Incompatible(Incompatible { got: 4, need: 5 });
+    assert_eq!(farm.pool_bytes(link, set), Err(close));
+    assert_eq!(farm.proxy.poll_closed(), None);
+    assert_eq!(farm.proxy.miner(miner).unwrap().state(), State::Authorized);
+}
+
+#[test]
+fn f26_what_else_a_pool_says_is_answered_or_counted() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, _) = farm.miner("farm.s19");
+    while farm.proxy.poll_event().is_some() {}
+    farm.pool_says(link, r#"{"id":null,"method":"client.show_message","params":["Hello\u0007"]}"#);
+    assert_eq!(farm.proxy.poll_event(), Some(Event::PoolMessage { link }));
+    farm.pool_says(link, r#"{"id":"v","method":"client.get_version","params":[]}"#);
+    let answer = parse(&farm.pool_hears(link)[0]);
+    assert_eq!(answer, json!({"id": "v", "result": "loka-stratum/test", "error": null}));
+    farm.pool_says(link, r#"{"id":10,"method":"mining.ping","params":[]}"#);
+    assert_eq!(parse(&farm.pool_hears(link)[0])["id"], 10);
+    farm.pool_says(link, r#"{"id":null,"method":"mining.ping","params":[]}"#);
+    farm.pool_says(link, r#"{"id":null,"method":"mining.hashrate","params":[]}"#);
+    farm.pool_says(link, r#"{"id":null,"method":"client.show_message","params":[5]}"#);
+    assert_eq!(farm.pool_hears(link), [""; 0]);
+    assert_eq!(farm.due(miner), [""; 0], "miners hear nothing of it");
+}
+
+#[test]
+fn f26_more_oddities_than_the_budget_end_the_link() {
+    let odd: [&[u8]; 6] = [
+        b"{\"id\":null,\"method\":\"mining.hashrate\",\"params\":[]}\n",
+        b"{\"id\":12345,\"result\":true,\"error\":null}\n",
+        b"{\"id\":\"x\",\"result\":true,\"error\":null}\n",
+        b"{\"error\":null,\"id\":auth,\"result\":true}\n",
+        b"noise\n",
+        b"{\"id\":null,\"method\":\"mining.notify\",\"params\":[]}\n",
+    ];
+    for line in odd {
+        let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+        for time in 0..=LINK_ODDITIES_MAX {
+            let last = time == LINK_ODDITIES_MAX;
+            let expected = if last { Err(LinkClose::Oddities) } else { Ok(()) };
+            assert_eq!(farm.pool_bytes(link, line), expected);
+        }
+    }
+}
+
+#[test]
+fn f26_a_job_that_cannot_be_used_leaves_the_last_one_in_force() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.s19");
+    let first = notified(&heard);
+    let changes: [(usize, Value); 9] = [
+        (0, "j".repeat(POOL_JOB_ID_BYTES_MAX + 1).into()),
+        (1, "00".repeat(31).into()),
+        (2, "0g".into()),
+        (3, "000".into()),
+        (4, json!(["00"])),
+        (4, json!(vec!["00".repeat(32); 33])),
+        (6, "ff123456".into()),
+        (6, "00000000".into()),
+        (8, json!("true")),
+    ];
+    for (at, value) in changes {
+        let mut refused = job("bad", 2, true);
+        refused[at] = value;
+        farm.pool_says(link, &notify_of(&refused));
+        assert_eq!(farm.due(miner), [""; 0], "{refused}");
+    }
+    farm.wait(Duration::from_secs(46));
+    let again = notified(&farm.due(miner));
+    assert_eq!((&again[1], &again[2]), (&first[1], &first[2]), "the keep-alive is the old job");
+    assert_eq!(farm.submit(miner, share("farm.s19", &again, 1))["result"], true);
+}
+
+#[test]
+fn draining_takes_no_newcomers_and_still_counts_submits() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.s19");
+    let job = notified(&heard);
+    farm.proxy.drain();
+    assert!(farm.proxy.handle_connect([0; 16], farm.now).is_err());
+    assert_eq!(farm.proxy.miner(miner).unwrap().state(), State::Draining);
+    assert_eq!(farm.submit(miner, share("farm.s19", &job, 1))["result"], true);
+    assert!(!farm.proxy.is_drained());
+    farm.pool_accepts(link);
+    assert!(farm.proxy.is_drained());
+    // A link that is lost now is not dialled again, and that asks for no attention.
+    farm.pool_lost(link);
+    farm.wait(Duration::from_secs(5));
+    assert_eq!(farm.proxy.poll_dial(farm.now), None::<(LinkIndex, u8)>);
+    assert!(farm.proxy.poll_timeout() > farm.now);
+}

@@ -32,6 +32,8 @@ pub struct Farm {
     pub now: Instant,
     /// What each link was told and has not been read by the test.
     heard: Vec<Vec<String>>,
+    /// Where outputs are written.
+    buffer: Vec<u8>,
 }
 
 /// Options for a farm with `pools` pools and no difficulty to speak of.
@@ -95,7 +97,7 @@ impl Farm {
         let now = Instant::from_micros(1_000_000_000);
         let mut proxy = Proxy::new(storage(miners, links), options, now).unwrap();
         proxy.handle_timeout(now);
-        Self { proxy, now, heard: vec![vec![]; links] }
+        Self { proxy, now, heard: vec![vec![]; links], buffer: vec![0; OUTPUT_BYTES_MIN] }
     }
 
     /// A farm whose only pool is live, and the link to it.
@@ -133,12 +135,21 @@ impl Farm {
         heard
     }
 
+    /// Sends a line while the way to the pool is blocked.
+    #[track_caller]
+    pub fn send_unsettled(&mut self, miner: MinerHandle, line: &str) -> Vec<String> {
+        let line = format!("{line}\n");
+        let mut out = Writer::new(&mut self.buffer);
+        let result = self.proxy.handle_input(miner, &mut line.as_bytes(), &mut out, self.now);
+        assert_eq!(result, Ok(()));
+        lines(out.as_slice())
+    }
+
     /// Sends bytes and returns what the miner hears, and whether it is closed.
     pub fn bytes(&mut self, miner: MinerHandle, mut input: &[u8]) -> (Vec<String>, Option<Close>) {
         let mut heard = vec![];
         loop {
-            let mut buffer = vec![0; OUTPUT_BYTES_MIN];
-            let mut out = Writer::new(&mut buffer);
+            let mut out = Writer::new(&mut self.buffer);
             let result = self.proxy.handle_input(miner, &mut input, &mut out, self.now);
             heard.extend(lines(out.as_slice()));
             if let Err(close) = result {
@@ -156,8 +167,7 @@ impl Farm {
     /// What is due to a miner now.
     #[track_caller]
     pub fn due(&mut self, miner: MinerHandle) -> Vec<String> {
-        let mut buffer = vec![0; OUTPUT_BYTES_MIN];
-        let mut out = Writer::new(&mut buffer);
+        let mut out = Writer::new(&mut self.buffer);
         self.proxy.poll_output(miner, &mut out, self.now).unwrap();
         lines(out.as_slice())
     }
@@ -231,6 +241,13 @@ impl Farm {
         assert_eq!(result, Ok(()), "closed by {line}");
     }
 
+    /// A line of the pool while the way back to it is blocked.
+    #[track_caller]
+    pub fn pool_says_unsettled(&mut self, link: LinkIndex, line: &str) {
+        let line = format!("{line}\n");
+        assert_eq!(self.proxy.handle_link_input(link, line.as_bytes(), self.now), Ok(()));
+    }
+
     /// Bytes of the pool.
     pub fn pool_bytes(&mut self, link: LinkIndex, bytes: &[u8]) -> Result<(), LinkClose> {
         let result = self.proxy.handle_link_input(link, bytes, self.now);
@@ -276,8 +293,7 @@ impl Farm {
     fn settle(&mut self) {
         for index in 0..self.heard.len() {
             let Some((link, _)) = self.proxy.links().iter().nth(index) else { break };
-            let mut buffer = vec![0; 1 << 16];
-            let mut out = Writer::new(&mut buffer);
+            let mut out = Writer::new(&mut self.buffer);
             self.proxy.poll_link_output(link, &mut out, self.now).unwrap();
             self.heard[index].extend(lines(out.as_slice()));
         }

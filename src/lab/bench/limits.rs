@@ -14,14 +14,14 @@ use loka_stratum::work::merkle;
 use loka_stratum::work::target::{NBits, Target};
 use loka_stratum::work::version::Version;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 
 use super::scenes::{LOADS, Load, Plan};
 use super::table::{Better, Figure};
 use crate::lab::net::{Key, Port, Quit, Scratch, Stream, Table, Traffic, carry};
 use crate::lab::pool::jobs::{Branches, JobBook, Plan as JobPlan};
 use crate::lab::rig::{Part, cpu_time};
-use crate::lab::{clock, say};
+use crate::lab::{self, clock, say};
 
 /// A submit of the load, and its answer.
 const SUBMIT: &[u8] = b"{\"params\": [\"farm.1234\", \"0000002a\", \"0a0b0000\", \"6720f0a0\", \
@@ -138,8 +138,7 @@ impl Table for Echo {
 ///
 /// No socket can be had.
 pub fn serve_echo() -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, async {
+    lab::local_runtime()?.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         say(&format!("listening {}", listener.local_addr()?));
         let (ended, end) = tokio::sync::oneshot::channel();
@@ -174,8 +173,7 @@ fn drive(
     load: Load,
     run_for: Duration,
 ) -> io::Result<(u64, Duration)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, async {
+    lab::local_runtime()?.block_on(async {
         let batch = SUBMIT.repeat(load.at_a_time as usize);
         let echo = Rc::new(RefCell::new(Echo::new(batch.clone(), load.at_a_time)));
         let scratch = Rc::new(RefCell::new(Scratch::default()));

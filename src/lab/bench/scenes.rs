@@ -133,6 +133,7 @@ impl Site {
             seconds_per_share: 10,
             log: None,
         })?;
+        gateway.wait_until_ready()?;
         let address = gateway.listen;
         Ok(Self { pool, gateway: Some(gateway), address, _scratch: scratch })
     }

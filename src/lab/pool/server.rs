@@ -15,8 +15,9 @@ use loka_stratum::work::difficulty::Difficulty;
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime::LocalRuntime;
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, LocalSet, spawn_local};
+use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
@@ -633,19 +634,16 @@ pub fn run(
     status: Option<TcpListener>,
     tls: Option<Arc<ServerConfig>>,
     commands: mpsc::Receiver<Command>,
-    runtime: &tokio::runtime::Runtime,
+    runtime: &LocalRuntime,
 ) -> Ledger {
     let server = Rc::new(RefCell::new(server));
     let shared = Shared { server: server.clone(), scratch: Rc::default(), tls };
-    let local = LocalSet::new();
-    local.block_on(runtime, async move {
+    runtime.block_on(async move {
         if let Some(status) = status {
             shared.serve_status(status);
         }
         obey(&shared, listener, commands).await;
     });
-    // The tasks hold the server too; they go with the set.
-    drop(local);
     server.borrow().ledger()
 }
 

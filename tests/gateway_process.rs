@@ -1,0 +1,410 @@
+//! The real binary: it starts, serves miners, outlives its pool, reloads, ends.
+#![cfg(feature = "gateway")]
+
+mod gateway;
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+
+use gateway::{Gateway, Miner, Pool, program};
+use serde_json::json;
+
+/// A file that is gone when the test is over.
+struct TempFile(std::path::PathBuf);
+
+impl TempFile {
+    fn new(name: &str, text: &str) -> Self {
+        let name = format!("loka-process-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn connected(gateway: &Gateway, count: u64) {
+    gateway.wait_for(&format!("{count} miners"), |r| r["miners"]["connected"] == count);
+}
+
+#[test]
+fn one_line_without_a_file_runs_and_every_share_is_accounted_for() {
+    let pool = Pool::start("abcd", 8);
+    let gateway = Gateway::start(pool.address, &[]);
+    gateway.wait_for("the pool", |report| report["ready"] == true);
+    let mut miner = gateway.miner();
+    let subscription = miner.log_in("farm.1");
+    assert_eq!(subscription["result"][2], 4, "{subscription}");
+    let job = miner.wait_for_job();
+    assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
+    assert_eq!(miner.submit("farm.1", &job, 1)["error"][0], 22);
+    let report = gateway.wait_for("the pool's answer", |r| r["ledger"]["pool_accepted"] == 1);
+    assert_eq!(report["ledger"]["submitted"], 2);
+    assert_eq!(report["ledger"]["rejected"]["duplicate"], 1);
+    assert_eq!(report["upstream"][0]["state"], "live");
+    assert_eq!(report["upstream"][0]["extranonce2_size"], 8);
+    assert!(report["upstream"][0]["answer_ms"].as_f64().is_some_and(|ms| ms > 0.0));
+    assert_eq!(report["ready"], true);
+    let submit = &pool.submits()[0];
+    assert_eq!(submit[0], "farm");
+    assert_eq!(submit[2].as_str().map(str::len), Some(16), "pad, miner id and roll: {submit}");
+}
+
+#[test]
+fn f24_a_pool_that_is_cut_and_returns_otherwise_disconnects_no_miner() {
+    let pool = Pool::start("aaaa", 8);
+    let gateway = Gateway::start(pool.address, &[]);
+    let mut miners: Vec<Miner> = (0..50).map(|_| gateway.miner()).collect();
+    for (index, miner) in miners.iter_mut().enumerate() {
+        miner.log_in(&format!("farm.{index}"));
+        miner.wait_for_job();
+    }
+    let mut answered = 0;
+    for (extranonce1, size) in [("bbbbbbbb", 7), ("cc", 12), ("aaaa", 8)] {
+        pool.cut(extranonce1, size);
+        for (index, miner) in miners.iter_mut().enumerate() {
+            let job = miner.wait_for_job();
+            assert_eq!(job["params"][8], true, "what came before is void");
+            let coinb1 = job["params"][2].as_str().unwrap();
+            assert!(coinb1.contains(&format!("08{extranonce1}")), "{coinb1}");
+            let answer = miner.submit(&format!("farm.{index}"), &job, 7);
+            assert_eq!(answer["result"], true, "{answer}");
+        }
+        answered += 50;
+        gateway.wait_for("all answers", |r| r["ledger"]["pool_accepted"] == answered);
+    }
+    let report = gateway.report();
+    assert_eq!(report["miners"]["connected"], 50);
+    assert_eq!(report["miners"]["accepted"], 50, "nobody had to come back");
+}
+
+#[test]
+fn f55_a_pool_that_is_down_at_the_start_is_named_and_miners_may_wait() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let mut gateway = Gateway::start(address, &[]);
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    assert_eq!(gateway.get("/healthz").0, 200);
+    let (code, text) = gateway.get("/readyz");
+    assert_eq!(code, 503);
+    assert!(text.contains(&address.to_string()), "{text}");
+    gateway.wait_for_line(&format!("no connection to {address}"));
+    assert_eq!(gateway.report()["upstream"][0]["state"], "idle");
+}
+
+#[test]
+fn f70_sigterm_awaits_the_last_answers_and_ends_cleanly() {
+    let pool = Pool::start("abcd", 8);
+    let mut gateway = Gateway::start(pool.address, &[]);
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    for nonce in 0..20 {
+        miner.submit("farm.1", &job, nonce);
+    }
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait().code(), Some(0), "{:#?}", gateway.log);
+    assert!(miner.is_closed());
+    let ended = gateway.log.iter().find(|line| line.contains("ended: ")).unwrap();
+    let books: serde_json::Value =
+        serde_json::from_str(ended.split_once("ended: ").unwrap().1).unwrap();
+    gateway::check_sums(&books);
+    assert_eq!(books["pool_accepted"], 20);
+    assert_eq!(books["pending"], 0);
+}
+
+#[test]
+fn f70_a_second_signal_ends_at_once() {
+    let pool = Pool::start("abcd", 8);
+    pool.be_mute();
+    let mut gateway = Gateway::start(pool.address, &[]);
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    miner.submit("farm.1", &job, 1);
+    gateway.signal("TERM");
+    gateway.wait_for_line("ending");
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait().code(), Some(0));
+    assert!(gateway.log.iter().any(|line| line.contains("\"pending\":1")), "{:#?}", gateway.log);
+}
+
+#[test]
+fn f70_f78_a_reload_applies_a_good_file_and_keeps_the_old_over_a_bad_one() {
+    let (first, second) = (Pool::start("aaaa", 8), Pool::start("bbbb", 8));
+    let text = |pool: &Pool, more: &str| {
+        format!(
+            "[[pool]]\nurl = \"stratum+tcp://{}\"\nuser = \"farm\"\n[status]\n\
+             address = \"127.0.0.1:0\"\n[listen]\naddresses = [\"127.0.0.1:0\"]\n{more}",
+            pool.address
+        )
+    };
+    let file = TempFile::new("reload.toml", &text(&first, ""));
+    let mut command = program();
+    command.args(["run", "--config", file.path()]);
+    let mut gateway = Gateway::spawn(command);
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    assert!(miner.wait_for_job()["params"][2].as_str().unwrap().contains("08aaaa"));
+
+    fs::write(file.path(), text(&second, "per_address_max = 0\nnonsense = 1\n")).unwrap();
+    gateway.signal("HUP");
+    gateway.wait_for_line("per_address_max: got 0, allowed 1..16384");
+    gateway.wait_for_line("nonsense: got an unknown key");
+    gateway.wait_for_line("the settings before stay in use");
+    assert_eq!(gateway.report()["upstream"][0]["url"], format!("stratum+tcp://{}", first.address));
+
+    fs::write(file.path(), text(&second, "")).unwrap();
+    gateway.signal("HUP");
+    gateway.wait_for_line("settings reloaded");
+    let job = miner.wait_for("a job of the other pool", |line| {
+        line["params"][2].as_str().is_some_and(|coinb1| coinb1.contains("08bbbb"))
+    });
+    assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
+    gateway.wait_for("the answer", |r| r["ledger"]["pool_accepted"] == 1);
+    assert_eq!(second.submits().len(), 1);
+}
+
+#[test]
+fn f83_plain_tcp_is_warned_of_at_the_start_and_in_the_status() {
+    let pool = Pool::start("abcd", 8);
+    let mut gateway = Gateway::start(pool.address, &[]);
+    let warning = "pool 1 is reached over plain TCP";
+    assert!(gateway.log.iter().any(|l| l.contains("WARN") && l.contains(warning)));
+    assert!(gateway.report()["warnings"][0].as_str().unwrap().contains(warning));
+    gateway.wait_for_line("PLAIN TCP to 127.0.0.1");
+}
+
+#[test]
+fn f72_few_files_lower_the_capacity_with_a_warning_and_too_few_end_it() {
+    let pool = Pool::start("abcd", 8);
+    let run = |files: u32| {
+        let mut command = Command::new("sh");
+        let program = env!("CARGO_BIN_EXE_loka-stratum");
+        let pool = pool.address;
+        command.args([
+            "-c",
+            &format!(
+                "ulimit -n {files}; exec {program} run --listen 127.0.0.1:0 --status 127.0.0.1:0 \
+                 --pool stratum+tcp://{pool} --user farm"
+            ),
+        ]);
+        command
+    };
+    let gateway = Gateway::spawn(run(64));
+    assert!(gateway.log.iter().any(|l| l.contains("open files are limited to 64: room for 16")));
+    assert_eq!(gateway.report()["miners"]["max"], 16);
+    let mut miners: Vec<Miner> = (0..16).map(|_| gateway.miner()).collect();
+    for miner in &mut miners {
+        miner.log_in("farm.1");
+        miner.wait_for_job();
+    }
+    assert!(gateway.miner().is_closed(), "the table is full");
+    assert_eq!(gateway.get("/healthz").0, 200, "and there are files left for the status port");
+    let output = run(40).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("open files are limited to 40: the gateway needs 48"), "{text}");
+}
+
+#[test]
+fn f87_no_core_dumps_and_no_password_in_the_log() {
+    let pool = Pool::start("abcd", 8);
+    let mut gateway = Gateway::start(pool.address, &[("LOKA_POOL__1__PASSWORD", "hunter2")]);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", gateway.id())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    gateway.wait_for_line("live");
+    let (_, metrics) = gateway.get("/metrics");
+    assert!(!gateway.report().to_string().contains("hunter2") && !metrics.contains("hunter2"));
+    gateway.signal("TERM");
+    gateway.wait();
+    assert!(!gateway.log.iter().any(|line| line.contains("hunter2")), "{:#?}", gateway.log);
+}
+
+#[test]
+fn f44_a_full_table_refuses_at_once_and_a_freed_place_serves() {
+    let pool = Pool::start("abcd", 8);
+    let gateway = Gateway::start(pool.address, &[("LOKA_MINERS__MAX", "2")]);
+    let mut first = gateway.miner();
+    let mut second = gateway.miner();
+    first.log_in("farm.1");
+    second.log_in("farm.2");
+    assert!(gateway.miner().is_closed());
+    drop(first);
+    connected(&gateway, 1);
+    let mut third = gateway.miner();
+    third.log_in("farm.3");
+    third.wait_for_job();
+    second.wait_for_job();
+    assert_eq!(gateway.report()["miners"]["refused"]["table_full"], 1);
+}
+
+#[test]
+fn f10_other_protocols_are_named_and_closed() {
+    let pool = Pool::start("abcd", 8);
+    let mut gateway = Gateway::start(pool.address, &[]);
+    let mut miner = gateway.miner();
+    miner.send_raw(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    assert!(miner.is_closed());
+    gateway.wait_for_line("closed: not Stratum");
+    assert_eq!(gateway.report()["miners"]["ended"]["not_stratum"], 1);
+}
+
+#[test]
+fn f45_connects_and_closes_leak_neither_places_nor_files() {
+    let pool = Pool::start("abcd", 8);
+    let gateway = Gateway::start(pool.address, &[]);
+    let files = || fs::read_dir(format!("/proc/{}/fd", gateway.id())).unwrap().count();
+    gateway.wait_for("the pool", |r| r["ready"] == true);
+    let before = files();
+    let address = gateway.listen[0];
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(move || {
+                for round in 0..300 {
+                    let mut miner = Miner::connect(address);
+                    match round % 3 {
+                        0 => {}
+                        1 => miner.send_raw(b"{\"id\":1,\"method\":").unwrap(),
+                        _ => {
+                            miner.log_in("farm.1");
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let report = gateway.wait_for("all gone", |r| r["miners"]["connected"] == 0);
+    assert_eq!(report["miners"]["accepted"], 1200);
+    assert!(files() <= before + 1, "{} files, {before} before", files());
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    miner.wait_for_job();
+}
+
+#[test]
+fn f46_a_miner_that_does_not_read_costs_little_and_holds_nobody_up() {
+    let pool = Pool::start("abcd", 8);
+    pool.pad_coinbase(20_000);
+    let gateway = Gateway::start(pool.address, &[("LOKA_MINERS__BLOCKED_SECS", "5")]);
+    let mut deaf = gateway.miner();
+    deaf.log_in("farm.deaf");
+    let mut other = gateway.miner();
+    other.log_in("farm.other");
+    other.wait_for_job();
+    // 40 kB each: more than the sockets between the two take.
+    for _ in 0..400 {
+        pool.new_job();
+        other.wait_for_job();
+    }
+    let memory = fs::read_to_string(format!("/proc/{}/status", gateway.id())).unwrap();
+    let resident = memory.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    let kib: u64 = resident.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(kib < 40_000, "{resident}");
+    gateway.wait_for("the deaf one's end", |r| r["miners"]["ended"]["slow_reader"] == 1);
+    let job = {
+        pool.new_job();
+        other.wait_for_job()
+    };
+    assert_eq!(other.submit("farm.other", &job, 1)["result"], true);
+}
+
+#[test]
+fn a_geometry_is_remembered_across_restarts() {
+    let folder = std::env::temp_dir().join(format!("loka-state-{}", std::process::id()));
+    let state = [("LOKA_STATE__DIR", folder.to_str().unwrap())];
+    let pool = Pool::start("abcd", 5);
+    let gateway = Gateway::start(pool.address, &state);
+    let mut miner = gateway.miner();
+    let size = miner.log_in("farm.1")["result"][2].clone();
+    miner.wait_for_job();
+    drop(gateway);
+    // The pool of the second run is away, so that nothing but memory can tell the size.
+    let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gateway = Gateway::start(away, &state);
+    assert_eq!(gateway.miner().log_in("farm.1")["result"][2], size);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn check_and_exit_codes() {
+    let run = |args: &[&str]| {
+        let output = program().args(args).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), text)
+    };
+    let pool = ["--pool", "stratum+ssl://pool.example:3334", "--user", "farm"];
+    assert_eq!(run(&[&["check"], &pool[..]].concat()), (Some(0), String::new()));
+    assert_eq!(run(&["check"]).0, Some(2));
+    assert_eq!(run(&["no-such-command"]).0, Some(2));
+    assert_eq!(run(&["run", "--no-such-flag"]).0, Some(2));
+    let file = TempFile::new(
+        "bad.toml",
+        "[miners]\nmax = 0\nmin = 1\n[[pool]]\nurl = \"http://pool.example\"\n",
+    );
+    let expected = format!(
+        "{path}:2: miners.max: got 0, allowed 1..16384\n\
+         {path}:3: miners.min: got an unknown key, allowed max, blocked_secs\n\
+         {path}:5: pool.1.url: got \"http://pool.example\", allowed stratum+ssl://host:port, or \
+         stratum+tcp://host:port without TLS\n",
+        path = file.path()
+    );
+    for command in ["check", "run"] {
+        let (code, text) = run(&[command, "--config", file.path()]);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.starts_with(&expected), "{text}");
+    }
+    let (code, text) = run(&["check", "--config", "/no/such/file"]);
+    assert_eq!(code, Some(2));
+    assert!(text.starts_with("/no/such/file: cannot be read"), "{text}");
+    let ca_file = [("LOKA_POOL__1__CA_FILE", "/no/such/file")];
+    let output = program().arg("check").args(pool).envs(ca_file).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.starts_with("pool.1.ca_file: got \"/no/such/file\", allowed a file"), "{text}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (flag, other) in [("--listen", "--status"), ("--status", "--listen")] {
+        let output = program()
+            .args(["run", "--pool", "stratum+ssl://pool.example:1", "--user", "farm"])
+            .args([flag, &address, other, "127.0.0.1:0"])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(&address) && text.contains("in use"), "{text}");
+    }
+}
+
+#[test]
+fn status_prints_a_table() {
+    let pool = Pool::start("abcd", 8);
+    let gateway = Gateway::start(pool.address, &[]);
+    gateway.wait_for("the pool", |r| r["ready"] == true);
+    let address = gateway.status.unwrap().to_string();
+    let output = program().args(["status", &address]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("ready") && text.contains(&format!("stratum+tcp://{}", pool.address)));
+    let output = program().args(["status", &address, "--json"]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["miners"]["max"], json!(1024));
+    drop(gateway);
+    assert_eq!(program().args(["status", &address]).output().unwrap().status.code(), Some(1));
+}
