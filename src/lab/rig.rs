@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -177,29 +178,41 @@ fn config_text(options: &GatewayOptions) -> String {
 const ANNOUNCEMENTS: [&str; 2] = ["listening for miners on ", "status port at http://"];
 
 /// Reads both addresses from the log, and copies the log to a file where one is wanted.
-fn announced(lines: ChildStderr, mut log: Option<std::fs::File>) -> io::Result<[SocketAddr; 2]> {
+fn announced(lines: ChildStderr, log: Option<std::fs::File>) -> io::Result<[SocketAddr; 2]> {
     let (found, wait) = std::sync::mpsc::channel();
     // The thread reads on until the child ends, so that the child never blocks on its log.
-    std::thread::spawn(move || {
-        let mut addresses = [None; 2];
-        for line in BufReader::new(lines).lines() {
-            let Ok(line) = line else { return };
-            if let Some(log) = &mut log {
-                let _ = writeln!(log, "{line}");
-            }
-            for (address, words) in addresses.iter_mut().zip(ANNOUNCEMENTS) {
-                if let Some((_, text)) = line.split_once(words) {
-                    *address = text.trim().parse().ok();
-                }
-            }
-            if let [Some(listen), Some(status)] = addresses {
-                addresses = [None; 2];
-                let _ = found.send([listen, status]);
+    std::thread::spawn(move || read_log(lines, log, &found));
+    match wait.recv_timeout(PATIENCE) {
+        Ok(found) => found.map_err(|line| io::Error::other(format!("the gateway ended: {line}"))),
+        Err(_) => Err(io::Error::other("the gateway did not say where it listens")),
+    }
+}
+
+/// Sends the addresses once both are known, or the last line where the log ends before.
+fn read_log(
+    lines: ChildStderr,
+    mut log: Option<std::fs::File>,
+    found: &Sender<Result<[SocketAddr; 2], String>>,
+) {
+    let mut addresses = [None; 2];
+    let mut last = String::new();
+    for line in BufReader::new(lines).lines().map_while(Result::ok) {
+        if let Some(log) = &mut log {
+            let _ = writeln!(log, "{line}");
+        }
+        for (address, words) in addresses.iter_mut().zip(ANNOUNCEMENTS) {
+            if let Some((_, text)) = line.split_once(words) {
+                *address = text.trim().parse().ok();
             }
         }
-    });
-    wait.recv_timeout(PATIENCE)
-        .map_err(|_| io::Error::other("the gateway did not say where it listens; see its log"))
+        if let [Some(listen), Some(status)] = addresses {
+            addresses = [None; 2];
+            let _ = found.send(Ok([listen, status]));
+        }
+        last = line;
+    }
+    // Who has the addresses does not listen any more.
+    let _ = found.send(Err(last));
 }
 
 /// Fetches JSON over HTTP.

@@ -414,10 +414,23 @@ impl Server {
             Err(reason) => refuse(ledger, reason, id, out),
         }
         if block.is_some() {
+            // The finder hears of its share before it hears of the job on top of it.
+            self.flush(key, out);
             self.ledger.blocks += 1;
             self.begin_block(block);
         }
         self.save();
+    }
+
+    /// Sends answers ahead of what is pushed next.
+    fn flush(&mut self, key: Key, out: &mut Vec<u8>) {
+        let traffic = &mut self.ledger.traffic;
+        traffic.bytes_out += out.len() as u64;
+        traffic.lines_out += out.iter().filter(|byte| **byte == b'\n').count() as u64;
+        if let Some(connection) = self.connection(key) {
+            connection.port.send(out);
+        }
+        out.clear();
     }
 
     /// Sends the difficulty and a job to a connection that has just become ready for them.
