@@ -286,8 +286,8 @@ impl Ledger {
 
     /// Moves a submit from an open bucket to another.
     pub fn settle(&mut self, from: Bucket, to: Bucket) {
-        debug_assert!(from.is_open(), "a submit leaves an open bucket only, not {from:?}");
-        debug_assert!(self.of(from) > 0, "a submit leaves a bucket that holds one, not {from:?}");
+        assert!(from.is_open(), "a submit leaves an open bucket only, not {from:?}");
+        assert!(self.of(from) > 0, "a submit leaves a bucket that holds one, not {from:?}");
         self.shift(from, u64::MAX);
         self.shift(to, 1);
     }

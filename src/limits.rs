@@ -343,6 +343,6 @@ const _: () = assert!(MINERS_MAX <= 1 << 15, "half of the two-byte miner ids sta
 const _: () = assert!(LANES_MAX <= LINKS_MAX, "every lane needs a link");
 const _: () = assert!(COINB2_STORE_BYTES >= COINB2_BYTES_MAX);
 const _: () = assert!(PENDING_BLOCKS_RESERVED < PENDING_SHARES_MAX);
-const _: () = assert!(REPLY_BYTES_MAX > 2 * ID_BYTES_MAX + 256);
+const _: () = assert!(REPLY_BYTES_MAX >= ID_BYTES_MAX + 2 * ERROR_TEXT_BYTES_MAX + 64);
 const _: () = assert!(KEEPALIVE_MAX.as_micros() < Duration::from_secs(90).as_micros());
 const _: () = assert!(SUBSCRIBE_DEADLINE.as_micros() <= AUTHORIZE_DEADLINE.as_micros());

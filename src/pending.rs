@@ -106,7 +106,7 @@ const FIRST_REQUEST: u32 = 16;
 impl<'a> PendingShares<'a> {
     /// Takes the entries, [`PENDING_SHARES_MAX`] of them.
     pub fn new(entries: &'a mut [Pending]) -> Self {
-        debug_assert_eq!(entries.len(), PENDING_SHARES_MAX);
+        assert_eq!(entries.len(), PENDING_SHARES_MAX);
         Self { entries, next_request: FIRST_REQUEST, len: 0 }
     }
 

@@ -226,7 +226,7 @@ impl IdPool {
 
     /// Gives an id back; it rests until the job `last_issued` is dead.
     pub fn give_back(&mut self, places: &mut [RestingId], id: MinerId, last_issued: Serial) {
-        debug_assert!(self.free < self.size, "an id is given back once");
+        assert!(self.free < self.size, "an id is given back once");
         let end = self.wrap(self.head.saturating_add(self.free));
         if let Some(place) = places.get_mut(end) {
             *place = RestingId { id, rests_until: last_issued };

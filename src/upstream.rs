@@ -595,10 +595,14 @@ impl<'a> Link<'a> {
         let pad = geometry.fits(size).map_err(NotifyRefused::Incompatible)?;
         let pad = usize::from(pad);
         let job = self.job(notify, pad, serial, now)?;
-        let clean = notify.clean_jobs || self.next_is_clean;
-        if clean {
+        let ends_all = notify.clean_jobs || self.next_is_clean;
+        if ends_all {
             self.jobs.end_all();
         }
+        // A new block ends the miners' old work even where the pool does not say so (QUIRKS 37);
+        // what they found before is still the pool's to judge.
+        let is_new_block = self.jobs.newest().is_some_and(|old| old.prev_hash != job.prev_hash);
+        let clean = ends_all || is_new_block;
         self.jobs.push(job, notify.coinb2).map_err(|_| NotifyRefused::TooLong)?;
         self.encode(notify, pad, serial).map_err(|Full| NotifyRefused::TooLong)?;
         self.next_is_clean = false;

@@ -335,6 +335,7 @@ fn a_geometry_is_remembered_across_restarts() {
     let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let gateway = Gateway::start(away, &state);
     assert_eq!(gateway.miner().log_in("farm.1")["result"][2], size);
+    drop(gateway);
     fs::remove_dir_all(folder).unwrap();
 }
 

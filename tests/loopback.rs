@@ -178,8 +178,9 @@ fn i1_three_ledgers_of_a_thousand_miners_agree() {
     assert_eq!(sum(&ledger["pool_rejected"]), sum(&pool["rejected"]));
     assert_eq!(swarm["violations"], serde_json::json!({}), "nothing that any firmware minds");
     assert!(number(&pool["submitted"]) > 0, "some shares reach the pool");
+    // One firmware in twelve asks for a minimum above the pool's difficulty: all of its go up.
     let light = number(&ledger["below_upstream"]);
-    assert!(light > 10 * number(&ledger["forwarded"]), "most shares stay here: {ledger}");
+    assert!(light > 5 * number(&ledger["forwarded"]), "most shares stay here: {ledger}");
 }
 
 #[test]

@@ -210,3 +210,15 @@ fn f22_a_mask_that_changes_live_is_passed_on_at_once() {
     assert_eq!(submit(&mut farm, "00400000")["result"], true);
     assert_eq!(farm.pool_accepts(link)["params"][5], "00400000");
 }
+
+#[test]
+fn a_new_block_is_clean_for_miners_even_where_the_pool_does_not_say_so() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.s19");
+    let first = notified(&heard);
+    farm.pool_says(link, &notify("job-2", 2, false));
+    assert_eq!(notified(&farm.due(miner))[8], true);
+    let late = farm.submit(miner, json!(["farm.s19", first[0], "00000001", first[7], "00000001"]));
+    assert_eq!(late["result"], true, "the pool did not end the job, so it judges the share");
+    assert_eq!(farm.pool_accepts(link)["params"][1], "job-1");
+}

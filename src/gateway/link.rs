@@ -187,10 +187,10 @@ fn announce(pool: u8, connected: &Connected) {
             );
         }
         (Stream::Tls(_), true) => {
-            log::info(Kind::LinkUp, format_args!("pool {number}: TLS to {address}, resumed"));
+            log::info(Kind::Tls, format_args!("pool {number}: TLS to {address}, resumed"));
         }
         (Stream::Tls(_), false) => {
-            log::info(Kind::LinkUp, format_args!("pool {number}: TLS to {address}"));
+            log::info(Kind::Tls, format_args!("pool {number}: TLS to {address}"));
         }
     }
 }

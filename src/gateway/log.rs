@@ -47,7 +47,9 @@ pub enum Kind {
     Closed,
     /// A miner came or went.
     Miner,
-    /// A pool's connection was opened.
+    /// A pool's TLS handshake is done.
+    Tls,
+    /// A pool is live.
     LinkUp,
     /// A pool's connection failed or ended.
     LinkDown,
@@ -149,6 +151,7 @@ const NAMES: [&str; KINDS] = [
     "refused miners",
     "closed miners",
     "miners",
+    "pool tls",
     "pool up",
     "pool down",
     "pool",

@@ -10,7 +10,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use crc::{CRC_32_ISO_HDLC, Crc};
@@ -28,7 +27,8 @@ pub struct Store<T> {
     folder: PathBuf,
     name: &'static str,
     generation: u64,
-    value: PhantomData<T>,
+    /// What is there, so that nothing is written twice.
+    newest: Option<T>,
 }
 
 /// The value and how many came before it, as they are written.
@@ -39,7 +39,7 @@ struct Record<T> {
     value: T,
 }
 
-impl<T: Serialize + DeserializeOwned> Store<T> {
+impl<T: Serialize + DeserializeOwned + Clone + PartialEq> Store<T> {
     /// Opens the store `name` in a folder, which is made where it is missing, and returns the
     /// newest sound value.
     ///
@@ -48,25 +48,29 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
     /// The folder cannot be made. A file that cannot be read is like one that is not sound.
     pub fn load(folder: &Path, name: &'static str) -> io::Result<(Self, Option<T>)> {
         fs::create_dir_all(folder)?;
-        let mut store = Self { folder: folder.to_owned(), name, generation: 0, value: PhantomData };
-        let mut newest = None;
+        let mut store = Self { folder: folder.to_owned(), name, generation: 0, newest: None };
         for slot in 0..SLOTS {
             if let Ok(record) = read::<T>(&store.path(slot))
                 && record.generation >= store.generation
             {
                 store.generation = record.generation;
-                newest = Some(record.value);
+                store.newest = Some(record.value);
             }
         }
+        let newest = store.newest.clone();
         Ok((store, newest))
     }
 
-    /// Writes a value into the place of the older of the two.
+    /// Writes a value into the place of the older of the two; one that is there already is not
+    /// written again.
     ///
     /// # Errors
     ///
     /// What the system says; the value before it is still there.
     pub fn save(&mut self, value: &T) -> io::Result<()> {
+        if self.newest.as_ref() == Some(value) {
+            return Ok(());
+        }
         let generation = self.generation + 1;
         let path = self.path(generation % SLOTS);
         let record = Record { magic: MAGIC, generation, value };
@@ -81,6 +85,7 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
         fs::rename(&beside, &path)?;
         File::open(&self.folder)?.sync_all()?;
         self.generation = generation;
+        self.newest = Some(value.clone());
         Ok(())
     }
 

@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long)]
     quick: bool,
     /// Rounds of each measurement.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = rounds_within())]
     rounds: u32,
     /// Measure only these: limits, cpu, latency, crowd, bytes.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
@@ -42,6 +42,10 @@ pub struct Args {
     /// Answer every line at once, as the echo that others are measured against.
     #[arg(long, hide = true)]
     echo: bool,
+}
+
+fn rounds_within() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=50)
 }
 
 /// Runs `lab bench`.

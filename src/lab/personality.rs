@@ -148,7 +148,10 @@ pub const ALL: &[Personality] = &[
             Request {
                 id: None,
                 method: CONFIGURE,
-                params: r#"[["version-rolling"], {"version-rolling.mask": "1fffe000", "version-rolling.min-bit-count": 16}]"#,
+                params: concat!(
+                    r#"[["version-rolling"], {"version-rolling.mask": "1fffe000", "#,
+                    r#""version-rolling.min-bit-count": 16}]"#
+                ),
             },
             request(SUBSCRIBE, r#"["bmminer/2.0.0", "{session}"]"#),
             request(AUTHORIZE, r#"["{worker}", ""]"#),
@@ -177,7 +180,10 @@ pub const ALL: &[Personality] = &[
             Request {
                 id: None,
                 method: CONFIGURE,
-                params: r#"[["version-rolling"], {"version-rolling.mask": "1fffe000", "version-rolling.min-bit-count": 2}]"#,
+                params: concat!(
+                    r#"[["version-rolling"], {"version-rolling.mask": "1fffe000", "#,
+                    r#""version-rolling.min-bit-count": 2}]"#
+                ),
             },
             request(SUBSCRIBE, r#"["cgminer/4.12.0", "{session}"]"#),
             request(AUTHORIZE, WORKER),
@@ -264,7 +270,11 @@ pub const ALL: &[Personality] = &[
             Request {
                 id: None,
                 method: CONFIGURE,
-                params: r#"[["version-rolling","minimum-difficulty","subscribe-extranonce"],{"version-rolling.mask":"1fffe000","version-rolling.min-bit-count":16,"minimum-difficulty.value":{suggest}}]"#,
+                params: concat!(
+                    r#"[["version-rolling","minimum-difficulty","subscribe-extranonce"],"#,
+                    r#"{"version-rolling.mask":"1fffe000","version-rolling.min-bit-count":16,"#,
+                    r#""minimum-difficulty.value":{suggest}}]"#
+                ),
             },
             request(SUBSCRIBE, "[]"),
             request(AUTHORIZE, r#"["{worker}","{password}"]"#),
@@ -282,7 +292,10 @@ pub const ALL: &[Personality] = &[
             Request {
                 id: None,
                 method: CONFIGURE,
-                params: r#"[["version-rolling"],{"version-rolling.mask":"1fffe000","version-rolling.min-bit-count":16}]"#,
+                params: concat!(
+                    r#"[["version-rolling"],{"version-rolling.mask":"1fffe000","#,
+                    r#""version-rolling.min-bit-count":16}]"#
+                ),
             },
             request(SUBSCRIBE, r#"["Braiins OS 2019-06-05",null,"{host}",null]"#),
             request(AUTHORIZE, r#"["{worker}",""]"#),
@@ -412,8 +425,8 @@ mod tests {
     #[test]
     fn names_are_unique_and_found() {
         for personality in ALL {
-            let found = personality.name.parse();
-            assert!(matches!(found, Ok(Cast::Only(it)) if it.name == personality.name));
+            let found = personality.name.parse::<Cast>().map(|cast| cast.of(0).name);
+            assert_eq!(found.as_deref(), Ok(personality.name));
             assert!(personality.handshake.iter().any(|request| request.method == SUBSCRIBE));
             assert!(personality.handshake.iter().any(|request| request.method == AUTHORIZE));
         }

@@ -355,7 +355,7 @@ impl Args {
 pub fn run(args: &Args) -> io::Result<ExitCode> {
     lab::raise_file_limit();
     let pool = Arc::new(Pool::start(args.options())?);
-    // Whoever waits for the first line may want the certificate next.
+    // Whoever has read where the pool listens finds the certificate.
     if let (Some(identity), Some(path)) = (&pool.identity, &args.cert_out) {
         std::fs::write(path, identity.ca_pem())?;
     }

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -163,7 +164,7 @@ fn config_text(options: &GatewayOptions) -> String {
     let _ = write!(
         text,
         "[listen]\naddresses = [\"127.0.0.1:0\"]\nper_address_max = {miners}\n\
-         [miners]\nmax = {miners}\nhandshake_secs = 60\n\
+         [miners]\nmax = {miners}\n\
          [difficulty]\nstart = {start}\nmin = {min}\nmax = {max}\nseconds_per_share = {}\n\
          [upstream]\nretry_max_secs = 2\n\
          [status]\naddress = \"127.0.0.1:0\"\n",
@@ -177,29 +178,41 @@ fn config_text(options: &GatewayOptions) -> String {
 const ANNOUNCEMENTS: [&str; 2] = ["listening for miners on ", "status port at http://"];
 
 /// Reads both addresses from the log, and copies the log to a file where one is wanted.
-fn announced(lines: ChildStderr, mut log: Option<std::fs::File>) -> io::Result<[SocketAddr; 2]> {
+fn announced(lines: ChildStderr, log: Option<std::fs::File>) -> io::Result<[SocketAddr; 2]> {
     let (found, wait) = std::sync::mpsc::channel();
     // The thread reads on until the child ends, so that the child never blocks on its log.
-    std::thread::spawn(move || {
-        let mut addresses = [None; 2];
-        for line in BufReader::new(lines).lines() {
-            let Ok(line) = line else { return };
-            if let Some(log) = &mut log {
-                let _ = writeln!(log, "{line}");
-            }
-            for (address, words) in addresses.iter_mut().zip(ANNOUNCEMENTS) {
-                if let Some((_, text)) = line.split_once(words) {
-                    *address = text.trim().parse().ok();
-                }
-            }
-            if let [Some(listen), Some(status)] = addresses {
-                addresses = [None; 2];
-                let _ = found.send([listen, status]);
+    std::thread::spawn(move || read_log(lines, log, &found));
+    match wait.recv_timeout(PATIENCE) {
+        Ok(found) => found.map_err(|line| io::Error::other(format!("the gateway ended: {line}"))),
+        Err(_) => Err(io::Error::other("the gateway did not say where it listens")),
+    }
+}
+
+/// Sends the addresses once both are known, or the last line where the log ends before.
+fn read_log(
+    lines: ChildStderr,
+    mut log: Option<std::fs::File>,
+    found: &Sender<Result<[SocketAddr; 2], String>>,
+) {
+    let mut addresses = [None; 2];
+    let mut last = String::new();
+    for line in BufReader::new(lines).lines().map_while(Result::ok) {
+        if let Some(log) = &mut log {
+            let _ = writeln!(log, "{line}");
+        }
+        for (address, words) in addresses.iter_mut().zip(ANNOUNCEMENTS) {
+            if let Some((_, text)) = line.split_once(words) {
+                *address = text.trim().parse().ok();
             }
         }
-    });
-    wait.recv_timeout(PATIENCE)
-        .map_err(|_| io::Error::other("the gateway did not say where it listens; see its log"))
+        if let [Some(listen), Some(status)] = addresses {
+            addresses = [None; 2];
+            let _ = found.send(Ok([listen, status]));
+        }
+        last = line;
+    }
+    // Who has the addresses does not listen any more.
+    let _ = found.send(Err(last));
 }
 
 /// Fetches JSON over HTTP.
@@ -342,19 +355,32 @@ impl Drop for Part {
     }
 }
 
+/// CPU time that the calling thread has used.
+///
+/// # Errors
+///
+/// The kernel keeps no such count.
+pub fn own_cpu_time() -> io::Result<Duration> {
+    first_number(&std::fs::read_to_string("/proc/thread-self/schedstat")?)
+}
+
+fn first_number(text: &str) -> io::Result<Duration> {
+    let first = text.split_whitespace().next().and_then(|word| word.parse().ok());
+    Ok(Duration::from_nanos(first.ok_or(io::ErrorKind::InvalidData)?))
+}
+
 /// CPU time that a process has used, all its threads together.
 ///
 /// # Errors
 ///
 /// The process is gone.
 pub fn cpu_time(pid: u32) -> io::Result<Duration> {
-    let mut nanos = 0;
+    let mut time = Duration::ZERO;
     for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
-        let first = text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
-        nanos += first.ok_or(io::ErrorKind::InvalidData)?;
+        time += first_number(&text)?;
     }
-    Ok(Duration::from_nanos(nanos))
+    Ok(time)
 }
 
 /// Memory of a process: resident now, and at its highest, in KiB.
@@ -382,16 +408,4 @@ pub fn number(status: &Value, path: &str) -> u64 {
         Some(value) => value.as_u64().unwrap_or(0),
         None => 0,
     }
-}
-
-/// Returns whether a file is there, waiting for it a little.
-pub fn appears(path: &Path) -> bool {
-    let start = clock::now();
-    while start.elapsed() < PATIENCE {
-        if path.exists() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    false
 }

@@ -89,13 +89,13 @@ fn skip_blocks(bytes: &[u8], passes: impl Fn(u8) -> bool) -> &[u8] {
 
 /// Flags the lanes that end a plain string; exact up to the first flag. The comparisons for
 /// equality leave out the usual guard against lanes of 0x80 and above, since those are stops
-/// themselves.
+/// themselves, and each of them is flagged by at least one of the two.
 #[inline(always)]
 const fn string_stops(word: u64) -> u64 {
     let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
     let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
     let control = word.wrapping_sub(ONES * b' ' as u64);
-    (quote | backslash | control | word) & HIGH_BITS
+    (quote | backslash | control) & HIGH_BITS
 }
 
 #[inline]

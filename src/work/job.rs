@@ -147,7 +147,7 @@ pub struct JobRing<'a> {
 impl<'a> JobRing<'a> {
     /// Takes the places for jobs ([`JOBS_PER_LINK`]) and the store for second coinbase halves.
     pub fn new(jobs: &'a mut [Job], store: &'a mut [u8]) -> Self {
-        debug_assert_eq!(jobs.len(), JOBS_PER_LINK);
+        assert_eq!(jobs.len(), JOBS_PER_LINK);
         Self { jobs, serials: [Serial::NONE; JOBS_PER_LINK], store, newest: 0, free: 0 }
     }
 

@@ -52,7 +52,11 @@ impl Gateway {
     /// Starts a command that runs a gateway with a status port.
     #[track_caller]
     pub fn spawn(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
         let stderr = child.stderr.take().expect("it is piped");
         let (sender, lines) = channel();
         thread::spawn(move || {
@@ -70,9 +74,12 @@ impl Gateway {
         gateway
     }
 
-    /// Waits for a line of the log that holds `part` and returns it.
+    /// Returns the first line of the log that holds `part`, waiting until there is one.
     #[track_caller]
     pub fn wait_for_line(&mut self, part: &str) -> String {
+        if let Some(line) = self.log.iter().find(|line| line.contains(part)) {
+            return line.clone();
+        }
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => {

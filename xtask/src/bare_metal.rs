@@ -52,7 +52,8 @@ pub fn run() -> Result<(), String> {
 
 /// Links the image for the host and runs it. It ends with 0 where the session went as it should.
 pub fn host() -> Result<Ended, String> {
-    let mut clippy = process::cargo(&["clippy", "--locked", "--package", "bare-metal"]);
+    let mut clippy =
+        process::cargo(&["clippy", "--locked", "--no-deps", "--package", "bare-metal"]);
     process::run(in_own_folder(&mut clippy).args(["--release", "--", "-D", "warnings"]))?;
     let mut build = process::cargo(&["build", "--locked", "--package", "bare-metal"]);
     process::run(in_own_folder(&mut build).arg("--release"))?;

@@ -122,6 +122,13 @@ impl Rows {
         if !report.violations.is_empty() {
             self.faults.push(format!("the gateway spoke out of turn: {:?}", report.violations));
         }
+        let (up, direct) = (&books.pool.traffic, &report.traffic);
+        let (up, direct) = (up.lines_in + up.lines_out, direct.lines_in + direct.lines_out);
+        self.notes.push(format!(
+            "lines to the pool and back: {} instead of {}",
+            thousands(up),
+            thousands(direct)
+        ));
         if books.pool.starts > 1 {
             self.notes.push(format!(
                 "the pool was started {} times; miners disconnected by that: {lost}",

@@ -95,7 +95,9 @@ impl View {
             ),
         );
         row("hash-rate", format!("{}H/s, {submits:.1} shares/s", metric(hashes)));
-        row("gateway", upstream(&now.status));
+        let [link, terms] = upstream(&now.status);
+        row("gateway", link);
+        row("", terms);
         row("pool", pool(now));
         row("upstream", saved(now));
         row(
@@ -140,28 +142,31 @@ fn line(now: &Snapshot, (hashes, submits): (f64, f64)) -> String {
     )
 }
 
-fn upstream(status: &Value) -> String {
-    let Some(link) = status.pointer("/upstream/0") else { return "does not answer".to_owned() };
+/// Says how the link to the pool is and what the pool asks, in two rows of less than 80 columns,
+/// since a row that wraps cannot be redrawn.
+fn upstream(status: &Value) -> [String; 2] {
+    let Some(link) = status.pointer("/upstream/0") else {
+        return ["does not answer".to_owned(), String::new()];
+    };
     let text = |key: &str| match link.get(key) {
         Some(Value::String(text)) => text.clone(),
         Some(value) if !value.is_null() => value.to_string(),
         _ => "-".to_owned(),
     };
-    format!(
-        "{} {}, extranonce2 {}, difficulty {}, answers in {} ms",
-        text("url"),
-        text("state"),
-        text("extranonce2_size"),
-        text("difficulty"),
-        text("answer_ms"),
-    )
+    let (state, url, size) = (text("state"), text("url"), text("extranonce2_size"));
+    let number = |key: &str| link.get(key).and_then(Value::as_f64).unwrap_or_default();
+    let (difficulty, answer) = (number("difficulty"), number("answer_ms"));
+    [
+        format!("{state}, {url}"),
+        format!("extranonce2 {size} bytes, difficulty {difficulty:.7}, answers in {answer:.2} ms"),
+    ]
 }
 
 fn pool(now: &Snapshot) -> String {
-    let jobs = format!("{} jobs, {} blocks passed", now.ledger.jobs, now.ledger.clean_jobs);
+    let jobs = format!("{} jobs, {} of them clean", now.ledger.jobs, now.ledger.clean_jobs);
     match now.pool_pid {
-        Some(pid) => format!("pid {pid} (kill it: it comes back as another one), {jobs}"),
-        None => format!("AWAY, back in 2 s as another one, {jobs}"),
+        Some(pid) => format!("{jobs}; kill {pid}, and another one takes over"),
+        None => format!("{jobs}; AWAY, another one takes over in 2 s"),
     }
 }
 

@@ -85,13 +85,6 @@ impl Job {
         }
         self.seen.insert(u128::from_le_bytes(low))
     }
-
-    /// Returns `true` where the share with this block hash was remembered.
-    pub fn knows(&self, hash: &[u8; 32]) -> bool {
-        let mut low = [0; 16];
-        low.copy_from_slice(&hash[..16]);
-        self.seen.contains(&u128::from_le_bytes(low))
-    }
 }
 
 /// The low half of a block hash is its own hash.

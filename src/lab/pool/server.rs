@@ -330,6 +330,7 @@ impl Server {
             _ => answer_error(id, 20, "method not found", out),
         }
         self.greet(key, out);
+        self.save();
         Ok(())
     }
 
@@ -414,10 +415,22 @@ impl Server {
             Err(reason) => refuse(ledger, reason, id, out),
         }
         if block.is_some() {
+            // The finder hears of its share before it hears of the job on top of it.
+            self.flush(key, out);
             self.ledger.blocks += 1;
             self.begin_block(block);
         }
-        self.save();
+    }
+
+    /// Sends answers ahead of what is pushed next.
+    fn flush(&mut self, key: Key, out: &mut Vec<u8>) {
+        let traffic = &mut self.ledger.traffic;
+        traffic.bytes_out += out.len() as u64;
+        traffic.lines_out += out.iter().filter(|byte| **byte == b'\n').count() as u64;
+        if let Some(connection) = self.connection(key) {
+            connection.port.send(out);
+        }
+        out.clear();
     }
 
     /// Sends the difficulty and a job to a connection that has just become ready for them.
@@ -585,22 +598,31 @@ impl Shared {
     async fn serve(self, socket: TcpStream) {
         let (stream, port) = match &self.tls {
             None => Stream::tcp(socket),
-            Some(config) => {
-                let wire = self.server.borrow().wire.clone();
-                let acceptor = TlsAcceptor::from(config.clone());
-                let handshake = acceptor.accept(Counted::new(socket, wire));
-                match timeout(HANDSHAKE_MAX, handshake).await {
-                    Ok(Ok(stream)) => Stream::tls(TlsStream::Server(stream)),
-                    _ => {
-                        self.server.borrow_mut().ledger.connections.tls_failed += 1;
-                        return;
-                    }
-                }
-            }
+            // Boxed, so that the task of a connection without TLS stays small.
+            Some(config) => match Box::pin(self.shake_hands(socket, config.clone())).await {
+                Some(stream) => stream,
+                None => return,
+            },
         };
         let key = self.server.borrow_mut().connect(port);
         let end = carry(&self.server, &self.scratch, key, stream).await;
         self.server.borrow_mut().disconnect(key, end);
+    }
+
+    async fn shake_hands(
+        &self,
+        socket: TcpStream,
+        config: Arc<ServerConfig>,
+    ) -> Option<(Stream, Port)> {
+        let wire = self.server.borrow().wire.clone();
+        let handshake = TlsAcceptor::from(config).accept(Counted::new(socket, wire));
+        match timeout(HANDSHAKE_MAX, handshake).await {
+            Ok(Ok(stream)) => Some(Stream::tls(TlsStream::Server(stream))),
+            _ => {
+                self.server.borrow_mut().ledger.connections.tls_failed += 1;
+                None
+            }
+        }
     }
 
     /// Answers every request on the status address with the ledger.
@@ -653,6 +675,7 @@ async fn obey(shared: &Shared, listener: TcpListener, mut commands: mpsc::Receiv
         let mut server = shared.server.borrow_mut();
         server.book.make(clock::epoch_secs());
         server.ledger.jobs += 1;
+        server.save();
         (server.options.job_every, server.options.block_every)
     };
     let mut accepting = Some(shared.accept(listener));

@@ -189,13 +189,12 @@ impl Session {
             .ok_or(Reason::Extranonce2)?;
         coinbase.extend_from_slice(&job.coinb2);
         let hash = block_hash(job, coinbase, version, ntime, nonce);
-        if job.knows(&hash.0) {
-            return Err(Reason::Duplicate);
-        }
         if !target.is_met_by(hash) {
             return Err(Reason::LowDifficulty);
         }
-        job.remember(&hash.0);
+        if !job.remember(&hash.0) {
+            return Err(Reason::Duplicate);
+        }
         self.shares_since += 1;
         let network = Target::from_nbits(NBits(job.nbits));
         let is_block = network.is_ok_and(|network| network.is_met_by(hash));

@@ -174,6 +174,9 @@ fn f06_escapes_are_those_of_json() {
 
 #[test]
 fn f06_surrogates_come_in_pairs() {
+    for good in [r"\ud7ff", r"\ue000", r"\ud800\udc00", r"\udbff\udfff", r"\uDBFF\uDC00"] {
+        accepts(&format!(r#"{{"x":"{good}"}}"#));
+    }
     for bad in [
         r"\ud800",
         r"\udc00",
@@ -183,6 +186,10 @@ fn f06_surrogates_come_in_pairs() {
         r"\ud800\u0041",
         r"\udc00\ud800",
         r"\ud800u",
+        r"\udfff",
+        r"\udbff",
+        r"\udbff\ue000",
+        r"\ud800\udbff",
         r"\ud83dude00",
     ] {
         refuses(format!(r#"{{"x":"{bad}"}}"#), JsonError::Escape { at: 6 });
