@@ -4,6 +4,10 @@
 //! ones is run as well: the folder in `LOKA_TRANSCRIPTS`, or else `../shared/transcripts` where
 //! that exists.
 
+mod farm;
+#[path = "transcripts/replay.rs"]
+mod replay;
+
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};

@@ -1,0 +1,411 @@
+//! The ledger under any order of events: connections, shares of every kind, pools that answer,
+//! fall silent, come back as another session or as the same, and time.
+//!
+//! A model beside the farm counts what it did and what it heard. After every step: every submit
+//! lies in exactly one bucket, in total and for its miner; no two miners share a place; no share
+//! is sent twice to one session of the pool. In the end nothing is left open, and every request
+//! has had exactly one answer.
+
+mod farm;
+
+use std::collections::{HashMap, HashSet};
+
+use farm::{Farm, HOPELESS, TRIVIAL, job, notified, notify, notify_of, options, parse};
+use loka_stratum::ledger::{Bucket, Orphan, PoolReject, Reject};
+use loka_stratum::proxy::{Options, VerdictMode};
+use loka_stratum::table::MinerHandle;
+use loka_stratum::time::Duration;
+use loka_stratum::upstream::LinkIndex;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde_json::{Value, json};
+
+/// What a submit is like.
+#[derive(Clone, Copy, Debug)]
+enum Share {
+    /// A new one for the newest job that the miner knows.
+    New,
+    /// A new one, while the way to the pool is blocked.
+    Blocked,
+    /// The one before, again.
+    Again,
+    /// For a job that was never.
+    NoJob,
+    /// Under a name that is not authorized.
+    NoName,
+    /// With a field that is no hex.
+    NoHex,
+    /// No params at all.
+    NoParams,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// A miner that goes through the handshake, so that most of the steps reach far.
+    Miner,
+    Connect,
+    Subscribe(Index),
+    Authorize(Index),
+    Submit(Index, Share),
+    Disconnect(Index),
+    /// The pool answers one of the shares that it heard, with yes or no.
+    Answer(Index, bool),
+    /// The pool answers one that it answered before, or never heard.
+    AnswerAgain,
+    Job {
+        clean: bool,
+        block: bool,
+    },
+    /// A submit while the way to the pool is blocked, and so many jobs before it is free.
+    Flood(Index, u8),
+    Difficulty(bool),
+    Extranonce(bool),
+    Mask(bool),
+    Lost,
+    /// The pool is there again: the same session, or another.
+    Back(bool),
+    Wait(u16),
+}
+
+/// Steps, and whether miners hear what is due to them afterwards: some are slow.
+fn steps() -> impl Strategy<Value = Vec<(Step, bool)>> {
+    let share = prop_oneof![
+        6 => Just(Share::New),
+        2 => Just(Share::Blocked),
+        1 => Just(Share::Again),
+        1 => Just(Share::NoJob),
+        1 => Just(Share::NoName),
+        1 => Just(Share::NoHex),
+        1 => Just(Share::NoParams),
+    ];
+    let step = prop_oneof![
+        4 => Just(Step::Miner),
+        1 => Just(Step::Connect),
+        1 => any::<Index>().prop_map(Step::Subscribe),
+        1 => any::<Index>().prop_map(Step::Authorize),
+        16 => (any::<Index>(), share).prop_map(|(miner, share)| Step::Submit(miner, share)),
+        1 => any::<Index>().prop_map(Step::Disconnect),
+        6 => (any::<Index>(), any::<bool>()).prop_map(|(id, yes)| Step::Answer(id, yes)),
+        1 => Just(Step::AnswerAgain),
+        2 => (any::<bool>(), any::<bool>()).prop_map(|(clean, block)| Step::Job { clean, block }),
+        1 => (any::<Index>(), 1..24_u8).prop_map(|(miner, jobs)| Step::Flood(miner, jobs)),
+        1 => any::<bool>().prop_map(Step::Difficulty),
+        1 => any::<bool>().prop_map(Step::Extranonce),
+        1 => any::<bool>().prop_map(Step::Mask),
+        1 => Just(Step::Lost),
+        2 => any::<bool>().prop_map(Step::Back),
+        2 => (0..20_000_u16).prop_map(Step::Wait),
+    ];
+    prop::collection::vec((step, prop::bool::weighted(0.7)), 1..120)
+}
+
+/// A miner as the model knows it.
+struct Miner {
+    handle: MinerHandle,
+    /// The newest job that it was told.
+    job: Option<Value>,
+    last_share: Option<Value>,
+    submitted: u32,
+    /// The requests that it made, and how many answers each had.
+    answers: HashMap<u64, u32>,
+}
+
+struct World {
+    farm: Farm,
+    link: Option<LinkIndex>,
+    miners: Vec<Miner>,
+    submitted: u64,
+    next_id: u64,
+    next_job: u32,
+    block: u8,
+    /// Requests that the pool heard and has not answered.
+    owed: Vec<Value>,
+    answered: Vec<Value>,
+    /// The shares that the pool heard in this session.
+    seen: HashSet<String>,
+}
+
+const WORKER: &str = "farm.s19";
+
+impl World {
+    fn new(verdict: VerdictMode) -> Self {
+        let farm = Farm::sized(6, 2, Options { verdict, ..options(1) });
+        let mut world = Self {
+            farm,
+            link: None,
+            miners: vec![],
+            submitted: 0,
+            next_id: 100,
+            next_job: 0,
+            block: 1,
+            owed: vec![],
+            answered: vec![],
+            seen: HashSet::new(),
+        };
+        world.back("c0ffee01");
+        world
+    }
+
+    fn step(&mut self, step: Step, listen: bool) {
+        let count = self.miners.len();
+        let chosen = |index: &Index| (count > 0).then(|| index.index(count));
+        match &step {
+            Step::Connect => self.connect(),
+            Step::Miner => {
+                self.connect();
+                if self.miners.len() > count {
+                    self.say(count, "mining.subscribe", json!([]), false);
+                    self.say(count, "mining.authorize", json!([WORKER, "x"]), false);
+                }
+            }
+            Step::Subscribe(index) => {
+                if let Some(miner) = chosen(index) {
+                    self.say(miner, "mining.subscribe", json!([]), false);
+                }
+            }
+            Step::Authorize(index) => {
+                if let Some(miner) = chosen(index) {
+                    self.say(miner, "mining.authorize", json!([WORKER, "x"]), false);
+                }
+            }
+            Step::Submit(index, share) => {
+                if let Some(miner) = chosen(index) {
+                    self.submit(miner, *share);
+                }
+            }
+            Step::Disconnect(index) => {
+                if let Some(miner) = chosen(index) {
+                    let gone = self.miners.swap_remove(miner);
+                    self.farm.proxy.handle_disconnect(gone.handle);
+                }
+            }
+            Step::Wait(millis) => self.farm.wait(Duration::from_millis(u64::from(*millis))),
+            Step::Back(same) => self.back(if *same { "c0ffee01" } else { "beef" }),
+            Step::Flood(index, jobs) => {
+                if let (Some(miner), Some(link)) = (chosen(index), self.link) {
+                    self.submit(miner, Share::Blocked);
+                    self.flood(link, *jobs);
+                }
+            }
+            pool => self.pool(pool),
+        }
+        if listen {
+            self.listen();
+        }
+        self.check();
+    }
+
+    fn pool(&mut self, step: &Step) {
+        let Some(link) = self.link else { return };
+        match step {
+            Step::Answer(index, yes) if !self.owed.is_empty() => {
+                let id = self.owed.swap_remove(index.index(self.owed.len()));
+                self.farm.pool_says(link, &json!({"id": id, "result": yes}).to_string());
+                self.answered.push(id);
+            }
+            Step::AnswerAgain => {
+                let id = self.answered.last().cloned().unwrap_or(json!(1_000_000));
+                self.farm.pool_says(link, &json!({"id": id, "result": true}).to_string());
+            }
+            Step::Job { clean, block } => {
+                self.block = self.block.wrapping_add(u8::from(*block));
+                self.next_job += 1;
+                let name = format!("job-{}", self.next_job);
+                self.farm.pool_says(link, &notify(&name, self.block, *clean || *block));
+            }
+            Step::Difficulty(heavy) => {
+                let difficulty = if *heavy { HOPELESS } else { TRIVIAL };
+                self.farm.pool_says(link, &farm::set_difficulty(difficulty));
+            }
+            Step::Extranonce(other) => {
+                let extranonce1 = if *other { "abad" } else { "c0ffee01" };
+                let params = json!([extranonce1, 8]);
+                self.tell(link, "mining.set_extranonce", &params);
+            }
+            Step::Mask(narrow) => {
+                let mask = if *narrow { "00006000" } else { "1fffe000" };
+                self.tell(link, "mining.set_version_mask", &json!([mask]));
+            }
+            Step::Lost => {
+                self.farm.pool_lost(link);
+                self.link = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn flood(&mut self, link: LinkIndex, jobs: u8) {
+        for number in 0..jobs {
+            let line = notify(&format!("flood-{number}"), self.block, false);
+            self.farm.pool_says_unsettled(link, &line);
+        }
+    }
+
+    fn tell(&mut self, link: LinkIndex, method: &str, params: &Value) {
+        let line = json!({"id": null, "method": method, "params": params});
+        self.farm.pool_says(link, &line.to_string());
+    }
+
+    fn connect(&mut self) {
+        if let Ok(handle) = self.farm.proxy.handle_connect([0; 16], self.farm.now) {
+            let answers = HashMap::new();
+            self.miners.push(Miner { handle, job: None, last_share: None, submitted: 0, answers });
+        }
+    }
+
+    /// The pool takes the link's next attempt, if one is due.
+    fn back(&mut self, extranonce1: &str) {
+        while let Some(link) = self.farm.proxy.poll_hangup(self.farm.now) {
+            if self.link == Some(link) {
+                self.link = None;
+            }
+        }
+        let Some((link, _)) = self.farm.proxy.poll_dial(self.farm.now) else { return };
+        self.farm.proxy.handle_link_up(link, self.farm.now);
+        self.farm.pool_hears(link);
+        self.owed.clear();
+        self.seen.clear();
+        self.farm.pool_says(link, r#"{"id":1,"result":{"version-rolling":true}}"#);
+        self.farm.pool_says(link, &json!({"id": 2, "result": [[], extranonce1, 8]}).to_string());
+        self.farm.pool_says(link, r#"{"id":3,"result":true}"#);
+        self.farm.pool_says(link, &farm::set_difficulty(TRIVIAL));
+        self.farm.pool_says(link, &notify_of(&job("back", self.block, true)));
+        self.link = Some(link);
+    }
+
+    fn submit(&mut self, miner: usize, share: Share) {
+        let known = &self.miners[miner];
+        let job =
+            known.job.clone().unwrap_or(json!(["a0000001", "", "", "", [], "", "", "68426000"]));
+        let nonce = format!("{:08x}", self.next_id);
+        let new = json!([WORKER, job[0], "0000000a", job[7], nonce]);
+        let mut params = new.clone();
+        match share {
+            Share::New | Share::Blocked => {}
+            Share::Again => params = known.last_share.clone().unwrap_or(new),
+            Share::NoJob => params[1] = "deadbeef".into(),
+            Share::NoName => params[0] = "nobody".into(),
+            Share::NoHex => params[4] = "xyzxyzxy".into(),
+            Share::NoParams => params = Value::Null,
+        }
+        self.miners[miner].last_share = Some(params.clone());
+        self.miners[miner].submitted += 1;
+        self.submitted += 1;
+        self.say(miner, "mining.submit", params, matches!(share, Share::Blocked));
+    }
+
+    fn say(&mut self, miner: usize, method: &str, params: Value, blocked: bool) {
+        self.next_id += 1;
+        let id = self.next_id;
+        let line = json!({"id": id, "method": method, "params": params}).to_string();
+        let handle = self.miners[miner].handle;
+        self.miners[miner].answers.insert(id, 0);
+        let heard = match blocked {
+            true => self.farm.send_unsettled(handle, &line),
+            false => self.farm.send(handle, &line),
+        };
+        self.hear(miner, &heard);
+    }
+
+    /// Books what a miner hears.
+    fn hear(&mut self, miner: usize, heard: &[String]) {
+        let miner = &mut self.miners[miner];
+        for line in heard.iter().map(|line| parse(line)) {
+            match line["method"].as_str() {
+                None => {
+                    let id = line["id"].as_u64().unwrap();
+                    *miner.answers.get_mut(&id).expect("an answer to a request of its own") += 1;
+                    assert!(line["result"].is_null() != line["error"].is_null(), "{line}");
+                }
+                Some("mining.notify") => miner.job = Some(notified(&[line.to_string()])),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Everybody hears what is due: miners, and the pool.
+    fn listen(&mut self) {
+        while let Some((handle, close)) = self.farm.proxy.poll_closed() {
+            self.farm.proxy.handle_disconnect(handle);
+            assert_eq!(close.name(), "handshake_timeout");
+            self.miners.retain(|miner| miner.handle != handle);
+        }
+        for miner in 0..self.miners.len() {
+            let heard = self.farm.due(self.miners[miner].handle);
+            self.hear(miner, &heard);
+        }
+        let Some(link) = self.link else { return };
+        for line in self.farm.pool_hears(link) {
+            let line = parse(&line);
+            if line["method"] == "mining.submit" {
+                let share = line["params"].to_string();
+                assert!(self.seen.insert(share), "sent twice to one session: {line}");
+                self.owed.push(line["id"].clone());
+            }
+        }
+    }
+
+    fn check(&self) {
+        let ledger = self.farm.proxy.ledger();
+        assert!(ledger.check(), "{ledger:?}");
+        assert_eq!(ledger.submitted(), self.submitted);
+        assert_eq!(ledger.submitted(), ledger.accepted() + ledger.rejected());
+        let mut seats = HashSet::new();
+        let mut totals: HashMap<usize, u64> = HashMap::new();
+        for miner in &self.miners {
+            let session = self.farm.proxy.miner(miner.handle).unwrap();
+            let counts = session.counts();
+            assert_eq!(counts.submitted(), miner.submitted);
+            let in_buckets: u32 = buckets().map(|bucket| counts.of(bucket)).sum();
+            assert_eq!(in_buckets, miner.submitted, "{counts:?}");
+            for (index, bucket) in buckets().enumerate() {
+                *totals.entry(index).or_default() += u64::from(counts.of(bucket));
+            }
+            if let Some(seat) = session.seat() {
+                assert!(seats.insert((seat.lane, seat.id)), "two miners share {seat:?}");
+            }
+            assert!(miner.answers.values().all(|count| *count <= 1), "{:?}", miner.answers);
+        }
+        for (index, bucket) in buckets().enumerate() {
+            let connected = totals.get(&index).copied().unwrap_or(0);
+            assert!(connected <= ledger.of(bucket), "{bucket:?}: {connected} of {ledger:?}");
+        }
+    }
+
+    /// Lets everything come to its end.
+    fn finish(mut self) {
+        for _ in 0..3 {
+            self.farm.wait(Duration::from_secs(31));
+            self.listen();
+            self.check();
+        }
+        let ledger = self.farm.proxy.ledger();
+        assert_eq!((ledger.of(Bucket::Pending), ledger.of(Bucket::Held)), (0, 0));
+        assert!(self.farm.proxy.is_drained());
+        for miner in &self.miners {
+            let unanswered = miner.answers.values().filter(|count| **count != 1).count();
+            assert_eq!(unanswered, 0, "exactly one answer each: {:?}", miner.answers);
+        }
+    }
+}
+
+fn buckets() -> impl Iterator<Item = Bucket> {
+    [Bucket::BelowUpstream, Bucket::Pending, Bucket::Held, Bucket::PoolAccepted]
+        .into_iter()
+        .chain(PoolReject::ALL.map(Bucket::PoolRejected))
+        .chain(Reject::ALL.map(Bucket::Rejected))
+        .chain(Orphan::ALL.map(Bucket::Orphaned))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_submit_lies_in_one_bucket_and_has_one_answer(steps in steps(), waits in any::<bool>()) {
+        let mut world = World::new(if waits { VerdictMode::Pool } else { VerdictMode::Local });
+        for (step, listen) in steps {
+            world.step(step, listen);
+        }
+        world.finish();
+    }
+}
