@@ -362,7 +362,8 @@ pub fn bytes(plan: &Plan) -> io::Result<Vec<Figure>> {
         let plain = ledger.traffic.bytes_in + ledger.traffic.bytes_out;
         let total = plain.max(ledger.wire_bytes_in + ledger.wire_bytes_out);
         let link = if server == Server::Gateway { "one link, TLS" } else { "direct, no TLS" };
-        let name = format!("bytes to the pool and back, 1,000 miners, 1 h / {part}: {link}");
+        let minutes = 60 / part;
+        let name = format!("bytes to the pool and back, 1,000 miners, {minutes} min: {link}");
         let mut figure = Figure::new(name, "MB", Better::Lower);
         figure.add(total as f64 / 1e6, HOUR_SUBMITS / part);
         measured.push(total as f64);
