@@ -55,7 +55,7 @@ impl Proxy<'_> {
                 } else {
                     Bucket::BelowUpstream
                 };
-                self.count(miner, bucket, origin.difficulty, now);
+                self.count(miner, bucket, &share, origin.difficulty, now);
                 if !waits {
                     answer(out, |out| encode::result_true(id, out));
                 } else if !bucket.is_open() {
@@ -92,12 +92,16 @@ impl Proxy<'_> {
             })
             .ok_or(Reject::JobNotFound)?;
         let share = Share::decode(submit, geometry, seat.id)?;
-        if !job.live {
-            return Err(Reject::Stale);
-        }
         let told = *session.told_for(serial).ok_or(Reject::JobNotFound)?;
         let mask = session.requested_mask.intersect(job.mask);
-        let verdict = share.judge(job, coinb2, mask, &told.target, &mut session.recent);
+        let verdict = share.judge(job, coinb2, mask, &told.target, &session.recent);
+        // A pool also ends jobs on the block that it still builds on, so a block candidate is worth
+        // a late try, where the session is the same (F39).
+        let same_session = self.links.get(link).is_some_and(|link| link.epoch == job.epoch);
+        let late_block = same_session && verdict.as_ref().is_ok_and(AcceptedShare::is_block);
+        if !job.live && !late_block {
+            return Err(Reject::Stale);
+        }
         let difficulty = told.difficulty;
         let origin = Origin { link, job: serial, epoch: job.epoch, difficulty };
         let share = verdict?;
@@ -146,10 +150,18 @@ impl Proxy<'_> {
     }
 
     /// Counts an accepted share, in total and for its miner.
-    fn count(&mut self, miner: MinerHandle, bucket: Bucket, difficulty: Difficulty, now: Instant) {
+    fn count(
+        &mut self,
+        miner: MinerHandle,
+        bucket: Bucket,
+        share: &AcceptedShare,
+        difficulty: Difficulty,
+        now: Instant,
+    ) {
         self.ledger.open(bucket);
         if let Some(session) = self.table.get_mut(miner) {
             session.counts.open(bucket);
+            session.recent.insert(share);
             session.count_share(difficulty, now);
         }
     }

@@ -97,6 +97,7 @@ impl Share {
     }
 
     /// Judges the share against `target`, the one of the difficulty that the job was sent with.
+    /// Whoever accepts it then has `recent` remember it.
     ///
     /// # Errors
     ///
@@ -107,11 +108,10 @@ impl Share {
         coinb2: &[u8],
         mask: VersionMask,
         target: &Target,
-        recent: &mut RecentShares,
+        recent: &RecentShares,
     ) -> Result<AcceptedShare, Reject> {
         let hash = self.header(job, coinb2, mask)?.hash();
-        let fingerprint = fingerprint(&hash);
-        if recent.contains(fingerprint) {
+        if recent.contains(fingerprint(&hash)) {
             return Err(Reject::Duplicate);
         }
         let is_block = job.network_target.is_met_by(hash);
@@ -119,7 +119,6 @@ impl Share {
         if !reaches_pool && !target.is_met_by(hash) {
             return Err(Reject::LowDifficulty);
         }
-        recent.insert(fingerprint);
         Ok(AcceptedShare { share: *self, hash, reaches_pool, is_block })
     }
 }
@@ -180,9 +179,10 @@ impl RecentShares {
         self.fingerprints.contains(&fingerprint)
     }
 
-    fn insert(&mut self, fingerprint: u64) {
+    /// Remembers a share.
+    pub fn insert(&mut self, share: &AcceptedShare) {
         if let Some(place) = self.fingerprints.get_mut(usize::from(self.next)) {
-            *place = fingerprint;
+            *place = fingerprint(&share.hash);
         }
         let next = self.next.saturating_add(1);
         self.next = if usize::from(next) < RECENT_SHARES_MAX { next } else { 0 };

@@ -324,9 +324,8 @@ fn check_exactly(context: &Value, case: &Value, split: &Split, display: &str, na
     // Nothing reaches the pool or the network by itself.
     job.target = Difficulty::new(1e60).unwrap().to_target();
     job.network_target = job.target;
-    let mut recent = RecentShares::EMPTY;
     let coinb2 = bytes(notify(3));
-    let verdict = share.judge(&job, &coinb2, mask, &target(display), &mut recent);
+    let verdict = share.judge(&job, &coinb2, mask, &target(display), &RecentShares::EMPTY);
     let code = verdict.as_ref().err().map(|_| 23);
     check_verdict(case, code, verdict.is_ok(), name);
 }
