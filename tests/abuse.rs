@@ -36,11 +36,16 @@
 //! | F42 | request ids that wrap | `pending` |
 //! | F49 | miner ids after many connections | `shares`, `table`, `tests/search_space.rs` |
 //! | F55 to F59 | pools that go and come | `session`, `links`, `tests/upstream_invisible.rs` |
+//! | F66, F78 | time that leaps, settings that change | `session` |
+//!
+//! What is nearly a line of either side, and what is none, is in `noise`.
 
 mod farm;
 
 #[path = "abuse/framing.rs"]
 mod framing;
+#[path = "abuse/noise.rs"]
+mod noise;
 #[path = "abuse/session.rs"]
 mod session;
 #[path = "abuse/shares.rs"]

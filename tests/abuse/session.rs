@@ -593,3 +593,55 @@ fn f58_every_lane_follows_to_the_next_pool_and_back() {
     assert_eq!(served(&mut farm, "cc"), 300, "and back when the first is healthy");
     assert_eq!(farm.proxy.poll_closed(), None);
 }
+
+#[test]
+fn f66_time_that_repeats_leaps_or_goes_back_storms_nobody() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.s19");
+    let job = notified(&heard);
+    farm.submit(miner, share("farm.s19", &job, 1));
+    let start = farm.now;
+    let years = Duration::from_secs(10 * 365 * 24 * 3600);
+    for now in
+        [start, start, loka_stratum::time::Instant::ZERO, start + years, start, start + years]
+    {
+        farm.now = now;
+        farm.proxy.handle_timeout(now);
+        let mut steps = 0;
+        while farm.proxy.poll_hangup(now).is_some() || farm.proxy.poll_dial(now).is_some() {
+            steps += 1;
+            assert!(steps < 100, "the links settle");
+        }
+        farm.proxy.handle_timeout(now);
+        let due = farm.proxy.poll_timeout();
+        assert!(due > now, "{due:?} at {now:?}");
+        assert!(farm.proxy.ledger().check());
+    }
+    assert_eq!(farm.proxy.poll_closed(), None, "an authorized miner stays");
+    assert!(farm.proxy.links().get(link).is_some());
+}
+
+#[test]
+fn f78_another_pool_in_the_settings_costs_one_clean_notify() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.s19");
+    let first = notified(&heard);
+    assert_eq!(farm.submit(miner, share("farm.s19", &first, 1))["result"], true);
+    farm.pool_accepts(link);
+
+    let mut changed = options(1);
+    changed.pools[0].user = "other.account".try_into().unwrap();
+    farm.proxy.apply(changed, farm.now);
+    assert_eq!(farm.proxy.poll_hangup(farm.now), Some(link), "the old link is let go");
+    let link = farm.dialled();
+    farm.handshake(link, "beef", 8);
+    let authorize = farm.proxy.links().get(link).unwrap().state();
+    assert_eq!(authorize, upstream::State::Authorizing);
+    farm.pool_says(link, &set_difficulty(TRIVIAL));
+    farm.pool_says(link, &notify("job-1", 1, false));
+    let second = notified(&farm.due(miner));
+    assert_eq!(second[8], true);
+    assert_eq!(farm.submit(miner, share("farm.s19", &second, 2))["result"], true);
+    assert_eq!(farm.pool_accepts(link)["params"][0], "other.account");
+    assert_eq!(farm.proxy.poll_closed(), None);
+}

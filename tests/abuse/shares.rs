@@ -475,6 +475,27 @@ fn f39_a_block_waits_for_its_pool_as_long_as_its_job_can_live() {
 }
 
 #[test]
+fn f39_a_block_for_a_job_that_was_ended_is_tried_all_the_same() {
+    let (blocks, others) = nonces(2);
+    let (mut farm, link, miner, first) = regtest(options(1), HOPELESS);
+    // The pool renews its jobs on the same block.
+    let mut renewed = job("renewed", 2, true);
+    renewed[6] = "207fffff".into();
+    farm.pool_says(link, &notify_of(&renewed));
+    farm.due(miner);
+    assert_eq!(farm.submit(miner, share(&first, others[0]))["error"][1], "stale");
+    assert_eq!(farm.submit(miner, share(&first, blocks[0]))["result"], true);
+    assert_eq!(farm.pool_accepts(link)["params"][1], "regtest");
+    // In another session its coinbase is nobody's.
+    farm.pool_lost(link);
+    farm.wait(Duration::from_secs(2));
+    let link = farm.dialled();
+    farm.pool_up(link, "beef", 8, HOPELESS);
+    assert_eq!(farm.submit(miner, share(&first, blocks[1]))["error"][1], "stale");
+    assert!(farm.pool_hears(link).is_empty());
+}
+
+#[test]
 fn f39_a_block_whose_pool_stays_away_is_an_orphan_in_the_end() {
     let (blocks, _) = nonces(1);
     let (mut farm, link, miner, job) = regtest(options(1), TRIVIAL);
