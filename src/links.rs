@@ -151,9 +151,11 @@ impl<'a> Links<'a> {
         self.lanes.clear();
     }
 
-    /// Opens another lane over fresh ids; `false` where [`LANES_MAX`] are open.
+    /// Opens another lane over fresh ids; `false` where [`LANES_MAX`] are open, or where it could
+    /// have no link: its miners would wait for a job in vain.
     pub(crate) fn open_lane(&mut self, ids: IdPool) -> bool {
-        self.lanes.push(Lane { ids, ..Lane::default() }).is_ok()
+        self.lanes.len() < self.links.len()
+            && self.lanes.push(Lane { ids, ..Lane::default() }).is_ok()
     }
 
     /// Returns the index of the pool that the farm works for.
@@ -329,13 +331,16 @@ impl<'a> Links<'a> {
         changed
     }
 
-    /// Lets go of links to pools after the active one, once late shares had their time.
+    /// Lets go of links to pools after the active one, once late shares had their time, and of
+    /// further lanes' lost links to any pool but the active: those lanes need them elsewhere.
     fn release_links(&mut self, now: Instant) {
         let (active, settled) = (self.active, now.since(self.switched_at) >= LINGER);
         let active_live = self.is_live(active, 0);
         for link in self.links.iter_mut() {
             let owed = !link.pending.is_empty();
-            if active_live && settled && link.wanted && link.pool > active && !owed {
+            let left_behind = link.lane > 0 && link.pool != active && link.state == State::Idle;
+            let later = settled && link.pool > active;
+            if active_live && link.wanted && !owed && (left_behind || later) {
                 link.wanted = false;
             }
         }

@@ -150,6 +150,9 @@ impl<'a> PendingShares<'a> {
 
     /// Returns the share to send next: block candidates first, then the one that waits longest.
     pub fn next_queued(&mut self) -> Option<&mut Pending> {
+        if self.is_empty() {
+            return None;
+        }
         self.entries
             .iter_mut()
             .filter(|entry| !entry.is_free() && entry.stage == Stage::Queued)
@@ -177,6 +180,9 @@ impl<'a> PendingShares<'a> {
 
     /// Frees entries that are done: those for which `done` answers true.
     pub fn free_where(&mut self, mut done: impl FnMut(&mut Pending) -> bool) {
+        if self.is_empty() {
+            return;
+        }
         for entry in self.entries.iter_mut().filter(|entry| !entry.is_free()) {
             if done(entry) {
                 *entry = Pending::FREE;

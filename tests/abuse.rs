@@ -34,7 +34,8 @@
 //! | F39 | block candidates | `shares`, `pending` |
 //! | F41 | answers late, never, twice, for others, in every form | `shares` |
 //! | F42 | request ids that wrap | `pending` |
-//! | F49 | miner ids after many connections | `shares`, `table` |
+//! | F49 | miner ids after many connections | `shares`, `table`, `tests/search_space.rs` |
+//! | F55 to F59 | pools that go and come | `session`, `links`, `tests/upstream_invisible.rs` |
 
 mod farm;
 

@@ -15,7 +15,7 @@ use crate::limits::{
 };
 use crate::links::Lane;
 use crate::pending::{Stage, Verdict};
-use crate::table::{IdPool, MinerHandle};
+use crate::table::{IdPool, IdsExhausted, MinerHandle};
 use crate::time::Instant;
 use crate::upstream::Link;
 use crate::wire::client::{self, Authorize, ClientError, Configure, Request, Subscribe};
@@ -286,7 +286,7 @@ impl Proxy<'_> {
     fn take_seat(&mut self) -> Result<Seat, Close> {
         self.fix_geometry(None);
         let oldest_live = self.links.oldest_live();
-        let mut exhausted = None;
+        let mut exhausted = IdsExhausted { used: 0, resting: 0 };
         let mut lane = 0;
         while usize::from(lane) < self.links.lanes().len() || self.open_lane() {
             let Some((open, places)) = self.lane_and_ids(lane) else { break };
@@ -297,14 +297,15 @@ impl Proxy<'_> {
                         self.seated = self.seated.saturating_add(1);
                         return Ok(Seat { lane, id });
                     }
-                    Err(error) => exhausted = Some(error),
+                    Err(IdsExhausted { resting, .. }) => {
+                        exhausted.resting = exhausted.resting.saturating_add(resting);
+                    }
                 }
             }
+            exhausted.used = exhausted.used.saturating_add(open.ids.used());
             lane = lane.saturating_add(1);
         }
-        if let Some(exhausted) = exhausted {
-            self.push_event(Event::NoId(exhausted));
-        }
+        self.push_event(Event::NoId(exhausted));
         Err(Close::IdsExhausted)
     }
 

@@ -513,3 +513,83 @@ fn draining_takes_no_newcomers_and_still_counts_submits() {
     assert_eq!(farm.proxy.poll_dial(farm.now), None::<(LinkIndex, u8)>);
     assert!(farm.proxy.poll_timeout() > farm.now);
 }
+
+/// Connects whatever is to be dialled and brings pool `pool` up on it; other pools are away.
+fn only_pool_up(farm: &mut Farm, pool: u8, extranonce1: &str) -> Vec<LinkIndex> {
+    let mut up = vec![];
+    while farm.proxy.poll_hangup(farm.now).is_some() {}
+    while let Some((link, of)) = farm.proxy.poll_dial(farm.now) {
+        if of == pool {
+            farm.proxy.handle_link_up(link, farm.now);
+            farm.pool_hears(link);
+            farm.pool_says(link, r#"{"id":1,"result":{}}"#);
+            let session = json!([[], format!("{extranonce1}{:02x}", link.index()), 3]);
+            farm.pool_says(link, &json!({"id": 2, "result": session}).to_string());
+            farm.pool_says(link, r#"{"id":3,"result":true}"#);
+            farm.pool_says(link, &set_difficulty(TRIVIAL));
+            farm.pool_says(link, &notify("job-1", 1, true));
+            up.push(link);
+        } else {
+            let lost = LinkClose::Lost(upstream::Lost::Connect);
+            farm.proxy.handle_link_down(link, lost, farm.now);
+        }
+    }
+    up
+}
+
+#[test]
+fn f58_every_lane_follows_to_the_next_pool_and_back() {
+    // Three bytes of extranonce2 hold 128 miners on a link: 300 need three.
+    let mut farm = Farm::sized(300, 5, options(2));
+    let mut first = only_pool_up(&mut farm, 0, "aa");
+    let miners: Vec<_> = (0..300).map(|_| farm.miner("farm.s19").0).collect();
+    for _ in 0..3 {
+        farm.wait(Duration::from_secs(1));
+        first.extend(only_pool_up(&mut farm, 0, "aa"));
+    }
+    let served = |farm: &mut Farm, extranonce1: &str| {
+        let mut served = 0;
+        for miner in &miners {
+            let heard = farm.due(*miner);
+            let notify =
+                heard.iter().map(|line| parse(line)).rfind(|l| l["method"] == "mining.notify");
+            let coinb1 = notify.map(|notify| notify["params"][2].as_str().unwrap().to_owned());
+            let Some(coinb1) = coinb1 else { continue };
+            served += usize::from(coinb1[coinb1.len() - 4..].starts_with(extranonce1));
+        }
+        served
+    };
+    assert_eq!(first.len(), 3, "a link for each lane");
+    assert!(served(&mut farm, "aa") >= 300 - 128);
+
+    for link in first {
+        farm.pool_lost(link);
+    }
+    let mut second = vec![];
+    for _ in 0..60 {
+        farm.wait(Duration::from_secs(1));
+        second.extend(only_pool_up(&mut farm, 1, "bb"));
+    }
+    assert_eq!(second.len(), 3, "each lane has a link to the next pool");
+    assert_eq!(served(&mut farm, "bb"), 300);
+
+    for round in 0..180 {
+        farm.wait(Duration::from_secs(1));
+        only_pool_up(&mut farm, 0, "cc");
+        if round % 30 == 0 {
+            let open: Vec<_> = farm
+                .proxy
+                .links()
+                .iter()
+                .filter(|(_, l)| l.state().is_open())
+                .map(|(i, _)| i)
+                .collect();
+            for link in open {
+                farm.pool_says(link, &notify(&format!("j{round}"), 1, false));
+            }
+        }
+    }
+    assert_eq!(farm.proxy.links().active_pool(), 0);
+    assert_eq!(served(&mut farm, "cc"), 300, "and back when the first is healthy");
+    assert_eq!(farm.proxy.poll_closed(), None);
+}
