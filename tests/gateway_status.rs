@@ -1,5 +1,6 @@
 //! The status port: what it answers, and what it does not let happen (F74).
 #![cfg(feature = "gateway")]
+#![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
 
 mod gateway;
 

@@ -1,6 +1,7 @@
 //! A thousand miners, the gateway and a pool as three processes on loopback: their three ledgers
 //! agree, and what happens to the pool disconnects nobody.
 #![cfg(feature = "lab")]
+#![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
 
 #[path = "gateway/mod.rs"]
 mod gateway;

@@ -11,6 +11,7 @@ pub mod jobs;
 pub mod ledger;
 pub mod tls;
 
+mod driver;
 mod server;
 mod session;
 
@@ -223,7 +224,7 @@ impl Pool {
                 Ok((addr, status.as_ref().map(|it| it.local_addr()).transpose()?))
             });
             let _ = started.send(addresses);
-            server::run(server, listener, status, tls, receiver, &runtime)
+            driver::run(server, listener, status, tls, receiver, &runtime)
         })?;
         let (addr, status) = start.recv().map_err(io::Error::other)??;
         Ok(PoolHandle { addr, status, identity, commands, thread: Mutex::new(Some(thread)) })
@@ -235,8 +236,8 @@ type Up = (Server, tokio::net::TcpListener, Option<tokio::net::TcpListener>, Loc
 fn set_up(options: Options) -> io::Result<Up> {
     let runtime = lab::local_runtime()?;
     let guard = runtime.enter();
-    let listener = server::listen(options.listen)?;
-    let status = options.status.map(server::listen).transpose()?;
+    let listener = driver::listen(options.listen)?;
+    let status = options.status.map(driver::listen).transpose()?;
     drop(guard);
     Ok((Server::new(options)?, listener, status, runtime))
 }

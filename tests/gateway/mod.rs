@@ -3,6 +3,7 @@
 //! Everything is on loopback, on ports that the system chooses. Nothing waits for a fixed time:
 //! a test waits for what must happen, and fails where it does not within [`PATIENCE`].
 #![allow(dead_code, reason = "each test binary uses a part of this")]
+#![expect(clippy::disallowed_methods, reason = "tests have threads of their own, which may block")]
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

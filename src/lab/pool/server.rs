@@ -1,39 +1,22 @@
-//! The pool's one thread: connections, jobs, and commands from outside.
+//! What the pool answers and sends: sessions, jobs and the ledger of all its connections.
 
-use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use loka_stratum::wire::client::{self, ClientLine, Configure, Request, Submit};
 use loka_stratum::wire::id::Id;
 use loka_stratum::wire::message::{Method, ParseError};
 use loka_stratum::work::difficulty::Difficulty;
-use rustls::ServerConfig;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::runtime::LocalRuntime;
-use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::{MissedTickBehavior, interval_at, timeout};
-use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::jobs::{JobBook, Plan};
 use super::ledger::{Ledger, Push};
 use super::session::{Reason, Session};
 use super::{Change, Command, Options};
-use crate::lab::net::{
-    Counted, End, Key, Port, Quit, Scratch, Stream, Table, Traffic, WireBytes, carry,
-};
+use crate::lab::net::{End, Key, Port, Quit, Table, Traffic, WireBytes};
 use crate::lab::{clock, hex};
 
-/// Connections that wait to be accepted.
-const BACKLOG: u32 = 4096;
-/// How long a TLS handshake or a status request may take.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// How long shares are counted before a connection's difficulty is looked at again.
 const VARDIFF_EVERY: Duration = Duration::from_secs(5);
 /// The largest step of a difficulty, as a power of two.
@@ -108,7 +91,26 @@ impl Server {
         Ok(server)
     }
 
-    fn connect(&mut self, port: Port) -> Key {
+    /// Makes the first job; returns the times between jobs and between blocks.
+    pub fn begin(&mut self) -> (Duration, Option<Duration>) {
+        self.book.make(clock::epoch_secs());
+        self.ledger.jobs += 1;
+        self.save();
+        (self.options.job_every, self.options.block_every)
+    }
+
+    /// Returns the count of bytes under TLS, for the sockets to add to.
+    pub fn wire_bytes(&self) -> Rc<WireBytes> {
+        self.wire.clone()
+    }
+
+    /// Counts a connection that ended without a TLS session.
+    pub const fn count_failed_handshake(&mut self) {
+        self.ledger.connections.tls_failed += 1;
+    }
+
+    /// Takes a new connection into the table.
+    pub fn connect(&mut self, port: Port) -> Key {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             self.slots.len() - 1
@@ -128,7 +130,8 @@ impl Server {
         Key { index, generation: self.slots[index].generation }
     }
 
-    fn disconnect(&mut self, key: Key, end: End) {
+    /// Counts an ended connection and forgets it.
+    pub fn disconnect(&mut self, key: Key, end: End) {
         let Some(slot) = self.slots.get_mut(key.index) else { return };
         if slot.generation != key.generation || slot.connection.take().is_none() {
             return;
@@ -177,7 +180,7 @@ impl Server {
     }
 
     /// Writes the ledger to its file, so that it survives a kill.
-    fn save(&self) {
+    pub fn save(&self) {
         let Some(file) = &self.ledger_file else { return };
         let Ok(mut text) = serde_json::to_vec(&self.ledger()) else { return };
         text.push(b'\n');
@@ -256,14 +259,15 @@ impl Server {
         }
     }
 
-    fn cut_all(&mut self) {
+    /// Cuts every connection.
+    pub fn cut_all(&mut self) {
         for connection in self.slots.iter_mut().filter_map(|slot| slot.connection.as_mut()) {
             connection.port.cut();
         }
     }
 
     /// Becomes another pool on the same address: other sizes, other jobs, no memory of the old.
-    fn change(&mut self, change: Change) {
+    pub fn change(&mut self, change: Change) {
         let options = &mut self.options;
         options.seed = options.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
         options.extranonce1_size = change.extranonce1_size.unwrap_or(options.extranonce1_size);
@@ -276,7 +280,7 @@ impl Server {
     }
 
     /// Does what does not concern the listener.
-    fn obey(&mut self, command: Command) {
+    pub fn obey(&mut self, command: Command) {
         match command {
             Command::Job => self.push_job(),
             Command::Block => self.begin_block(None),
@@ -556,177 +560,4 @@ const fn plan(options: &Options) -> Plan {
         extranonce_bytes: options.extranonce1_size + options.extranonce2_size,
         nbits: options.nbits,
     }
-}
-
-/// Binds the address at which the pool will listen.
-///
-/// # Errors
-///
-/// The address is taken.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// What the tasks of the pool's thread hold in common.
-#[derive(Clone)]
-struct Shared {
-    server: Rc<RefCell<Server>>,
-    scratch: Rc<RefCell<Scratch>>,
-    tls: Option<Arc<ServerConfig>>,
-}
-
-impl Shared {
-    fn accept(&self, listener: TcpListener) -> AbortHandle {
-        let shared = self.clone();
-        spawn_local(async move {
-            loop {
-                let Ok((socket, _)) = listener.accept().await else {
-                    // Out of file descriptors, most likely: let others finish.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                };
-                let _ = socket.set_nodelay(true);
-                spawn_local(shared.clone().serve(socket));
-            }
-        })
-        .abort_handle()
-    }
-
-    async fn serve(self, socket: TcpStream) {
-        let (stream, port) = match &self.tls {
-            None => Stream::tcp(socket),
-            // Boxed, so that the task of a connection without TLS stays small.
-            Some(config) => match Box::pin(self.shake_hands(socket, config.clone())).await {
-                Some(stream) => stream,
-                None => return,
-            },
-        };
-        let key = self.server.borrow_mut().connect(port);
-        let end = carry(&self.server, &self.scratch, key, stream).await;
-        self.server.borrow_mut().disconnect(key, end);
-    }
-
-    async fn shake_hands(
-        &self,
-        socket: TcpStream,
-        config: Arc<ServerConfig>,
-    ) -> Option<(Stream, Port)> {
-        let wire = self.server.borrow().wire.clone();
-        let handshake = TlsAcceptor::from(config).accept(Counted::new(socket, wire));
-        match timeout(HANDSHAKE_MAX, handshake).await {
-            Ok(Ok(stream)) => Some(Stream::tls(TlsStream::Server(stream))),
-            _ => {
-                self.server.borrow_mut().ledger.connections.tls_failed += 1;
-                None
-            }
-        }
-    }
-
-    /// Answers every request on the status address with the ledger.
-    fn serve_status(&self, listener: TcpListener) {
-        let shared = self.clone();
-        spawn_local(async move {
-            loop {
-                let Ok((mut socket, _)) = listener.accept().await else { continue };
-                let shared = shared.clone();
-                spawn_local(async move {
-                    let mut request = [0; 2048];
-                    let _ = timeout(HANDSHAKE_MAX, socket.read(&mut request)).await;
-                    let body = shared.server.borrow().ledger();
-                    let body = serde_json::to_string(&body).unwrap_or_default();
-                    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
-                    let answer = format!(
-                        "{head}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                        body.len()
-                    );
-                    let _ = socket.write_all(answer.as_bytes()).await;
-                });
-            }
-        });
-    }
-}
-
-/// Runs the pool on the calling thread until it is told to stop; returns its ledger.
-pub fn run(
-    server: Server,
-    listener: TcpListener,
-    status: Option<TcpListener>,
-    tls: Option<Arc<ServerConfig>>,
-    commands: mpsc::Receiver<Command>,
-    runtime: &LocalRuntime,
-) -> Ledger {
-    let server = Rc::new(RefCell::new(server));
-    let shared = Shared { server: server.clone(), scratch: Rc::default(), tls };
-    runtime.block_on(async move {
-        if let Some(status) = status {
-            shared.serve_status(status);
-        }
-        obey(&shared, listener, commands).await;
-    });
-    server.borrow().ledger()
-}
-
-async fn obey(shared: &Shared, listener: TcpListener, mut commands: mpsc::Receiver<Command>) {
-    let Ok(address) = listener.local_addr() else { return };
-    let (job_every, block_every) = {
-        let mut server = shared.server.borrow_mut();
-        server.book.make(clock::epoch_secs());
-        server.ledger.jobs += 1;
-        server.save();
-        (server.options.job_every, server.options.block_every)
-    };
-    let mut accepting = Some(shared.accept(listener));
-    let mut jobs = ticker(job_every);
-    let mut blocks = ticker(block_every.unwrap_or(Duration::MAX));
-    loop {
-        let command = tokio::select! {
-            command = commands.recv() => command.unwrap_or(Command::Stop),
-            _ = jobs.tick() => Command::Job,
-            _ = blocks.tick(), if block_every.is_some() => Command::Block,
-        };
-        match command {
-            Command::Down => {
-                shared.server.borrow_mut().cut_all();
-                if let Some(task) = accepting.take() {
-                    task.abort();
-                }
-            }
-            Command::Up(change) => {
-                shared.server.borrow_mut().change(change);
-                if accepting.is_none() {
-                    accepting = listen_again(address).await.map(|it| shared.accept(it));
-                }
-            }
-            Command::Stop => {
-                let mut server = shared.server.borrow_mut();
-                server.cut_all();
-                server.save();
-                return;
-            }
-            command => shared.server.borrow_mut().obey(command),
-        }
-    }
-}
-
-/// Binds the pool's own address again, which may take until the aborted task has let it go.
-async fn listen_again(address: SocketAddr) -> Option<TcpListener> {
-    for _ in 0..100 {
-        if let Ok(listener) = listen(address) {
-            return Some(listener);
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    None
-}
-
-fn ticker(every: Duration) -> tokio::time::Interval {
-    let start = tokio::time::Instant::now();
-    let far = Duration::from_secs(86_400 * 365);
-    let every = every.min(far);
-    let mut ticker = interval_at(start + every, every);
-    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticker
 }
