@@ -11,11 +11,12 @@ mod farm;
 use std::collections::{HashMap, HashSet};
 
 use farm::{Farm, HOPELESS, TRIVIAL, job, notified, notify, notify_of, options, parse};
+use loka_stratum::downstream::State;
 use loka_stratum::ledger::{Bucket, Orphan, PoolReject, Reject};
 use loka_stratum::proxy::{Options, VerdictMode};
 use loka_stratum::table::MinerHandle;
 use loka_stratum::time::Duration;
-use loka_stratum::upstream::LinkIndex;
+use loka_stratum::upstream::{LinkClose, LinkIndex, Lost};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
@@ -62,13 +63,16 @@ enum Step {
     Extranonce(bool),
     Mask(bool),
     Lost,
-    /// The pool is there again: the same session, or another.
+    /// Pools that are called are there: the same session, or another.
     Back(bool),
+    /// Pools that are called are away.
+    Away,
     Wait(u16),
 }
 
-/// Steps, and whether miners hear what is due to them afterwards: some are slow.
-fn steps() -> impl Strategy<Value = Vec<(Step, bool)>> {
+/// Steps, the pool that they concern, and whether miners hear what is due to them afterwards:
+/// some are slow.
+fn steps() -> impl Strategy<Value = Vec<(Step, Index, bool)>> {
     let share = prop_oneof![
         6 => Just(Share::New),
         2 => Just(Share::Blocked),
@@ -94,9 +98,10 @@ fn steps() -> impl Strategy<Value = Vec<(Step, bool)>> {
         1 => any::<bool>().prop_map(Step::Mask),
         1 => Just(Step::Lost),
         2 => any::<bool>().prop_map(Step::Back),
+        1 => Just(Step::Away),
         2 => (0..20_000_u16).prop_map(Step::Wait),
     ];
-    prop::collection::vec((step, prop::bool::weighted(0.7)), 1..120)
+    prop::collection::vec((step, any::<Index>(), prop::bool::weighted(0.7)), 1..120)
 }
 
 /// A miner as the model knows it.
@@ -110,43 +115,47 @@ struct Miner {
     answers: HashMap<u64, u32>,
 }
 
+/// A session with a pool as the model knows it.
+struct Session {
+    link: LinkIndex,
+    /// Requests that the pool heard and has not answered.
+    owed: Vec<Value>,
+    answered: Vec<Value>,
+    /// The shares that the pool heard.
+    seen: HashSet<String>,
+}
+
 struct World {
     farm: Farm,
-    link: Option<LinkIndex>,
+    sessions: Vec<Session>,
     miners: Vec<Miner>,
     submitted: u64,
     next_id: u64,
     next_job: u32,
     block: u8,
-    /// Requests that the pool heard and has not answered.
-    owed: Vec<Value>,
-    answered: Vec<Value>,
-    /// The shares that the pool heard in this session.
-    seen: HashSet<String>,
 }
 
 const WORKER: &str = "farm.s19";
 
 impl World {
-    fn new(verdict: VerdictMode) -> Self {
-        let farm = Farm::sized(6, 2, Options { verdict, ..options(1) });
+    fn new(verdict: VerdictMode, pools: usize) -> Self {
+        let farm = Farm::sized(6, pools + 1, Options { verdict, ..options(pools) });
         let mut world = Self {
             farm,
-            link: None,
+            sessions: vec![],
             miners: vec![],
             submitted: 0,
             next_id: 100,
             next_job: 0,
             block: 1,
-            owed: vec![],
-            answered: vec![],
-            seen: HashSet::new(),
         };
-        world.back("c0ffee01");
+        world.back("c0ffee");
         world
     }
 
-    fn step(&mut self, step: Step, listen: bool) {
+    fn step(&mut self, step: Step, pool: Index, listen: bool) {
+        self.hang_up();
+        let session = (!self.sessions.is_empty()).then(|| pool.index(self.sessions.len()));
         let count = self.miners.len();
         let chosen = |index: &Index| (count > 0).then(|| index.index(count));
         match &step {
@@ -180,14 +189,19 @@ impl World {
                 }
             }
             Step::Wait(millis) => self.farm.wait(Duration::from_millis(u64::from(*millis))),
-            Step::Back(same) => self.back(if *same { "c0ffee01" } else { "beef" }),
+            Step::Back(same) => self.back(if *same { "c0ffee" } else { "abad1d" }),
+            Step::Away => self.away(),
             Step::Flood(index, jobs) => {
-                if let (Some(miner), Some(link)) = (chosen(index), self.link) {
+                if let (Some(miner), Some(session)) = (chosen(index), session) {
                     self.submit(miner, Share::Blocked);
-                    self.flood(link, *jobs);
+                    self.flood(self.sessions[session].link, *jobs);
                 }
             }
-            pool => self.pool(pool),
+            pool => {
+                if let Some(session) = session {
+                    self.pool(session, pool);
+                }
+            }
         }
         if listen {
             self.listen();
@@ -195,16 +209,17 @@ impl World {
         self.check();
     }
 
-    fn pool(&mut self, step: &Step) {
-        let Some(link) = self.link else { return };
+    fn pool(&mut self, session: usize, step: &Step) {
+        let session = &mut self.sessions[session];
+        let link = session.link;
         match step {
-            Step::Answer(index, yes) if !self.owed.is_empty() => {
-                let id = self.owed.swap_remove(index.index(self.owed.len()));
+            Step::Answer(index, yes) if !session.owed.is_empty() => {
+                let id = session.owed.swap_remove(index.index(session.owed.len()));
                 self.farm.pool_says(link, &json!({"id": id, "result": yes}).to_string());
-                self.answered.push(id);
+                session.answered.push(id);
             }
             Step::AnswerAgain => {
-                let id = self.answered.last().cloned().unwrap_or(json!(1_000_000));
+                let id = session.answered.last().cloned().unwrap_or(json!(1_000_000));
                 self.farm.pool_says(link, &json!({"id": id, "result": true}).to_string());
             }
             Step::Job { clean, block } => {
@@ -218,7 +233,7 @@ impl World {
                 self.farm.pool_says(link, &farm::set_difficulty(difficulty));
             }
             Step::Extranonce(other) => {
-                let extranonce1 = if *other { "abad" } else { "c0ffee01" };
+                let extranonce1 = if *other { "abad" } else { "c0ffee00" };
                 let params = json!([extranonce1, 8]);
                 self.tell(link, "mining.set_extranonce", &params);
             }
@@ -228,7 +243,7 @@ impl World {
             }
             Step::Lost => {
                 self.farm.pool_lost(link);
-                self.link = None;
+                self.sessions.retain(|session| session.link != link);
             }
             _ => {}
         }
@@ -253,24 +268,35 @@ impl World {
         }
     }
 
-    /// The pool takes the link's next attempt, if one is due.
-    fn back(&mut self, extranonce1: &str) {
+    /// Closes what the engine has given up.
+    fn hang_up(&mut self) {
         while let Some(link) = self.farm.proxy.poll_hangup(self.farm.now) {
-            if self.link == Some(link) {
-                self.link = None;
-            }
+            self.sessions.retain(|session| session.link != link);
         }
-        let Some((link, _)) = self.farm.proxy.poll_dial(self.farm.now) else { return };
-        self.farm.proxy.handle_link_up(link, self.farm.now);
-        self.farm.pool_hears(link);
-        self.owed.clear();
-        self.seen.clear();
-        self.farm.pool_says(link, r#"{"id":1,"result":{"version-rolling":true}}"#);
-        self.farm.pool_says(link, &json!({"id": 2, "result": [[], extranonce1, 8]}).to_string());
-        self.farm.pool_says(link, r#"{"id":3,"result":true}"#);
-        self.farm.pool_says(link, &farm::set_difficulty(TRIVIAL));
-        self.farm.pool_says(link, &notify_of(&job("back", self.block, true)));
-        self.link = Some(link);
+    }
+
+    /// The pools that are called are there.
+    fn back(&mut self, extranonce1: &str) {
+        while let Some((link, pool)) = self.farm.proxy.poll_dial(self.farm.now) {
+            self.farm.proxy.handle_link_up(link, self.farm.now);
+            self.farm.pool_hears(link);
+            let session = json!([[], format!("{extranonce1}{pool:02x}"), 8]);
+            self.farm.pool_says(link, r#"{"id":1,"result":{"version-rolling":true}}"#);
+            self.farm.pool_says(link, &json!({"id": 2, "result": session}).to_string());
+            self.farm.pool_says(link, r#"{"id":3,"result":true}"#);
+            self.farm.pool_says(link, &farm::set_difficulty(TRIVIAL));
+            self.farm.pool_says(link, &notify_of(&job("back", self.block, true)));
+            let session = Session { link, owed: vec![], answered: vec![], seen: HashSet::new() };
+            self.sessions.push(session);
+        }
+    }
+
+    /// The pools that are called are away.
+    fn away(&mut self) {
+        while let Some((link, _)) = self.farm.proxy.poll_dial(self.farm.now) {
+            let lost = LinkClose::Lost(Lost::Connect);
+            self.farm.proxy.handle_link_down(link, lost, self.farm.now);
+        }
     }
 
     fn submit(&mut self, miner: usize, share: Share) {
@@ -334,13 +360,14 @@ impl World {
             let heard = self.farm.due(self.miners[miner].handle);
             self.hear(miner, &heard);
         }
-        let Some(link) = self.link else { return };
-        for line in self.farm.pool_hears(link) {
-            let line = parse(&line);
-            if line["method"] == "mining.submit" {
-                let share = line["params"].to_string();
-                assert!(self.seen.insert(share), "sent twice to one session: {line}");
-                self.owed.push(line["id"].clone());
+        for session in &mut self.sessions {
+            for line in self.farm.pool_hears(session.link) {
+                let line = parse(&line);
+                if line["method"] == "mining.submit" {
+                    let share = line["params"].to_string();
+                    assert!(session.seen.insert(share), "sent twice to one session: {line}");
+                    session.owed.push(line["id"].clone());
+                }
             }
         }
     }
@@ -372,10 +399,37 @@ impl World {
         }
     }
 
+    /// Pools are there again, and every miner works for one of them (I6).
+    fn revive(&mut self) {
+        for _ in 0..70 {
+            self.farm.wait(Duration::from_secs(1));
+            self.hang_up();
+            self.back("c0ffee");
+            self.listen();
+        }
+        for session in &self.sessions {
+            self.farm.pool_says(session.link, &farm::set_difficulty(TRIVIAL));
+            self.farm.pool_says(session.link, &notify("last", self.block, true));
+        }
+        self.listen();
+        for miner in 0..self.miners.len() {
+            let state = self.farm.proxy.miner(self.miners[miner].handle).unwrap().state();
+            if state == State::Authorized {
+                let before = self.farm.proxy.ledger().of(Bucket::Pending);
+                self.submit(miner, Share::New);
+                let pending = self.farm.proxy.ledger().of(Bucket::Pending);
+                assert_eq!(pending, before + 1, "a share of miner {miner} reaches a pool");
+            }
+        }
+        self.listen();
+        self.check();
+    }
+
     /// Lets everything come to its end.
     fn finish(mut self) {
         for _ in 0..3 {
             self.farm.wait(Duration::from_secs(31));
+            self.hang_up();
             self.listen();
             self.check();
         }
@@ -401,11 +455,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_submit_lies_in_one_bucket_and_has_one_answer(steps in steps(), waits in any::<bool>()) {
-        let mut world = World::new(if waits { VerdictMode::Pool } else { VerdictMode::Local });
-        for (step, listen) in steps {
-            world.step(step, listen);
+    fn every_submit_lies_in_one_bucket_and_has_one_answer(
+        steps in steps(),
+        waits in any::<bool>(),
+        pools in 1..3_usize,
+    ) {
+        let verdict = if waits { VerdictMode::Pool } else { VerdictMode::Local };
+        let mut world = World::new(verdict, pools);
+        for (step, pool, listen) in steps {
+            world.step(step, pool, listen);
         }
+        world.revive();
         world.finish();
     }
 }
