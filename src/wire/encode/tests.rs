@@ -258,7 +258,8 @@ proptest! {
     fn jobs_arrive_as_they_were_sent(
         prev_hash: [u8; 32], coinb1 in proptest::collection::vec(any::<u8>(), 0..60),
         coinb2 in proptest::collection::vec(any::<u8>(), 0..60),
-        branches in proptest::collection::vec(any::<[u8; 32]>(), 0..5), ntime: u32, clean_jobs: bool,
+        branches in proptest::collection::vec(any::<[u8; 32]>(), 0..5),
+        ntime: u32, clean_jobs: bool,
     ) {
         let job = NotifyFields {
             job_id: "6a72bdc00001dfdb", prev_hash: HexField::Bytes(&prev_hash),
