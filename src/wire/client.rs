@@ -159,10 +159,7 @@ pub fn parse(line: &[u8]) -> Result<ClientLine<'_>, ClientError<'_>> {
     if echoed.is_none() {
         return Err(ClientError { id, kind: ParseError::ID });
     }
-    match request(&envelope) {
-        Ok(request) => Ok(ClientLine { id, request }),
-        Err(kind) => Err(ClientError { id, kind }),
-    }
+    message(id, &envelope)
 }
 
 /// Names the protocol of a line that is not JSON, where one is recognised.
@@ -173,19 +170,40 @@ pub(super) fn not_json(line: &[u8], error: JsonError) -> ParseError {
 
 /// Reads what is asked.
 #[inline(always)]
-fn request<'a>(envelope: &Envelope<'a>) -> Result<Request<'a>, ParseError> {
-    let name = match envelope.method() {
-        Some(Value::Text(name)) => name,
-        None | Some(Value::Null) if envelope.is_answer() => return Ok(Request::Response),
-        _ => return Err(ParseError::Method),
+fn message<'a>(id: Id<'a>, envelope: &Envelope<'a>) -> Result<ClientLine<'a>, ClientError<'a>> {
+    let wrong = |kind| ClientError { id, kind };
+    let Some(name) = envelope.method_text() else {
+        return if envelope.has_no_method() && envelope.is_answer() {
+            Ok(ClientLine { id, request: Request::Response })
+        } else {
+            Err(wrong(ParseError::Method))
+        };
     };
-    let Some(method) = Method::from_text(name) else {
-        return named_difficulty(name).unwrap_or(Ok(Request::Unknown { method: name }));
+    let method = Method::from_text(name);
+    // What comes often is put together where it is returned, everything else is moved there.
+    let request = match method {
+        Some(method @ Method::Submit) => {
+            let submit = Params::of(method, envelope).and_then(submit).map_err(wrong)?;
+            return Ok(ClientLine { id, request: Request::Submit(submit) });
+        }
+        Some(method @ Method::Subscribe) => {
+            let subscribe = Params::of(method, envelope).and_then(subscribe).map_err(wrong)?;
+            return Ok(ClientLine { id, request: Request::Subscribe(subscribe) });
+        }
+        Some(method) => rare_request(method, name, envelope),
+        None => named_difficulty(name).unwrap_or(Ok(Request::Unknown { method: name })),
     };
+    Ok(ClientLine { id, request: request.map_err(wrong)? })
+}
+
+#[inline(never)]
+fn rare_request<'a>(
+    method: Method,
+    name: Text<'a>,
+    envelope: &Envelope<'a>,
+) -> Result<Request<'a>, ParseError> {
     let params = || Params::of(method, envelope);
     match method {
-        Method::Submit => submit(params()?).map(Request::Submit),
-        Method::Subscribe => subscribe(params()?).map(Request::Subscribe),
         Method::Authorize => authorize(params()?),
         Method::Configure => configure(params()?),
         Method::SuggestDifficulty => suggest_difficulty(params()?),
@@ -217,7 +235,7 @@ fn subscribe<'a>(params: Params<'_, 'a>) -> Result<Subscribe<'a>, ParseError> {
     Ok(Subscribe {
         user_agent: params.optional_text(0)?,
         // Whatever is no string cannot be a session of ours either.
-        session_id: params.value(1).as_text(),
+        session_id: params.text(1).ok(),
     })
 }
 

@@ -130,7 +130,7 @@ pub enum JsonError {
     },
     /// A key of the envelope is there twice.
     DuplicateKey {
-        /// Where the second begins.
+        /// Where the second begins, or the space before it.
         at: u32,
     },
     /// Something follows the object.
@@ -157,7 +157,7 @@ pub(super) fn whole_value(raw: &[u8]) -> Option<&[u8]> {
         return None;
     }
     let mut scanner = Scanner::new(raw, 0);
-    scanner.value(0).ok()?;
+    scanner.value(scanner.peek(), 0).ok()?;
     scanner.is_at_end().then_some(raw)
 }
 
@@ -222,6 +222,31 @@ impl<'a> Envelope<'a> {
         self.first_params.get(at)?.value(self.line)
     }
 
+    /// Returns the element of `params` at a position that the scan kept, where it is a string.
+    #[inline(always)]
+    pub(super) fn param_text(&self, at: usize) -> Option<Text<'a>> {
+        self.first_params.get(at)?.text(self.line)
+    }
+
+    /// Returns whether there is no element of `params` at a position, or none that the scan
+    /// kept, or null.
+    #[inline(always)]
+    pub(super) fn param_is_null(&self, at: usize) -> bool {
+        let kind = self.first_params.get(at).map_or(Kind::Missing, |span| span.kind);
+        matches!(kind, Kind::Missing | Kind::Null)
+    }
+
+    /// Returns `method` where it is a string.
+    #[inline(always)]
+    pub(super) fn method_text(&self) -> Option<Text<'a>> {
+        self.span(Key::Method).text(self.line)
+    }
+
+    /// Returns whether there is no `method`, or null.
+    pub(super) fn has_no_method(&self) -> bool {
+        matches!(self.span(Key::Method).kind, Kind::Missing | Kind::Null)
+    }
+
     /// Returns whether the line answers something.
     pub(super) fn is_answer(&self) -> bool {
         [Key::Result, Key::Error, Key::RejectReason]
@@ -265,7 +290,6 @@ impl<'a> Envelope<'a> {
                     b'}' => break scanner.step(),
                     _ => return scanner.broken(),
                 }
-                scanner.skip_space();
             }
         }
         scanner.skip_space();
@@ -279,16 +303,15 @@ impl<'a> Envelope<'a> {
     #[inline(always)]
     fn member(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Broken> {
         let key_at = scanner.position();
-        let Some(key) = Key::scan(scanner)? else {
-            return scanner.value(1).map(|_| ());
-        };
-        let span = if matches!(key, Key::Params) && scanner.peek() == b'[' {
+        let key = Key::scan(scanner)?;
+        let first = scanner.skip_space();
+        let span = if first == b'[' && matches!(key, Key::Params) {
             self.scan_params(scanner)?
         } else {
-            scanner.value(1)?
+            scanner.value(first, 1)?
         };
         let Some(place) = self.values.get_mut(key as usize) else { return Ok(()) };
-        if place.kind != Kind::Missing {
+        if place.kind != Kind::Missing && !matches!(key, Key::Other) {
             // Of two ids neither may be answered.
             *place = Span::MISSING;
             return scanner.broken_by(JsonError::DuplicateKey { at: key_at });
@@ -303,11 +326,12 @@ impl<'a> Envelope<'a> {
         let start = scanner.position();
         scanner.step();
         let mut count = 0_usize;
-        if scanner.skip_space() == b']' {
+        let mut first = scanner.skip_space();
+        if first == b']' {
             scanner.step();
         } else {
             loop {
-                let element = scanner.value(2)?;
+                let element = scanner.value(first, 2)?;
                 if let Some(place) = self.first_params.get_mut(count) {
                     *place = element;
                 }
@@ -317,7 +341,7 @@ impl<'a> Envelope<'a> {
                     b']' => break scanner.step(),
                     _ => return scanner.broken(),
                 }
-                scanner.skip_space();
+                first = scanner.skip_space();
             }
         }
         self.params_count = count;
@@ -335,22 +359,28 @@ impl Span {
     /// Returns the inside of a string.
     #[inline(always)]
     fn inside(self, line: &[u8]) -> &[u8] {
-        match self.raw(line) {
-            [_, inside @ .., _] => inside,
-            _ => &[],
-        }
+        let quote = 1;
+        let start = (self.start as usize).wrapping_add(quote);
+        let end = (self.end as usize).wrapping_sub(quote);
+        line.get(start..end).unwrap_or_default()
+    }
+
+    /// Returns the string where it is one.
+    #[inline(always)]
+    fn text(self, line: &[u8]) -> Option<Text<'_>> {
+        let is_text = matches!(self.kind, Kind::Plain | Kind::Escaped);
+        is_text.then(|| Text::from_scanned(self.inside(line), matches!(self.kind, Kind::Escaped)))
     }
 
     #[inline(always)]
     fn value(self, line: &[u8]) -> Option<Value<'_>> {
         Some(match self.kind {
-            Kind::Plain => Value::Text(Text::from_scanned(self.inside(line), false)),
+            Kind::Plain | Kind::Escaped => Value::Text(self.text(line)?),
             Kind::Missing => return None,
             Kind::Null => Value::Null,
             Kind::False => Value::Bool(false),
             Kind::True => Value::Bool(true),
             Kind::Number => Value::Number(self.raw(line)),
-            Kind::Escaped => Value::Text(Text::from_scanned(self.inside(line), true)),
             Kind::Array => Value::Array(Array(self.raw(line))),
             Kind::Object => Value::Object(Object(self.raw(line))),
         })
@@ -366,42 +396,52 @@ enum Key {
     Result,
     Error,
     RejectReason,
+    /// Any other; its value is checked and forgotten.
+    Other,
 }
 
 impl Key {
-    const COUNT: usize = Self::ALL.len();
-    const ALL: [Self; 6] =
+    const COUNT: usize = Self::OURS.len() + 1;
+    const OURS: [Self; 6] =
         [Self::Id, Self::Method, Self::Params, Self::Result, Self::Error, Self::RejectReason];
 
-    const fn name(self) -> &'static str {
+    const fn name(self) -> Option<&'static str> {
         match self {
-            Self::Id => "id",
-            Self::Method => "method",
-            Self::Params => "params",
-            Self::Result => "result",
-            Self::Error => "error",
-            Self::RejectReason => "reject-reason",
+            Self::Id => Some("id"),
+            Self::Method => Some("method"),
+            Self::Params => Some("params"),
+            Self::Result => Some("result"),
+            Self::Error => Some("error"),
+            Self::RejectReason => Some("reject-reason"),
+            Self::Other => None,
         }
     }
 
-    /// Scans a key, its colon and the space behind it; `None` is a key that is ignored.
+    /// Scans a key and its colon, and the space before either.
     #[inline(always)]
-    fn scan(scanner: &mut Scanner<'_>) -> Result<Option<Self>, Broken> {
+    fn scan(scanner: &mut Scanner<'_>) -> Result<Self, Broken> {
         let opening = scanner.rest().first_chunk::<8>();
         if let Some((key, len)) = opening.and_then(|bytes| Self::from_opening(*bytes)) {
             scanner.skip(len);
             scanner.colon()?;
-            return Ok(Some(key));
+            return Ok(key);
         }
         scanner.aside(Self::scan_rare)
     }
 
-    /// Scans a key that is not recognised at once.
+    /// Scans a key that does not stand right here, or that is not recognised at once.
     #[inline(never)]
-    fn scan_rare(scanner: &mut Scanner<'_>) -> Result<Option<Self>, JsonError> {
+    fn scan_rare(scanner: &mut Scanner<'_>) -> Result<Self, JsonError> {
+        scanner.skip_space();
+        let opening = scanner.rest().first_chunk::<8>();
+        if let Some((key, len)) = opening.and_then(|bytes| Self::from_opening(*bytes)) {
+            scanner.skip(len);
+            scanner.colon().map_err(|Broken| scanner.error())?;
+            return Ok(key);
+        }
         let span = scanner.key().map_err(|Broken| scanner.error())?;
         let name = span.value(scanner.line()).and_then(Value::as_text);
-        Ok(name.and_then(Self::from_text))
+        Ok(name.map_or(Self::Other, Self::from_text))
     }
 
     /// Recognises the keys of nearly every line by the eight bytes at their opening quote;
@@ -429,9 +469,12 @@ impl Key {
         }
     }
 
-    /// Returns the key called `name`, escapes or not, or `None` for one that is ignored.
-    fn from_text(name: Text<'_>) -> Option<Self> {
-        Self::ALL.into_iter().find(|key| name.eq_decoded(key.name()))
+    /// Returns the key called `name`, escapes or not, or the one for all others.
+    fn from_text(name: Text<'_>) -> Self {
+        Self::OURS
+            .into_iter()
+            .find(|key| key.name().is_some_and(|known| name.eq_decoded(known)))
+            .unwrap_or(Self::Other)
     }
 }
 
@@ -516,9 +559,9 @@ impl<'a> Iterator for Elements<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Value<'a>> {
-        self.0.skip_separators();
+        let first = self.0.skip_separators();
         // The text was scanned before; the closing bracket is what fails here.
-        self.0.value(0).ok()?.value(self.0.line())
+        self.0.value(first, 0).ok()?.value(self.0.line())
     }
 }
 
@@ -529,7 +572,8 @@ impl<'a> Iterator for Members<'a> {
         self.0.skip_separators();
         let line = self.0.line();
         let key = self.0.key().ok()?.value(line)?.as_text()?;
-        let value = self.0.value(0).ok()?.value(line)?;
+        let first = self.0.skip_space();
+        let value = self.0.value(first, 0).ok()?.value(line)?;
         Some((key, value))
     }
 }

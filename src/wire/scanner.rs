@@ -4,7 +4,9 @@
 //! What is called for nearly every line is inlined into one loop, so that the position stays in
 //! a register; what is rare works on a copy of the scanner, out of line. For the same reason
 //! the error of a [`Broken`] line is kept aside: a result that carries nothing else costs one
-//! comparison. The figures are those of `benches/wire.rs`.
+//! comparison. Kinds that are common are told apart by comparisons and not by a jump table:
+//! where the processor guards indirect jumps, one costs as much as a short string. The figures
+//! are those of `benches/wire.rs`.
 
 use super::json::JsonError;
 use super::swar;
@@ -73,11 +75,12 @@ impl<'a> Scanner<'a> {
         self.error.unwrap_or_else(|| self.unexpected())
     }
 
-    /// Scans a value that stands inside `depth` arrays and objects.
+    /// Scans a value that stands inside `depth` arrays and objects; `first` is its first byte,
+    /// which is not passed.
     #[inline(always)]
-    pub(super) fn value(&mut self, depth: usize) -> Result<Span, Broken> {
+    pub(super) fn value(&mut self, first: u8, depth: usize) -> Result<Span, Broken> {
         let start = self.position();
-        let kind = match self.peek() {
+        let kind = match first {
             b'"' => self.string()?,
             b'1'..=b'9' => self.whole_number()?,
             _ => self.aside(|scanner| scanner.other(depth))?,
@@ -85,7 +88,7 @@ impl<'a> Scanner<'a> {
         Ok(Span { kind, start, end: self.position() })
     }
 
-    /// Scans a key, its colon and the space behind it.
+    /// Scans a key and its colon.
     #[inline(always)]
     pub(super) fn key(&mut self) -> Result<Span, Broken> {
         let start = self.position();
@@ -98,14 +101,13 @@ impl<'a> Scanner<'a> {
         Ok(Span { kind, start, end })
     }
 
-    /// Scans a colon and the space around it.
+    /// Scans a colon and the space before it.
     #[inline(always)]
     pub(super) fn colon(&mut self) -> Result<(), Broken> {
         if self.skip_space() != b':' {
             return self.broken();
         }
         self.step();
-        self.skip_space();
         Ok(())
     }
 
@@ -199,6 +201,7 @@ impl<'a> Scanner<'a> {
                         (_, false) => continue,
                         (_, true) => {
                             self.key()?;
+                            self.skip_space();
                             continue;
                         }
                     }
@@ -227,6 +230,7 @@ impl<'a> Scanner<'a> {
                         self.step();
                         self.skip_space();
                         self.key()?;
+                        self.skip_space();
                         break;
                     }
                     (b']', false) | (b'}', true) => {
@@ -361,13 +365,16 @@ impl<'a> Scanner<'a> {
         Ok(kind)
     }
 
-    /// Skips what stands between two elements of a text that was scanned before.
+    /// Skips what stands between two elements of a text that was scanned before, and returns the
+    /// byte behind it.
     #[inline]
-    pub(super) fn skip_separators(&mut self) {
-        if self.skip_space() == b',' {
+    pub(super) fn skip_separators(&mut self) -> u8 {
+        let byte = self.skip_space();
+        if byte == b',' {
             self.step();
-            self.skip_space();
+            return self.skip_space();
         }
+        byte
     }
 
     /// Skips space and returns the byte behind it, which is not passed.

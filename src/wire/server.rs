@@ -207,12 +207,12 @@ pub fn parse(line: &[u8]) -> Result<ServerLine<'_>, ServerError> {
         Some(raw) => Id::from_scanned(raw).ok_or(ServerError::Parse(ParseError::ID))?,
         None => Id::NULL,
     };
-    let name = match envelope.method() {
-        Some(Value::Text(name)) => name,
-        None | Some(Value::Null) if envelope.is_answer() => {
-            return Ok(ServerLine::Response(Response::of(id, &envelope)));
-        }
-        _ => return Err(ServerError::Parse(ParseError::Method)),
+    let Some(name) = envelope.method_text() else {
+        return if envelope.has_no_method() && envelope.is_answer() {
+            Ok(ServerLine::Response(Response::of(id, &envelope)))
+        } else {
+            Err(ServerError::Parse(ParseError::Method))
+        };
     };
     let Some(method) = Method::from_text(name) else {
         return Ok(ServerLine::Unknown { id, method: name });
