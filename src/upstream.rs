@@ -15,12 +15,15 @@
 //!
 //! Sources: BIP-0310, the NiceHash extension, `pool-*.txt` of the transcripts.
 
+mod notify_line;
+
 use crate::limits::{
     EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, FORGIVE_INTERVAL, LINK_ODDITIES_MAX,
-    NOTIFY_LINE_BYTES_MAX, POOL_JOB_ID_BYTES_MAX,
+    POOL_JOB_ID_BYTES_MAX,
 };
 use crate::pending::PendingShares;
 use crate::time::{Duration, Instant};
+use crate::upstream::notify_line::NotifyLine;
 use crate::wire::encode;
 use crate::wire::hex;
 use crate::wire::id::Id;
@@ -234,7 +237,7 @@ struct Owed {
 pub struct LinkStorage<'a> {
     /// A partial line of the pool, [`crate::limits::UPSTREAM_LINE_BYTES_MAX`].
     pub rest: &'a mut [u8],
-    /// The encoded notify, [`NOTIFY_LINE_BYTES_MAX`].
+    /// The encoded notify, [`crate::limits::NOTIFY_LINE_BYTES_MAX`].
     pub line: &'a mut [u8],
     /// Second coinbase halves, [`crate::limits::COINB2_STORE_BYTES`].
     pub coinb2: &'a mut [u8],
@@ -276,8 +279,7 @@ pub struct Link<'a> {
     pub(crate) rest: &'a mut [u8],
     pub(crate) jobs: JobRing<'a>,
     pub(crate) pending: PendingShares<'a>,
-    line: &'a mut [u8],
-    line_len: usize,
+    line: NotifyLine<'a>,
     pub(crate) epoch: u16,
     extranonce1: Extranonce1,
     extranonce2_size: Option<u8>,
@@ -318,8 +320,7 @@ impl<'a> Link<'a> {
             rest: storage.rest,
             jobs: JobRing::new(storage.jobs, storage.coinb2),
             pending: PendingShares::new(storage.pending),
-            line: storage.line,
-            line_len: 0,
+            line: NotifyLine::new(storage.line),
             epoch: 0,
             extranonce1: Extranonce1::default(),
             extranonce2_size: None,
@@ -381,7 +382,7 @@ impl<'a> Link<'a> {
         self.last_close = None;
         self.answer_time = None;
         self.jobs.clear();
-        self.line_len = 0;
+        self.line.clear();
         self.epoch = self.epoch.wrapping_add(1);
     }
 
@@ -432,7 +433,7 @@ impl<'a> Link<'a> {
 
     /// Returns the job that is encoded, once there is one.
     pub(crate) fn announced(&self) -> Option<&Job> {
-        if self.line_len == 0 { None } else { self.jobs.newest() }
+        if self.line.is_empty() { None } else { self.jobs.newest() }
     }
 
     /// Forgives an oddity now and then.
@@ -531,7 +532,7 @@ impl<'a> Link<'a> {
         self.epoch = self.epoch.wrapping_add(1);
         self.jobs.end_all();
         // Nobody is to be sent the last job of the old one any more.
-        self.line_len = 0;
+        self.line.clear();
     }
 
     /// Remembers an extranonce that the next notify brings into force.
@@ -604,7 +605,10 @@ impl<'a> Link<'a> {
         let is_new_block = self.jobs.newest().is_some_and(|old| old.prev_hash != job.prev_hash);
         let clean = ends_all || is_new_block;
         self.jobs.push(job, notify.coinb2).map_err(|_| NotifyRefused::TooLong)?;
-        self.encode(notify, pad, serial).map_err(|Full| NotifyRefused::TooLong)?;
+        let extranonce1 = self.extranonce1.as_bytes();
+        self.line
+            .encode(notify, extranonce1, pad, serial)
+            .map_err(|Full| NotifyRefused::TooLong)?;
         self.next_is_clean = false;
         self.last_job = now;
         self.go_live(now);
@@ -623,8 +627,8 @@ impl<'a> Link<'a> {
         let pool_job_id: heapless::String<POOL_JOB_ID_BYTES_MAX> =
             notify.job_id.as_raw().try_into().map_err(|_| NotifyRefused::JobId)?;
         // The line buffer is about to be written anew, so it serves to decode the first half.
-        self.line_len = 0;
-        let coinb1 = hex::decode(notify.coinb1, self.line).map_err(|_| NotifyRefused::TooLong)?;
+        let coinb1 =
+            hex::decode(notify.coinb1, self.line.scratch()).map_err(|_| NotifyRefused::TooLong)?;
         let zeros = [0; EXTRANONCE2_BYTES_MAX];
         let pad = zeros.get(..pad).unwrap_or(&zeros);
         let prefix = CoinbasePrefix::new(&[coinb1, self.extranonce1.as_bytes(), pad]);
@@ -654,60 +658,22 @@ impl<'a> Link<'a> {
         })
     }
 
-    /// Encodes the notify up to its last parameter, which differs from miner to miner.
-    fn encode(&mut self, notify: &Notify<'_>, pad: usize, serial: Serial) -> Result<(), Full> {
-        let mut out = Writer::new(self.line);
-        out.push(NOTIFY_HEAD)?;
-        out.push(&serial.digits())?;
-        out.push(b"\",\"")?;
-        out.push(notify.prev_hash)?;
-        out.push(b"\",\"")?;
-        out.push(notify.coinb1)?;
-        hex::encode_into(self.extranonce1.as_bytes(), &mut out)?;
-        for _ in 0..pad {
-            out.push(b"00")?;
-        }
-        out.push(b"\",\"")?;
-        out.push(notify.coinb2)?;
-        out.push(b"\",[")?;
-        for (index, branch) in notify.branches.iter().enumerate() {
-            out.push(if index == 0 { b"\"" } else { b",\"" })?;
-            out.push(branch)?;
-            out.push(b"\"")?;
-        }
-        out.push(b"],\"")?;
-        for number in [notify.version, notify.nbits] {
-            out.push(&hex::digits(number))?;
-            out.push(b"\",\"")?;
-        }
-        out.push(&hex::digits(notify.ntime))?;
-        out.push(NOTIFY_END)?;
-        self.line_len = out.len();
-        Ok(())
-    }
-
     /// Announces the newest job once more, under a new id and with its time moved on.
     pub(crate) fn renew(&mut self, serial: Serial, ntime: NTime, now: Instant) -> Option<Serial> {
-        let line = self.line.get_mut(..self.line_len).filter(|line| !line.is_empty())?;
-        let serial = self.jobs.renew(serial, ntime, now)?;
-        let serial_at = NOTIFY_HEAD.len();
-        line.get_mut(serial_at..serial_at.saturating_add(8))?.copy_from_slice(&serial.digits());
-        let ntime_end = line.len().saturating_sub(NOTIFY_END.len());
-        let ntime_at = ntime_end.saturating_sub(8);
-        line.get_mut(ntime_at..ntime_end)?.copy_from_slice(&hex::digits(ntime.0));
+        let serial = if self.line.is_empty() { None } else { self.jobs.renew(serial, ntime, now) }?;
+        self.line.renew(serial, ntime)?;
         Some(serial)
     }
 
     /// Writes the notify line of the newest job.
     pub(crate) fn write_notify(&self, clean: bool, out: &mut Writer<'_>) -> Result<(), Full> {
-        out.push(self.line.get(..self.line_len).unwrap_or(&[]))?;
-        out.push(if clean { b"true]}\n" } else { b"false]}\n" })
+        self.line.write(clean, out)
     }
 
     fn go_live(&mut self, now: Instant) {
         if self.subscribed
             && self.authorized
-            && self.line_len > 0
+            && !self.line.is_empty()
             && !self.next_is_clean
             && self.state == State::Authorizing
         {
@@ -782,13 +748,6 @@ pub struct Login<'a> {
     /// Its password, mostly `x`.
     pub password: &'a str,
 }
-
-/// The front of every notify, up to the job id.
-const NOTIFY_HEAD: &[u8] = b"{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"";
-/// What stands between the ntime and the clean flag.
-const NOTIFY_END: &[u8] = b"\",";
-
-const _: () = assert!(NOTIFY_LINE_BYTES_MAX > crate::limits::UPSTREAM_LINE_BYTES_MAX);
 
 /// Why a notify makes no job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
