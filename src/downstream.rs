@@ -295,6 +295,11 @@ impl Downstream {
         self.told_mask
     }
 
+    /// Returns the bits that the miner asked to roll, none before a configure.
+    pub fn requested_mask(&self) -> VersionMask {
+        self.requested_mask
+    }
+
     /// Returns how many verdicts of pools wait to be sent to the miner.
     pub fn answers_due(&self) -> u16 {
         self.answers_due

@@ -88,6 +88,10 @@ pub const POOL_JOB_ID_BYTES_MAX: usize = 64;
 /// share needs to be heavier than a block; far above it no hash would ever be sent.
 pub const POOL_DIFFICULTY_MAX: f64 = 1e18;
 
+/// Lowest difficulty that is taken from a pool (F34). Below 2^-32 every hash is a share, so lower
+/// ones say nothing more; their digits would fill a line to every miner.
+pub const POOL_DIFFICULTY_MIN: f64 = 1e-12;
+
 /// How far a share's ntime may lie ahead of its job's, in seconds (QUIRKS 40; ckpool's bound).
 pub const NTIME_AHEAD_SECS_MAX: u32 = 7000;
 

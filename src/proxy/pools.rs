@@ -5,7 +5,7 @@
 
 use super::{Event, Proxy, settle};
 use crate::ledger::{Bucket, Orphan, PoolReject};
-use crate::limits::{EXTRANONCE2_BYTES_MAX, POOL_DIFFICULTY_MAX};
+use crate::limits::{EXTRANONCE2_BYTES_MAX, POOL_DIFFICULTY_MAX, POOL_DIFFICULTY_MIN};
 use crate::pending::{Stage, Verdict};
 use crate::time::Instant;
 use crate::upstream::{Announced, Heard, Link, LinkClose, LinkIndex, Login, NotifyRefused, State};
@@ -91,7 +91,10 @@ impl Proxy<'_> {
             }
             ServerLine::Notify(notify) => self.handle_notify(index, &notify, now),
             ServerLine::SetDifficulty(difficulty) => match Difficulty::new(difficulty) {
-                Ok(difficulty) if difficulty.as_f64() <= POOL_DIFFICULTY_MAX => {
+                Ok(difficulty)
+                    if (POOL_DIFFICULTY_MIN..=POOL_DIFFICULTY_MAX)
+                        .contains(&difficulty.as_f64()) =>
+                {
                     link.handle_set_difficulty(difficulty);
                     Ok(())
                 }
@@ -385,7 +388,7 @@ fn write_share(
         // The ring let the job go while its share waited.
         return Ok(NextShare::Void { request, reason: Orphan::JobDead });
     };
-    let share = *share.share();
+    let (share, version_bits) = (*share.share(), share.pool_bits());
     let mut extranonce2 = heapless::Vec::<u8, EXTRANONCE2_BYTES_MAX>::new();
     let pad = geometry.fits(size).map_or(0, usize::from);
     // There is room: pad and end together are the pool's size, which was checked.
@@ -397,8 +400,7 @@ fn write_share(
         extranonce2: &extranonce2,
         ntime: share.ntime.0,
         nonce: share.nonce.0,
-        version_bits: (job.mask.0 != 0)
-            .then(|| share.version_bits.unwrap_or(job.version.0 & job.mask.0)),
+        version_bits,
     };
     encode::submit(request, &fields, out)?;
     entry.stage = Stage::Sent;
