@@ -113,7 +113,9 @@ pub const ALL: &[Firmware] = &[
             r#"{"id":"auth","method":"mining.authorize","params":["{w}",""]}"#,
         ],
         rolling: Rolling::Never,
-        health_check: Some(r#"{"id":"txlistfc8","method":"mining.get_transactions","params":["fc8"]}"#),
+        health_check: Some(
+            r#"{"id":"txlistfc8","method":"mining.get_transactions","params":["fc8"]}"#,
+        ),
         ..PLAIN
     },
     Firmware {

@@ -125,7 +125,11 @@ impl Checks {
             self.rests.insert(seat, view.told.clone());
         }
         if let Some(session) = proxy.miner(handle) {
-            hold!("I1", session.counts().submitted() == view.submitted, "a leaving miner's submits");
+            hold!(
+                "I1",
+                session.counts().submitted() == view.submitted,
+                "a leaving miner's submits"
+            );
             self.departed.push((*session.counts(), 0));
         }
         self.ports[handle.index()] = None;
@@ -150,9 +154,16 @@ impl Checks {
             hold!("I8", answers.pop_back().is_some(), "a line too long has no answer");
         }
         let lines = read.iter().filter(|byte| **byte == b'\n').count();
-        hold!("I2", out.len() <= REPLY_BYTES_MAX * (lines + 1), "{} B for {lines} lines", out.len());
+        hold!(
+            "I2",
+            out.len() <= REPLY_BYTES_MAX * (lines + 1),
+            "{} B for {lines} lines",
+            out.len()
+        );
         for _ in 0..lines {
-            let Some(sent) = conn.sent.pop_front() else { broken("I1", "a line nobody sent".to_owned()) };
+            let Some(sent) = conn.sent.pop_front() else {
+                broken("I1", "a line nobody sent".to_owned())
+            };
             if let What::Share(share) = &sent.what {
                 self.submitted += 1;
                 conn.view.submitted += 1;
@@ -179,7 +190,9 @@ impl Checks {
                     self.forwarded += 1;
                     conn.due.push(sent);
                 }
-                (what, _) => broken("I1", format!("no answer to {} {what:?} at {now}: {text}", sent.id)),
+                (what, _) => {
+                    broken("I1", format!("no answer to {} {what:?} at {now}: {text}", sent.id))
+                }
             }
         }
         hold!("I1", answers.is_empty(), "answers to nothing: {answers:?}");
@@ -192,7 +205,11 @@ impl Checks {
         if is_refusal {
             let code: i64 = error[0].parse().unwrap_or(0);
             let text = error.get(1).and_then(|text| unquoted(text)).unwrap_or("");
-            hold!("I8", (20..=25).contains(&code) && !text.is_empty(), "refused without a reason: {error:?}");
+            hold!(
+                "I8",
+                (20..=25).contains(&code) && !text.is_empty(),
+                "refused without a reason: {error:?}"
+            );
         }
         let is_due = matches!(sent.what, What::Refused);
         hold!("I8", is_refusal || !is_due, "not refused: {sent:?}");
@@ -231,7 +248,11 @@ impl Checks {
             hold!("I1", allowed, "a wrong share was taken: {share:?}");
             hold!("I1", !(reaches && verdict == VerdictMode::Pool), "taken before the pool's word");
             self.take(conn, share);
-            if reaches { self.forwarded += 1 } else { self.below += 1 }
+            if reaches {
+                self.forwarded += 1
+            } else {
+                self.below += 1
+            }
             return;
         }
         if answer.error.contains("no answer from pool") {
@@ -254,10 +275,18 @@ impl Checks {
     }
 
     /// Whether the share is for the job that its miner should work on.
-    fn is_current(&self, conn: &Conn, proxy: &Proxy<'_>, handle: MinerHandle, share: &Share) -> bool {
+    fn is_current(
+        &self,
+        conn: &Conn,
+        proxy: &Proxy<'_>,
+        handle: MinerHandle,
+        share: &Share,
+    ) -> bool {
         let Some(seat) = proxy.miner(handle).and_then(|miner| miner.seat()) else { return false };
         let lane = &proxy.links().lanes()[usize::from(seat.lane)];
-        let Some(link) = lane.serves().and_then(|link| proxy.links().get(link)) else { return false };
+        let Some(link) = lane.serves().and_then(|link| proxy.links().get(link)) else {
+            return false;
+        };
         let serial = serial(share.serial);
         conn.view.serial == Some(share.serial)
             && lane.current() == Some(serial)
@@ -289,13 +318,25 @@ impl Checks {
                 Some("mining.notify") => {
                     let told = session.told_difficulty().map(|difficulty| difficulty.as_f64());
                     let view = &conn.view;
-                    hold!("I5", view.difficulty == told, "job with {:?}, engine {told:?}", view.difficulty);
-                    hold!("I5", view.mask == session.told_mask().0, "job with mask {:x}", view.mask);
+                    hold!(
+                        "I5",
+                        view.difficulty == told,
+                        "job with {:?}, engine {told:?}",
+                        view.difficulty
+                    );
+                    hold!(
+                        "I5",
+                        view.mask == session.told_mask().0,
+                        "job with mask {:x}",
+                        view.mask
+                    );
                     self.i5_order(&mut conn.view, &params);
                 }
                 _ => {
                     let at = conn.due.iter().position(|sent| sent.id == message.id);
-                    let Some(at) = at else { broken("I1", format!("an answer to nothing: {line}")) };
+                    let Some(at) = at else {
+                        broken("I1", format!("an answer to nothing: {line}"))
+                    };
                     let sent = conn.due.remove(at);
                     self.i8_answer(&sent, &message);
                 }
@@ -320,7 +361,11 @@ impl Checks {
             hold!("I5", before.1 <= after.1, "job {after:?} after {before:?}");
         }
         hold!("I5", view.serial < number, "job id {number:?} after {:?}", view.serial);
-        hold!("I4", from.is_some_and(|from| self.given.contains_key(&from)), "a job of no pool: {params:?}");
+        hold!(
+            "I4",
+            from.is_some_and(|from| self.given.contains_key(&from)),
+            "a job of no pool: {params:?}"
+        );
         view.serial = number;
         view.origin = from;
         view.told.extend(number);
@@ -346,7 +391,9 @@ impl Checks {
     pub fn pool_said(&mut self, conn: &mut Conn, said: &[Said], ended: bool, now: u64) {
         for said in said {
             let Said::Answer { id, accepted } = *said else { continue };
-            let Some(at) = conn.outstanding.iter().position(|(known, _)| *known == id) else { continue };
+            let Some(at) = conn.outstanding.iter().position(|(known, _)| *known == id) else {
+                continue;
+            };
             let (_, since) = conn.outstanding.swap_remove(at);
             // Near the end of its time an answer may come too late, and so may one in the same
             // read as the line that ended the link.
@@ -375,9 +422,14 @@ pub fn check(world: &mut World<'_>) {
 fn i1_conservation(world: &World<'_>) {
     let (ledger, checks) = (world.proxy.ledger(), &world.checks);
     hold!("I1", ledger.check(), "the ledger's sums disagree: {ledger:?}");
-    let engine = (ledger.submitted(), ledger.below_upstream(), ledger.forwarded(), ledger.rejected());
+    let engine =
+        (ledger.submitted(), ledger.below_upstream(), ledger.forwarded(), ledger.rejected());
     let books = (checks.submitted, checks.below, checks.forwarded, checks.rejected);
-    hold!("I1", engine == books, "submitted, below, forwarded, rejected: {engine:?}, sent {books:?}");
+    hold!(
+        "I1",
+        engine == books,
+        "submitted, below, forwarded, rejected: {engine:?}, sent {books:?}"
+    );
     let accepted = ledger.of(Bucket::PoolAccepted);
     let (sure, unsure) = checks.accepted;
     let fits = (sure..=sure + unsure).contains(&accepted);
@@ -402,7 +454,8 @@ fn i1_conservation(world: &World<'_>) {
     hold!("I1", due <= waiting[2], "{due} answers due, {} kept", waiting[2]);
     for (_, session) in world.proxy.miners() {
         let counts = session.counts();
-        let orphaned: u32 = Orphan::ALL.iter().map(|reason| counts.of(Bucket::Orphaned(*reason))).sum();
+        let orphaned: u32 =
+            Orphan::ALL.iter().map(|reason| counts.of(Bucket::Orphaned(*reason))).sum();
         hold!("I1", orphaned <= counts.accepted(), "a miner's counts: {counts:?}");
     }
 }
@@ -411,7 +464,11 @@ fn i1_conservation(world: &World<'_>) {
 fn i2_bounds(world: &World<'_>) {
     let (used, capacity) = world.proxy.occupancy();
     let ports = world.checks.ports.iter().flatten().count();
-    hold!("I2", used == ports && used <= capacity, "{used} of {capacity} places, {ports} connections");
+    hold!(
+        "I2",
+        used == ports && used <= capacity,
+        "{used} of {capacity} places, {ports} connections"
+    );
     let mut seated = [0_usize; 16];
     for (_, session) in world.proxy.miners() {
         if let Some(seat) = session.seat() {
@@ -442,16 +499,23 @@ fn i3_isolation(world: &World<'_>) {
         if conn.blocked_since.is_some() || session.state() != State::Authorized {
             continue;
         }
-        let Some(lane) = session.seat().and_then(|s| world.proxy.links().lanes().get(usize::from(s.lane)))
+        let Some(lane) =
+            session.seat().and_then(|s| world.proxy.links().lanes().get(usize::from(s.lane)))
         else {
             continue;
         };
-        let Some(link) = lane.serves().and_then(|link| world.proxy.links().get(link)) else { continue };
+        let Some(link) = lane.serves().and_then(|link| world.proxy.links().get(link)) else {
+            continue;
+        };
         let Some(current) = lane.current() else { continue };
         let works = link.state() == upstream::State::Live
             && link.kept_job(current).is_some_and(|job| job.live);
         let told = session.told_job();
-        hold!("I3", !works || told == current, "miner {miner} holds {told:?} while {current:?} is out");
+        hold!(
+            "I3",
+            !works || told == current,
+            "miner {miner} holds {told:?} while {current:?} is out"
+        );
     }
 }
 
@@ -461,7 +525,9 @@ fn i4_identity(world: &mut World<'_>) {
     for port in 0..world.checks.ports.len() {
         let Some(conn) = world.checks.ports[port] else { continue };
         let End::Miner { handle, .. } = world.conns[conn].end else { continue };
-        let Some(seat) = world.proxy.miner(handle).and_then(|session| session.seat()) else { continue };
+        let Some(seat) = world.proxy.miner(handle).and_then(|session| session.seat()) else {
+            continue;
+        };
         let place = (seat.lane, seat.id.0);
         hold!("I4", !seats.contains(&place), "two miners at {place:?}");
         seats.push(place);
@@ -472,7 +538,11 @@ fn i4_identity(world: &mut World<'_>) {
         world.conns[conn].view.seat = Some(place);
         for told in world.checks.rests.remove(&place).unwrap_or_default() {
             let mut jobs = world.proxy.links().iter().filter_map(|(_, l)| l.kept_job(serial(told)));
-            hold!("I4", !jobs.any(|job| job.live), "{place:?} is given again while job {told:x} lives");
+            hold!(
+                "I4",
+                !jobs.any(|job| job.live),
+                "{place:?} is given again while job {told:x} lives"
+            );
         }
     }
 }
@@ -485,9 +555,10 @@ fn i8_speech(world: &World<'_>) {
 
 /// Whether the farm can be served at all: there may be no pool that its geometry fits, or no id.
 fn is_served(world: &World<'_>) -> bool {
-    world.proxy.geometry().is_none_or(|geometry| {
-        world.pools.iter().any(|pool| geometry.fits(pool.plan.n2).is_ok())
-    })
+    world
+        .proxy
+        .geometry()
+        .is_none_or(|geometry| world.pools.iter().any(|pool| geometry.fits(pool.plan.n2).is_ok()))
 }
 
 /// 30 s after the faults stopped every miner holds the newest job of its pool.
@@ -515,8 +586,9 @@ pub fn i6_liveness(world: &mut World<'_>) {
         let is_probed = probed.contains(&miner.index);
         hold!("I6", is_probed || !miner.can_share(), "miner {} found no share", miner.index);
     }
-    for (miner, key) in &world.checks.probes {
-        let arrived = world.checks.made.get(key).is_some_and(|made| made.arrived);
-        hold!("I6", arrived, "the last share of miner {miner} reached no pool");
+    for miner in probed {
+        let of_miner = world.checks.probes.iter().filter(|(of, _)| *of == miner);
+        let arrived = of_miner.filter_map(|(_, key)| world.checks.made.get(key)).any(|m| m.arrived);
+        hold!("I6", arrived, "the last shares of miner {miner} reached no pool");
     }
 }

@@ -187,9 +187,7 @@ impl Miner {
                 // What is no line of a miner is told nothing that could be matched.
                 lines.push((noise.to_owned(), Sent { id: String::new(), what: What::Silent }));
             }
-            _ if self.plan.firmware.together => {
-                while self.next_step(&mut lines) {}
-            }
+            _ if self.plan.firmware.together => while self.next_step(&mut lines) {},
             _ => {
                 self.next_step(&mut lines);
             }
@@ -313,14 +311,20 @@ impl Miner {
             Kind::Share => self.verdicts += 1,
             _ => {}
         }
-        let in_turn = matches!(kind, Kind::Configure | Kind::Subscribe | Kind::Authorize | Kind::Handshake);
+        let in_turn =
+            matches!(kind, Kind::Configure | Kind::Subscribe | Kind::Authorize | Kind::Handshake);
         if in_turn && !self.plan.firmware.together && self.manners() != Manners::Slow {
             self.next_step(lines);
         }
     }
 
     fn hear_job(&mut self, params: &str, lines: &mut Lines) {
-        hold!("I5", self.extranonce1.is_some(), "miner {}: a job before its extranonce1", self.index);
+        hold!(
+            "I5",
+            self.extranonce1.is_some(),
+            "miner {}: a job before its extranonce1",
+            self.index
+        );
         let params = elements(params);
         hold!("I5", params.len() == 9, "a notify of {} params", params.len());
         let Some(work) = self.read_job(&params) else {
@@ -398,7 +402,11 @@ impl Miner {
                 if let Some((line, sent)) = self.last.clone() {
                     for _ in 0..self.rng.within(1, 3) {
                         // The same share in another spelling is the same share.
-                        let line = if self.rng.once_in(2) { line.replace(", ", " ,\t") } else { line.clone() };
+                        let line = if self.rng.once_in(2) {
+                            line.replace(", ", " ,\t")
+                        } else {
+                            line.clone()
+                        };
                         self.waiting.push_back((sent.id.clone(), Kind::Share));
                         lines.push((line, sent.clone()));
                     }
@@ -435,7 +443,8 @@ impl Miner {
                 (self.mask != 0).then(|| self.rng.bits() as u32 & self.mask)
             }
         };
-        let version = bits.map_or(work.parts.version, |bits| work.parts.version & !self.mask | bits);
+        let version =
+            bits.map_or(work.parts.version, |bits| work.parts.version & !self.mask | bits);
         let ntime = work.parts.ntime + self.rng.below(8) as u32;
         let root = merkle_root(&work.parts, &[&extranonce1, &roll]);
         let wanted = work.difficulty.max(least);
@@ -463,7 +472,7 @@ impl Miner {
         let firmware = self.plan.firmware;
         let mut roll = hex(roll);
         let mut truth = found.map_or(Truth::Wrong(&[20]), |(_, truth)| truth);
-        if firmware.too_long && !self.reformed && self.shares.is_multiple_of(3) {
+        if firmware.too_long && !self.reformed && found.is_some() && self.shares.is_multiple_of(3) {
             roll.push_str("00");
             truth = Truth::Wrong(&[20]);
         }
@@ -511,7 +520,8 @@ impl Miner {
                 let root = merkle_root(&work.parts, &[&extranonce1, &roll]);
                 let hash = header_hash(&work.parts, &root, work.parts.version, ntime, self.nonce);
                 // Near the target the two arithmetics may round apart; nobody is that near.
-                let is_enough = hash.difficulty() >= work.difficulty || hash.is_block(work.parts.nbits);
+                let is_enough =
+                    hash.difficulty() >= work.difficulty || hash.is_block(work.parts.nbits);
                 let truth = if is_enough { Truth::Valid } else { Truth::Wrong(&[23]) };
                 self.submit(&work, &roll, ntime, None, Some((hash, truth)), lines);
             }
@@ -554,10 +564,18 @@ impl Miner {
             let id = self.next_id.to_string();
             self.next_id += 1;
             let (text, what) = match kind {
-                0 => (format!("{{\"id\":{id},\"method\":\"mining.ping\",\"params\":[]}}"), What::Request),
-                1 => (format!("{{\"id\":{id},\"method\":\"no.such\",\"params\":[1]}}"), What::Refused),
+                0 => (
+                    format!("{{\"id\":{id},\"method\":\"mining.ping\",\"params\":[]}}"),
+                    What::Request,
+                ),
+                1 => (
+                    format!("{{\"id\":{id},\"method\":\"no.such\",\"params\":[1]}}"),
+                    What::Refused,
+                ),
                 2 => (
-                    format!("{{\"id\":{id},\"method\":\"mining.suggest_difficulty\",\"params\":[{id}]}}"),
+                    format!(
+                        "{{\"id\":{id},\"method\":\"mining.suggest_difficulty\",\"params\":[{id}]}}"
+                    ),
                     if id == "0" { What::Refused } else { What::Request },
                 ),
                 3 => (format!("{{\"id\":{id},\"result\":true,\"error\":null}}"), What::Silent),

@@ -227,7 +227,8 @@ impl Plan {
             Size::Small => rng.within(1, 5) as usize,
             Size::Miners(miners) => miners,
         };
-        let slots = if size == Size::Small { rng.within(miners as u64, 8) as usize } else { miners };
+        let slots =
+            if size == Size::Small { rng.within(miners as u64, 8) as usize } else { miners };
         let n2 = *rng.pick(&[3, 4, 4, 8, 8, 6, 5]);
         let same_size = !rng.once_in(4);
         let pools = (0..rng.within(1, 3))

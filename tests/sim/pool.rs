@@ -254,7 +254,9 @@ impl Pool {
         let mut say = |line: String| lines.push((line, Said::Other));
         match method {
             "mining.configure" if session.mask == 0 => {
-                say(format!("{{\"id\":{id},\"result\":{{\"version-rolling\":false}},\"error\":null}}"));
+                say(format!(
+                    "{{\"id\":{id},\"result\":{{\"version-rolling\":false}},\"error\":null}}"
+                ));
             }
             "mining.configure" => say(format!(
                 "{{\"id\":{id},\"result\":{{\"version-rolling\":true,\"version-rolling.mask\":\"{:08x}\"}},\"error\":null}}",
@@ -262,7 +264,8 @@ impl Pool {
             )),
             "mining.subscribe" => {
                 if self.does(Fault::EarlyNotify, 2) {
-                    say("{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[1]}".to_owned());
+                    say("{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[1]}"
+                        .to_owned());
                     say(notify_line("early", &self.newest, true));
                     // The last it hears is what is in force.
                     say(set_difficulty(session, self.plan.difficulty));
@@ -348,11 +351,17 @@ impl Pool {
         let id = judged.id;
         let line = match (code, self.rng.below(3)) {
             (None, _) => format!("{{\"id\":{id},\"result\":true,\"error\":null}}"),
-            (Some(code), 0) => format!("{{\"id\":{id},\"result\":null,\"error\":[{code},\"no\",null]}}"),
-            (Some(code), 1) => {
-                format!("{{\"id\":{id},\"result\":false,\"error\":{{\"code\":{code},\"message\":\"no\"}}}}")
+            (Some(code), 0) => {
+                format!("{{\"id\":{id},\"result\":null,\"error\":[{code},\"no\",null]}}")
             }
-            (Some(_), _) => format!("{{\"id\":{id},\"result\":false,\"error\":null,\"reject-reason\":\"stale\"}}"),
+            (Some(code), 1) => {
+                format!(
+                    "{{\"id\":{id},\"result\":false,\"error\":{{\"code\":{code},\"message\":\"no\"}}}}"
+                )
+            }
+            (Some(_), _) => format!(
+                "{{\"id\":{id},\"result\":false,\"error\":null,\"reject-reason\":\"stale\"}}"
+            ),
         };
         let said = Said::Answer { id, accepted: code.is_none() };
         let mut lines = Vec::new();
@@ -414,16 +423,23 @@ impl Pool {
                     ("[\"evil.pool.example.com\",\"3333\",0]", false),
                     ("[\"10.0.0.1\",0,1000000000]", false),
                 ]);
-                let line = format!("{{\"id\":null,\"method\":\"client.reconnect\",\"params\":{params}}}");
+                let line =
+                    format!("{{\"id\":null,\"method\":\"client.reconnect\",\"params\":{params}}}");
                 vec![(line, Said::Reconnect { same_host })]
             }
             Fault::HugeLine => {
                 let length = *self.rng.pick(&[3_000_usize, 4_000, 4_096, 5_000, 9_000]);
-                other(&format!("{{\"id\":null,\"method\":\"client.show_message\",\"params\":[\"{}\"]}}", "x".repeat(length)))
+                other(&format!(
+                    "{{\"id\":null,\"method\":\"client.show_message\",\"params\":[\"{}\"]}}",
+                    "x".repeat(length)
+                ))
             }
             Fault::OddDifficulty => {
-                let value = *self.rng.pick(&["0", "-1", "\"8\"", "1e308", "1e19", "null", "1e-320"]);
-                other(&format!("{{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[{value}]}}"))
+                let value =
+                    *self.rng.pick(&["0", "-1", "\"8\"", "1e308", "1e19", "null", "1e-320"]);
+                other(&format!(
+                    "{{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[{value}]}}"
+                ))
             }
             Fault::MaskChanges => {
                 let mask = *self.rng.pick(&[0, 0x1fff_e000, 0x0000_e000, 0x1ff0_0000, 0xffff_ffff]);
@@ -431,7 +447,9 @@ impl Pool {
                 if !session.masks.contains(&mask) {
                     session.masks.push(mask);
                 }
-                other(&format!("{{\"id\":null,\"method\":\"mining.set_version_mask\",\"params\":[\"{mask:08x}\"]}}"))
+                other(&format!(
+                    "{{\"id\":null,\"method\":\"mining.set_version_mask\",\"params\":[\"{mask:08x}\"]}}"
+                ))
             }
             Fault::Requests => other(self.rng.pick::<&str>(&[
                 "{\"id\":5,\"method\":\"client.get_version\",\"params\":[]}",
@@ -465,7 +483,9 @@ impl Pool {
 
 fn set_extranonce(extranonce1: &[u8], size: u64) -> String {
     let extranonce1 = hex(extranonce1);
-    format!("{{\"id\":null,\"method\":\"mining.set_extranonce\",\"params\":[\"{extranonce1}\",{size}]}}")
+    format!(
+        "{{\"id\":null,\"method\":\"mining.set_extranonce\",\"params\":[\"{extranonce1}\",{size}]}}"
+    )
 }
 
 fn set_difficulty(session: &mut Session, difficulty: f64) -> String {

@@ -39,7 +39,11 @@ pub enum Record {
 impl Trace {
     pub fn new(record: Record) -> Self {
         let shown = Shown { last: VecDeque::new(), all: record == Record::All };
-        Self { hash: 0xcbf2_9ce4_8422_2325, events: 0, shown: (record != Record::Hash).then_some(shown) }
+        Self {
+            hash: 0xcbf2_9ce4_8422_2325,
+            events: 0,
+            shown: (record != Record::Hash).then_some(shown),
+        }
     }
 
     /// Takes an event in: `kind` and numbers always, the text only where somebody looks.
@@ -70,7 +74,11 @@ impl Trace {
             now,
             kind,
             what,
-            format_args!("{who} {what}: {} B {}", bytes.len(), String::from_utf8_lossy(&bytes[..end]).trim_end()),
+            format_args!(
+                "{who} {what}: {} B {}",
+                bytes.len(),
+                String::from_utf8_lossy(&bytes[..end]).trim_end()
+            ),
         );
     }
 

@@ -9,7 +9,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use loka_stratum::downstream::Close;
-use loka_stratum::limits::{DOWNSTREAM_LINE_BYTES_MAX, OUTPUT_BYTES_MIN, READ_BYTES_MAX, SPILL_BYTES_MAX};
+use loka_stratum::limits::{
+    DOWNSTREAM_LINE_BYTES_MAX, OUTPUT_BYTES_MIN, READ_BYTES_MAX, SPILL_BYTES_MAX,
+};
 use loka_stratum::links;
 use loka_stratum::pending::Pending;
 use loka_stratum::proxy::{Event, LinkSizes, Options, PoolLogin, Proxy, Storage, VerdictMode};
@@ -38,7 +40,9 @@ pub const USER: &str = "farm.gateway";
 /// Time from the end of the faults until all must be well (I6).
 pub const LIVENESS: u64 = 30 * SECOND;
 /// Time for the last share to reach its pool.
-const LAST_SHARE: u64 = 3 * SECOND;
+const LAST_SHARE: u64 = 2 * SECOND;
+/// Shares of each miner of which one must reach its pool.
+const PROBES: usize = 3;
 /// Time after which a reader that leaves its bytes is ended, as the gateway's setting.
 const BLOCKED_MAX: u64 = 30 * SECOND;
 /// Time in which the kernel gives a pulled cable up.
@@ -173,7 +177,7 @@ enum Wake {
     Fault,
     GivenUp(usize),
     Stop,
-    Probe,
+    Probe(usize),
     End,
 }
 
@@ -322,7 +326,7 @@ impl<'a> World<'a> {
             Wake::Fault => self.fault(),
             Wake::GivenUp(conn) => self.lose(conn),
             Wake::Stop => self.stop(),
-            Wake::Probe => self.probe(),
+            Wake::Probe(round) => self.probe(round),
             Wake::End => {
                 crate::invariants::i6_liveness(self);
                 self.over = true;
@@ -527,7 +531,14 @@ impl<'a> World<'a> {
             hold!("I2", taken > 0 || result.is_err(), "miner's input is not read");
             let (conns, proxy) = (&mut self.conns[conn], &self.proxy);
             let read = (&given[..taken], result);
-            self.checks.answered(conns, proxy, read, &buffer[..answered], self.plan.verdict, self.now);
+            self.checks.answered(
+                conns,
+                proxy,
+                read,
+                &buffer[..answered],
+                self.plan.verdict,
+                self.now,
+            );
             self.checks.pushed(conns, proxy, &buffer[answered..len], self.now);
             self.write_miner(conn, &buffer[..len]);
             self.buffer = buffer;
@@ -569,7 +580,12 @@ impl<'a> World<'a> {
         match self.conns[conn].end {
             End::Miner { .. } => self.end_miner(conn, None),
             End::Pool { link, .. } => {
-                self.trace.event(self.now, 8, conn as u64, format_args!("pool connection {conn} lost"));
+                self.trace.event(
+                    self.now,
+                    8,
+                    conn as u64,
+                    format_args!("pool connection {conn} lost"),
+                );
                 self.checks.links_down += 1;
                 self.proxy.handle_link_down(link, LinkClose::Lost(Lost::Broken), self.instant());
                 self.close_pool_conn(conn);
@@ -603,7 +619,12 @@ impl<'a> World<'a> {
     }
 
     fn dial(&mut self, link: LinkIndex, pool: u8) {
-        self.trace.event(self.now, 10, u64::from(pool), format_args!("dial {link:?} to pool {pool}"));
+        self.trace.event(
+            self.now,
+            10,
+            u64::from(pool),
+            format_args!("dial {link:?} to pool {pool}"),
+        );
         hold!("I7", usize::from(pool) < self.pools.len(), "pool {pool} is not in the settings");
         let end = &mut self.links[link.index()];
         hold!("I2", end.conn.is_none() && !end.dialling, "{link:?} is dialled twice");
@@ -613,7 +634,8 @@ impl<'a> World<'a> {
         let is_down = self.pools[usize::from(pool)].down_until > self.now;
         let fails = !self.calm && self.plan.faults.has(Fault::DialFails) && self.rng.once_in(4);
         let ok = !is_down && !fails;
-        let delay = if ok { self.rng.about(100 * MILLI) } else { self.rng.within(1, 5_000) * MILLI };
+        let delay =
+            if ok { self.rng.about(100 * MILLI) } else { self.rng.within(1, 5_000) * MILLI };
         self.later(delay, Wake::Dialled { link, dial, pool, ok });
     }
 
@@ -676,7 +698,8 @@ impl<'a> World<'a> {
             self.judge_lines(conn, pool, &buffer[..len]);
             let wire = &mut self.conns[conn];
             if wire.peer_open && !wire.pulled {
-                for at in wire.to_peer.send(&buffer[..len], self.now, &wire.weather, &mut self.rng) {
+                for at in wire.to_peer.send(&buffer[..len], self.now, &wire.weather, &mut self.rng)
+                {
                     self.at(at, Wake::ToPeer(conn));
                 }
             }
@@ -789,7 +812,8 @@ impl<'a> World<'a> {
             if wire.pulled || !wire.peer_open {
                 continue;
             }
-            for at in wire.to_gateway.send(line.as_bytes(), self.now, &wire.weather, &mut self.rng) {
+            for at in wire.to_gateway.send(line.as_bytes(), self.now, &wire.weather, &mut self.rng)
+            {
                 self.at(at, Wake::ToGateway(conn));
             }
         }
@@ -827,7 +851,12 @@ impl<'a> World<'a> {
             Ok(handle) => {
                 let weather = self.miners[miner].plan.weather;
                 let conn = self.connect(End::Miner { miner, handle }, weather);
-                self.trace.event(self.now, 13, conn as u64, format_args!("miner {miner} is {conn}"));
+                self.trace.event(
+                    self.now,
+                    13,
+                    conn as u64,
+                    format_args!("miner {miner} is {conn}"),
+                );
                 self.conns[conn].view.noise = self.miners[miner].manners() == Manners::Noise;
                 self.checks.ports[handle.index()] = Some(conn);
                 let lines = self.miners[miner].connected(conn);
@@ -902,7 +931,7 @@ impl<'a> World<'a> {
         let clean = self.pools[pool].next_job(self.now) || clean;
         for conn in self.sessions_of(pool) {
             let Some(mut session) = self.conns[conn].session.take() else { continue };
-            let varied = self.pools[pool].vary(&mut session).filter(|_| !self.calm);
+            let varied = if self.calm { None } else { self.pools[pool].vary(&mut session) };
             let line = self.pools[pool].notify(&mut session, clean);
             self.checks.job_given(session.newest(pool));
             self.conns[conn].session = Some(session);
@@ -1051,16 +1080,20 @@ impl<'a> World<'a> {
             }
             self.give_job(pool, true);
         }
-        self.later(LIVENESS, Wake::Probe);
+        self.later(LIVENESS, Wake::Probe(0));
     }
 
-    /// Has every miner find one more share that its pool would take.
-    fn probe(&mut self) {
-        self.trace.event(self.now, 17, 0, format_args!("probe"));
-        crate::invariants::i6_newest_job(self);
-        for miner in 0..self.miners.len() {
-            let Some(conn) = self.miners[miner].conn else { continue };
-            let Some(origin) = self.miners[miner].newest().map(|work| work.origin) else { continue };
+    /// Has every miner find more shares that its pool would take, one after the other: a link has
+    /// room for few in a small world.
+    fn probe(&mut self, round: usize) {
+        self.trace.event(self.now, 17, round as u64, format_args!("probe {round}"));
+        if round == 0 {
+            crate::invariants::i6_newest_job(self);
+        }
+        let miner = round % self.miners.len();
+        if let Some(conn) = self.miners[miner].conn
+            && let Some(origin) = self.miners[miner].newest().map(|work| work.origin)
+        {
             let least = self.checks.difficulty_of(origin).unwrap_or(0.0);
             let mut lines = Vec::new();
             if self.miners[miner].share(least, &mut lines) {
@@ -1068,6 +1101,10 @@ impl<'a> World<'a> {
             }
             self.miner_says(conn, lines);
         }
-        self.later(LAST_SHARE, Wake::End);
+        if round + 1 < PROBES * self.miners.len() {
+            self.later(LAST_SHARE / 4, Wake::Probe(round + 1));
+        } else {
+            self.later(LAST_SHARE, Wake::End);
+        }
     }
 }
