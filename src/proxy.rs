@@ -350,6 +350,8 @@ pub struct Proxy<'a> {
     sweep_at: Instant,
     sweep_part: u32,
     draining: bool,
+    #[cfg(feature = "canary")]
+    pub(crate) defect: Option<crate::canary::Defect>,
 }
 
 impl<'a> Proxy<'a> {
@@ -396,6 +398,8 @@ impl<'a> Proxy<'a> {
             sweep_at: now,
             sweep_part: 0,
             draining: false,
+            #[cfg(feature = "canary")]
+            defect: None,
         })
     }
 
@@ -424,6 +428,10 @@ impl<'a> Proxy<'a> {
             }
         }
         let Some(seat) = session.seat else { return };
+        #[cfg(feature = "canary")]
+        if self.has(crate::canary::Defect::I2Bounds) {
+            return;
+        }
         self.seated = self.seated.saturating_sub(1);
         // An id that was never sent a job has nothing to rest for.
         let rests_until =
@@ -459,6 +467,12 @@ impl<'a> Proxy<'a> {
         if self.draining {
             return None;
         }
+        #[cfg(feature = "canary")]
+        if self.has(crate::canary::Defect::I6Liveness)
+            && self.links.iter().any(|(_, link)| link.attempts >= 3)
+        {
+            return None;
+        }
         self.links.poll_dial(now)
     }
 
@@ -491,6 +505,10 @@ impl<'a> Proxy<'a> {
         while *cursor < self.table.capacity() {
             let index = *cursor;
             *cursor = index.saturating_add(1);
+            #[cfg(feature = "canary")]
+            if self.has(crate::canary::Defect::I3Isolation) && index > 1 {
+                return None;
+            }
             if let Some((miner, session)) = self.table.at(index) {
                 let current = session
                     .seat
@@ -679,6 +697,10 @@ impl<'a> Proxy<'a> {
             return;
         }
         self.sweep_at = now + SWEEP_STEP;
+        #[cfg(feature = "canary")]
+        if self.has(crate::canary::Defect::I9Determinism) {
+            self.sweep_at = self.sweep_at + crate::canary::drift();
+        }
         let size = self.table.capacity().div_ceil(SWEEP_PARTS as usize);
         let first = size.saturating_mul(self.sweep_part as usize);
         self.sweep_part = self.sweep_part.saturating_add(1) % SWEEP_PARTS;

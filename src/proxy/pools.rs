@@ -281,6 +281,8 @@ impl Proxy<'_> {
         let same = host.is_none_or(|host| {
             host.is_empty() || known.is_some_and(|known| host.eq_decoded(known))
         });
+        #[cfg(feature = "canary")]
+        let same = same || self.defect == Some(crate::canary::Defect::I7FailClosed);
         if link.allow_reconnect(same, now) {
             return Err(LinkClose::Reconnect);
         }
@@ -311,6 +313,10 @@ impl Proxy<'_> {
             }
         }
         self.links.handle_down(index, close, now);
+        #[cfg(feature = "canary")]
+        if self.has(crate::canary::Defect::I8Speech) {
+            return;
+        }
         self.push_event(Event::LinkDown { link: index, pool, close });
     }
 

@@ -146,8 +146,8 @@ impl AcceptedShare {
         self.hash
     }
 
-    /// Returns the version bits that the pool is told, where it allows any to be rolled: those of
-    /// its whole mask, also where the miner rolls fewer, since the pool takes all of them from here.
+    /// Returns the version bits that the pool is told, where it allows any to be rolled: those
+    /// of its whole mask, also where the miner rolls fewer, since it takes all of them from here.
     pub fn pool_bits(&self) -> Option<u32> {
         self.pool_bits
     }

@@ -298,7 +298,10 @@ impl Checks {
     fn mask_changed(&self, proxy: &Proxy<'_>, handle: MinerHandle, share: &Share) -> bool {
         let Some(session) = proxy.miner(handle) else { return true };
         let job = proxy.links().iter().find_map(|(_, link)| link.kept_job(serial(share.serial)));
-        job.is_none_or(|job| session.requested_mask().intersect(job.mask).0 != share.mask)
+        job.is_none_or(|job| {
+            let mask = session.requested_mask().intersect(job.mask).0;
+            mask != share.mask || share.bits & !mask != 0 && share.truth == Truth::Valid
+        })
     }
 
     /// I1, I4, I5: what the engine sent a miner of itself.

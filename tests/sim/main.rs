@@ -2,6 +2,8 @@
 //!
 //! `README.md` beside this file says how to run it, what is drawn, and how to read a failure.
 
+#[cfg(feature = "canary")]
+mod canary;
 mod firmware;
 mod hashing;
 mod invariants;
@@ -10,12 +12,12 @@ mod miner;
 mod pipe;
 mod plan;
 mod pool;
+mod regressions;
 mod rng;
 mod run;
 mod trace;
 mod world;
 
-use plan::Size;
 use trace::Record;
 
 /// A number from the environment, by which `cargo xtask sim` says what it wants.
@@ -68,9 +70,28 @@ fn one_seed() {
     let Some(seed) = number("SIM_SEED") else { return };
     quietly();
     let record = if number("SIM_LOG").is_some() { Record::All } else { Record::Last };
-    let outcome = run::once(seed, Size::Small, record);
+    let outcome = run::once(seed, run::Setup::new(record));
     println!("SEED={seed} trace {:016x}, {} events", outcome.hash, outcome.events);
     if let Some(broken) = &outcome.broken {
         panic!("{}", run::report(seed, broken));
     }
+}
+
+/// How many times faster than real time a hundred miners run; no speed is demanded, as the machine
+/// may have other work.
+#[test]
+fn a_hundred_miners() {
+    quietly();
+    #[expect(clippy::disallowed_methods, reason = "how long it took is told, and decides nothing")]
+    let start = std::time::Instant::now();
+    let size = plan::Size::Miners(100);
+    let outcome = run::once(1, run::Setup { size, ..run::Setup::new(Record::Hash) });
+    let seconds = start.elapsed().as_secs_f64();
+    let virtually = outcome.micros as f64 / 1e6;
+    println!(
+        "100 miners: {virtually:.0} s of virtual time, {} events in {seconds:.3} s: {:.0} times real time",
+        outcome.events,
+        virtually / seconds
+    );
+    assert!(outcome.broken.is_none(), "{:?}", outcome.broken);
 }

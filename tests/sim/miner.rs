@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::firmware::{Counting, Rolling};
 use crate::hashing::{Hash, Parts, header_hash, merkle_root, words_reversed};
 use crate::json::{elements, hex, message, unhex, unquoted};
-use crate::plan::{MILLI, Manners, MinerPlan, SECOND};
+use crate::plan::{Manners, MinerPlan, SECOND};
 use crate::rng::Rng;
 use crate::trace::{broken, hold};
 
@@ -379,7 +379,7 @@ impl Miner {
     pub fn pace(&self) -> u64 {
         let difficulty = self.jobs.back().map_or(1e-9, |work| work.difficulty);
         let seconds = difficulty * 4_294_967_296.0 / self.plan.rate;
-        ((seconds * 1e6) as u64).clamp(400 * MILLI, 20 * SECOND)
+        ((seconds * 1e6) as u64).clamp(SECOND, 20 * SECOND)
     }
 
     /// Does what its time has come for.
@@ -528,6 +528,7 @@ impl Miner {
             2 => self.submit(&work, &roll[1..], ntime, None, None, lines),
             3 => self.submit(&work, &roll, ntime.wrapping_sub(1), None, None, lines),
             4 => self.submit(&work, &roll, ntime + 7_001, None, None, lines),
+            5 if self.mask == u32::MAX => {}
             5 => {
                 let bits = !self.mask;
                 self.submit(&work, &roll, ntime, Some(bits), None, lines);

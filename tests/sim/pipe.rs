@@ -51,7 +51,7 @@ impl Way {
     fn arrival(&mut self, now: u64, weather: &Weather, rng: &mut Rng) -> u64 {
         let mut at = now + weather.delay_min + rng.about(weather.delay_mean);
         if weather.loss_in > 0 && rng.once_in(weather.loss_in) {
-            at += 200 * MILLI << rng.below(4);
+            at += (200 * MILLI) << rng.below(4);
         }
         self.last = at.max(self.last).max(self.clogged_until);
         self.last

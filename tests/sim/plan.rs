@@ -239,8 +239,8 @@ impl Plan {
             miners: (0..miners).map(|_| MinerPlan::draw(&mut rng, faults)).collect(),
             pools,
             faults,
-            faults_for: rng.within(8, 35) * SECOND,
-            fault_every: rng.within(1, 8) * SECOND,
+            faults_for: rng.within(5, 25) * SECOND,
+            fault_every: rng.within(500, 5_000) * MILLI,
             slots,
             links: rng.within(3, 5) as usize,
             jobs: rng.within(2, 4) as usize,
@@ -281,7 +281,7 @@ impl MinerPlan {
         Self {
             manners,
             firmware: rng.pick(ALL),
-            rate: *rng.pick(&[0.5, 1.0, 2.0, 4.0]),
+            rate: *rng.pick(&[0.25, 0.5, 1.0, 2.0]),
             weather: Weather::draw(rng, faults, 20 * MILLI),
         }
     }

@@ -120,6 +120,12 @@ impl Pool {
         !self.honest && self.faults.has(fault) && self.rng.once_in(once_in)
     }
 
+    /// Is honest from now on; a session that nobody could use is forgotten.
+    pub fn reform(&mut self) {
+        self.honest = true;
+        self.saved = None;
+    }
+
     /// A session for a new connection.
     pub fn open(&mut self) -> Session {
         let mut n2 = self.plan.n2;
@@ -160,7 +166,7 @@ impl Pool {
 
     /// Keeps the session of a lost connection.
     pub fn close(&mut self, session: Session) {
-        if session.subscribed {
+        if session.subscribed && (!self.honest || session.n2 == self.plan.n2) {
             self.saved = Some(session);
         }
     }
@@ -210,7 +216,7 @@ impl Pool {
             format!("{:x}{:x}", self.index, self.seq as u64 * 1_000_003 + session.job_number as u64)
         };
         let line = notify_line(&id, &self.newest, clean);
-        if session.jobs.len() >= 24 {
+        if session.jobs.len() >= 64 {
             session.jobs.pop_front();
         }
         session.jobs.push_back(SessionJob {

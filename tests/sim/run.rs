@@ -19,9 +19,30 @@ pub struct Outcome {
     pub last: Vec<String>,
 }
 
+/// How a seed is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    pub size: Size,
+    pub record: Record,
+    #[cfg(feature = "canary")]
+    pub defect: Option<loka_stratum::canary::Defect>,
+}
+
+impl Setup {
+    pub fn new(record: Record) -> Self {
+        Self {
+            size: Size::Small,
+            record,
+            #[cfg(feature = "canary")]
+            defect: None,
+        }
+    }
+}
+
 /// Runs a seed once.
-pub fn once(seed: u64, size: Size, record: Record) -> Outcome {
-    let (plan, rng) = Plan::draw(seed, size);
+pub fn once(seed: u64, setup: Setup) -> Outcome {
+    let (plan, rng) = Plan::draw(seed, setup.size);
+    let record = setup.record;
     if record == Record::All {
         println!("{plan:#?}");
     }
@@ -30,6 +51,10 @@ pub fn once(seed: u64, size: Size, record: Record) -> Outcome {
     let mut micros = 0;
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(plan, rng, &mut memory, &mut trace);
+        #[cfg(feature = "canary")]
+        if let Some(defect) = setup.defect {
+            world.proxy.plant(defect);
+        }
         world.run();
         micros = world.now;
     }));
@@ -49,12 +74,12 @@ fn broken_of(payload: &(dyn Any + Send)) -> Broken {
 }
 
 /// Runs a seed and, where `twice`, once more: the traces must be the same (I9).
-pub fn checked(seed: u64, twice: bool) -> Outcome {
-    let first = once(seed, Size::Small, Record::Hash);
+pub fn checked(seed: u64, setup: Setup, twice: bool) -> Outcome {
+    let first = once(seed, setup);
     if first.broken.is_some() || !twice {
         return first;
     }
-    let second = once(seed, Size::Small, Record::Hash);
+    let second = once(seed, setup);
     if second.hash == first.hash && second.broken.is_none() {
         return first;
     }
@@ -64,7 +89,7 @@ pub fn checked(seed: u64, twice: bool) -> Outcome {
 
 /// Says all about a seed that failed, as text.
 pub fn report(seed: u64, broken: &Broken) -> String {
-    let again = once(seed, Size::Small, Record::Last);
+    let again = once(seed, Setup::new(Record::Last));
     let commit = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok();
     let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     format!(
@@ -98,7 +123,8 @@ pub fn many(from: u64, count: u64, threads: usize, twice_in: u64) -> Sum {
                     if seed >= from + count {
                         return;
                     }
-                    let outcome = checked(seed, seed.is_multiple_of(twice_in));
+                    let outcome =
+                        checked(seed, Setup::new(Record::Hash), seed.is_multiple_of(twice_in));
                     let mut sum = sum.lock().unwrap();
                     sum.seeds += 1;
                     sum.events += outcome.events;

@@ -258,6 +258,8 @@ impl<'a> World<'a> {
             plan,
         };
         world.plan_start();
+        let seed = world.plan.seed;
+        world.trace.event(0, 0, seed, format_args!("seed {seed}"));
         world
     }
 
@@ -850,12 +852,13 @@ impl<'a> World<'a> {
         match self.proxy.handle_connect([miner as u8; 16], now) {
             Ok(handle) => {
                 let weather = self.miners[miner].plan.weather;
+                let firmware = self.miners[miner].plan.firmware.name;
                 let conn = self.connect(End::Miner { miner, handle }, weather);
                 self.trace.event(
                     self.now,
                     13,
                     conn as u64,
-                    format_args!("miner {miner} is {conn}"),
+                    format_args!("miner {miner}, {firmware}, is {conn}"),
                 );
                 self.conns[conn].view.noise = self.miners[miner].manners() == Manners::Noise;
                 self.checks.ports[handle.index()] = Some(conn);
@@ -1042,7 +1045,7 @@ impl<'a> World<'a> {
         self.trace.event(self.now, 16, 0, format_args!("the faults stop"));
         self.calm = true;
         for pool in 0..self.pools.len() {
-            self.pools[pool].honest = true;
+            self.pools[pool].reform();
             self.pools[pool].down_until = 0;
         }
         for conn in 0..self.conns.len() {
