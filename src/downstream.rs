@@ -285,6 +285,26 @@ impl Downstream {
         self.told.back().map(|told| told.difficulty)
     }
 
+    /// Returns the newest job that was sent, [`Serial::NONE`] before the first.
+    pub fn told_job(&self) -> Serial {
+        self.told_job
+    }
+
+    /// Returns the mask that the miner was told last.
+    pub fn told_mask(&self) -> VersionMask {
+        self.told_mask
+    }
+
+    /// Returns the bits that the miner asked to roll, none before a configure.
+    pub fn requested_mask(&self) -> VersionMask {
+        self.requested_mask
+    }
+
+    /// Returns how many verdicts of pools wait to be sent to the miner.
+    pub fn answers_due(&self) -> u16 {
+        self.answers_due
+    }
+
     /// Remembers that jobs from `since` on go out with `difficulty`.
     pub(crate) fn tell(&mut self, since: Serial, difficulty: Difficulty) {
         if self.told.is_full() {

@@ -32,7 +32,8 @@
 //! # Features
 //!
 //! None is needed: `cargo build --lib --no-default-features` is the engine alone, `no_std`, without
-//! `alloc`. `defmt` derives `defmt::Format` for what the engine reports.
+//! `alloc`. `defmt` derives `defmt::Format` for what the engine reports; `canary` plants
+//! defects for the simulation to find, and is for its test only.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -54,6 +55,8 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(feature = "canary")]
+pub mod canary;
 pub mod downstream;
 pub mod ledger;
 pub mod limits;

@@ -16,6 +16,10 @@ pub const DOWNSTREAM_LINE_BYTES_MAX: usize = 4096;
 /// 25 kB notify of a p2pool (`pool-p2pool-dogecoin.txt`).
 pub const UPSTREAM_LINE_BYTES_MAX: usize = 65_536;
 
+/// The least that a board may set that limit to, in bytes: a plain notify of a full block, with
+/// 14 branches and a coinbase of 1 kB, has less than 4,000.
+pub const UPSTREAM_LINE_BYTES_LEAST: usize = 4096;
+
 /// Deepest nesting of arrays and objects in a line (F07). A subscribe result needs 4.
 pub const JSON_DEPTH_MAX: usize = 8;
 
@@ -83,6 +87,10 @@ pub const POOL_JOB_ID_BYTES_MAX: usize = 64;
 /// Highest difficulty that is taken from a pool (F34). The network's passed 1e14 in 2025, and no
 /// share needs to be heavier than a block; far above it no hash would ever be sent.
 pub const POOL_DIFFICULTY_MAX: f64 = 1e18;
+
+/// Lowest difficulty that is taken from a pool (F34). Below 2^-32 every hash is a share, so lower
+/// ones say nothing more; their digits would fill a line to every miner.
+pub const POOL_DIFFICULTY_MIN: f64 = 1e-12;
 
 /// How far a share's ntime may lie ahead of its job's, in seconds (QUIRKS 40; ckpool's bound).
 pub const NTIME_AHEAD_SECS_MAX: u32 = 7000;
@@ -302,9 +310,12 @@ pub const OUTPUT_BYTES_MIN: usize = NOTIFY_LINE_BYTES_MAX + REPLY_BYTES_MAX;
 /// Shares of a link that wait to be sent or answered (F56).
 pub const PENDING_SHARES_MAX: usize = 256;
 
-/// The part of them that only block candidates may take (F39). One is found in years; the rest
+/// One of so many of them only block candidates may take (F39). One is found in years; the rest
 /// are for test networks.
-pub const PENDING_BLOCKS_RESERVED: usize = 16;
+pub const PENDING_PER_BLOCK_RESERVED: usize = 16;
+
+/// The part of [`PENDING_SHARES_MAX`] that only block candidates may take.
+pub const PENDING_BLOCKS_RESERVED: usize = PENDING_SHARES_MAX / PENDING_PER_BLOCK_RESERVED;
 
 /// Room for one line to a pool, in bytes: an authorize with the longest name and password, each
 /// byte of them escaped.
@@ -342,6 +353,7 @@ pub const EVENTS_MAX: usize = 64;
 const _: () = assert!(MINERS_MAX <= 1 << 15, "half of the two-byte miner ids stay free");
 const _: () = assert!(LANES_MAX <= LINKS_MAX, "every lane needs a link");
 const _: () = assert!(COINB2_STORE_BYTES >= COINB2_BYTES_MAX);
+const _: () = assert!(COINB2_STORE_BYTES == UPSTREAM_LINE_BYTES_MAX, "`LinkSizes::coinb2_bytes`");
 const _: () = assert!(PENDING_BLOCKS_RESERVED < PENDING_SHARES_MAX);
 const _: () = assert!(REPLY_BYTES_MAX >= ID_BYTES_MAX + 2 * ERROR_TEXT_BYTES_MAX + 64);
 const _: () = assert!(KEEPALIVE_MAX.as_micros() < Duration::from_secs(90).as_micros());

@@ -48,6 +48,23 @@ pub struct Lane {
     pub(crate) clean_since: Option<Serial>,
 }
 
+impl Lane {
+    /// Returns the newest job for its miners.
+    pub fn current(&self) -> Option<Serial> {
+        self.current
+    }
+
+    /// Returns the link that gives it jobs, up or down.
+    pub fn serves(&self) -> Option<LinkIndex> {
+        self.serves
+    }
+
+    /// Returns how many of its miner ids are in use.
+    pub fn ids_used(&self) -> usize {
+        self.ids.used()
+    }
+}
+
 /// What a pass of the plan changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Planned {

@@ -4,11 +4,11 @@
 //! verdict is final: the pool's answer, or the reason why there will be none. Until then it can
 //! be queued, sent, held (the link is down), or answered (the miner waits for the pool's verdict
 //! and has not been told yet). When all entries are taken a further share is orphaned as
-//! `queue_full`; the last [`PENDING_BLOCKS_RESERVED`] are for block candidates only (F39).
+//! `queue_full`; one in [`PENDING_PER_BLOCK_RESERVED`] is for block candidates only (F39).
 //!
 //! Nothing here reads or writes lines, and the ledger is moved by the caller.
 
-use crate::limits::{ID_BYTES_MAX, PENDING_BLOCKS_RESERVED, PENDING_SHARES_MAX};
+use crate::limits::{ID_BYTES_MAX, PENDING_PER_BLOCK_RESERVED, PENDING_SHARES_MAX};
 use crate::table::MinerHandle;
 use crate::time::Instant;
 use crate::work::job::Serial;
@@ -104,9 +104,9 @@ pub struct PendingShares<'a> {
 const FIRST_REQUEST: u32 = 16;
 
 impl<'a> PendingShares<'a> {
-    /// Takes the entries, [`PENDING_SHARES_MAX`] of them.
+    /// Takes the entries, at most [`PENDING_SHARES_MAX`] of them.
     pub fn new(entries: &'a mut [Pending]) -> Self {
-        assert_eq!(entries.len(), PENDING_SHARES_MAX);
+        assert!(entries.len() <= PENDING_SHARES_MAX, "no more entries than the constant");
         Self { entries, next_request: FIRST_REQUEST, len: 0 }
     }
 
@@ -126,7 +126,7 @@ impl<'a> PendingShares<'a> {
     ///
     /// [`QueueFull`] where no entry is free, or only those for block candidates are.
     pub fn insert(&mut self, mut entry: Pending) -> Result<(), QueueFull> {
-        let reserved = if entry.is_block() { 0 } else { PENDING_BLOCKS_RESERVED };
+        let reserved = if entry.is_block() { 0 } else { self.reserved() };
         if self.len.saturating_add(reserved) >= self.entries.len() {
             return Err(QueueFull);
         }
@@ -135,6 +135,11 @@ impl<'a> PendingShares<'a> {
         *free = entry;
         self.len = self.len.saturating_add(1);
         Ok(())
+    }
+
+    /// Entries for block candidates only: at least one.
+    fn reserved(&self) -> usize {
+        (self.entries.len() / PENDING_PER_BLOCK_RESERVED).max(1)
     }
 
     /// Returns a request id that no waiting share has (F42).
@@ -174,6 +179,16 @@ impl<'a> PendingShares<'a> {
     }
 
     /// Iterates over the shares that wait.
+    pub fn iter(&self) -> impl Iterator<Item = &Pending> {
+        self.entries.iter().filter(|entry| !entry.is_free())
+    }
+
+    /// Returns how many shares could wait.
+    pub fn capacity(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Iterates over the shares that wait, to change them.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
         self.entries.iter_mut().filter(|entry| !entry.is_free())
     }
@@ -195,6 +210,7 @@ impl<'a> PendingShares<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::PENDING_BLOCKS_RESERVED;
     use std::vec;
 
     #[test]

@@ -29,9 +29,9 @@ mod shares;
 use crate::downstream::{Close, Downstream};
 use crate::ledger::{Bucket, Ledger, Orphan};
 use crate::limits::{
-    ANSWER_MAX, COINB2_STORE_BYTES, DOWNSTREAM_LINE_BYTES_MAX, EVENTS_MAX, HOLD_MAX, JOB_AGE_MAX,
-    JOB_SILENCE_MAX, JOBS_PER_LINK, LANES_MAX, LINKS_MAX, MINERS_MAX, NOTIFY_LINE_BYTES_MAX,
-    PASSWORD_BYTES_MAX, PENDING_SHARES_MAX, POOLS_MAX, SWEEP_PARTS, SWEEP_STEP,
+    ANSWER_MAX, DOWNSTREAM_LINE_BYTES_MAX, EVENTS_MAX, HOLD_MAX, JOB_AGE_MAX, JOB_SILENCE_MAX,
+    JOBS_PER_LINK, LANES_MAX, LINKS_MAX, MINERS_MAX, NOTIFY_LINE_BYTES_MAX, PASSWORD_BYTES_MAX,
+    PENDING_SHARES_MAX, POOLS_MAX, SWEEP_PARTS, SWEEP_STEP, UPSTREAM_LINE_BYTES_LEAST,
     UPSTREAM_LINE_BYTES_MAX, USER_AGENT_BYTES_MAX, WORKER_NAME_BYTES_MAX,
 };
 use crate::links::{self, Links};
@@ -98,31 +98,81 @@ pub struct Storage<'a> {
     pub slots: &'a mut [Slot],
     /// [`DOWNSTREAM_LINE_BYTES_MAX`] bytes per miner, for lines that come in pieces.
     pub lines: &'a mut [u8],
-    /// [`Storage::ids_for`] the number of miners.
+    /// [`Storage::ids_for`] the number of miners, or at least [`Storage::ids_min`].
     pub ids: &'a mut [RestingId],
-    /// [`JOBS_PER_LINK`] per link.
+    /// What a link has of each of the following.
+    pub link_sizes: LinkSizes,
+    /// [`LinkSizes::jobs`] per link.
     pub jobs: &'a mut [Job],
-    /// [`PENDING_SHARES_MAX`] per link.
+    /// [`LinkSizes::pending`] per link.
     pub pending: &'a mut [Pending],
-    /// [`Storage::LINK_BYTES`] per link.
+    /// [`LinkSizes::bytes`] per link.
     pub link_bytes: &'a mut [u8],
 }
 
+/// How much memory one link has; a board may have less than the constants, never more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkSizes {
+    /// Jobs that are kept for late shares, 2 to [`JOBS_PER_LINK`].
+    pub jobs: usize,
+    /// Shares that wait, 2 to [`PENDING_SHARES_MAX`].
+    pub pending: usize,
+    /// The longest line of a pool in bytes, [`UPSTREAM_LINE_BYTES_LEAST`] to
+    /// [`UPSTREAM_LINE_BYTES_MAX`].
+    pub line_bytes: usize,
+}
+
+impl LinkSizes {
+    /// All that the constants allow.
+    pub const MAX: Self = Self {
+        jobs: JOBS_PER_LINK,
+        pending: PENDING_SHARES_MAX,
+        line_bytes: UPSTREAM_LINE_BYTES_MAX,
+    };
+
+    /// Returns the bytes of lines and coinbases per link.
+    pub const fn bytes(self) -> usize {
+        self.line_bytes.saturating_add(self.notify_bytes()).saturating_add(self.coinb2_bytes())
+    }
+
+    /// Bytes of the encoded notify: the pool's line and what is added to it.
+    const fn notify_bytes(self) -> usize {
+        self.line_bytes.saturating_add(NOTIFY_LINE_BYTES_MAX - UPSTREAM_LINE_BYTES_MAX)
+    }
+
+    /// Bytes of all second coinbase halves; the largest that a line can hold fits twice.
+    const fn coinb2_bytes(self) -> usize {
+        self.line_bytes
+    }
+
+    fn is_allowed(self) -> bool {
+        (2..=JOBS_PER_LINK).contains(&self.jobs)
+            && (2..=PENDING_SHARES_MAX).contains(&self.pending)
+            && (UPSTREAM_LINE_BYTES_LEAST..=UPSTREAM_LINE_BYTES_MAX).contains(&self.line_bytes)
+    }
+}
+
 impl Storage<'_> {
-    /// Bytes of lines and coinbases per link.
-    pub const LINK_BYTES: usize =
-        UPSTREAM_LINE_BYTES_MAX + NOTIFY_LINE_BYTES_MAX + COINB2_STORE_BYTES;
+    /// Bytes of lines and coinbases per link, of the largest size.
+    pub const LINK_BYTES: usize = LinkSizes::MAX.bytes();
+
+    /// Returns the fewest ids that a table of `miners` can do with: four to each, as half stay free
+    /// to rest. There may then be no room for further lanes.
+    pub const fn ids_min(miners: usize) -> usize {
+        let wanted = miners.saturating_mul(4);
+        if wanted < 1 << 16 { wanted } else { 1 << 16 }
+    }
 
     /// Returns how many ids a table of `miners` needs: room for the quarantine, and for all lanes
     /// of 256 where a pool leaves one byte for them.
     pub const fn ids_for(miners: usize) -> usize {
-        let (resting, lanes) = (miners.saturating_mul(4), LANES_MAX.saturating_mul(256));
+        let (resting, lanes) = (Self::ids_min(miners), LANES_MAX.saturating_mul(256));
         let wanted = if resting > lanes { resting } else { lanes };
         if wanted < 1 << 16 { wanted } else { 1 << 16 }
     }
 
-    /// Returns the bytes of all storage for `miners` and `links`, the sum that a board's budget is
-    /// held against (B6).
+    /// Returns the bytes of all storage for `miners` and `links` of the largest size, the sum that
+    /// a board's budget is held against (B6).
     pub const fn bytes_for(miners: usize, links: usize) -> usize {
         let per_miner = size_of::<Slot>().saturating_add(DOWNSTREAM_LINE_BYTES_MAX);
         let ids = Self::ids_for(miners).saturating_mul(size_of::<RestingId>());
@@ -163,6 +213,11 @@ pub enum StorageError {
         got: usize,
         /// Ids that the slots need.
         need: usize,
+    },
+    /// Sizes of a link outside of what the constants allow.
+    LinkSizes {
+        /// Sizes that were asked for.
+        got: LinkSizes,
     },
     /// Not memory for even one link.
     Links,
@@ -295,6 +350,8 @@ pub struct Proxy<'a> {
     sweep_at: Instant,
     sweep_part: u32,
     draining: bool,
+    #[cfg(feature = "canary")]
+    pub(crate) defect: Option<crate::canary::Defect>,
 }
 
 impl<'a> Proxy<'a> {
@@ -312,11 +369,15 @@ impl<'a> Proxy<'a> {
         if got < need {
             return Err(StorageError::Lines { got, need });
         }
-        let (got, need) = (storage.ids.len(), Storage::ids_for(miners));
+        let (got, need) = (storage.ids.len(), Storage::ids_min(miners));
         if got < need {
             return Err(StorageError::Ids { got, need });
         }
-        let links = links_of(storage.jobs, storage.pending, storage.link_bytes);
+        let sizes = storage.link_sizes;
+        if !sizes.is_allowed() {
+            return Err(StorageError::LinkSizes { got: sizes });
+        }
+        let links = links_of(sizes, storage.jobs, storage.pending, storage.link_bytes);
         if links.is_empty() {
             return Err(StorageError::Links);
         }
@@ -337,6 +398,8 @@ impl<'a> Proxy<'a> {
             sweep_at: now,
             sweep_part: 0,
             draining: false,
+            #[cfg(feature = "canary")]
+            defect: None,
         })
     }
 
@@ -365,6 +428,10 @@ impl<'a> Proxy<'a> {
             }
         }
         let Some(seat) = session.seat else { return };
+        #[cfg(feature = "canary")]
+        if self.has(crate::canary::Defect::I2Bounds) {
+            return;
+        }
         self.seated = self.seated.saturating_sub(1);
         // An id that was never sent a job has nothing to rest for.
         let rests_until =
@@ -400,6 +467,12 @@ impl<'a> Proxy<'a> {
         if self.draining {
             return None;
         }
+        #[cfg(feature = "canary")]
+        if self.has(crate::canary::Defect::I6Liveness)
+            && self.links.iter().any(|(_, link)| link.attempts >= 3)
+        {
+            return None;
+        }
         self.links.poll_dial(now)
     }
 
@@ -432,6 +505,10 @@ impl<'a> Proxy<'a> {
         while *cursor < self.table.capacity() {
             let index = *cursor;
             *cursor = index.saturating_add(1);
+            #[cfg(feature = "canary")]
+            if self.has(crate::canary::Defect::I3Isolation) && index > 1 {
+                return None;
+            }
             if let Some((miner, session)) = self.table.at(index) {
                 let current = session
                     .seat
@@ -620,6 +697,10 @@ impl<'a> Proxy<'a> {
             return;
         }
         self.sweep_at = now + SWEEP_STEP;
+        #[cfg(feature = "canary")]
+        if self.has(crate::canary::Defect::I9Determinism) {
+            self.sweep_at = self.sweep_at + crate::canary::drift();
+        }
         let size = self.table.capacity().div_ceil(SWEEP_PARTS as usize);
         let first = size.saturating_mul(self.sweep_part as usize);
         self.sweep_part = self.sweep_part.saturating_add(1) % SWEEP_PARTS;
@@ -691,20 +772,82 @@ fn settle(
 }
 
 fn links_of<'a>(
+    sizes: LinkSizes,
     jobs: &'a mut [Job],
     pending: &'a mut [Pending],
     bytes: &'a mut [u8],
 ) -> heapless::Vec<Link<'a>, LINKS_MAX> {
     let mut links = heapless::Vec::new();
     let parts = jobs
-        .chunks_exact_mut(JOBS_PER_LINK)
-        .zip(pending.chunks_exact_mut(PENDING_SHARES_MAX))
-        .zip(bytes.chunks_exact_mut(Storage::LINK_BYTES));
+        .chunks_exact_mut(sizes.jobs)
+        .zip(pending.chunks_exact_mut(sizes.pending))
+        .zip(bytes.chunks_exact_mut(sizes.bytes()));
     for ((jobs, pending), bytes) in parts.take(LINKS_MAX) {
-        let (rest, bytes) = bytes.split_at_mut(UPSTREAM_LINE_BYTES_MAX);
-        let (line, coinb2) = bytes.split_at_mut(NOTIFY_LINE_BYTES_MAX);
+        let (rest, bytes) = bytes.split_at_mut(sizes.line_bytes);
+        let (line, coinb2) = bytes.split_at_mut(sizes.notify_bytes());
         // There is room: no more than LINKS_MAX are taken.
         let _ = links.push(Link::new(LinkStorage { rest, line, coinb2, jobs, pending }));
     }
     links
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{vec, vec::Vec};
+
+    fn links_with(link_sizes: LinkSizes) -> Result<usize, StorageError> {
+        let LinkSizes { jobs, pending, .. } = link_sizes;
+        let storage = Storage {
+            slots: vec![Slot::VACANT].leak(),
+            lines: vec![0; DOWNSTREAM_LINE_BYTES_MAX].leak(),
+            ids: vec![RestingId::FRESH; Storage::ids_min(1)].leak(),
+            link_sizes,
+            jobs: (0..2 * jobs).map(|_| Job::vacant()).collect::<Vec<_>>().leak(),
+            pending: vec![Pending::FREE; 2 * pending].leak(),
+            link_bytes: vec![0; 2 * link_sizes.bytes()].leak(),
+        };
+        let difficulty = crate::work::difficulty::Difficulty::ONE;
+        let options = Options {
+            pools: heapless::Vec::new(),
+            links: links::Policy {
+                pools: 0,
+                retry_min: Duration::ZERO,
+                retry_max: Duration::ZERO,
+                healthy: Duration::ZERO,
+                failover: Duration::ZERO,
+            },
+            vardiff: vardiff::Policy {
+                start: difficulty,
+                min: difficulty,
+                max: difficulty,
+                share_interval: Duration::ZERO,
+            },
+            keepalive: Duration::ZERO,
+            verdict: VerdictMode::Local,
+            submit_interval: Duration::ZERO,
+            geometry: None,
+            first_miner_id: 0,
+            agent: heapless::String::new(),
+            seed: 0,
+        };
+        let proxy = Proxy::new(storage, options, Instant::ZERO)?;
+        Ok(proxy.links().iter().count())
+    }
+
+    #[test]
+    fn a_board_may_have_less_per_link_and_never_more() {
+        let small = LinkSizes { jobs: 4, pending: 16, line_bytes: 8192 };
+        assert_eq!(links_with(small), Ok(2));
+        assert_eq!(links_with(LinkSizes::MAX), Ok(2));
+        for got in [
+            LinkSizes { jobs: JOBS_PER_LINK + 1, ..small },
+            LinkSizes { jobs: 1, ..small },
+            LinkSizes { pending: PENDING_SHARES_MAX + 1, ..small },
+            LinkSizes { line_bytes: UPSTREAM_LINE_BYTES_MAX + 1, ..small },
+            LinkSizes { line_bytes: UPSTREAM_LINE_BYTES_LEAST - 1, ..small },
+        ] {
+            assert_eq!(links_with(got), Err(StorageError::LinkSizes { got }));
+        }
+    }
 }

@@ -235,15 +235,15 @@ struct Owed {
 /// The storage of a link.
 #[derive(Debug)]
 pub struct LinkStorage<'a> {
-    /// A partial line of the pool, [`crate::limits::UPSTREAM_LINE_BYTES_MAX`].
+    /// A partial line of the pool; its length is the longest line that is read.
     pub rest: &'a mut [u8],
-    /// The encoded notify, [`crate::limits::NOTIFY_LINE_BYTES_MAX`].
+    /// The encoded notify, at most [`crate::limits::NOTIFY_LINE_BYTES_MAX`].
     pub line: &'a mut [u8],
-    /// Second coinbase halves, [`crate::limits::COINB2_STORE_BYTES`].
+    /// Second coinbase halves, at most [`crate::limits::COINB2_STORE_BYTES`].
     pub coinb2: &'a mut [u8],
-    /// Jobs, [`crate::limits::JOBS_PER_LINK`].
+    /// Jobs, at most [`crate::limits::JOBS_PER_LINK`].
     pub jobs: &'a mut [Job],
-    /// Shares, [`crate::limits::PENDING_SHARES_MAX`].
+    /// Shares, at most [`crate::limits::PENDING_SHARES_MAX`].
     pub pending: &'a mut [crate::pending::Pending],
 }
 
@@ -429,6 +429,16 @@ impl<'a> Link<'a> {
     /// Returns the version bits that the pool allows to be rolled.
     pub fn mask(&self) -> VersionMask {
         self.mask
+    }
+
+    /// Returns the shares that wait to be sent or answered.
+    pub fn pending(&self) -> &PendingShares<'a> {
+        &self.pending
+    }
+
+    /// Returns a job that is still kept, dead or alive.
+    pub fn kept_job(&self, serial: Serial) -> Option<&Job> {
+        self.jobs.get(serial).map(|(job, _)| job)
     }
 
     /// Returns the job that is encoded, once there is one.

@@ -27,6 +27,8 @@ use crate::wire::message::{Method, ParseError};
 use crate::wire::writer::{Full, Writer};
 use crate::work::difficulty::Difficulty;
 use crate::work::extranonce::Geometry;
+#[cfg(feature = "canary")]
+use crate::work::extranonce::MinerId;
 use crate::work::target::Target;
 use crate::work::version::VersionMask;
 
@@ -285,6 +287,8 @@ impl Proxy<'_> {
     /// Takes an id of the first lane that has one; opens a further lane where none has.
     fn take_seat(&mut self) -> Result<Seat, Close> {
         self.fix_geometry(None);
+        #[cfg(feature = "canary")]
+        let same_for_two = self.has(crate::canary::Defect::I4Identity);
         let oldest_live = self.links.oldest_live();
         let mut exhausted = IdsExhausted { used: 0, resting: 0 };
         let mut lane = 0;
@@ -295,6 +299,8 @@ impl Proxy<'_> {
                 match open.ids.take(places, oldest_live) {
                     Ok(id) => {
                         self.seated = self.seated.saturating_add(1);
+                        #[cfg(feature = "canary")]
+                        let id = if same_for_two { MinerId(id.0 & !1) } else { id };
                         return Ok(Seat { lane, id });
                     }
                     Err(IdsExhausted { resting, .. }) => {
@@ -414,6 +420,10 @@ impl Proxy<'_> {
     ) -> Result<(), Close> {
         let (code, text) = refusal(reason);
         answer(out, |out| encode::result_error(id, code, text, out));
+        #[cfg(feature = "canary")]
+        if self.has(crate::canary::Defect::I1Conservation) {
+            return Ok(());
+        }
         self.ledger.open(Bucket::Rejected(reason));
         let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
         session.counts.open(Bucket::Rejected(reason));
@@ -437,6 +447,8 @@ impl Proxy<'_> {
         out: &mut Writer<'_>,
         now: Instant,
     ) -> Result<bool, Full> {
+        #[cfg(feature = "canary")]
+        let keeps_difficulty = self.has(crate::canary::Defect::I5Order);
         let Some(session) = self.table.get_mut(miner) else { return Ok(false) };
         let before = out.len();
         if session.answers_due > 0 {
@@ -453,6 +465,10 @@ impl Proxy<'_> {
             && let Some(link) = lane.serves.and_then(|link| self.links.get(link))
         {
             let first = session.told_difficulty().is_none();
+            #[cfg(feature = "canary")]
+            if let (true, Some(job)) = (keeps_difficulty, link.announced()) {
+                session.tell(job.serial, below(session.vardiff.wanted(), job.difficulty));
+            }
             out.line(|out| write_job(session, lane, link, out))?;
             if first {
                 session.vardiff.restart(now);

@@ -5,7 +5,7 @@
 
 use super::{Event, Proxy, settle};
 use crate::ledger::{Bucket, Orphan, PoolReject};
-use crate::limits::{EXTRANONCE2_BYTES_MAX, POOL_DIFFICULTY_MAX};
+use crate::limits::{EXTRANONCE2_BYTES_MAX, POOL_DIFFICULTY_MAX, POOL_DIFFICULTY_MIN};
 use crate::pending::{Stage, Verdict};
 use crate::time::Instant;
 use crate::upstream::{Announced, Heard, Link, LinkClose, LinkIndex, Login, NotifyRefused, State};
@@ -91,7 +91,10 @@ impl Proxy<'_> {
             }
             ServerLine::Notify(notify) => self.handle_notify(index, &notify, now),
             ServerLine::SetDifficulty(difficulty) => match Difficulty::new(difficulty) {
-                Ok(difficulty) if difficulty.as_f64() <= POOL_DIFFICULTY_MAX => {
+                Ok(difficulty)
+                    if (POOL_DIFFICULTY_MIN..=POOL_DIFFICULTY_MAX)
+                        .contains(&difficulty.as_f64()) =>
+                {
                     link.handle_set_difficulty(difficulty);
                     Ok(())
                 }
@@ -278,6 +281,8 @@ impl Proxy<'_> {
         let same = host.is_none_or(|host| {
             host.is_empty() || known.is_some_and(|known| host.eq_decoded(known))
         });
+        #[cfg(feature = "canary")]
+        let same = same || self.defect == Some(crate::canary::Defect::I7FailClosed);
         if link.allow_reconnect(same, now) {
             return Err(LinkClose::Reconnect);
         }
@@ -308,6 +313,10 @@ impl Proxy<'_> {
             }
         }
         self.links.handle_down(index, close, now);
+        #[cfg(feature = "canary")]
+        if self.has(crate::canary::Defect::I8Speech) {
+            return;
+        }
         self.push_event(Event::LinkDown { link: index, pool, close });
     }
 
@@ -385,7 +394,7 @@ fn write_share(
         // The ring let the job go while its share waited.
         return Ok(NextShare::Void { request, reason: Orphan::JobDead });
     };
-    let share = *share.share();
+    let (share, version_bits) = (*share.share(), share.pool_bits());
     let mut extranonce2 = heapless::Vec::<u8, EXTRANONCE2_BYTES_MAX>::new();
     let pad = geometry.fits(size).map_or(0, usize::from);
     // There is room: pad and end together are the pool's size, which was checked.
@@ -397,8 +406,7 @@ fn write_share(
         extranonce2: &extranonce2,
         ntime: share.ntime.0,
         nonce: share.nonce.0,
-        version_bits: (job.mask.0 != 0)
-            .then(|| share.version_bits.unwrap_or(job.version.0 & job.mask.0)),
+        version_bits,
     };
     encode::submit(request, &fields, out)?;
     entry.stage = Stage::Sent;

@@ -26,7 +26,7 @@ pub(super) struct NotifyLine<'a> {
 }
 
 impl<'a> NotifyLine<'a> {
-    /// Takes the memory, [`NOTIFY_LINE_BYTES_MAX`]; there is no line yet.
+    /// Takes the memory, at most [`NOTIFY_LINE_BYTES_MAX`]; there is no line yet.
     pub(super) fn new(bytes: &'a mut [u8]) -> Self {
         Self { bytes, len: 0 }
     }

@@ -2,7 +2,7 @@
 //!
 //! A [`Job`] holds a notify in the form that a share check needs: the hash state after the
 //! constant front of the coinbase, the branches as bytes, the targets, and the pool's own job id
-//! verbatim. A [`JobRing`] keeps the last [`JOBS_PER_LINK`] jobs of one link; the second coinbase
+//! verbatim. A [`JobRing`] keeps the last jobs of one link; the second coinbase
 //! halves, which may be 32 KiB, share one store. When ring or store is full the oldest job makes
 //! room.
 //!
@@ -131,7 +131,7 @@ pub struct CoinbaseTooLong {
     pub limit: usize,
 }
 
-/// The jobs of one link, newest last.
+/// The jobs of one link, newest last; when it is full the oldest makes room.
 #[derive(Debug)]
 pub struct JobRing<'a> {
     jobs: &'a mut [Job],
@@ -145,9 +145,9 @@ pub struct JobRing<'a> {
 }
 
 impl<'a> JobRing<'a> {
-    /// Takes the places for jobs ([`JOBS_PER_LINK`]) and the store for second coinbase halves.
+    /// Takes the places for jobs, 1 to [`JOBS_PER_LINK`], and the store for second coinbase halves.
     pub fn new(jobs: &'a mut [Job], store: &'a mut [u8]) -> Self {
-        assert_eq!(jobs.len(), JOBS_PER_LINK);
+        assert!((1..=JOBS_PER_LINK).contains(&jobs.len()), "no more jobs than the constant");
         Self { jobs, serials: [Serial::NONE; JOBS_PER_LINK], store, newest: 0, free: 0 }
     }
 

@@ -110,7 +110,8 @@ impl Share {
         target: &Target,
         recent: &RecentShares,
     ) -> Result<AcceptedShare, Reject> {
-        let hash = self.header(job, coinb2, mask)?.hash();
+        let header = self.header(job, coinb2, mask)?;
+        let hash = header.hash();
         if recent.contains(fingerprint(&hash)) {
             return Err(Reject::Duplicate);
         }
@@ -119,7 +120,8 @@ impl Share {
         if !reaches_pool && !target.is_met_by(hash) {
             return Err(Reject::LowDifficulty);
         }
-        Ok(AcceptedShare { share: *self, hash, reaches_pool, is_block })
+        let pool_bits = (job.mask != VersionMask::NONE).then_some(header.version.0 & job.mask.0);
+        Ok(AcceptedShare { share: *self, hash, pool_bits, reaches_pool, is_block })
     }
 }
 
@@ -128,6 +130,7 @@ impl Share {
 pub struct AcceptedShare {
     share: Share,
     hash: BlockHash,
+    pool_bits: Option<u32>,
     reaches_pool: bool,
     is_block: bool,
 }
@@ -141,6 +144,12 @@ impl AcceptedShare {
     /// Returns the hash of the header.
     pub fn hash(&self) -> BlockHash {
         self.hash
+    }
+
+    /// Returns the version bits that the pool is told, where it allows any to be rolled: those
+    /// of its whole mask, also where the miner rolls fewer, since it takes all of them from here.
+    pub fn pool_bits(&self) -> Option<u32> {
+        self.pool_bits
     }
 
     /// Says whether the hash also reaches the target of the pool.

@@ -11,6 +11,7 @@ mod engine;
 mod hooks;
 mod process;
 mod report;
+mod sim;
 mod tally;
 mod targets;
 mod test;
@@ -27,6 +28,9 @@ usage: cargo xtask COMMAND
   tidy                    the rules of CONTRIBUTING.md that a program can check
   bare-metal              the engine linked without an allocator, for the host and two boards
   dist --target TRIPLE    a router's binary, with its size; --list names the triples
+  sim SEED [--log]        one seed of the simulation, with all that happens
+  sim --seeds N [--from S] [--threads T]
+                          many seeds on all cores; ends with seeds per second
   hooks                   lets git run .githooks/pre-commit
 ";
 
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         ["bare-metal"] => bare_metal::run(),
         ["dist", "--list"] => dist::list(),
         ["dist", "--target", triple] => dist::build(triple),
+        ["sim", arguments @ ..] => sim::run(arguments),
         ["hooks"] => hooks::install(),
         ["help" | "-h" | "--help"] => {
             print!("{USAGE}");

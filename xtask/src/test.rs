@@ -5,7 +5,7 @@
 
 use crate::report::{Ended, Report};
 use crate::tally::Tally;
-use crate::{bare_metal, engine, process, tidy};
+use crate::{bare_metal, engine, process, sim, tidy};
 
 /// What the packages of the workspace that run on the host are called in cargo's arguments.
 /// `bare-metal` has no `main` that a test program could be made of.
@@ -31,6 +31,7 @@ pub fn all() -> Result<(), String> {
     report.step("docs", docs);
     report.step("tests", || tests(&mut tally));
     report.step("engine: bare metal", bare_metal::boards);
+    report.step("simulation: canary", sim::canary);
     report.step("licences and sources", deny);
     let passed = report.summary();
     println!("{tally}");

@@ -17,7 +17,7 @@ use loka_stratum::limits::{
 };
 use loka_stratum::links;
 use loka_stratum::pending::Pending;
-use loka_stratum::proxy::{Options, PoolLogin, Proxy, Storage, VerdictMode};
+use loka_stratum::proxy::{LinkSizes, Options, PoolLogin, Proxy, Storage, VerdictMode};
 use loka_stratum::table::{MinerHandle, RestingId, Slot};
 use loka_stratum::time::{Duration, Instant};
 use loka_stratum::upstream::LinkIndex;
@@ -92,6 +92,7 @@ fn session() -> Option<()> {
         slots: &mut [const { Slot::VACANT }; MINERS],
         lines: &mut [0; MINERS * DOWNSTREAM_LINE_BYTES_MAX],
         ids: &mut [RestingId::FRESH; Storage::ids_for(MINERS)],
+        link_sizes: LinkSizes::MAX,
         jobs: &mut jobs,
         pending: &mut [Pending::FREE; PENDING_SHARES_MAX],
         link_bytes: &mut [0; Storage::LINK_BYTES],

@@ -1,0 +1,67 @@
+//! Planted defects: one for each invariant of the simulation, to show that it would be found.
+//!
+//! Read this first. Nothing here is in a build that is shipped: the feature `canary` is never a
+//! default, and with it the engine still does what it should until [`Proxy::plant`] is called.
+//! `tests/sim/canary.rs` plants each of them and demands that its invariant breaks.
+//!
+//! What each does is said at its variant; where it does it is marked by the feature's name.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::proxy::Proxy;
+use crate::time::Duration;
+
+/// A defect, named by the invariant that it breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// A refused submit is answered and not counted.
+    I1Conservation,
+    /// The id of a miner that has left is not given back.
+    I2Bounds,
+    /// Only the miners in the first two slots are told of a new job.
+    I3Isolation,
+    /// Two miners in turn get the same id.
+    I4Identity,
+    /// A new difficulty is counted as told and not sent.
+    I5Order,
+    /// A link that failed three times is never dialled again, nor is any other.
+    I6Liveness,
+    /// A pool may send the gateway to any host.
+    I7FailClosed,
+    /// A link ends without an event.
+    I8Speech,
+    /// Deadlines depend on how many there were before, in any run.
+    I9Determinism,
+}
+
+impl Defect {
+    /// All of them, in the order of the invariants.
+    pub const ALL: [Self; 9] = [
+        Self::I1Conservation,
+        Self::I2Bounds,
+        Self::I3Isolation,
+        Self::I4Identity,
+        Self::I5Order,
+        Self::I6Liveness,
+        Self::I7FailClosed,
+        Self::I8Speech,
+        Self::I9Determinism,
+    ];
+}
+
+impl Proxy<'_> {
+    /// Has the engine do wrong from now on.
+    pub fn plant(&mut self, defect: Defect) {
+        self.defect = Some(defect);
+    }
+
+    pub(crate) fn has(&self, defect: Defect) -> bool {
+        self.defect == Some(defect)
+    }
+}
+
+/// A time that is another in every run: what no engine should know.
+pub(crate) fn drift() -> Duration {
+    static DEADLINES: AtomicU64 = AtomicU64::new(0);
+    Duration::from_micros(DEADLINES.fetch_add(1, Ordering::Relaxed) % 1_009)
+}

@@ -1,0 +1,597 @@
+//! The invariants, each in functions named for it, and the books that they are held against.
+//!
+//! The books are the simulation's own: what miners sent and were answered, what pools were sent
+//! and said. The engine's getters are only ever compared with them or with each other.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, DefaultHasher};
+
+use loka_stratum::downstream::{Close, State};
+use loka_stratum::ledger::{Bucket, Counts, Orphan};
+use loka_stratum::limits::{ANSWER_MAX, RECENT_SHARES_MAX, REPLY_BYTES_MAX};
+use loka_stratum::pending::Stage;
+use loka_stratum::proxy::{Proxy, VerdictMode};
+use loka_stratum::table::MinerHandle;
+use loka_stratum::upstream;
+use loka_stratum::work::job::Serial;
+
+use crate::json::{Message, elements, message, unquoted};
+use crate::miner::{Origin, Sent, Share, Truth, What, origin};
+use crate::pool::{Judged, Said};
+use crate::trace::{broken, hold};
+use crate::world::{Conn, End, USER, World};
+
+/// A map whose order of keys nobody sees, so any hash will do that is the same in every run.
+type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+
+/// What one miner has been told, as its lines say.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    difficulty: Option<f64>,
+    mask: u32,
+    serial: Option<u32>,
+    origin: Option<Origin>,
+    submitted: u32,
+    /// Keys of the shares that the engine took, oldest first.
+    accepted: VecDeque<u64>,
+    seat: Option<(u8, u16)>,
+    /// All jobs that it was told.
+    told: Vec<u32>,
+    /// What it says is no Stratum, so answers are not matched.
+    pub noise: bool,
+}
+
+/// A share that a miner made and the gateway took.
+#[derive(Clone, Debug, Default)]
+struct Made {
+    taken: u32,
+    /// Connections to pools that it went out on.
+    sent: Vec<usize>,
+    arrived: bool,
+}
+
+/// The books of a run.
+pub struct Checks {
+    /// The connection of each of the table's slots.
+    pub ports: Vec<Option<usize>>,
+    submitted: u64,
+    below: u64,
+    forwarded: u64,
+    rejected: u64,
+    /// Answers of pools that came in time, and those that came near or after the end of it.
+    accepted: (u64, u64),
+    refused: (u64, u64),
+    made: Map<u64, Made>,
+    /// The difficulty in force for each job that a session was given.
+    given: Map<Origin, f64>,
+    /// What each place in the search space was told while it was last in use.
+    rests: Map<(u8, u16), Vec<u32>>,
+    departed: Vec<(Counts, u64)>,
+    pub links_down: u64,
+    pub links_down_said: u64,
+    probes: Vec<(usize, u64)>,
+}
+
+impl Checks {
+    pub fn new(slots: usize) -> Self {
+        Self {
+            ports: vec![None; slots],
+            submitted: 0,
+            below: 0,
+            forwarded: 0,
+            rejected: 0,
+            accepted: (0, 0),
+            refused: (0, 0),
+            made: Map::default(),
+            given: Map::default(),
+            rests: Map::default(),
+            departed: Vec::new(),
+            links_down: 0,
+            links_down_said: 0,
+            probes: Vec::new(),
+        }
+    }
+
+    /// A session was given a job.
+    pub fn job_given(&mut self, job: Option<(Origin, f64)>) {
+        if let Some((origin, difficulty)) = job {
+            self.given.insert(origin, difficulty);
+        }
+    }
+
+    pub fn difficulty_of(&self, origin: Origin) -> Option<f64> {
+        self.given.get(&origin).copied()
+    }
+
+    pub fn is_made(&self, key: u64) -> bool {
+        self.made.contains_key(&key)
+    }
+
+    pub fn reached_pool(&mut self, key: u64) {
+        if let Some(made) = self.made.get_mut(&key) {
+            made.arrived = true;
+        }
+    }
+
+    pub fn probe(&mut self, miner: usize, lines: &[(String, Sent)]) {
+        if let Some((_, Sent { what: What::Share(share), .. })) = lines.last() {
+            self.probes.push((miner, share.key));
+        }
+    }
+
+    /// A connection ends: its place rests from now on.
+    pub fn miner_ends(&mut self, proxy: &Proxy<'_>, handle: MinerHandle, view: &View) {
+        if let Some(seat) = view.seat {
+            self.rests.insert(seat, view.told.clone());
+        }
+        if let Some(session) = proxy.miner(handle) {
+            hold!(
+                "I1",
+                session.counts().submitted() == view.submitted,
+                "a leaving miner's submits"
+            );
+            self.departed.push((*session.counts(), 0));
+        }
+        self.ports[handle.index()] = None;
+    }
+
+    /// I1 and I3: what the engine said at once to the lines that it read.
+    pub fn answered(
+        &mut self,
+        conn: &mut Conn,
+        proxy: &Proxy<'_>,
+        (read, result): (&[u8], Result<(), Close>),
+        out: &[u8],
+        verdict: VerdictMode,
+        now: u64,
+    ) {
+        let text = std::str::from_utf8(out).unwrap_or("");
+        let mut answers: VecDeque<&str> = text.lines().collect();
+        if conn.view.noise {
+            return;
+        }
+        if let Err(Close::LineTooLong { .. }) = result {
+            hold!("I8", answers.pop_back().is_some(), "a line too long has no answer");
+        }
+        let lines = read.iter().filter(|byte| **byte == b'\n').count();
+        hold!(
+            "I2",
+            out.len() <= REPLY_BYTES_MAX * (lines + 1),
+            "{} B for {lines} lines",
+            out.len()
+        );
+        for _ in 0..lines {
+            let Some(sent) = conn.sent.pop_front() else {
+                broken("I1", "a line nobody sent".to_owned())
+            };
+            if let What::Share(share) = &sent.what {
+                self.submitted += 1;
+                conn.view.submitted += 1;
+                let _ = share;
+            }
+            let answer = answers.front().and_then(|line| message(line));
+            match (&sent.what, answer) {
+                (What::Silent, _) => {}
+                (_, Some(answer)) if answer.id == sent.id => {
+                    answers.pop_front();
+                    if let Some(at) = answer.result.find("version-rolling.mask\":\"") {
+                        let digits = &answer.result[at + 23..at + 31];
+                        conn.view.mask = u32::from_str_radix(digits, 16).unwrap_or(0);
+                    }
+                    self.i8_answer(&sent, &answer);
+                    if let What::Share(share) = &sent.what {
+                        self.verdict(conn, proxy, share, &answer, verdict);
+                    }
+                }
+                (What::Share(share), _) if verdict == VerdictMode::Pool => {
+                    hold!("I1", share.truth == Truth::Valid, "a wrong share waits: {share:?}");
+                    hold!("I1", self.reaches_pool(share), "a light share waits: {share:?}");
+                    self.take(conn, share);
+                    self.forwarded += 1;
+                    conn.due.push(sent);
+                }
+                (what, _) => {
+                    broken("I1", format!("no answer to {} {what:?} at {now}: {text}", sent.id))
+                }
+            }
+        }
+        hold!("I1", answers.is_empty(), "answers to nothing: {answers:?}");
+    }
+
+    /// I8: a refusal has a code of the closed list and a text.
+    fn i8_answer(&self, sent: &Sent, answer: &Message<'_>) {
+        let error = elements(answer.error);
+        let is_refusal = !error.is_empty();
+        if is_refusal {
+            let code: i64 = error[0].parse().unwrap_or(0);
+            let text = error.get(1).and_then(|text| unquoted(text)).unwrap_or("");
+            hold!(
+                "I8",
+                (20..=25).contains(&code) && !text.is_empty(),
+                "refused without a reason: {error:?}"
+            );
+        }
+        let is_due = matches!(sent.what, What::Refused);
+        hold!("I8", is_refusal || !is_due, "not refused: {sent:?}");
+    }
+
+    fn reaches_pool(&self, share: &Share) -> bool {
+        let least = self.given.get(&share.origin).copied().unwrap_or(f64::INFINITY);
+        share.is_block || share.difficulty >= least
+    }
+
+    fn take(&mut self, conn: &mut Conn, share: &Share) {
+        self.made.entry(share.key).or_default().taken += 1;
+        conn.view.accepted.push_back(share.key);
+        if conn.view.accepted.len() > RECENT_SHARES_MAX {
+            conn.view.accepted.pop_front();
+        }
+    }
+
+    /// I1, I3: the verdict on a submit is the one it deserves, and is counted.
+    fn verdict(
+        &mut self,
+        conn: &mut Conn,
+        proxy: &Proxy<'_>,
+        share: &Share,
+        answer: &Message<'_>,
+        verdict: VerdictMode,
+    ) {
+        let End::Miner { handle, .. } = conn.end else { return };
+        let code: i64 =
+            elements(answer.error).first().and_then(|code| code.parse().ok()).unwrap_or(0);
+        let known = conn.view.accepted.contains(&share.key);
+        let reaches = self.reaches_pool(share);
+        if answer.result == "true" {
+            hold!("I1", !known, "a duplicate was taken: {share:?}");
+            let allowed = share.truth == Truth::Valid || self.mask_changed(proxy, handle, share);
+            hold!("I1", allowed, "a wrong share was taken: {share:?}");
+            hold!("I1", !(reaches && verdict == VerdictMode::Pool), "taken before the pool's word");
+            self.take(conn, share);
+            if reaches {
+                self.forwarded += 1
+            } else {
+                self.below += 1
+            }
+            return;
+        }
+        if answer.error.contains("no answer from pool") {
+            hold!("I1", reaches && verdict == VerdictMode::Pool, "no pool was asked: {share:?}");
+            self.take(conn, share);
+            self.forwarded += 1;
+            return;
+        }
+        self.rejected += 1;
+        let fair = match (share.truth, code) {
+            (Truth::Wrong(codes), code) => {
+                codes.contains(&code) || code == 21 || self.mask_changed(proxy, handle, share)
+            }
+            (Truth::Valid, 21) => !self.is_current(conn, proxy, handle, share),
+            (Truth::Valid, 22) => known,
+            (Truth::Valid, 20 | 23) => self.mask_changed(proxy, handle, share),
+            (Truth::Valid, _) => false,
+        };
+        hold!("I3", fair, "an unfair refusal {}: {share:?} {:?}", answer.error, conn.view);
+    }
+
+    /// Whether the share is for the job that its miner should work on.
+    fn is_current(
+        &self,
+        conn: &Conn,
+        proxy: &Proxy<'_>,
+        handle: MinerHandle,
+        share: &Share,
+    ) -> bool {
+        let Some(seat) = proxy.miner(handle).and_then(|miner| miner.seat()) else { return false };
+        let lane = &proxy.links().lanes()[usize::from(seat.lane)];
+        let Some(link) = lane.serves().and_then(|link| proxy.links().get(link)) else {
+            return false;
+        };
+        let serial = serial(share.serial);
+        conn.view.serial == Some(share.serial)
+            && lane.current() == Some(serial)
+            && link.state() == upstream::State::Live
+            && link.kept_job(serial).is_some_and(|job| job.live)
+    }
+
+    /// Whether the pool allows other bits now than the miner hashed with.
+    fn mask_changed(&self, proxy: &Proxy<'_>, handle: MinerHandle, share: &Share) -> bool {
+        let Some(session) = proxy.miner(handle) else { return true };
+        let job = proxy.links().iter().find_map(|(_, link)| link.kept_job(serial(share.serial)));
+        job.is_none_or(|job| {
+            let mask = session.requested_mask().intersect(job.mask).0;
+            mask != share.mask || share.bits & !mask != 0 && share.truth == Truth::Valid
+        })
+    }
+
+    /// I1, I4, I5: what the engine sent a miner of itself.
+    pub fn pushed(&mut self, conn: &mut Conn, proxy: &Proxy<'_>, out: &[u8], now: u64) {
+        let End::Miner { handle, .. } = conn.end else { return };
+        let Some(session) = proxy.miner(handle) else { return };
+        let text = std::str::from_utf8(out).unwrap_or("");
+        for line in text.lines() {
+            let Some(message) = message(line) else { broken("I8", format!("no JSON: {line}")) };
+            let params = elements(message.params);
+            match message.method {
+                Some("mining.set_difficulty") => conn.view.difficulty = params[0].parse().ok(),
+                Some("mining.set_version_mask") => {
+                    let digits = unquoted(params[0]).unwrap_or("");
+                    conn.view.mask = u32::from_str_radix(digits, 16).unwrap_or(0);
+                }
+                Some("mining.notify") => {
+                    let told = session.told_difficulty().map(|difficulty| difficulty.as_f64());
+                    let view = &conn.view;
+                    hold!(
+                        "I5",
+                        view.difficulty == told,
+                        "job with {:?}, engine {told:?}",
+                        view.difficulty
+                    );
+                    hold!(
+                        "I5",
+                        view.mask == session.told_mask().0,
+                        "job with mask {:x}",
+                        view.mask
+                    );
+                    self.i5_order(&mut conn.view, &params);
+                }
+                _ => {
+                    let at = conn.due.iter().position(|sent| sent.id == message.id);
+                    let Some(at) = at else {
+                        broken("I1", format!("an answer to nothing: {line}"))
+                    };
+                    let sent = conn.due.remove(at);
+                    self.i8_answer(&sent, &message);
+                }
+            }
+        }
+        let told = session.told_job();
+        hold!(
+            "I5",
+            conn.view.serial.map_or(Serial::NONE, serial) == told,
+            "told {:?}, engine {told:?} at {now}",
+            conn.view.serial
+        );
+    }
+
+    /// I5: jobs come in the order in which their pool gave them.
+    fn i5_order(&mut self, view: &mut View, params: &[&str]) {
+        let number = unquoted(params[0]).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let from = origin(params[2], params[3]);
+        if let (Some(before), Some(after)) = (view.origin, from)
+            && (before.0, before.2) == (after.0, after.2)
+        {
+            hold!("I5", before.1 <= after.1, "job {after:?} after {before:?}");
+        }
+        hold!("I5", view.serial < number, "job id {number:?} after {:?}", view.serial);
+        hold!(
+            "I4",
+            from.is_some_and(|from| self.given.contains_key(&from)),
+            "a job of no pool: {params:?}"
+        );
+        view.serial = number;
+        view.origin = from;
+        view.told.extend(number);
+    }
+
+    /// I4: what goes to a pool is a share that a miner made for that job, once.
+    pub fn sent_to_pool(&mut self, conn: usize, judged: Option<Judged>, line: &str) -> Judged {
+        let Some(judged) = judged else {
+            broken("I4", format!("a share that nobody made: {line}"));
+        };
+        hold!("I4", line.contains(&format!("[\"{USER}\",")), "another worker's share: {line}");
+        let is_heavy = judged.is_block || judged.difficulty >= judged.job_difficulty;
+        hold!("I4", is_heavy, "below the pool's difficulty: {judged:?}");
+        if let Some(made) = self.made.get_mut(&judged.hash.key()) {
+            made.sent.push(conn);
+            let times = made.sent.iter().filter(|other| **other == conn).count();
+            hold!("I4", times <= made.taken as usize, "sent {times} times: {line}");
+        }
+        judged
+    }
+
+    /// I1: what the pool answered is what is counted as answered.
+    pub fn pool_said(&mut self, conn: &mut Conn, said: &[Said], ended: bool, now: u64) {
+        for said in said {
+            let Said::Answer { id, accepted } = *said else { continue };
+            let Some(at) = conn.outstanding.iter().position(|(known, _)| *known == id) else {
+                continue;
+            };
+            let (_, since) = conn.outstanding.swap_remove(at);
+            // Near the end of its time an answer may come too late, and so may one in the same
+            // read as the line that ended the link.
+            let in_time = !ended && now - since + 1_000_000 < ANSWER_MAX.as_micros();
+            let counts = if accepted { &mut self.accepted } else { &mut self.refused };
+            if in_time { counts.0 += 1 } else { counts.1 += 1 }
+        }
+    }
+}
+
+fn serial(number: u32) -> Serial {
+    Serial::from_digits(format!("{number:08x}").as_bytes()).unwrap_or(Serial::NONE)
+}
+
+/// Looks at all invariants that hold between any two events.
+pub fn check(world: &mut World<'_>) {
+    i1_conservation(world);
+    i2_bounds(world);
+    i3_isolation(world);
+    i4_identity(world);
+    i8_speech(world);
+}
+
+/// Submits received = accepted + rejected + pending + held + orphaned, as the engine counts them,
+/// as its miners' own counts add up, and as the books have it.
+fn i1_conservation(world: &World<'_>) {
+    let (ledger, checks) = (world.proxy.ledger(), &world.checks);
+    hold!("I1", ledger.check(), "the ledger's sums disagree: {ledger:?}");
+    let engine =
+        (ledger.submitted(), ledger.below_upstream(), ledger.forwarded(), ledger.rejected());
+    let books = (checks.submitted, checks.below, checks.forwarded, checks.rejected);
+    hold!(
+        "I1",
+        engine == books,
+        "submitted, below, forwarded, rejected: {engine:?}, sent {books:?}"
+    );
+    let accepted = ledger.of(Bucket::PoolAccepted);
+    let (sure, unsure) = checks.accepted;
+    let fits = (sure..=sure + unsure).contains(&accepted);
+    hold!("I1", fits, "pool accepted {accepted}, pools said {sure} to {}", sure + unsure);
+    let rejected = ledger.pool_rejected();
+    let (sure, unsure) = checks.refused;
+    let fits = (sure..=sure + unsure).contains(&rejected);
+    hold!("I1", fits, "pool rejected {rejected}, pools said {sure} to {}", sure + unsure);
+    let mut waiting = [0_u64; 3];
+    for (_, link) in world.proxy.links().iter() {
+        for entry in link.pending().iter() {
+            waiting[match entry.stage {
+                Stage::Queued | Stage::Sent => 0,
+                Stage::Held { .. } => 1,
+                Stage::Answered(_) => 2,
+            }] += 1;
+        }
+    }
+    let counted = [ledger.of(Bucket::Pending), ledger.of(Bucket::Held)];
+    hold!("I1", counted == waiting[..2], "pending, held: {counted:?}, waiting {waiting:?}");
+    let due: u64 = world.proxy.miners().map(|(_, session)| u64::from(session.answers_due())).sum();
+    hold!("I1", due <= waiting[2], "{due} answers due, {} kept", waiting[2]);
+    for (_, session) in world.proxy.miners() {
+        let counts = session.counts();
+        let orphaned: u32 =
+            Orphan::ALL.iter().map(|reason| counts.of(Bucket::Orphaned(*reason))).sum();
+        hold!("I1", orphaned <= counts.accepted(), "a miner's counts: {counts:?}");
+    }
+}
+
+/// No container holds more than it may, and nothing leaks: places, ids, shares that wait.
+fn i2_bounds(world: &World<'_>) {
+    let (used, capacity) = world.proxy.occupancy();
+    let ports = world.checks.ports.iter().flatten().count();
+    hold!(
+        "I2",
+        used == ports && used <= capacity,
+        "{used} of {capacity} places, {ports} connections"
+    );
+    let mut seated = [0_usize; 16];
+    for (_, session) in world.proxy.miners() {
+        if let Some(seat) = session.seat() {
+            seated[usize::from(seat.lane)] += 1;
+        }
+    }
+    for (lane, seated) in world.proxy.links().lanes().iter().zip(seated) {
+        hold!("I2", lane.ids_used() == seated, "{} ids for {seated} miners", lane.ids_used());
+    }
+    for (index, link) in world.proxy.links().iter() {
+        let pending = link.pending();
+        let kept = pending.iter().count();
+        hold!("I2", kept == pending.len(), "{index:?}: {kept} shares, counted {}", pending.len());
+        hold!("I2", kept <= world.plan.pending, "{index:?}: {kept} shares wait");
+    }
+    hold!("I2", world.proxy.events_lost() == 0, "{} events lost", world.proxy.events_lost());
+}
+
+/// Every miner that reads and can work holds the newest job as soon as it is there, whatever
+/// others do.
+fn i3_isolation(world: &World<'_>) {
+    if world.is_stalled() {
+        return;
+    }
+    for conn in world.checks.ports.iter().flatten().map(|conn| &world.conns[*conn]) {
+        let End::Miner { handle, miner } = conn.end else { continue };
+        let Some(session) = world.proxy.miner(handle) else { continue };
+        if conn.blocked_since.is_some() || session.state() != State::Authorized {
+            continue;
+        }
+        let Some(lane) =
+            session.seat().and_then(|s| world.proxy.links().lanes().get(usize::from(s.lane)))
+        else {
+            continue;
+        };
+        let Some(link) = lane.serves().and_then(|link| world.proxy.links().get(link)) else {
+            continue;
+        };
+        let Some(current) = lane.current() else { continue };
+        let works = link.state() == upstream::State::Live
+            && link.kept_job(current).is_some_and(|job| job.live);
+        let told = session.told_job();
+        hold!(
+            "I3",
+            !works || told == current,
+            "miner {miner} holds {told:?} while {current:?} is out"
+        );
+    }
+}
+
+/// No two live miners share a place in the search space, and none gets one whose last jobs live.
+fn i4_identity(world: &mut World<'_>) {
+    let mut seats = Vec::with_capacity(8);
+    for port in 0..world.checks.ports.len() {
+        let Some(conn) = world.checks.ports[port] else { continue };
+        let End::Miner { handle, .. } = world.conns[conn].end else { continue };
+        let Some(seat) = world.proxy.miner(handle).and_then(|session| session.seat()) else {
+            continue;
+        };
+        let place = (seat.lane, seat.id.0);
+        hold!("I4", !seats.contains(&place), "two miners at {place:?}");
+        seats.push(place);
+        if world.conns[conn].view.seat == Some(place) {
+            continue;
+        }
+        hold!("I4", world.conns[conn].view.seat.is_none(), "a miner was moved to {place:?}");
+        world.conns[conn].view.seat = Some(place);
+        for told in world.checks.rests.remove(&place).unwrap_or_default() {
+            let mut jobs = world.proxy.links().iter().filter_map(|(_, l)| l.kept_job(serial(told)));
+            hold!(
+                "I4",
+                !jobs.any(|job| job.live),
+                "{place:?} is given again while job {told:x} lives"
+            );
+        }
+    }
+}
+
+/// Every end of a link has its event, and so a reason and a log line.
+fn i8_speech(world: &World<'_>) {
+    let (down, said) = (world.checks.links_down, world.checks.links_down_said);
+    hold!("I8", down == said || world.is_stalled(), "{down} links went down, {said} were told");
+}
+
+/// Whether the farm can be served at all: there may be no pool that its geometry fits, or no id.
+fn is_served(world: &World<'_>) -> bool {
+    world
+        .proxy
+        .geometry()
+        .is_none_or(|geometry| world.pools.iter().any(|pool| geometry.fits(pool.plan.n2).is_ok()))
+}
+
+/// 30 s after the faults stopped every miner holds the newest job of its pool.
+pub fn i6_newest_job(world: &mut World<'_>) {
+    if !is_served(world) {
+        return;
+    }
+    for miner in &world.miners {
+        if miner.no_id {
+            continue;
+        }
+        let index = miner.index;
+        hold!("I6", miner.conn.is_some(), "miner {index} is not connected");
+        hold!("I6", miner.newest().is_some(), "miner {index} has no job");
+    }
+}
+
+/// And its share has reached the pool.
+pub fn i6_liveness(world: &mut World<'_>) {
+    if !is_served(world) {
+        return;
+    }
+    let probed: Vec<usize> = world.checks.probes.iter().map(|(miner, _)| *miner).collect();
+    for miner in world.miners.iter().filter(|miner| !miner.no_id) {
+        let is_probed = probed.contains(&miner.index);
+        hold!("I6", is_probed || !miner.can_share(), "miner {} found no share", miner.index);
+    }
+    for miner in probed {
+        let of_miner = world.checks.probes.iter().filter(|(of, _)| *of == miner);
+        let arrived = of_miner.filter_map(|(_, key)| world.checks.made.get(key)).any(|m| m.arrived);
+        hold!("I6", arrived, "the last shares of miner {miner} reached no pool");
+    }
+}

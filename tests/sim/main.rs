@@ -1,0 +1,97 @@
+//! The deterministic simulation: the production engine in a world drawn from a seed.
+//!
+//! `README.md` beside this file says how to run it, what is drawn, and how to read a failure.
+
+#[cfg(feature = "canary")]
+mod canary;
+mod firmware;
+mod hashing;
+mod invariants;
+mod json;
+mod miner;
+mod pipe;
+mod plan;
+mod pool;
+mod regressions;
+mod rng;
+mod run;
+mod trace;
+mod world;
+
+use trace::Record;
+
+/// A number from the environment, by which `cargo xtask sim` says what it wants.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Panics of the worlds are caught and told once; the default hook would print each.
+fn quietly() {
+    std::panic::set_hook(Box::new(|info| {
+        if !info.payload().is::<trace::Broken>() {
+            eprintln!("{info}");
+        }
+    }));
+}
+
+/// 500 seeds as a part of every test; as many as `SIM_SEEDS` says from `SIM_FROM` on otherwise.
+#[test]
+fn seeds() {
+    quietly();
+    let count = number("SIM_SEEDS").unwrap_or(500);
+    let from = number("SIM_FROM").unwrap_or(0);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = number("SIM_THREADS").map_or(cores, |threads| threads as usize);
+    let twice_in = if count > 500 { 16 } else { 1 };
+    #[expect(clippy::disallowed_methods, reason = "how long it took is told, and decides nothing")]
+    let start = std::time::Instant::now();
+    let sum = run::many(from, count, threads, twice_in);
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "{} seeds from {from} in {seconds:.1} s on {threads} threads: {:.0} seeds/s, {:.0} events \
+         and {:.0} s of virtual time to each, {:.0} times real time",
+        sum.seeds,
+        sum.seeds as f64 / seconds,
+        sum.events as f64 / sum.seeds as f64,
+        sum.micros as f64 / 1e6 / sum.seeds as f64,
+        sum.micros as f64 / 1e6 / seconds,
+    );
+    for (seed, broken) in &sum.failed {
+        println!("SEED={seed} {}: {}", broken.invariant, broken.detail);
+    }
+    if let Some((seed, broken)) = sum.failed.first() {
+        panic!("{} seeds failed; the first:\n{}", sum.failed.len(), run::report(*seed, broken));
+    }
+}
+
+/// The one seed that `SIM_SEED` names, everything printed where `SIM_LOG` is set.
+#[test]
+fn one_seed() {
+    let Some(seed) = number("SIM_SEED") else { return };
+    quietly();
+    let record = if number("SIM_LOG").is_some() { Record::All } else { Record::Last };
+    let outcome = run::once(seed, run::Setup::new(record));
+    println!("SEED={seed} trace {:016x}, {} events", outcome.hash, outcome.events);
+    if let Some(broken) = &outcome.broken {
+        panic!("{}", run::report(seed, broken));
+    }
+}
+
+/// How many times faster than real time a hundred miners run; no speed is demanded, as the machine
+/// may have other work.
+#[test]
+fn a_hundred_miners() {
+    quietly();
+    #[expect(clippy::disallowed_methods, reason = "how long it took is told, and decides nothing")]
+    let start = std::time::Instant::now();
+    let size = plan::Size::Miners(100);
+    let outcome = run::once(1, run::Setup { size, ..run::Setup::new(Record::Hash) });
+    let seconds = start.elapsed().as_secs_f64();
+    let virtually = outcome.micros as f64 / 1e6;
+    println!(
+        "100 miners: {virtually:.0} s of virtual time, {} events in {seconds:.3} s: {:.0} times real time",
+        outcome.events,
+        virtually / seconds
+    );
+    assert!(outcome.broken.is_none(), "{:?}", outcome.broken);
+}

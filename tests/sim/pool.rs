@@ -1,0 +1,523 @@
+//! A pool: hands out jobs, judges shares by its own arithmetic, and may be hostile.
+//!
+//! The judge knows every share that a miner made (the world's book). What reaches it and is in no
+//! book was made up on the way (I4).
+
+use std::collections::{HashSet, VecDeque};
+use std::rc::Rc;
+
+use crate::hashing::{Hash, Parts, header_hash, merkle_root, words_reversed};
+use crate::json::{elements, hex, push_hex, unhex, unquoted};
+use crate::miner::Origin;
+use crate::plan::{Fault, Faults, PoolPlan};
+use crate::rng::Rng;
+
+/// A line that a pool sent, as far as the gateway may act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// The answer to a submit.
+    Answer { id: u32, accepted: bool },
+    /// It asked to reconnect, to its own host or another.
+    Reconnect { same_host: bool },
+    /// Anything else.
+    Other,
+}
+
+/// A job and what was in force when a session was given it.
+#[derive(Clone, Debug)]
+pub struct SessionJob {
+    id: String,
+    pub seq: u32,
+    parts: Rc<Parts>,
+    extranonce1: Vec<u8>,
+    pub difficulty: f64,
+    pub ended: bool,
+}
+
+/// One connection's session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    extranonce1: Vec<u8>,
+    pub n2: u8,
+    pub difficulty: f64,
+    pub authorized: bool,
+    pub subscribed: bool,
+    /// Announced by set_extranonce, in force with the next job.
+    next: Option<(Vec<u8>, u8)>,
+    mask: u32,
+    masks: Vec<u32>,
+    pub jobs: VecDeque<SessionJob>,
+    seen: HashSet<u64>,
+    job_number: u32,
+    /// It sends nothing any more, but keeps the connection.
+    pub mute: bool,
+}
+
+/// What a submit turned out to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged {
+    pub id: u32,
+    pub hash: Hash,
+    pub difficulty: f64,
+    pub job_difficulty: f64,
+    pub seq: u32,
+    pub is_block: bool,
+}
+
+pub struct Pool {
+    pub index: usize,
+    pub plan: PoolPlan,
+    pub rng: Rng,
+    pub down_until: u64,
+    pub honest: bool,
+    faults: Faults,
+    /// The session of a connection that is gone, where it can be resumed.
+    saved: Option<Session>,
+    sessions: u32,
+    seq: u32,
+    height: u32,
+    newest: Rc<Parts>,
+    pub accepted: u64,
+    pub received: u64,
+}
+
+/// The time of the first job.
+const NTIME: u32 = 0x6842_6000;
+
+impl Session {
+    /// The newest job, as miners can tell where it came from.
+    pub fn newest(&self, pool: usize) -> Option<(Origin, f64)> {
+        let job = self.jobs.back()?;
+        let mut session = [0; 8];
+        session[4..].copy_from_slice(&job.extranonce1[..4]);
+        Some(((pool as u8, job.seq, u64::from_be_bytes(session)), job.difficulty))
+    }
+}
+
+impl Pool {
+    pub fn new(index: usize, plan: PoolPlan, faults: Faults, rng: Rng) -> Self {
+        let honest = !plan.hostile;
+        let mut pool = Self {
+            index,
+            plan,
+            rng,
+            down_until: 0,
+            honest,
+            faults,
+            saved: None,
+            sessions: 0,
+            seq: 0,
+            height: 1,
+            newest: Rc::new(Parts::default()),
+            accepted: 0,
+            received: 0,
+        };
+        pool.next_job(0);
+        pool
+    }
+
+    fn does(&mut self, fault: Fault, once_in: u64) -> bool {
+        !self.honest && self.faults.has(fault) && self.rng.once_in(once_in)
+    }
+
+    /// Is honest from now on; a session that nobody could use is forgotten.
+    pub fn reform(&mut self) {
+        self.honest = true;
+        self.saved = None;
+    }
+
+    /// A session for a new connection.
+    pub fn open(&mut self) -> Session {
+        let mut n2 = self.plan.n2;
+        if self.does(Fault::NewSize, 3) {
+            n2 = *self.rng.pick(&[0, 2, 3, 4, 5, 8, 16, 17]);
+        }
+        if let Some(mut saved) = self.saved.take_if(|_| self.plan.resumes) {
+            saved.authorized = false;
+            saved.subscribed = false;
+            saved.mute = false;
+            saved.next = None;
+            return saved;
+        }
+        let extranonce1 = self.extranonce1();
+        Session {
+            extranonce1,
+            n2,
+            difficulty: self.plan.difficulty,
+            authorized: false,
+            subscribed: false,
+            next: None,
+            mask: self.plan.mask,
+            masks: vec![self.plan.mask],
+            jobs: VecDeque::new(),
+            seen: HashSet::new(),
+            job_number: 0,
+            mute: false,
+        }
+    }
+
+    fn extranonce1(&mut self) -> Vec<u8> {
+        self.sessions += 1;
+        let mut bytes = vec![self.index as u8 + 0xe0, self.rng.bits() as u8];
+        bytes.extend_from_slice(&(self.sessions as u16).to_be_bytes());
+        bytes.resize(self.plan.extranonce1_len as usize, 0xee);
+        bytes
+    }
+
+    /// Keeps the session of a lost connection.
+    pub fn close(&mut self, session: Session) {
+        if session.subscribed && (!self.honest || session.n2 == self.plan.n2) {
+            self.saved = Some(session);
+        }
+    }
+
+    /// Makes the next job; a new block where it is clean.
+    pub fn next_job(&mut self, now: u64) -> bool {
+        self.seq += 1;
+        let clean = self.seq == 1 || self.rng.once_in(3);
+        if clean {
+            self.height += 1;
+        }
+        let mut prev_hash = [self.index as u8; 32];
+        prev_hash[..4].copy_from_slice(&self.height.to_be_bytes());
+        let mut coinb2 = vec![self.index as u8];
+        coinb2.extend_from_slice(&self.seq.to_be_bytes());
+        coinb2.extend_from_slice(&[0xff; 8]);
+        let branches = (0..self.rng.below(3)).map(|_| [self.rng.bits() as u8; 32]).collect();
+        self.newest = Rc::new(Parts {
+            coinb1: vec![2, 0, 0, 0, 1, 3, self.height as u8],
+            coinb2,
+            branches,
+            prev_hash,
+            version: 0x2000_0000,
+            nbits: self.plan.nbits,
+            ntime: NTIME + (now / 1_000_000) as u32,
+        });
+        clean
+    }
+
+    /// The line that gives a session the newest job.
+    pub fn notify(&mut self, session: &mut Session, clean: bool) -> String {
+        if let Some((extranonce1, n2)) = session.next.take() {
+            session.jobs.iter_mut().for_each(|job| job.ended = true);
+            session.seen.clear();
+            (session.extranonce1, session.n2) = (extranonce1, n2);
+        }
+        if clean {
+            session.jobs.iter_mut().for_each(|job| job.ended = true);
+        }
+        session.job_number += 1;
+        let id = if self.plan.reuses_ids {
+            if clean {
+                session.job_number = 1;
+            }
+            format!("job {}", session.job_number)
+        } else {
+            format!("{:x}{:x}", self.index, self.seq as u64 * 1_000_003 + session.job_number as u64)
+        };
+        let line = notify_line(&id, &self.newest, clean);
+        if session.jobs.len() >= 64 {
+            session.jobs.pop_front();
+        }
+        session.jobs.push_back(SessionJob {
+            id,
+            seq: self.seq,
+            parts: self.newest.clone(),
+            extranonce1: session.extranonce1.clone(),
+            difficulty: session.difficulty,
+            ended: false,
+        });
+        line
+    }
+
+    /// Says another difficulty, now and then.
+    pub fn vary(&mut self, session: &mut Session) -> Option<String> {
+        if !self.plan.varies || !self.rng.once_in(3) {
+            return None;
+        }
+        let difficulty = *self.rng.pick(&[2.4e-10, 4.7e-10, 1e-9, 2e-9, 4e-9]);
+        Some(set_difficulty(session, difficulty))
+    }
+
+    /// Says what an honest pool says at the end: its own difficulty again.
+    pub fn calm(&mut self, session: &mut Session) -> String {
+        session.mute = false;
+        set_difficulty(session, self.plan.difficulty)
+    }
+
+    /// Answers a request other than a submit.
+    pub fn hear(
+        &mut self,
+        session: &mut Session,
+        method: &str,
+        id: &str,
+        now: u64,
+    ) -> Vec<(String, Said)> {
+        let mut lines = Vec::new();
+        if self.does(Fault::SilentHandshake, 4) {
+            return lines;
+        }
+        let mut say = |line: String| lines.push((line, Said::Other));
+        match method {
+            "mining.configure" if session.mask == 0 => {
+                say(format!(
+                    "{{\"id\":{id},\"result\":{{\"version-rolling\":false}},\"error\":null}}"
+                ));
+            }
+            "mining.configure" => say(format!(
+                "{{\"id\":{id},\"result\":{{\"version-rolling\":true,\"version-rolling.mask\":\"{:08x}\"}},\"error\":null}}",
+                session.mask
+            )),
+            "mining.subscribe" => {
+                if self.does(Fault::EarlyNotify, 2) {
+                    say("{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[1]}"
+                        .to_owned());
+                    say(notify_line("early", &self.newest, true));
+                    // The last it hears is what is in force.
+                    say(set_difficulty(session, self.plan.difficulty));
+                }
+                session.subscribed = true;
+                session.jobs.iter_mut().for_each(|job| {
+                    job.ended |= job.parts.prev_hash != self.newest.prev_hash;
+                });
+                say(format!(
+                    "{{\"id\":{id},\"result\":[[[\"mining.set_difficulty\",\"s\"],[\"mining.notify\",\"s\"]],\"{}\",{}],\"error\":null}}",
+                    hex(&session.extranonce1),
+                    session.n2
+                ));
+            }
+            "mining.authorize" => {
+                if self.does(Fault::RefuseAuthorize, 3) {
+                    say(format!("{{\"id\":{id},\"result\":false,\"error\":[24,\"no\",null]}}"));
+                    return lines;
+                }
+                session.authorized = true;
+                say(format!("{{\"id\":{id},\"result\":true,\"error\":null}}"));
+                let difficulty = session.difficulty;
+                say(set_difficulty(session, difficulty));
+                // A resumed session on the same block has lost nothing.
+                let clean = self.next_job(now) || session.jobs.iter().all(|job| job.ended);
+                let line = self.notify(session, clean);
+                lines.push((line, Said::Other));
+            }
+            _ => {}
+        }
+        lines
+    }
+
+    /// Judges a submit; `None` where no share that `is_known` can be made of it.
+    pub fn judge(
+        &self,
+        session: &Session,
+        id: &str,
+        params: &str,
+        is_known: impl Fn(&Hash) -> bool,
+    ) -> Option<Judged> {
+        let params = elements(params);
+        let text = |at: usize| unquoted(params.get(at)?);
+        let number = |at: usize| u32::from_str_radix(text(at)?, 16).ok();
+        let (job_id, extranonce2) = (text(1)?, unhex(text(2)?)?);
+        let (ntime, nonce) = (number(3)?, number(4)?);
+        for job in session.jobs.iter().rev().filter(|job| job.id == job_id) {
+            let root = merkle_root(&job.parts, &[&job.extranonce1, &extranonce2]);
+            for mask in &session.masks {
+                let version = match number(5) {
+                    Some(bits) => job.parts.version & !mask | bits & mask,
+                    None => job.parts.version,
+                };
+                let hash = header_hash(&job.parts, &root, version, ntime, nonce);
+                if is_known(&hash) {
+                    return Some(Judged {
+                        id: id.parse().ok()?,
+                        hash,
+                        difficulty: hash.difficulty(),
+                        job_difficulty: job.difficulty,
+                        seq: job.seq,
+                        is_block: hash.is_block(job.parts.nbits),
+                    });
+                }
+            }
+        }
+        None
+    }
+
+    /// Answers a share that was judged; each line with its delay in microseconds.
+    pub fn answer(&mut self, session: &mut Session, judged: &Judged) -> Vec<(u64, String, Said)> {
+        self.received += 1;
+        let job = session.jobs.iter().rev().find(|job| job.seq == judged.seq);
+        let is_new = session.seen.insert(judged.hash.key());
+        let code = if job.is_none_or(|job| job.ended) {
+            Some(21)
+        } else if !is_new {
+            Some(22)
+        } else {
+            None
+        };
+        self.accepted += u64::from(code.is_none());
+        let id = judged.id;
+        let line = match (code, self.rng.below(3)) {
+            (None, _) => format!("{{\"id\":{id},\"result\":true,\"error\":null}}"),
+            (Some(code), 0) => {
+                format!("{{\"id\":{id},\"result\":null,\"error\":[{code},\"no\",null]}}")
+            }
+            (Some(code), 1) => {
+                format!(
+                    "{{\"id\":{id},\"result\":false,\"error\":{{\"code\":{code},\"message\":\"no\"}}}}"
+                )
+            }
+            (Some(_), _) => format!(
+                "{{\"id\":{id},\"result\":false,\"error\":null,\"reject-reason\":\"stale\"}}"
+            ),
+        };
+        let said = Said::Answer { id, accepted: code.is_none() };
+        let mut lines = Vec::new();
+        if self.does(Fault::NoAnswers, 4) {
+            return lines;
+        }
+        let mut delay = self.rng.about(20_000);
+        if self.does(Fault::LateAnswers, 4) {
+            delay += self.rng.within(1, 40) * 1_000_000;
+        }
+        lines.push((delay, line.clone(), said));
+        if self.does(Fault::DoubleAnswers, 3) {
+            // The second says the opposite, which must change nothing.
+            let line = format!("{{\"id\":{id},\"result\":{},\"error\":null}}", code.is_some());
+            lines.push((delay + 1_000, line, Said::Other));
+        }
+        lines
+    }
+
+    /// Does something that a pool should not do.
+    pub fn misbehave(&mut self, session: &mut Session, fault: Fault) -> Vec<(String, Said)> {
+        let other = |line: &str| vec![(line.to_owned(), Said::Other)];
+        match fault {
+            Fault::Garbage => other(self.rng.pick::<&str>(&[
+                "{",
+                "[]",
+                "{\"id\":null}",
+                "{\"method\":\"mining.notify\",\"params\":null}",
+                "nonsense \u{0}",
+                "{\"id\":1e999,\"result\":true}",
+                "{\"id\":null,\"method\":\"no.such\",\"params\":[]}",
+                "[[[[[[[[[[[[[[[[[[[[",
+                "{\"id\":-1,\"result\":true}",
+            ])),
+            Fault::BadNotify => self.bad_notify(),
+            Fault::SetExtranonce => {
+                let extranonce1 = self.extranonce1();
+                let n2 = session.n2;
+                let line = set_extranonce(&extranonce1, u64::from(n2));
+                session.next = Some((extranonce1, n2));
+                vec![(line, Said::Other)]
+            }
+            Fault::BadExtranonce => {
+                let size = *self.rng.pick(&[0, 1, 2, 17, 255, 1 << 31, u64::MAX]);
+                vec![(set_extranonce(&self.extranonce1(), size), Said::Other)]
+            }
+            Fault::UnknownAnswers => {
+                let id = *self.rng.pick(&[0_u64, 1, 2, 7, 9_999, u64::MAX]);
+                let result = self.rng.once_in(2);
+                let line = format!("{{\"id\":{id},\"result\":{result},\"error\":null}}");
+                // An answer to the handshake's own ids may end the session, so it is not repeated.
+                if (1..=3).contains(&id) { Vec::new() } else { vec![(line, Said::Other)] }
+            }
+            Fault::Reconnect => {
+                let (params, same_host) = *self.rng.pick(&[
+                    ("[]", true),
+                    ("[\"pool.example.com\",3333,0]", true),
+                    ("[\"evil.example.org\",3333,0]", false),
+                    ("[\"evil.pool.example.com\",\"3333\",0]", false),
+                    ("[\"10.0.0.1\",0,1000000000]", false),
+                ]);
+                let line =
+                    format!("{{\"id\":null,\"method\":\"client.reconnect\",\"params\":{params}}}");
+                vec![(line, Said::Reconnect { same_host })]
+            }
+            Fault::HugeLine => {
+                let length = *self.rng.pick(&[3_000_usize, 4_000, 4_096, 5_000, 9_000]);
+                other(&format!(
+                    "{{\"id\":null,\"method\":\"client.show_message\",\"params\":[\"{}\"]}}",
+                    "x".repeat(length)
+                ))
+            }
+            Fault::OddDifficulty => {
+                let value =
+                    *self.rng.pick(&["0", "-1", "\"8\"", "1e308", "1e19", "null", "1e-320"]);
+                other(&format!(
+                    "{{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[{value}]}}"
+                ))
+            }
+            Fault::MaskChanges => {
+                let mask = *self.rng.pick(&[0, 0x1fff_e000, 0x0000_e000, 0x1ff0_0000, 0xffff_ffff]);
+                session.mask = mask;
+                if !session.masks.contains(&mask) {
+                    session.masks.push(mask);
+                }
+                other(&format!(
+                    "{{\"id\":null,\"method\":\"mining.set_version_mask\",\"params\":[\"{mask:08x}\"]}}"
+                ))
+            }
+            Fault::Requests => other(self.rng.pick::<&str>(&[
+                "{\"id\":5,\"method\":\"client.get_version\",\"params\":[]}",
+                "{\"id\":\"p\",\"method\":\"mining.ping\",\"params\":[]}",
+                "{\"id\":null,\"method\":\"client.show_message\",\"params\":[\"hello\"]}",
+            ])),
+            Fault::Silence => {
+                session.mute = true;
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// A job that is none.
+    fn bad_notify(&mut self) -> Vec<(String, Said)> {
+        let good = notify_line("bad", &self.newest, true);
+        let prev_hash = hex(&words_reversed(self.newest.prev_hash));
+        let nbits = format!("\"{:08x}\",", self.newest.nbits);
+        let line = match self.rng.below(6) {
+            0 => good.replace(&prev_hash, "00"),
+            1 => good.replace(&nbits, "\"ff7fffff\","),
+            2 => good.replace(",true]", "]"),
+            3 => good.replace("\"20000000\"", "20000000"),
+            4 => good.replace("\"bad\"", &format!("\"{}\"", "j".repeat(65))),
+            _ => good.replace("\"02", "\"0g"),
+        };
+        vec![(line, Said::Other)]
+    }
+}
+
+fn set_extranonce(extranonce1: &[u8], size: u64) -> String {
+    let extranonce1 = hex(extranonce1);
+    format!(
+        "{{\"id\":null,\"method\":\"mining.set_extranonce\",\"params\":[\"{extranonce1}\",{size}]}}"
+    )
+}
+
+fn set_difficulty(session: &mut Session, difficulty: f64) -> String {
+    session.difficulty = difficulty;
+    format!("{{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[{difficulty:e}]}}")
+}
+
+fn notify_line(id: &str, parts: &Parts, clean: bool) -> String {
+    let mut line = String::with_capacity(700);
+    line.push_str("{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"");
+    line.push_str(id);
+    line.push_str("\",\"");
+    push_hex(&words_reversed(parts.prev_hash), &mut line);
+    line.push_str("\",\"");
+    push_hex(&parts.coinb1, &mut line);
+    line.push_str("\",\"");
+    push_hex(&parts.coinb2, &mut line);
+    line.push_str("\",[");
+    for (at, branch) in parts.branches.iter().enumerate() {
+        line.push_str(if at == 0 { "\"" } else { ",\"" });
+        push_hex(branch, &mut line);
+        line.push('"');
+    }
+    line.push_str(&format!(
+        "],\"{:08x}\",\"{:08x}\",\"{:08x}\",{clean}]}}",
+        parts.version, parts.nbits, parts.ntime
+    ));
+    line
+}

@@ -1,0 +1,113 @@
+//! What happened: as one number to compare two runs by (I9), and as text where somebody looks.
+
+use std::collections::VecDeque;
+use std::fmt::Arguments;
+
+/// Events that are kept to be shown when a seed fails.
+const SHOWN: usize = 200;
+
+/// A run's events.
+pub struct Trace {
+    hash: u64,
+    pub events: u64,
+    shown: Option<Shown>,
+}
+
+struct Shown {
+    last: VecDeque<String>,
+    all: bool,
+}
+
+/// Which invariant did not hold, and how.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    pub invariant: &'static str,
+    pub detail: String,
+}
+
+/// How much of a run is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// The number only.
+    Hash,
+    /// The last events too.
+    Last,
+    /// Everything, printed as it happens.
+    All,
+}
+
+impl Trace {
+    pub fn new(record: Record) -> Self {
+        let shown = Shown { last: VecDeque::new(), all: record == Record::All };
+        Self {
+            hash: 0xcbf2_9ce4_8422_2325,
+            events: 0,
+            shown: (record != Record::Hash).then_some(shown),
+        }
+    }
+
+    /// Takes an event in: `kind` and numbers always, the text only where somebody looks.
+    pub fn event(&mut self, now: u64, kind: u64, what: u64, text: Arguments<'_>) {
+        self.events += 1;
+        self.mix(now);
+        self.mix(kind << 56 ^ what);
+        let Some(shown) = &mut self.shown else { return };
+        let line = format!("{:>11.6} {text}", now as f64 / 1e6);
+        if shown.all {
+            println!("{line}");
+        }
+        if shown.last.len() >= SHOWN {
+            shown.last.pop_front();
+        }
+        shown.last.push_back(line);
+    }
+
+    /// Takes bytes in.
+    pub fn bytes(&mut self, now: u64, kind: u64, what: u64, who: &str, bytes: &[u8]) {
+        for part in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            self.mix(u64::from_le_bytes(word));
+        }
+        let end = bytes.len().min(220);
+        self.event(
+            now,
+            kind,
+            what,
+            format_args!(
+                "{who} {what}: {} B {}",
+                bytes.len(),
+                String::from_utf8_lossy(&bytes[..end]).trim_end()
+            ),
+        );
+    }
+
+    fn mix(&mut self, word: u64) {
+        self.hash = (self.hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// The last events, oldest first.
+    pub fn last(&self) -> Vec<String> {
+        self.shown.iter().flat_map(|shown| shown.last.iter().cloned()).collect()
+    }
+}
+
+/// Ends the run: an invariant does not hold.
+#[track_caller]
+pub fn broken(invariant: &'static str, detail: String) -> ! {
+    std::panic::panic_any(Broken { invariant, detail })
+}
+
+/// Asserts an invariant.
+macro_rules! hold {
+    ($invariant:expr, $condition:expr, $($text:tt)+) => {
+        if !$condition {
+            $crate::trace::broken($invariant, format!($($text)+));
+        }
+    };
+}
+pub(crate) use hold;
