@@ -20,6 +20,7 @@
 
 pub mod bench;
 pub mod demo;
+pub mod faults;
 pub mod pool;
 pub mod swarm;
 
@@ -47,6 +48,8 @@ pub enum Command {
     Pool(pool::Args),
     /// Simulated ASICs that really hash.
     Swarm(swarm::Args),
+    /// A proxy that disturbs connections: cut, reset, delay, trickle, corrupt, half-open, refuse.
+    Faults(faults::Args),
     /// The whole process measured, beside what the machine can do at all.
     Bench(bench::Args),
 }
@@ -60,6 +63,7 @@ pub fn run(command: &Command) -> io::Result<ExitCode> {
     match command {
         Command::Pool(args) => pool::run(args),
         Command::Swarm(args) => swarm::run(args),
+        Command::Faults(args) => faults::run(args),
         Command::Bench(args) => bench::run(args),
     }
 }
