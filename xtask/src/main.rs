@@ -5,6 +5,7 @@
 
 mod apt;
 mod bare_metal;
+mod chaos;
 mod debian;
 mod dist;
 mod engine;
@@ -27,6 +28,8 @@ usage: cargo xtask COMMAND
   tidy                    the rules of CONTRIBUTING.md that a program can check
   bare-metal              the engine linked without an allocator, for the host and two boards
   dist --target TRIPLE    a router's binary, with its size; --list names the triples
+  chaos [OPTIONS]         a thousand miners and two pools under a hundred faults: minutes
+  soak [OPTIONS]          memory and descriptors stay flat; --minutes N [--miners N]
   hooks                   lets git run .githooks/pre-commit
 ";
 
@@ -42,6 +45,8 @@ fn main() -> ExitCode {
         ["bare-metal"] => bare_metal::run(),
         ["dist", "--list"] => dist::list(),
         ["dist", "--target", triple] => dist::build(triple),
+        ["chaos", options @ ..] => chaos::chaos(options),
+        ["soak", options @ ..] => chaos::soak(options),
         ["hooks"] => hooks::install(),
         ["help" | "-h" | "--help"] => {
             print!("{USAGE}");
