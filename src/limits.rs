@@ -77,6 +77,10 @@ pub const ROLL_BYTES_SHORT: u8 = 2;
 /// hold as hex beside an empty `coinb1`.
 pub const COINB2_BYTES_MAX: usize = UPSTREAM_LINE_BYTES_MAX / 2;
 
+/// Longest session id of a pool that is kept to resume the session, in bytes. Recorded: 8 to 36; a
+/// longer one is not asked for again.
+pub const SESSION_BYTES_MAX: usize = 64;
+
 /// Longest job id of a pool, in bytes. Recorded: 1 to 38.
 pub const POOL_JOB_ID_BYTES_MAX: usize = 64;
 

@@ -19,7 +19,7 @@ mod notify_line;
 
 use crate::limits::{
     EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, FORGIVE_INTERVAL, LINK_ODDITIES_MAX,
-    POOL_JOB_ID_BYTES_MAX,
+    POOL_JOB_ID_BYTES_MAX, SESSION_BYTES_MAX,
 };
 use crate::pending::PendingShares;
 use crate::time::{Duration, Instant};
@@ -283,6 +283,8 @@ pub struct Link<'a> {
     pub(crate) epoch: u16,
     extranonce1: Extranonce1,
     extranonce2_size: Option<u8>,
+    /// What the pool calls the session, to ask for it again; empty where it gave no name.
+    session: heapless::String<SESSION_BYTES_MAX>,
     /// Announced by `mining.set_extranonce`, in force with the next notify (QUIRKS 22).
     next_extranonce: Option<(Extranonce1, u8)>,
     /// The next job ends all before it, whatever its flag says.
@@ -324,6 +326,7 @@ impl<'a> Link<'a> {
             epoch: 0,
             extranonce1: Extranonce1::default(),
             extranonce2_size: None,
+            session: heapless::String::new(),
             next_extranonce: None,
             next_is_clean: true,
             mask: VersionMask::NONE,
@@ -362,6 +365,10 @@ impl<'a> Link<'a> {
         if self.live_since.take().is_some() {
             self.failing_since = now;
         }
+        if self.state == State::Subscribing {
+            // The session may be what the pool minds; the next attempt asks for a new one.
+            self.session.clear();
+        }
         self.last_close = Some(close);
         self.next_is_clean = true;
         self.enter(State::Idle, now);
@@ -377,6 +384,7 @@ impl<'a> Link<'a> {
         self.attempts = 0;
         self.extranonce1 = Extranonce1::default();
         self.extranonce2_size = None;
+        self.session.clear();
         self.mask = VersionMask::NONE;
         self.difficulty = Difficulty::ONE;
         self.last_close = None;
@@ -517,6 +525,8 @@ impl<'a> Link<'a> {
         let (extranonce1, size) =
             read_extranonce(subscription.extranonce1, subscription.extranonce2_size, geometry)?;
         self.begin_epoch(extranonce1, size);
+        let session = subscription.session_id.and_then(Text::plain).unwrap_or_default();
+        self.session = session.try_into().unwrap_or_default();
         self.subscribed = true;
         Ok(())
     }
@@ -704,7 +714,11 @@ impl<'a> Link<'a> {
         }
         match self.state {
             State::Configuring => encode::configure(ID_CONFIGURE, MASK_ASKED.0, 2, out)?,
-            State::Subscribing => encode::subscribe(ID_SUBSCRIBE, login.agent, None, out)?,
+            State::Subscribing => {
+                // A pool that gives the session back takes what was held over a cut (F56).
+                let session = Some(self.session.as_str()).filter(|session| !session.is_empty());
+                encode::subscribe(ID_SUBSCRIBE, login.agent, session, out)?;
+            }
             State::Authorizing => {
                 encode::authorize(ID_AUTHORIZE, login.user, login.password, out)?;
             }

@@ -6,6 +6,7 @@ mod farm;
 use farm::{Farm, HOPELESS, TRIVIAL, notified, notify, options, parse};
 use loka_stratum::ledger::{Bucket, Orphan};
 use loka_stratum::time::Duration;
+use loka_stratum::upstream::LinkIndex;
 use serde_json::json;
 
 #[test]
@@ -105,6 +106,35 @@ fn f56_a_resumed_session_gets_the_held_shares_once() {
         farm.pool_says(link, &json!({"id": parse(&line)["id"], "result": true}).to_string());
     }
     assert_eq!(farm.proxy.ledger().of(Bucket::PoolAccepted), 2);
+}
+
+/// What the next connection asks the pool for when it subscribes.
+fn asked_of(farm: &mut Farm) -> (LinkIndex, serde_json::Value) {
+    farm.wait(Duration::from_secs(5));
+    let link = farm.dialled();
+    assert!(farm.pool_hears(link)[0].contains("mining.configure"));
+    farm.pool_says(link, r#"{"id":1,"result":{"version-rolling":false},"error":null}"#);
+    let subscribe = parse(&farm.pool_hears(link)[0]);
+    assert_eq!(subscribe["method"], "mining.subscribe");
+    (link, subscribe["params"].clone())
+}
+
+#[test]
+fn f56_a_lost_session_is_asked_for_by_its_id_and_one_that_the_pool_minds_only_once() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    farm.pool_lost(link);
+    let (link, params) = asked_of(&mut farm);
+    assert_eq!(params, json!(["loka-stratum/test", "s"]));
+    // The pool hangs up on it, so the next attempt is like the first.
+    farm.pool_lost(link);
+    let (link, params) = asked_of(&mut farm);
+    assert_eq!(params, json!(["loka-stratum/test"]));
+    let answer = json!({"id": 2, "result": [[["mining.notify", "t"]], "aa", 8], "error": null});
+    farm.pool_says(link, &answer.to_string());
+    assert!(farm.pool_hears(link)[0].contains("mining.authorize"));
+    farm.pool_lost(link);
+    let (_, params) = asked_of(&mut farm);
+    assert_eq!(params, json!(["loka-stratum/test", "t"]));
 }
 
 #[test]
