@@ -310,6 +310,20 @@ pub const PENDING_SHARES_MAX: usize = 256;
 /// are for test networks.
 pub const PENDING_BLOCKS_RESERVED: usize = 16;
 
+/// Block candidates that are remembered until their pools answered, over all pools (F39).
+pub const BLOCKS_KEPT_MAX: usize = PENDING_BLOCKS_RESERVED;
+
+/// Time for which a block candidate without an answer is remembered. The chain has gone on by some
+/// six blocks then.
+pub const BLOCK_AGE_MAX: Duration = Duration::from_secs(3600);
+
+/// Found blocks that may be written while everybody waits for the disk, at once and then again
+/// after each [`BLOCK_WRITE_INTERVAL`]; more are written a second later.
+pub const BLOCK_WRITES_BURST_MAX: u32 = 16;
+
+/// Time after which one more such write is allowed.
+pub const BLOCK_WRITE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Room for one line to a pool, in bytes: an authorize with the longest name and password, each
 /// byte of them escaped.
 pub const LINK_OUTPUT_BYTES_MIN: usize = 2048;

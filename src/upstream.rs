@@ -429,6 +429,11 @@ impl<'a> Link<'a> {
         &self.extranonce1
     }
 
+    /// Returns what the pool calls the session; empty where it gave no name.
+    pub fn session(&self) -> &str {
+        &self.session
+    }
+
     /// Returns the pool's difficulty in force.
     pub fn difficulty(&self) -> Difficulty {
         self.difficulty
@@ -606,6 +611,11 @@ impl<'a> Link<'a> {
         let pad = geometry.fits(size).map_err(NotifyRefused::Incompatible)?;
         let pad = usize::from(pad);
         let job = self.job(notify, pad, serial, now)?;
+        if self.next_is_clean
+            && let Some((serial, ntime)) = self.known(&job, notify.coinb2)
+        {
+            return self.go_on(notify, pad, serial, ntime, now);
+        }
         let ends_all = notify.clean_jobs || self.next_is_clean;
         if ends_all {
             self.jobs.end_all();
@@ -623,6 +633,52 @@ impl<'a> Link<'a> {
         self.last_job = now;
         self.go_live(now);
         Ok(Announced { serial, clean })
+    }
+
+    /// Returns id and time of the newest job where a pool that was away names that one again.
+    fn known(&mut self, job: &Job, coinb2: &[u8]) -> Option<(Serial, NTime)> {
+        let newest =
+            self.jobs.newest().filter(|newest| newest.live && newest.epoch == job.epoch)?;
+        // A keep-alive may have moved the time on.
+        let same = newest.pool_job_id == job.pool_job_id
+            && newest.prev_hash == job.prev_hash
+            && newest.branches == job.branches
+            && (newest.version, newest.mask) == (job.version, job.mask)
+            && newest.nbits == job.nbits
+            && newest.ntime >= job.ntime
+            && newest.difficulty == job.difficulty;
+        if !same {
+            return None;
+        }
+        let (newest, known_coinb2) = self.jobs.get(newest.serial)?;
+        let coinb2 = hex::decode(coinb2, self.line.scratch()).ok()?;
+        let same = newest.prefix.hash_with(&[], known_coinb2) == job.prefix.hash_with(&[], coinb2);
+        same.then_some((newest.serial, newest.ntime))
+    }
+
+    /// Goes on with the newest job: a session that was resumed with it costs the miners nothing.
+    /// Told to begin it anew, they would find the same shares once more.
+    fn go_on(
+        &mut self,
+        notify: &Notify<'_>,
+        pad: usize,
+        serial: Serial,
+        ntime: NTime,
+        now: Instant,
+    ) -> Result<Announced, NotifyRefused> {
+        let extranonce1 = self.extranonce1.as_bytes();
+        // The line was used to decode into.
+        self.line
+            .encode(notify, extranonce1, pad, serial)
+            .map_err(|Full| NotifyRefused::TooLong)?;
+        let _ = self.line.renew(serial, ntime);
+        if notify.clean_jobs {
+            self.jobs.end_all_but_newest();
+        }
+        self.next_is_clean = false;
+        self.last_job = now;
+        self.go_live(now);
+        Ok(Announced { serial, clean: false })
     }
 
     fn job(
@@ -716,7 +772,8 @@ impl<'a> Link<'a> {
             State::Configuring => encode::configure(ID_CONFIGURE, MASK_ASKED.0, 2, out)?,
             State::Subscribing => {
                 // A pool that gives the session back takes what was held over a cut (F56).
-                let session = Some(self.session.as_str()).filter(|session| !session.is_empty());
+                let known = if self.session.is_empty() { login.session } else { &self.session };
+                let session = Some(known).filter(|session| !session.is_empty());
                 encode::subscribe(ID_SUBSCRIBE, login.agent, session, out)?;
             }
             State::Authorizing => {
@@ -761,6 +818,8 @@ pub struct Login<'a> {
     pub user: &'a str,
     /// Its password, mostly `x`.
     pub password: &'a str,
+    /// A session of an earlier run that is worth asking for; mostly none, which is empty.
+    pub session: &'a str,
 }
 
 /// Why a notify makes no job.

@@ -138,6 +138,26 @@ fn f56_a_lost_session_is_asked_for_by_its_id_and_one_that_the_pool_minds_only_on
 }
 
 #[test]
+fn f56_a_session_that_comes_back_with_the_same_job_is_not_heard_of_by_miners() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.s19");
+    let job = notified(&heard);
+    farm.pool_lost(link);
+    farm.wait(Duration::from_secs(2));
+    let link = farm.dialled();
+    farm.pool_up(link, "c0ffee01", 8, TRIVIAL);
+    assert!(farm.due(miner).is_empty(), "told to begin anew it would find the same shares again");
+    let answer = farm.submit(miner, json!(["farm.s19", job[0], "00000001", job[7], "00000001"]));
+    assert_eq!(answer["result"], true, "its job goes on");
+    assert_eq!(farm.pool_accepts(link)["params"][1], "job-1");
+    // Who comes later gets the same job, and another job of the pool is told to all.
+    let (_, heard) = farm.miner("farm.late");
+    assert_eq!(notified(&heard)[0], job[0]);
+    farm.pool_says(link, &notify("job-2", 1, false));
+    assert_eq!(farm.due(miner).len(), 1);
+}
+
+#[test]
 fn f56_another_session_makes_orphans_with_the_reason() {
     let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
     let (miner, heard) = farm.miner("farm.s19");
