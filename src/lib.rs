@@ -17,6 +17,7 @@
 //! | [`downstream`] | one miner's connection |
 //! | [`table`] | all of them in a fixed table, and the ids that keep their search spaces apart |
 //! | [`pending`] | shares on their way to a pool |
+//! | [`blocks`] | block candidates that must outlive link and process |
 //! | [`upstream`] | one link to a pool |
 //! | [`links`] | which pool gets which miner, and when that changes |
 //! | [`proxy`] | the engine as its owner sees it, and the order of calls |
@@ -55,6 +56,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod blocks;
 #[cfg(feature = "canary")]
 pub mod canary;
 pub mod downstream;

@@ -81,6 +81,10 @@ pub const ROLL_BYTES_SHORT: u8 = 2;
 /// hold as hex beside an empty `coinb1`.
 pub const COINB2_BYTES_MAX: usize = UPSTREAM_LINE_BYTES_MAX / 2;
 
+/// Longest session id of a pool that is kept to resume the session, in bytes. Recorded: 8 to 36; a
+/// longer one is not asked for again.
+pub const SESSION_BYTES_MAX: usize = 64;
+
 /// Longest job id of a pool, in bytes. Recorded: 1 to 38.
 pub const POOL_JOB_ID_BYTES_MAX: usize = 64;
 
@@ -316,6 +320,20 @@ pub const PENDING_PER_BLOCK_RESERVED: usize = 16;
 
 /// The part of [`PENDING_SHARES_MAX`] that only block candidates may take.
 pub const PENDING_BLOCKS_RESERVED: usize = PENDING_SHARES_MAX / PENDING_PER_BLOCK_RESERVED;
+
+/// Block candidates that are remembered until their pools answered, over all pools (F39).
+pub const BLOCKS_KEPT_MAX: usize = PENDING_BLOCKS_RESERVED;
+
+/// Time for which a block candidate without an answer is remembered. The chain has gone on by some
+/// six blocks then.
+pub const BLOCK_AGE_MAX: Duration = Duration::from_secs(3600);
+
+/// Found blocks that may be written while everybody waits for the disk, at once and then again
+/// after each [`BLOCK_WRITE_INTERVAL`]; more are written a second later.
+pub const BLOCK_WRITES_BURST_MAX: u32 = 16;
+
+/// Time after which one more such write is allowed.
+pub const BLOCK_WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Room for one line to a pool, in bytes: an authorize with the longest name and password, each
 /// byte of them escaped.

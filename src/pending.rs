@@ -11,6 +11,7 @@
 use crate::limits::{ID_BYTES_MAX, PENDING_PER_BLOCK_RESERVED, PENDING_SHARES_MAX};
 use crate::table::MinerHandle;
 use crate::time::Instant;
+use crate::work::header::BlockHash;
 use crate::work::job::Serial;
 use crate::work::share::AcceptedShare;
 
@@ -143,7 +144,7 @@ impl<'a> PendingShares<'a> {
     }
 
     /// Returns a request id that no waiting share has (F42).
-    fn unused_request(&mut self) -> u32 {
+    pub(crate) fn unused_request(&mut self) -> u32 {
         loop {
             let request = self.next_request;
             self.next_request = request.checked_add(1).unwrap_or(FIRST_REQUEST);
@@ -176,6 +177,15 @@ impl<'a> PendingShares<'a> {
         self.entries.iter_mut().find(|entry| {
             !entry.is_free() && entry.miner == miner && matches!(entry.stage, Stage::Answered(_))
         })
+    }
+
+    /// Says whether the block with this hash is still to be sent or answered.
+    pub(crate) fn waits_for(&self, hash: BlockHash) -> bool {
+        let is_it = |entry: &Pending| {
+            entry.share.is_some_and(|share| share.is_block() && share.hash() == hash)
+        };
+        let waits = |entry: &Pending| !matches!(entry.stage, Stage::Answered(_));
+        self.len > 0 && self.entries.iter().any(|e| !e.is_free() && waits(e) && is_it(e))
     }
 
     /// Iterates over the shares that wait.

@@ -19,13 +19,19 @@
 //!    what [`Proxy::poll_closed`] names, serve [`Proxy::poll_due`]; and where
 //!    [`Proxy::poll_fan_out`] says so, walk the miners by [`Proxy::poll_wanting`].
 //!
+//! Block candidates without an answer are [`Proxy::blocks`]: the owner writes them where they
+//! survive, before it hands a miner the answer to one, and gives them back by
+//! [`Proxy::restore_block`].
+//!
 //! The parts: `proxy::miners` holds the one `match` over (state, request), `proxy::shares` takes a
 //! submit to its verdict, `proxy::pools` holds the one `match` over what a pool says.
 
+mod blocks;
 mod miners;
 mod pools;
 mod shares;
 
+use crate::blocks::Blocks;
 use crate::downstream::{Close, Downstream};
 use crate::ledger::{Bucket, Ledger, Orphan};
 use crate::limits::{
@@ -297,6 +303,13 @@ pub enum Event {
         /// Whether the pool took it.
         accepted: bool,
     },
+    /// The pool answered a block candidate that was sent late: of a lost session or an earlier run.
+    LateBlockAnswered {
+        /// The hash of its header.
+        hash: BlockHash,
+        /// Whether the pool took it.
+        accepted: bool,
+    },
     /// A request to reconnect elsewhere, or too often, was not followed (F82).
     ReconnectRefused {
         /// The link that it came on.
@@ -342,6 +355,7 @@ pub struct Proxy<'a> {
     geometry: Option<Geometry>,
     seated: usize,
     ledger: Ledger,
+    blocks: Blocks,
     events: heapless::Deque<Event, EVENTS_MAX>,
     events_lost: u64,
     closing: heapless::Deque<(MinerHandle, Close), EVENTS_MAX>,
@@ -390,6 +404,7 @@ impl<'a> Proxy<'a> {
             geometry: None,
             seated: 0,
             ledger: Ledger::ZERO,
+            blocks: Blocks::default(),
             events: heapless::Deque::new(),
             events_lost: 0,
             closing: heapless::Deque::new(),
@@ -451,6 +466,7 @@ impl<'a> Proxy<'a> {
         }
         self.send_keepalives(now);
         self.settle_overdue(now);
+        self.tend_blocks(now);
         self.sweep(now);
     }
 

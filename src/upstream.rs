@@ -19,7 +19,7 @@ mod notify_line;
 
 use crate::limits::{
     EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, FORGIVE_INTERVAL, LINK_ODDITIES_MAX,
-    POOL_JOB_ID_BYTES_MAX,
+    POOL_JOB_ID_BYTES_MAX, SESSION_BYTES_MAX,
 };
 use crate::pending::PendingShares;
 use crate::time::{Duration, Instant};
@@ -283,6 +283,8 @@ pub struct Link<'a> {
     pub(crate) epoch: u16,
     extranonce1: Extranonce1,
     extranonce2_size: Option<u8>,
+    /// What the pool calls the session, to ask for it again; empty where it gave no name.
+    session: heapless::String<SESSION_BYTES_MAX>,
     /// Announced by `mining.set_extranonce`, in force with the next notify (QUIRKS 22).
     next_extranonce: Option<(Extranonce1, u8)>,
     /// The next job ends all before it, whatever its flag says.
@@ -324,6 +326,7 @@ impl<'a> Link<'a> {
             epoch: 0,
             extranonce1: Extranonce1::default(),
             extranonce2_size: None,
+            session: heapless::String::new(),
             next_extranonce: None,
             next_is_clean: true,
             mask: VersionMask::NONE,
@@ -362,6 +365,10 @@ impl<'a> Link<'a> {
         if self.live_since.take().is_some() {
             self.failing_since = now;
         }
+        if self.state == State::Subscribing {
+            // The session may be what the pool minds; the next attempt asks for a new one.
+            self.session.clear();
+        }
         self.last_close = Some(close);
         self.next_is_clean = true;
         self.enter(State::Idle, now);
@@ -377,6 +384,7 @@ impl<'a> Link<'a> {
         self.attempts = 0;
         self.extranonce1 = Extranonce1::default();
         self.extranonce2_size = None;
+        self.session.clear();
         self.mask = VersionMask::NONE;
         self.difficulty = Difficulty::ONE;
         self.last_close = None;
@@ -419,6 +427,11 @@ impl<'a> Link<'a> {
     /// Returns the pool's extranonce1.
     pub fn extranonce1(&self) -> &Extranonce1 {
         &self.extranonce1
+    }
+
+    /// Returns what the pool calls the session; empty where it gave no name.
+    pub fn session(&self) -> &str {
+        &self.session
     }
 
     /// Returns the pool's difficulty in force.
@@ -527,6 +540,8 @@ impl<'a> Link<'a> {
         let (extranonce1, size) =
             read_extranonce(subscription.extranonce1, subscription.extranonce2_size, geometry)?;
         self.begin_epoch(extranonce1, size);
+        let session = subscription.session_id.and_then(Text::plain).unwrap_or_default();
+        self.session = session.try_into().unwrap_or_default();
         self.subscribed = true;
         Ok(())
     }
@@ -606,6 +621,11 @@ impl<'a> Link<'a> {
         let pad = geometry.fits(size).map_err(NotifyRefused::Incompatible)?;
         let pad = usize::from(pad);
         let job = self.job(notify, pad, serial, now)?;
+        if self.next_is_clean
+            && let Some((serial, ntime)) = self.known(&job, notify.coinb2)
+        {
+            return self.go_on(notify, pad, serial, ntime, now);
+        }
         let ends_all = notify.clean_jobs || self.next_is_clean;
         if ends_all {
             self.jobs.end_all();
@@ -623,6 +643,52 @@ impl<'a> Link<'a> {
         self.last_job = now;
         self.go_live(now);
         Ok(Announced { serial, clean })
+    }
+
+    /// Returns id and time of the newest job where a pool that was away names that one again.
+    fn known(&mut self, job: &Job, coinb2: &[u8]) -> Option<(Serial, NTime)> {
+        let newest =
+            self.jobs.newest().filter(|newest| newest.live && newest.epoch == job.epoch)?;
+        // A keep-alive may have moved the time on.
+        let same = newest.pool_job_id == job.pool_job_id
+            && newest.prev_hash == job.prev_hash
+            && newest.branches == job.branches
+            && (newest.version, newest.mask) == (job.version, job.mask)
+            && newest.nbits == job.nbits
+            && newest.ntime >= job.ntime
+            && newest.difficulty == job.difficulty;
+        if !same {
+            return None;
+        }
+        let (newest, known_coinb2) = self.jobs.get(newest.serial)?;
+        let coinb2 = hex::decode(coinb2, self.line.scratch()).ok()?;
+        let same = newest.prefix.hash_with(&[], known_coinb2) == job.prefix.hash_with(&[], coinb2);
+        same.then_some((newest.serial, newest.ntime))
+    }
+
+    /// Goes on with the newest job: a session that was resumed with it costs the miners nothing.
+    /// Told to begin it anew, they would find the same shares once more.
+    fn go_on(
+        &mut self,
+        notify: &Notify<'_>,
+        pad: usize,
+        serial: Serial,
+        ntime: NTime,
+        now: Instant,
+    ) -> Result<Announced, NotifyRefused> {
+        let extranonce1 = self.extranonce1.as_bytes();
+        // The line was used to decode into.
+        self.line
+            .encode(notify, extranonce1, pad, serial)
+            .map_err(|Full| NotifyRefused::TooLong)?;
+        let _ = self.line.renew(serial, ntime);
+        if notify.clean_jobs {
+            self.jobs.end_all_but_newest();
+        }
+        self.next_is_clean = false;
+        self.last_job = now;
+        self.go_live(now);
+        Ok(Announced { serial, clean: false })
     }
 
     fn job(
@@ -714,7 +780,12 @@ impl<'a> Link<'a> {
         }
         match self.state {
             State::Configuring => encode::configure(ID_CONFIGURE, MASK_ASKED.0, 2, out)?,
-            State::Subscribing => encode::subscribe(ID_SUBSCRIBE, login.agent, None, out)?,
+            State::Subscribing => {
+                // A pool that gives the session back takes what was held over a cut (F56).
+                let known = if self.session.is_empty() { login.session } else { &self.session };
+                let session = Some(known).filter(|session| !session.is_empty());
+                encode::subscribe(ID_SUBSCRIBE, login.agent, session, out)?;
+            }
             State::Authorizing => {
                 encode::authorize(ID_AUTHORIZE, login.user, login.password, out)?;
             }
@@ -757,6 +828,8 @@ pub struct Login<'a> {
     pub user: &'a str,
     /// Its password, mostly `x`.
     pub password: &'a str,
+    /// A session of an earlier run that is worth asking for; mostly none, which is empty.
+    pub session: &'a str,
 }
 
 /// Why a notify makes no job.

@@ -6,6 +6,7 @@ mod farm;
 use farm::{Farm, HOPELESS, TRIVIAL, notified, notify, options, parse};
 use loka_stratum::ledger::{Bucket, Orphan};
 use loka_stratum::time::Duration;
+use loka_stratum::upstream::LinkIndex;
 use serde_json::json;
 
 #[test]
@@ -105,6 +106,55 @@ fn f56_a_resumed_session_gets_the_held_shares_once() {
         farm.pool_says(link, &json!({"id": parse(&line)["id"], "result": true}).to_string());
     }
     assert_eq!(farm.proxy.ledger().of(Bucket::PoolAccepted), 2);
+}
+
+/// What the next connection asks the pool for when it subscribes.
+fn asked_of(farm: &mut Farm) -> (LinkIndex, serde_json::Value) {
+    farm.wait(Duration::from_secs(5));
+    let link = farm.dialled();
+    assert!(farm.pool_hears(link)[0].contains("mining.configure"));
+    farm.pool_says(link, r#"{"id":1,"result":{"version-rolling":false},"error":null}"#);
+    let subscribe = parse(&farm.pool_hears(link)[0]);
+    assert_eq!(subscribe["method"], "mining.subscribe");
+    (link, subscribe["params"].clone())
+}
+
+#[test]
+fn f56_a_lost_session_is_asked_for_by_its_id_and_one_that_the_pool_minds_only_once() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    farm.pool_lost(link);
+    let (link, params) = asked_of(&mut farm);
+    assert_eq!(params, json!(["loka-stratum/test", "s"]));
+    // The pool hangs up on it, so the next attempt is like the first.
+    farm.pool_lost(link);
+    let (link, params) = asked_of(&mut farm);
+    assert_eq!(params, json!(["loka-stratum/test"]));
+    let answer = json!({"id": 2, "result": [[["mining.notify", "t"]], "aa", 8], "error": null});
+    farm.pool_says(link, &answer.to_string());
+    assert!(farm.pool_hears(link)[0].contains("mining.authorize"));
+    farm.pool_lost(link);
+    let (_, params) = asked_of(&mut farm);
+    assert_eq!(params, json!(["loka-stratum/test", "t"]));
+}
+
+#[test]
+fn f56_a_session_that_comes_back_with_the_same_job_is_not_heard_of_by_miners() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.s19");
+    let job = notified(&heard);
+    farm.pool_lost(link);
+    farm.wait(Duration::from_secs(2));
+    let link = farm.dialled();
+    farm.pool_up(link, "c0ffee01", 8, TRIVIAL);
+    assert!(farm.due(miner).is_empty(), "told to begin anew it would find the same shares again");
+    let answer = farm.submit(miner, json!(["farm.s19", job[0], "00000001", job[7], "00000001"]));
+    assert_eq!(answer["result"], true, "its job goes on");
+    assert_eq!(farm.pool_accepts(link)["params"][1], "job-1");
+    // Who comes later gets the same job, and another job of the pool is told to all.
+    let (_, heard) = farm.miner("farm.late");
+    assert_eq!(notified(&heard)[0], job[0]);
+    farm.pool_says(link, &notify("job-2", 1, false));
+    assert_eq!(farm.due(miner).len(), 1);
 }
 
 #[test]

@@ -18,8 +18,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use loka_stratum::blocks::Unsaved;
 use loka_stratum::downstream::Close;
-use loka_stratum::limits::{LINKS_MAX, OUTPUT_BYTES_MIN, READ_BYTES_MAX, SPILL_BYTES_MAX};
+use loka_stratum::limits::{
+    BLOCK_WRITE_INTERVAL, BLOCK_WRITES_BURST_MAX, LINKS_MAX, OUTPUT_BYTES_MIN, READ_BYTES_MAX,
+    SPILL_BYTES_MAX,
+};
 use loka_stratum::proxy::{Options, Proxy, Refusal};
 use loka_stratum::settings::Settings;
 use loka_stratum::table::MinerHandle;
@@ -31,7 +35,7 @@ use super::clock;
 use super::dial::Dialer;
 use super::link::LinkPort;
 use super::log::{self, Kind};
-use super::store::{Memory, Store};
+use super::store::{Block, Blocks, Memory, Store};
 
 /// What the tasks share.
 pub struct Hub {
@@ -45,6 +49,9 @@ pub struct Hub {
     pub(super) ports: RefCell<Vec<Option<Port>>>,
     /// What is remembered across restarts, where there is a place for it.
     pub(super) store: RefCell<Option<Store<Memory>>>,
+    /// The same for block candidates.
+    pub(super) blocks: RefCell<Option<Store<Blocks>>>,
+    writes: Cell<Writes>,
     /// The links' ends, by their index.
     pub(super) links: RefCell<Vec<LinkPort>>,
     /// Miners whose sockets are full.
@@ -136,6 +143,29 @@ pub struct Counts {
     pub blocks: u64,
 }
 
+/// How often a found block may keep everybody waiting for the disk.
+#[derive(Clone, Copy, Default)]
+struct Writes {
+    recent: u32,
+    forgiven_at: Instant,
+}
+
+impl Writes {
+    fn allow(&mut self, now: Instant) -> bool {
+        self.forgive(now);
+        let is_allowed = self.recent < BLOCK_WRITES_BURST_MAX;
+        self.recent += u32::from(is_allowed);
+        is_allowed
+    }
+
+    fn forgive(&mut self, now: Instant) {
+        if now.since(self.forgiven_at) >= BLOCK_WRITE_INTERVAL {
+            self.forgiven_at = now;
+            self.recent = self.recent.saturating_sub(1);
+        }
+    }
+}
+
 /// Counts by name; the names are few.
 #[derive(Clone, Default)]
 pub struct Tally(Vec<(&'static str, u64)>);
@@ -157,6 +187,8 @@ impl Hub {
             dialers: RefCell::new(dialers),
             ports: RefCell::new((0..capacity).map(|_| None).collect()),
             store: RefCell::default(),
+            blocks: RefCell::default(),
+            writes: Cell::new(Writes::default()),
             links: RefCell::new((0..LINKS_MAX).map(|_| LinkPort::default()).collect()),
             blocked: RefCell::default(),
             scratch: RefCell::new(Scratch {
@@ -363,6 +395,49 @@ impl Hub {
             log::warn(Kind::Store, format_args!("not remembered: {error}"));
         }
         *self.store.borrow_mut() = Some(store);
+    }
+
+    /// Writes a block candidate that was just found, before its miner is answered. That keeps
+    /// everybody waiting for the disk, which is right once in years; a network or a pool where
+    /// every share is a block gets no more than a few such writes, and the rest within a second.
+    pub(super) fn save_found_block(&self, proxy: &mut Proxy<'_>, now: Instant) {
+        if proxy.blocks().unsaved() != Unsaved::Found {
+            return;
+        }
+        let mut writes = self.writes.get();
+        if writes.allow(now) {
+            self.write_blocks(proxy);
+        }
+        self.writes.set(writes);
+    }
+
+    /// Writes which block candidates are open, where that has changed.
+    pub(super) fn save_blocks(&self, now: Instant) {
+        let proxy = &mut *self.proxy.borrow_mut();
+        if proxy.blocks().unsaved() != Unsaved::Nothing {
+            self.write_blocks(proxy);
+        }
+        let mut writes = self.writes.get();
+        writes.forgive(now);
+        self.writes.set(writes);
+    }
+
+    fn write_blocks(&self, proxy: &mut Proxy<'_>) {
+        let mut store = self.blocks.borrow_mut();
+        let Some(store) = &mut *store else { return proxy.handle_blocks_saved() };
+        let known = store.newest().map(|Blocks::V1(blocks)| blocks.as_slice()).unwrap_or_default();
+        let of = |record| {
+            let found = known.iter().find(|block| block.is_of(record));
+            Block::new(record, found.map_or(clock::wall().as_secs(), |block| block.found_secs))
+        };
+        let blocks = Blocks::V1(proxy.blocks().records().map(of).collect());
+        match store.save(&blocks) {
+            Ok(()) => proxy.handle_blocks_saved(),
+            Err(error) => {
+                let text = "a block candidate is not remembered";
+                log::error(Kind::Store, format_args!("{text}: {error}"));
+            }
+        }
     }
 
     /// Takes no more connections and dials no more pools.

@@ -44,9 +44,10 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use loka_stratum::limits::DRAIN_MAX;
+use loka_stratum::limits::{BLOCK_AGE_MAX, DRAIN_MAX};
 use loka_stratum::proxy::Proxy;
 use loka_stratum::settings::{Pool, Scheme, Settings};
+use loka_stratum::time::Duration as EngineDuration;
 use loka_stratum::work::extranonce::Geometry;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -59,7 +60,7 @@ use http::StatusPort;
 use hub::Hub;
 use listen::Doors;
 use log::Kind;
-use store::{Memory, Store};
+use store::{Block, Blocks, Memory, Store};
 
 /// Exit code for flags or settings that are wrong.
 const USAGE: u8 = 2;
@@ -173,7 +174,8 @@ fn start(
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     let seed = u64::from_le_bytes(seed);
-    let (store, geometry) = remembered(&settings.state.dir);
+    let state_dir = settings.state.dir.as_str().to_owned();
+    let (store, geometry) = remembered(&state_dir);
     let options = options::options(&settings, geometry, seed);
     let storage = options::storage(miners, settings.pools.len());
     let proxy = Proxy::new(storage, options, clock::now())
@@ -185,6 +187,7 @@ fn start(
     let result = runtime.block_on(async {
         let hub = Rc::new(Hub::new(proxy, settings, dialers));
         *hub.store.borrow_mut() = store;
+        hub.recall_blocks(&state_dir);
         let (doors, status) = (Doors::default(), None);
         Gateway { hub, sources, doors, status, seed, geometry }.serve().await
     });
@@ -208,6 +211,37 @@ fn remembered(folder: &str) -> (Option<Store<Memory>>, Option<Geometry>) {
         Err(error) => {
             log::warn(Kind::Store, format_args!("nothing is remembered in {folder}: {error}"));
             (None, None)
+        }
+    }
+}
+
+impl Hub {
+    /// Takes back the block candidates of an earlier run; those that a right clock says are too
+    /// old are let go.
+    fn recall_blocks(&self, folder: &str) {
+        if folder.is_empty() {
+            return;
+        }
+        let (store, stored) = match Store::load(Path::new(folder), "blocks") {
+            Ok(loaded) => loaded,
+            // That nothing is remembered in this folder was said of the geometry.
+            Err(_) => return,
+        };
+        *self.blocks.borrow_mut() = Some(store);
+        let age_of = |block: &Block| {
+            let age = clock::wall_checked().ok()?.as_secs().checked_sub(block.found_secs);
+            age.map(EngineDuration::from_secs)
+        };
+        for block in stored.into_iter().flat_map(|Blocks::V1(blocks)| blocks) {
+            if age_of(&block).is_some_and(|age| age >= BLOCK_AGE_MAX) {
+                continue;
+            }
+            let Some(record) = block.record() else { continue };
+            let hash = record.hash;
+            let text = "is without an answer since an earlier run; its pool is told once more";
+            log::warn(Kind::Block, format_args!("block candidate {hash} {text}"));
+            // There is room: no more are written than are kept.
+            let _ = self.proxy.borrow_mut().restore_block(record, clock::now());
         }
     }
 }
@@ -323,6 +357,7 @@ impl Gateway {
             _ = interrupt.recv() => {}
         }
         self.hub.turn();
+        self.hub.save_blocks(clock::now());
         self.hub.end_all();
         let report = self.hub.report();
         let books = serde_json::to_string(&report.ledger).unwrap_or_default();

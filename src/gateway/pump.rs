@@ -34,6 +34,7 @@ pub async fn run(hub: Rc<Hub>) {
         if now >= check_at {
             check_at = now + SLOW_READER_CHECK;
             hub.end_slow_readers(now);
+            hub.save_blocks(now);
             log::flush();
         }
         let deadline = hub.proxy.borrow().poll_timeout().min(check_at);
@@ -138,6 +139,10 @@ impl Hub {
             Event::BlockAnswered { accepted } => {
                 let text = if accepted { "accepted" } else { "REJECTED" };
                 log::info(Kind::Block, format_args!("block candidate {text} by the pool"));
+            }
+            Event::LateBlockAnswered { hash, accepted } => {
+                let text = if accepted { "accepted" } else { "not taken" };
+                log::warn(Kind::Block, format_args!("block candidate {hash}, sent late: {text}"));
             }
             Event::ReconnectRefused { .. } => {
                 let text = "client.reconnect refused: it names another host, or comes too often";

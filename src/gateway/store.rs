@@ -13,7 +13,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crc::{CRC_32_ISO_HDLC, Crc};
+use loka_stratum::blocks::BlockRecord;
 use loka_stratum::limits::STATE_BYTES_MAX;
+use loka_stratum::work::header::{BlockHash, NTime, Nonce};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +91,11 @@ impl<T: Serialize + DeserializeOwned + Clone + PartialEq> Store<T> {
         Ok(())
     }
 
+    /// Returns what is there.
+    pub fn newest(&self) -> Option<&T> {
+        self.newest.as_ref()
+    }
+
     fn path(&self, slot: u64) -> PathBuf {
         self.folder.join(format!("{}.{slot}", self.name))
     }
@@ -114,6 +121,70 @@ pub enum Memory {
         /// Bytes that a miner rolls.
         roll_bytes: u8,
     },
+}
+
+/// The block candidates that no pool has answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Blocks {
+    /// At most as many as the engine keeps.
+    V1(Vec<Block>),
+}
+
+/// A block candidate, as [`BlockRecord`] in a form of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// Seconds since 1970 when it was found, as the wall clock had it.
+    pub found_secs: u64,
+    hash: [u8; 32],
+    host: String,
+    worker: String,
+    session: String,
+    extranonce1: Vec<u8>,
+    job_id: String,
+    extranonce2: Vec<u8>,
+    ntime: u32,
+    nonce: u32,
+    version_bits: Option<u32>,
+}
+
+impl Block {
+    /// Turns a record into what is stored.
+    pub fn new(record: &BlockRecord, found_secs: u64) -> Self {
+        Self {
+            found_secs,
+            hash: record.hash.0,
+            host: record.host.as_str().to_owned(),
+            worker: record.worker.as_str().to_owned(),
+            session: record.session.as_str().to_owned(),
+            extranonce1: record.extranonce1.to_vec(),
+            job_id: record.job_id.as_str().to_owned(),
+            extranonce2: record.extranonce2.to_vec(),
+            ntime: record.ntime.0,
+            nonce: record.nonce.0,
+            version_bits: record.version_bits,
+        }
+    }
+
+    /// Says whether this is what is stored of the record.
+    pub fn is_of(&self, record: &BlockRecord) -> bool {
+        self.hash == record.hash.0
+    }
+
+    /// Returns the record; none where a text is longer than any record has it.
+    pub fn record(&self) -> Option<BlockRecord> {
+        Some(BlockRecord {
+            hash: BlockHash(self.hash),
+            host: self.host.as_str().try_into().ok()?,
+            worker: self.worker.as_str().try_into().ok()?,
+            session: self.session.as_str().try_into().ok()?,
+            extranonce1: self.extranonce1.as_slice().try_into().ok()?,
+            job_id: self.job_id.as_str().try_into().ok()?,
+            extranonce2: self.extranonce2.as_slice().try_into().ok()?,
+            ntime: NTime(self.ntime),
+            nonce: Nonce(self.nonce),
+            version_bits: self.version_bits,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -197,6 +268,29 @@ mod tests {
         fs::create_dir(folder.0.join("gateway.new")).unwrap();
         assert!(store.save(&SECOND).is_err());
         assert_eq!(folder.load().1, Some(FIRST));
+    }
+
+    #[test]
+    fn a_block_comes_back_as_it_was_and_all_of_them_fit() {
+        let record = BlockRecord {
+            hash: BlockHash([7; 32]),
+            host: "h".repeat(253).as_str().try_into().unwrap(),
+            worker: "w".repeat(128).as_str().try_into().unwrap(),
+            session: "s".repeat(64).as_str().try_into().unwrap(),
+            extranonce1: [1; 32].as_slice().try_into().unwrap(),
+            job_id: "j".repeat(64).as_str().try_into().unwrap(),
+            extranonce2: [2; 16].as_slice().try_into().unwrap(),
+            ntime: NTime(u32::MAX),
+            nonce: Nonce(u32::MAX),
+            version_bits: Some(u32::MAX),
+        };
+        let block = Block::new(&record, u64::MAX);
+        assert!(block.is_of(&record));
+        assert_eq!(block.record(), Some(record));
+        let folder = Folder::new("blocks");
+        let all = Blocks::V1(vec![block; loka_stratum::limits::BLOCKS_KEPT_MAX]);
+        Store::load(&folder.0, "blocks").unwrap().0.save(&all).unwrap();
+        assert_eq!(Store::load(&folder.0, "blocks").unwrap().1, Some(all));
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! the occasion. The pool may be killed at any time: it comes back two seconds later with another
 //! extranonce1 and another size of extranonce2, and the miners must not notice.
 
-mod books;
 mod view;
 
 use std::io::{self, IsTerminal};
@@ -15,12 +14,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::books::{Books, Rows};
 use super::pool::ledger::Ledger;
 use super::rig::{Gateway, GatewayOptions, Part, Scratch, number};
 use super::swarm::report::Report;
 use super::swarm::{Options as SwarmOptions, Swarm, SwarmHandle, Work};
 use super::{Ending, clock, say, seconds};
-use books::{Books, Rows};
 use view::{Snapshot, View};
 
 /// How long a killed pool stays away.
@@ -158,7 +157,7 @@ pub fn run(args: &Args) -> io::Result<ExitCode> {
     let start = power_of_two(per_miner * f64::from(SECONDS_PER_SHARE) / hashes_per_difficulty);
     let mut pool = PoolKeeper::start(upstream)?;
     let gateway = Gateway::start(&GatewayOptions {
-        pool: pool.address,
+        pools: vec![pool.address],
         ca_file: Some(pool.scratch.file("ca.pem")),
         miners_max: (args.miners + args.miners / 4).clamp(16, 16_384),
         difficulty: [start, start / 64.0, start * 64.0],

@@ -19,10 +19,14 @@
 )]
 
 pub mod bench;
+pub mod chaos;
 pub mod demo;
+pub mod faults;
 pub mod pool;
+pub mod soak;
 pub mod swarm;
 
+mod books;
 mod clock;
 mod hex;
 mod histogram;
@@ -30,6 +34,7 @@ mod net;
 mod personality;
 mod random;
 mod rig;
+mod site;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -47,6 +52,12 @@ pub enum Command {
     Pool(pool::Args),
     /// Simulated ASICs that really hash.
     Swarm(swarm::Args),
+    /// A proxy that disturbs connections: cut, reset, delay, trickle, corrupt, half-open, refuse.
+    Faults(faults::Args),
+    /// A farm of two pools under many faults: nobody is disconnected and every share accounted.
+    Chaos(chaos::Args),
+    /// A farm at rest for a long time: memory and descriptors of the gateway stay flat.
+    Soak(soak::Args),
     /// The whole process measured, beside what the machine can do at all.
     Bench(bench::Args),
 }
@@ -60,6 +71,9 @@ pub fn run(command: &Command) -> io::Result<ExitCode> {
     match command {
         Command::Pool(args) => pool::run(args),
         Command::Swarm(args) => swarm::run(args),
+        Command::Faults(args) => faults::run(args),
+        Command::Chaos(args) => chaos::run(args),
+        Command::Soak(args) => soak::run(args),
         Command::Bench(args) => bench::run(args),
     }
 }

@@ -8,16 +8,20 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, BufRead};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsStream;
 
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 4096;
 /// Bytes that one read takes at most.
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// Bytes kept for a peer that does not read; beyond them it is cut off.
@@ -26,6 +30,29 @@ const SPILL_BYTES_MAX: usize = 1024 * 1024;
 const LINE_BYTES_MAX: usize = 128 * 1024;
 /// Reads of one connection before the others get their turn.
 const READS_IN_A_ROW: usize = 16;
+
+/// Binds an address and listens there.
+///
+/// # Errors
+///
+/// The address is taken.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Listens at an address of one's own again, which may take until an aborted task has let it go.
+pub async fn listen_again(address: SocketAddr) -> Option<TcpListener> {
+    for _ in 0..100 {
+        if let Ok(listener) = listen(address) {
+            return Some(listener);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    None
+}
 
 /// Which connection: its place in the table, and the how-manieth it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

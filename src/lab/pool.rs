@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{Notify, mpsc};
 
-use crate::lab::{self, clock};
+use crate::lab::{self, clock, net};
 use jobs::Branches;
 use ledger::Ledger;
 use server::Server;
@@ -236,8 +236,8 @@ type Up = (Server, tokio::net::TcpListener, Option<tokio::net::TcpListener>, Loc
 fn set_up(options: Options) -> io::Result<Up> {
     let runtime = lab::local_runtime()?;
     let guard = runtime.enter();
-    let listener = driver::listen(options.listen)?;
-    let status = options.status.map(driver::listen).transpose()?;
+    let listener = net::listen(options.listen)?;
+    let status = options.status.map(net::listen).transpose()?;
     drop(guard);
     Ok((Server::new(options)?, listener, status, runtime))
 }

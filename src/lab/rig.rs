@@ -52,8 +52,9 @@ impl Drop for Scratch {
 /// What a gateway is started with.
 #[derive(Clone, Debug)]
 pub struct GatewayOptions {
-    pub pool: SocketAddr,
-    /// The CA of a pool that speaks TLS.
+    /// The pools, first choice first.
+    pub pools: Vec<SocketAddr>,
+    /// The CA of pools that speak TLS.
     pub ca_file: Option<PathBuf>,
     pub miners_max: usize,
     /// Difficulty at first, at least and at most.
@@ -156,10 +157,11 @@ fn config_text(options: &GatewayOptions) -> String {
     let [start, min, max] = options.difficulty;
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ =
-        writeln!(text, "[[pool]]\nurl = \"{scheme}://{}\"\nuser = \"farm.gateway\"", options.pool);
-    if let Some(ca_file) = &options.ca_file {
-        let _ = writeln!(text, "ca_file = {:?}", ca_file.display().to_string());
+    for pool in &options.pools {
+        let _ = writeln!(text, "[[pool]]\nurl = \"{scheme}://{pool}\"\nuser = \"farm.gateway\"");
+        if let Some(ca_file) = &options.ca_file {
+            let _ = writeln!(text, "ca_file = {:?}", ca_file.display().to_string());
+        }
     }
     let _ = write!(
         text,

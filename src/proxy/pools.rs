@@ -3,9 +3,10 @@
 //! [`Proxy::handle_link_line`] owns the one `match` over what a pool says; the link keeps the
 //! state of its session and returns what concerns others as [`Heard`].
 
+use super::blocks::SubmitParts;
 use super::{Event, Proxy, settle};
 use crate::ledger::{Bucket, Orphan, PoolReject};
-use crate::limits::{EXTRANONCE2_BYTES_MAX, POOL_DIFFICULTY_MAX, POOL_DIFFICULTY_MIN};
+use crate::limits::{POOL_DIFFICULTY_MAX, POOL_DIFFICULTY_MIN};
 use crate::pending::{Stage, Verdict};
 use crate::time::Instant;
 use crate::upstream::{Announced, Heard, Link, LinkClose, LinkIndex, Login, NotifyRefused, State};
@@ -246,7 +247,10 @@ impl Proxy<'_> {
         outcome: Outcome<'_>,
         now: Instant,
     ) -> Result<(), LinkClose> {
-        let Self { links, ledger, table, due, .. } = self;
+        if self.handle_late_answer(index, request, &outcome) {
+            return Ok(());
+        }
+        let Self { links, ledger, table, due, blocks, .. } = self;
         let Some(link) = links.get_mut(index) else { return Ok(()) };
         let Some(entry) = link.pending.sent(request) else { return link.count_oddity() };
         let (to, verdict) = match outcome {
@@ -257,6 +261,9 @@ impl Proxy<'_> {
             }
         };
         let is_block = entry.is_block();
+        if let Some(share) = entry.share.filter(|_| is_block) {
+            blocks.forget(share.hash());
+        }
         let answer_time = now.since(entry.since);
         let done = settle(entry, to, verdict, ledger, table, due);
         if done {
@@ -333,14 +340,19 @@ impl Proxy<'_> {
         out: &mut Writer<'_>,
         now: Instant,
     ) -> Result<bool, Full> {
-        let Self { links, options, geometry, ledger, table, due, .. } = self;
+        let mut written = self.write_late_blocks(index, out)?;
+        let Self { links, options, geometry, ledger, table, due, blocks, .. } = self;
         let Some(link) = links.get_mut(index) else { return Ok(false) };
         if !link.state.is_open() {
             return Ok(false);
         }
         let Some(pool) = options.pools.get(usize::from(link.pool)) else { return Ok(false) };
-        let login = Login { agent: &options.agent, user: &pool.user, password: &pool.password };
-        let mut written = false;
+        let login = Login {
+            agent: &options.agent,
+            user: &pool.user,
+            password: &pool.password,
+            session: blocks.late(&pool.host).map_or("", |block| &block.session),
+        };
         while link.write_session(login, out)? {
             written = true;
         }
@@ -394,12 +406,8 @@ fn write_share(
         // The ring let the job go while its share waited.
         return Ok(NextShare::Void { request, reason: Orphan::JobDead });
     };
-    let (share, version_bits) = (*share.share(), share.pool_bits());
-    let mut extranonce2 = heapless::Vec::<u8, EXTRANONCE2_BYTES_MAX>::new();
-    let pad = geometry.fits(size).map_or(0, usize::from);
-    // There is room: pad and end together are the pool's size, which was checked.
-    let _ = extranonce2.resize(pad, 0);
-    let _ = extranonce2.extend_from_slice(share.extranonce2_end());
+    let SubmitParts { extranonce2, version_bits } = SubmitParts::new(size, geometry, &share);
+    let share = *share.share();
     let fields = SubmitFields {
         worker: login.user,
         job_id_raw: &job.pool_job_id,

@@ -1,6 +1,7 @@
 //! A submit's way to its verdict: checked, counted once, and on to the pool where it is heavy
 //! enough.
 
+use super::blocks::record;
 use super::miners::{NO_ANSWER, answer};
 use super::{Event, Proxy};
 use crate::downstream::Close;
@@ -126,6 +127,13 @@ impl Proxy<'_> {
             return Bucket::Orphaned(Orphan::SessionLost);
         };
         let open = link.state.is_open() && link.epoch == origin.epoch;
+        if share.is_block()
+            && let Some(geometry) = self.geometry
+            && let Some(pool) = self.options.pools.get(usize::from(link.pool))
+            && let Some((job, _)) = link.jobs.get(origin.job)
+        {
+            self.blocks.insert(record(link, pool, geometry, job, &share), now);
+        }
         let stage = if open && link.state != State::Configuring && link.state != State::Subscribing
         {
             Stage::Queued

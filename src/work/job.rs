@@ -247,6 +247,14 @@ impl<'a> JobRing<'a> {
         }
     }
 
+    /// Ends all jobs but the newest.
+    pub fn end_all_but_newest(&mut self) {
+        let newest = self.newest;
+        for (place, job) in self.jobs.iter_mut().enumerate() {
+            job.live &= place == newest;
+        }
+    }
+
     /// Ends the jobs that came before `before`, less the newest where miners still work on it.
     pub fn end_older(&mut self, before: Instant, in_use: bool) {
         let newest = self.newest;

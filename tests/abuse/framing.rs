@@ -219,7 +219,7 @@ fn f05_a_line_above_the_limit_ends_the_link_with_the_number() {
     assert_eq!(farm.due(miner), [""; 0], "the job before it still stands");
     farm.wait(Duration::from_secs(2));
     let again = farm.dialled();
-    farm.pool_up(again, "c0ffee01", 8, TRIVIAL);
+    farm.pool_up(again, "c0ffee02", 8, TRIVIAL);
     assert_eq!(notified(&farm.due(miner))[8], true);
 }
 

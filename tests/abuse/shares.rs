@@ -1,5 +1,6 @@
 //! F27 to F41: work, shares and the pool's word on them.
 
+use loka_stratum::blocks::Unsaved;
 use loka_stratum::downstream::Close;
 use loka_stratum::ledger::{Bucket, Orphan, PoolReject, Reject};
 use loka_stratum::limits::{
@@ -305,12 +306,13 @@ fn f35_what_came_before_clean_jobs_is_the_pools_to_judge() {
 #[test]
 fn f36_a_job_id_that_comes_again_is_another_job() {
     // The same session resumed, and another.
-    for extranonce1 in ["c0ffee01", "beef"] {
+    for (extranonce1, block) in [("c0ffee01", 2), ("beef", 1)] {
         let (mut farm, link, miner, first) = farm(options(1), TRIVIAL);
         farm.pool_lost(link);
         farm.wait(Duration::from_secs(2));
         let link = farm.dialled();
-        farm.pool_up(link, extranonce1, 8, TRIVIAL);
+        farm.handshake(link, extranonce1, 8);
+        farm.pool_says(link, &notify("job-1", block, true));
         let second = notified(&farm.due(miner));
         assert_ne!(first[0], second[0], "both are the pool's job-1");
         assert_eq!(farm.submit(miner, share(&first, 1))["error"][0], 21);
@@ -504,6 +506,70 @@ fn f39_a_block_whose_pool_stays_away_is_an_orphan_in_the_end() {
     farm.wait(JOB_AGE_MAX + Duration::from_secs(1));
     assert_eq!(orphaned(&farm, Orphan::Unanswered), 1);
     assert!(farm.proxy.is_drained());
+}
+
+/// What the pool hears of late blocks once the engine has looked after them.
+fn late(farm: &mut Farm, link: LinkIndex) -> Vec<serde_json::Value> {
+    farm.wait(Duration::from_secs(1));
+    farm.pool_hears(link).iter().map(|line| parse(line)).collect()
+}
+
+#[test]
+fn f39_a_block_of_a_lost_session_is_tried_late_once_in_each_session() {
+    let (blocks, _) = nonces(1);
+    let (mut farm, link, miner, job) = regtest(options(1), HOPELESS);
+    farm.submit(miner, share(&job, blocks[0]));
+    let first = parse(&farm.pool_hears(link)[0]);
+    assert_eq!(farm.proxy.blocks().unsaved(), Unsaved::Found);
+    let mut tried = 0;
+    for extranonce1 in ["aa", "bb"] {
+        farm.pool_lost(link);
+        farm.wait(Duration::from_secs(5));
+        let again = farm.dialled();
+        assert_eq!(again, link);
+        farm.pool_up(link, extranonce1, 8, HOPELESS);
+        let heard = late(&mut farm, link);
+        assert_eq!(heard.len(), 1, "{heard:?}");
+        assert_eq!(heard[0]["params"], first["params"], "word for word");
+        assert!(late(&mut farm, link).is_empty(), "and not twice");
+        tried += 1;
+        if tried == 2 {
+            let answer = json!({"id": heard[0]["id"], "result": true});
+            farm.pool_says(link, &answer.to_string());
+        }
+    }
+    assert!(farm.proxy.blocks().is_empty());
+    let last = std::iter::from_fn(|| farm.proxy.poll_event()).last();
+    assert!(matches!(last, Some(Event::LateBlockAnswered { accepted: true, .. })), "{last:?}");
+    assert_eq!(orphaned(&farm, Orphan::SessionLost), 1, "the ledger counts it where it fell");
+}
+
+#[test]
+fn f39_a_block_of_an_earlier_run_has_its_session_asked_for_and_is_sent_again() {
+    let (blocks, _) = nonces(1);
+    let (mut before, link, miner, job) = regtest(options(1), HOPELESS);
+    before.submit(miner, share(&job, blocks[0]));
+    let first = parse(&before.pool_hears(link)[0]);
+    let record = before.proxy.blocks().records().next().unwrap().clone();
+
+    let mut farm = Farm::new();
+    farm.proxy.restore_block(record, farm.now).unwrap();
+    let link = farm.dialled();
+    assert!(farm.pool_hears(link)[0].contains("mining.configure"));
+    farm.pool_says(link, r#"{"id":1,"result":{"version-rolling":false},"error":null}"#);
+    assert_eq!(parse(&farm.pool_hears(link)[0])["params"][1], "s", "the session by its id");
+    let session = json!({"id": 2, "result": [[["mining.notify", "s"]], "c0ffee01", 8]});
+    farm.pool_says(link, &session.to_string());
+    farm.pool_says(link, r#"{"id":3,"result":true,"error":null}"#);
+    farm.pool_hears(link);
+    farm.pool_says(link, &notify("job-9", 3, true));
+    let heard = late(&mut farm, link);
+    assert_eq!(heard.len(), 1, "{heard:?}");
+    assert_eq!(heard[0]["params"], first["params"]);
+    let refusal = json!({"id": heard[0]["id"], "result": null, "error": [21, "late", null]});
+    farm.pool_says(link, &refusal.to_string());
+    assert!(farm.proxy.blocks().is_empty(), "an answer is an answer");
+    assert_eq!(farm.proxy.ledger().submitted(), 0, "it was counted by the run that found it");
 }
 
 /// How pools say no, and the code that it amounts to (`pool-refusal-forms.txt`).

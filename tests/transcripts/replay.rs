@@ -273,6 +273,9 @@ impl Listener {
         options.geometry = Geometry::new(1, 2);
         options.links.retry_min = Duration::from_millis(1);
         options.links.retry_max = Duration::from_millis(1);
+        // A session that comes back with its job goes on with it; a keep-alive between two plays
+        // would make them differ.
+        options.keepalive = Duration::from_secs(1 << 30);
         let mut farm = Farm::sized(4, 1, options);
         let (miner, _) = farm.miner("farm.s19");
         let link = farm.dialled();

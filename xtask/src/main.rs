@@ -5,6 +5,7 @@
 
 mod apt;
 mod bare_metal;
+mod chaos;
 mod debian;
 mod dist;
 mod engine;
@@ -31,6 +32,8 @@ usage: cargo xtask COMMAND
   sim SEED [--log]        one seed of the simulation, with all that happens
   sim --seeds N [--from S] [--threads T]
                           many seeds on all cores; ends with seeds per second
+  chaos [OPTIONS]         a thousand miners and two pools under a hundred faults: minutes
+  soak [OPTIONS]          memory and descriptors stay flat; --minutes N [--miners N]
   hooks                   lets git run .githooks/pre-commit
 ";
 
@@ -47,6 +50,8 @@ fn main() -> ExitCode {
         ["dist", "--list"] => dist::list(),
         ["dist", "--target", triple] => dist::build(triple),
         ["sim", arguments @ ..] => sim::run(arguments),
+        ["chaos", options @ ..] => chaos::chaos(options),
+        ["soak", options @ ..] => chaos::soak(options),
         ["hooks"] => hooks::install(),
         ["help" | "-h" | "--help"] => {
             print!("{USAGE}");

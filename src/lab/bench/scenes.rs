@@ -122,7 +122,7 @@ impl Site {
             return Ok(Self { pool, gateway: None, address, _scratch: scratch });
         }
         let gateway = Gateway::start(&GatewayOptions {
-            pool: address,
+            pools: vec![address],
             ca_file: Some(ca_file),
             // Room for those of the last round whose ids are still at rest.
             miners_max: (miners + miners / 2).min(16_384),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::books::thousands;
+use crate::lab::books::thousands;
 use crate::lab::pool::ledger::Ledger;
 use crate::lab::rig::number;
 use crate::lab::swarm::report::Report;

@@ -1,15 +1,13 @@
 //! The pool's thread: sockets, timers and commands around the [`Server`].
 
 use std::cell::RefCell;
-use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalRuntime;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_local};
@@ -19,24 +17,10 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 use super::Command;
 use super::ledger::Ledger;
 use super::server::Server;
-use crate::lab::net::{Counted, Port, Scratch, Stream, carry};
+use crate::lab::net::{Counted, Port, Scratch, Stream, carry, listen_again};
 
-/// Connections that wait to be accepted.
-const BACKLOG: u32 = 4096;
 /// How long a TLS handshake or a status request may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-
-/// Binds the address at which the pool will listen.
-///
-/// # Errors
-///
-/// The address is taken.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
 
 /// What the tasks of the pool's thread hold in common.
 #[derive(Clone)]
@@ -171,17 +155,6 @@ async fn obey(shared: &Shared, listener: TcpListener, mut commands: mpsc::Receiv
             command => shared.server.borrow_mut().obey(command),
         }
     }
-}
-
-/// Binds the pool's own address again, which may take until the aborted task has let it go.
-async fn listen_again(address: SocketAddr) -> Option<TcpListener> {
-    for _ in 0..100 {
-        if let Ok(listener) = listen(address) {
-            return Some(listener);
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    None
 }
 
 fn ticker(every: Duration) -> tokio::time::Interval {

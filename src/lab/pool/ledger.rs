@@ -61,6 +61,20 @@ pub struct Rejected {
 }
 
 impl Rejected {
+    /// Adds those of another pool.
+    pub const fn add(&mut self, other: &Self) {
+        self.unknown_job += other.unknown_job;
+        self.stale += other.stale;
+        self.duplicate += other.duplicate;
+        self.low_difficulty += other.low_difficulty;
+        self.unauthorized += other.unauthorized;
+        self.not_subscribed += other.not_subscribed;
+        self.version_bits += other.version_bits;
+        self.ntime += other.ntime;
+        self.extranonce2 += other.extranonce2;
+        self.malformed += other.malformed;
+    }
+
     /// Returns all refused submits.
     pub const fn total(&self) -> u64 {
         self.unknown_job
@@ -94,6 +108,16 @@ impl Ledger {
             self.pushes.remove(0);
         }
         self.pushes.push(push);
+    }
+
+    /// Adds the shares, blocks and traffic of another pool.
+    pub fn add(&mut self, other: &Self) {
+        self.traffic.lines_in += other.traffic.lines_in;
+        self.traffic.lines_out += other.traffic.lines_out;
+        self.submitted += other.submitted;
+        self.accepted += other.accepted;
+        self.blocks += other.blocks;
+        self.rejected.add(&other.rejected);
     }
 
     /// Returns `true` where every submit has its one place.

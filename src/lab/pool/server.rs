@@ -387,6 +387,7 @@ impl Server {
         let session = &mut self.connection(key).ok_or(Quit)?.session;
         if let Some(extranonce1) = resumed {
             session.extranonce1 = extranonce1;
+            session.is_resumed = true;
         }
         session.is_subscribed = true;
         let extranonce1 = hex::text(&session.extranonce1);
@@ -450,7 +451,8 @@ impl Server {
         }
         let Some(job) = book.newest() else { return };
         connection.has_job = true;
-        connection.session.ask(difficulty, job.serial);
+        let from = if connection.session.is_resumed { 0 } else { job.serial };
+        connection.session.ask(difficulty, from);
         out.extend_from_slice(&difficulty_line(difficulty));
         out.extend_from_slice(&job.line);
     }

@@ -94,6 +94,8 @@ struct Tier {
 pub struct Session {
     pub extranonce1: Vec<u8>,
     pub is_subscribed: bool,
+    /// Whether the extranonce1 is one that the peer had before: its old jobs count too.
+    pub is_resumed: bool,
     /// What version rolling was granted; 0 where none was.
     pub version_mask: u32,
     workers: Vec<Box<str>>,
@@ -108,6 +110,7 @@ impl Session {
         Self {
             extranonce1,
             is_subscribed: false,
+            is_resumed: false,
             version_mask: 0,
             workers: Vec::new(),
             tiers: Vec::new(),

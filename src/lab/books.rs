@@ -51,8 +51,9 @@ impl Rows {
         let Books { report, status, pool } = books;
         let of = |path: &str| number(status, path);
         // The pool may have judged a share whose answer the cut link swallowed, or may never
-        // have read it.
-        let doubt = of("/ledger/orphaned");
+        // have read it; one that was sent again to a session that lived on is a duplicate there.
+        let orphaned = of("/ledger/orphaned");
+        let doubt = orphaned + pool.rejected.duplicate;
         let row = |name, swarm, gateway, pool, doubt| Row { name, swarm, gateway, pool, doubt };
         let rows = vec![
             row("submitted", Some(report.submitted), Some(of("/ledger/submitted")), None, 0),
@@ -74,7 +75,7 @@ impl Rows {
                 Some(pool.rejected.total()),
                 doubt,
             ),
-            row("orphaned", None, Some(doubt), None, 0),
+            row("orphaned", None, Some(orphaned), None, 0),
         ];
         let mut table = Self { rows, notes: Vec::new(), faults: Vec::new() };
         table.check_sums(books);
