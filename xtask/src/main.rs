@@ -7,10 +7,12 @@ mod apt;
 mod bare_metal;
 mod debian;
 mod dist;
+mod emulate;
 mod engine;
 mod hooks;
 mod process;
 mod report;
+mod sizes;
 mod tally;
 mod targets;
 mod test;
@@ -26,7 +28,9 @@ usage: cargo xtask COMMAND
   ci                      the same, as .ci/run calls it
   tidy                    the rules of CONTRIBUTING.md that a program can check
   bare-metal              the engine linked without an allocator, for the host and two boards
-  dist --target TRIPLE    a router's binary, with its size; --list names the triples
+  dist --target TRIPLE    a router's binary, with where its bytes are; --list names the triples
+  emulate --target TRIPLE that binary under QEMU's user-mode emulator: version, check, a short run
+  emulate --engine        the engine's unit tests on a 64-bit ARM, under the same
   hooks                   lets git run .githooks/pre-commit
 ";
 
@@ -42,6 +46,8 @@ fn main() -> ExitCode {
         ["bare-metal"] => bare_metal::run(),
         ["dist", "--list"] => dist::list(),
         ["dist", "--target", triple] => dist::build(triple),
+        ["emulate", "--target", triple] => emulate::binary(triple),
+        ["emulate", "--engine"] => emulate::engine(),
         ["hooks"] => hooks::install(),
         ["help" | "-h" | "--help"] => {
             print!("{USAGE}");

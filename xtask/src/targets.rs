@@ -177,6 +177,7 @@ struct CargoConfig {
 #[derive(Deserialize)]
 struct CargoTarget {
     linker: String,
+    runner: Option<String>,
 }
 
 /// All targets by triple.
@@ -194,6 +195,30 @@ pub fn all() -> Result<BTreeMap<String, Target>, String> {
         }
     }
     Ok(targets)
+}
+
+/// The target of a triple.
+///
+/// # Errors
+///
+/// Names those there are.
+pub fn one(triple: &str) -> Result<Target, String> {
+    let mut targets = all()?;
+    targets.remove(triple).ok_or_else(|| {
+        let known: Vec<&str> = targets.keys().map(String::as_str).collect();
+        format!("{triple}: no such target; there are {}", known.join(", "))
+    })
+}
+
+/// What runs a program of a target here, as `.cargo/config.toml` has it; none where the machine
+/// itself does.
+///
+/// # Errors
+///
+/// The file cannot be read.
+pub fn runner(triple: &str) -> Result<Option<String>, String> {
+    let mut cargo: CargoConfig = read(".cargo/config.toml")?;
+    Ok(cargo.target.remove(triple).and_then(|target| target.runner))
 }
 
 /// Where the files do not agree, or cannot be read: path and message.
