@@ -116,6 +116,29 @@ pub const READ_BYTES_MAX: usize = 16_384;
 /// While anything is kept the miner is not read and gets no further job (F46).
 pub const SPILL_BYTES_MAX: usize = OUTPUT_BYTES_MIN + 4 * READ_BYTES_MAX;
 
+/// Bytes that all miners with full sockets together are kept, at most; a board's profile may say
+/// less. Who would take more is closed (F46).
+pub const SPILLS_BYTES_MAX: usize = 1 << 26;
+
+/// Memory of a connection beside its slot in the engine, in bytes: its task, its port, its socket
+/// in the runtime, its address at the door. 10,000 of them were measured at under 1,100 each.
+pub const CONNECTION_BYTES_MAX: usize = 1536;
+
+/// Memory of a link beside its part of the engine, in bytes: lines that are not sent yet, and
+/// what TLS keeps in each direction, by rustls' own limits.
+pub const LINK_CONNECTION_BYTES_MAX: usize = 262_144;
+
+/// Memory of the process whatever the number of miners, in bytes: the program, the roots of the
+/// web, the runtime, the stacks of its few threads. Measured at 9.4 MB in a debug
+/// build, the engine for one miner included.
+pub const PROCESS_BYTES_MAX: usize = 12 << 20;
+
+/// Longest file of the kernel that is read to learn about the machine, in bytes.
+pub const KERNEL_FILE_BYTES_MAX: usize = 65_536;
+
+/// Longest name of a board's profile, in bytes.
+pub const BOARD_NAME_BYTES_MAX: usize = 32;
+
 /// Connections that wait to be accepted; Linux's own limit (`net.core.somaxconn`).
 pub const LISTEN_BACKLOG: u32 = 4096;
 
@@ -368,6 +391,12 @@ pub const LINGER: Duration = Duration::from_secs(30);
 /// Events kept for the log until the owner takes them; the oldest is dropped when full.
 pub const EVENTS_MAX: usize = 64;
 
+/// Links that every gateway can hold, whatever its board: two to each pool, the one in use and
+/// the one that takes over from it.
+pub const LINKS_MIN: usize = 2 * POOLS_MAX;
+
+const _: () = assert!(LINKS_MIN <= LINKS_MAX);
+const _: () = assert!(SPILL_BYTES_MAX <= SPILLS_BYTES_MAX);
 const _: () = assert!(MINERS_MAX <= 1 << 15, "half of the two-byte miner ids stay free");
 const _: () = assert!(LANES_MAX <= LINKS_MAX, "every lane needs a link");
 const _: () = assert!(COINB2_STORE_BYTES >= COINB2_BYTES_MAX);

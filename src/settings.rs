@@ -19,7 +19,7 @@
 //! settings.check(&mut |problem| panic!("{problem}"));
 //!
 //! let problem = settings.set(Key::parse("miners.max").unwrap(), "20000").unwrap_err();
-//! assert_eq!(problem.to_string(), "miners.max: got 20000, allowed 1..16384");
+//! assert_eq!(problem.to_string(), "miners.max: got 20000, allowed 1..16384 or \"auto\"");
 //! ```
 
 use core::fmt;
@@ -44,6 +44,8 @@ pub struct Settings {
     pub pools: Vec<Pool, { limits::POOLS_MAX }>,
     /// Where miners connect.
     pub listen: Listen,
+    /// What the gateway runs on.
+    pub board: Board,
     /// How many miners, and what they may take their time for.
     pub miners: Miners,
     /// What difficulty miners get.
@@ -102,11 +104,21 @@ pub struct Listen {
     pub per_address_max: u16,
 }
 
+/// What the gateway runs on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Board {
+    /// The name of its profile, or [`AUTO`].
+    pub profile: String<{ limits::BOARD_NAME_BYTES_MAX }>,
+}
+
+/// What a key is set to whose value the machine decides.
+pub const AUTO: &str = "auto";
+
 /// How many miners, and what they may take their time for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Miners {
-    /// Connections at once.
-    pub max: u16,
+    /// Connections at once; none for as many as the board holds.
+    pub max: Option<u16>,
     /// Seconds that a miner may leave its answers unread.
     pub blocked_secs: u16,
 }
@@ -327,9 +339,15 @@ impl Default for Listen {
     }
 }
 
+impl Default for Board {
+    fn default() -> Self {
+        Self { profile: String::try_from(AUTO).unwrap_or_default() }
+    }
+}
+
 impl Default for Miners {
     fn default() -> Self {
-        Self { max: 1024, blocked_secs: 30 }
+        Self { max: None, blocked_secs: 30 }
     }
 }
 
@@ -463,7 +481,9 @@ mod tests {
             ("pool.1.pins", pin),
             ("pool.1.trust", "pin"),
             ("listen.addresses", "127.0.0.1:3333,[::1]:3334"),
+            ("board.profile", "raspberry-pi-4"),
             ("miners.max", "16384"),
+            ("miners.max", "auto"),
             ("difficulty.min", "0.001"),
             ("verdict.mode", "pool"),
             ("status.address", "off"),
@@ -478,7 +498,11 @@ mod tests {
     #[test]
     fn f80_values_at_their_limit_pass_and_above_are_refused_by_number() {
         for field in FIELDS {
-            let Allowed::Integer { min, max } = field.allowed else { continue };
+            let (Allowed::Integer { min, max } | Allowed::IntegerOrAuto { min, max }) =
+                field.allowed
+            else {
+                continue;
+            };
             let key = Key::of(field, 0).unwrap();
             for (value, good) in [(min, true), (max, true), (max + 1, false)] {
                 let result = Settings::default().set(key, &value.to_string());
@@ -492,8 +516,8 @@ mod tests {
                 ("upstream.keepalive_secs", "29")
             ]),
             [
-                "miners.max: got 0, allowed 1..16384",
-                "miners.max: got 16385, allowed 1..16384",
+                "miners.max: got 0, allowed 1..16384 or \"auto\"",
+                "miners.max: got 16385, allowed 1..16384 or \"auto\"",
                 "upstream.keepalive_secs: got 29, allowed 30..60",
             ]
         );
@@ -513,6 +537,19 @@ mod tests {
                 "listen.addresses: got \"127.0.0.1:70000\", allowed 1..4 of address:port, such as 0.0.0.0:3333"
             ]
         );
+    }
+
+    #[test]
+    fn f79_a_board_is_a_name_and_never_a_path() {
+        for path in ["/etc/passwd", "../generic", "generic.toml", "a/b", "Generic", "a b", ""] {
+            let expected = format!(
+                "board.profile: got {path:?}, allowed auto, or a profile's name: small letters, \
+                 digits and hyphens"
+            );
+            assert_eq!(problems(&[("board.profile", path)])[0], expected);
+        }
+        let long = "a".repeat(33);
+        assert!(problems(&[("board.profile", &long)])[0].contains("got 33 bytes"));
     }
 
     #[test]
@@ -576,9 +613,9 @@ mod tests {
     #[test]
     fn ranges_of_stored_settings_are_checked_too() {
         let mut settings = complete();
-        settings.miners.max = 20_000;
+        settings.miners.max = Some(20_000);
         let mut all = StdVec::new();
         settings.check(&mut |problem| all.push(problem.to_string()));
-        assert_eq!(all, ["miners.max: got 20000, allowed 1..16384"]);
+        assert_eq!(all, ["miners.max: got 20000, allowed 1..16384 or \"auto\""]);
     }
 }

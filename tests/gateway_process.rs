@@ -218,6 +218,40 @@ fn f72_few_files_lower_the_capacity_with_a_warning_and_too_few_end_it() {
     assert!(text.contains("open files are limited to 40: the gateway needs 48"), "{text}");
 }
 
+/// Runs a command of the program under a limit in kB, as the shell sets it, with so many miners
+/// on a board that could hold them; returns exit code and standard error.
+fn limited(limit: &str, command: &str, miners: &str) -> (Option<i32>, String) {
+    let program = env!("CARGO_BIN_EXE_loka-stratum");
+    let pool = "--listen 127.0.0.1:0 --status off --pool stratum+ssl://pool.example:1 --user farm";
+    let line = format!("ulimit {limit}; exec {program} {command} --board glinet-mt6000 {pool}");
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", &line]).env("LOKA_MINERS__MAX", miners).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn f67_a_plan_above_the_budget_does_not_start_and_both_numbers_are_said() {
+    for command in ["check", "run"] {
+        let (code, text) = limited("-v 65536", command, "9000");
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.starts_with("LOKA_MINERS__MAX: miners.max: got 9000, which takes up to "));
+        let budget = "the limit of this process (ulimit -v) gives 67108864; allowed 1..";
+        assert!(text.contains(budget), "{text}");
+        let (code, text) = limited("-v unlimited", command, "10001");
+        assert_eq!(code, Some(2), "{text}");
+        let bound = "miners.max: got 10001, allowed 1..10000 on board glinet-mt6000";
+        assert!(text.contains(bound), "{text}");
+    }
+}
+
+#[test]
+fn f67_memory_that_the_system_refuses_ends_the_start_cleanly() {
+    let (code, text) = limited("-d 49152", "run", "9000");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("the system does not give the "), "{text}");
+    assert!(text.contains("lower miners.max"), "{text}");
+}
+
 #[test]
 fn f87_no_core_dumps_and_no_password_in_the_log() {
     let pool = Pool::start("abcd", 8);
@@ -298,7 +332,10 @@ fn f45_connects_and_closes_leak_neither_places_nor_files() {
 fn f46_a_miner_that_does_not_read_costs_little_and_holds_nobody_up() {
     let pool = Pool::start("abcd", 8);
     pool.pad_coinbase(20_000);
-    let gateway = Gateway::start(pool.address, &[("LOKA_MINERS__BLOCKED_SECS", "5")]);
+    let gateway = Gateway::start(
+        pool.address,
+        &[("LOKA_MINERS__BLOCKED_SECS", "5"), ("LOKA_MINERS__MAX", "64")],
+    );
     let mut deaf = gateway.miner();
     deaf.log_in("farm.deaf");
     let mut other = gateway.miner();
@@ -356,7 +393,7 @@ fn check_and_exit_codes() {
         "[miners]\nmax = 0\nmin = 1\n[[pool]]\nurl = \"http://pool.example\"\n",
     );
     let expected = format!(
-        "{path}:2: miners.max: got 0, allowed 1..16384\n\
+        "{path}:2: miners.max: got 0, allowed 1..16384 or \"auto\"\n\
          {path}:3: miners.min: got an unknown key, allowed max, blocked_secs\n\
          {path}:5: pool.1.url: got \"http://pool.example\", allowed stratum+ssl://host:port, or \
          stratum+tcp://host:port without TLS\n",
@@ -396,16 +433,21 @@ fn a_port_that_is_taken_is_named() {
 #[test]
 fn status_prints_a_table() {
     let pool = Pool::start("abcd", 8);
-    let gateway = Gateway::start(pool.address, &[]);
+    let gateway = Gateway::start(pool.address, &[("LOKA_BOARD__PROFILE", "virt-aarch64")]);
     gateway.wait_for("the pool", |r| r["ready"] == true);
     let address = gateway.status.unwrap().to_string();
     let output = program().args(["status", &address]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("ready") && text.contains(&format!("stratum+tcp://{}", pool.address)));
+    assert!(text.contains("board      virt-aarch64: at most "), "{text}");
     let output = program().args(["status", &address, "--json"]).output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["miners"]["max"], json!(1024));
+    assert_eq!(report["board"]["profile"], "virt-aarch64");
+    assert!(
+        report["board"]["memory_bytes"].as_u64() <= report["board"]["memory_bytes_max"].as_u64()
+    );
     drop(gateway);
     assert_eq!(program().args(["status", &address]).output().unwrap().status.code(), Some(1));
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::board::Machine;
 use super::config::{self, Sources};
 
 /// Loka Stratum: thousands of ASICs on the LAN, one verified TLS link to the pool.
@@ -74,6 +75,9 @@ pub struct SettingsArgs {
     /// LOKA_POOL__1__PASSWORD for one that matters [default: x]
     #[arg(long, value_name = "WORD")]
     password: Option<String>,
+    /// What the gateway runs on: the name of a profile [default: auto, as the device tree says]
+    #[arg(long, value_name = "NAME")]
+    board: Option<String>,
     /// Address of the status port, or off [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR|off")]
     status: Option<String>,
@@ -99,6 +103,7 @@ impl SettingsArgs {
             ("--pool", "pool.1.url", &self.pool),
             ("--user", "pool.1.user", &self.user),
             ("--password", "pool.1.password", &self.password),
+            ("--board", "board.profile", &self.board),
             ("--status", "status.address", &self.status),
         ];
         let given = |(flag, key, text): (_, _, &Option<String>)| Some((flag, key, text.clone()?));
@@ -110,6 +115,7 @@ impl SettingsArgs {
             environment: config::environment(),
             flags: flags.into_iter().filter_map(given).collect(),
             replaces_pools: self.pool.is_some(),
+            machine: Machine::read(),
         }
     }
 }

@@ -17,9 +17,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use loka_stratum::limits::{CONFIG_BYTES_MAX, POOLS_MAX};
-use loka_stratum::settings::{Allowed, FIELDS, Field, Key, Problem, Settings};
+use loka_stratum::settings::{AUTO, Allowed, FIELDS, Field, Key, Settings};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use super::board::{Machine, Plan};
 
 /// Everything that settings are made from, as the process was started with it.
 #[derive(Clone, Default)]
@@ -32,6 +34,8 @@ pub struct Sources {
     pub flags: Vec<(&'static str, &'static str, String)>,
     /// Whether a pool was named by a flag, which replaces the pools of the file.
     pub replaces_pools: bool,
+    /// The machine that they are for.
+    pub machine: Machine,
 }
 
 /// Why the settings cannot be used: one line per problem.
@@ -64,12 +68,12 @@ enum Origin {
     Flag(&'static str),
 }
 
-/// Reads, merges and checks the settings.
+/// Reads, merges and checks the settings, and plans the memory that they take.
 ///
 /// # Errors
 ///
 /// Every problem there is; the settings that are in use stay as they are.
-pub fn load(sources: &Sources) -> Result<Box<Settings>, ConfigError> {
+pub fn load(sources: &Sources) -> Result<(Box<Settings>, Plan), ConfigError> {
     let mut collector =
         Collector { settings: Box::default(), origins: Vec::new(), problems: Vec::new() };
     if let Some(path) = &sources.file {
@@ -90,7 +94,7 @@ pub fn load(sources: &Sources) -> Result<Box<Settings>, ConfigError> {
             collector.set(key, text, Origin::Flag(flag));
         }
     }
-    collector.finish(sources.file.as_deref())
+    collector.finish(sources.file.as_deref(), &sources.machine)
 }
 
 /// Takes the variables of the process's environment that may be settings.
@@ -239,14 +243,24 @@ impl Collector {
         }
     }
 
-    fn finish(mut self, file: Option<&Path>) -> Result<Box<Settings>, ConfigError> {
+    fn finish(
+        mut self,
+        file: Option<&Path>,
+        machine: &Machine,
+    ) -> Result<(Box<Settings>, Plan), ConfigError> {
         let mut relations = Vec::new();
         self.settings.check(&mut |problem| relations.push(problem));
         for problem in relations {
-            self.report_relation(&problem, file);
+            self.report_relation(problem.key, &problem, file);
         }
-        if self.problems.is_empty() {
-            return Ok(self.settings);
+        match Plan::new(&self.settings, machine) {
+            Ok(plan) if self.problems.is_empty() => return Ok((self.settings, plan)),
+            Ok(_) => {}
+            Err(error) => {
+                if let Some(key) = Key::parse(error.key()) {
+                    self.report_relation(key, &error, file);
+                }
+            }
         }
         self.problems.sort_by_key(|(line, _)| *line);
         Err(ConfigError { lines: self.problems.into_iter().map(|(_, text)| text).collect() })
@@ -254,13 +268,13 @@ impl Collector {
 
     /// Reports what is wrong between keys at the place where the key was set last, else, where a
     /// pool lacks something, at the pool.
-    fn report_relation(&mut self, problem: &Problem, file: Option<&Path>) {
-        let of_key = self.origins.iter().rev().find(|(key, _)| *key == problem.key);
+    fn report_relation(&mut self, of: Key, problem: &dyn fmt::Display, file: Option<&Path>) {
+        let of_key = self.origins.iter().rev().find(|(key, _)| *key == of);
         let of_pool = || {
-            let is_of_pool = problem.key.field().is_of_pool();
-            self.origins.iter().find(|(key, _)| {
-                is_of_pool && key.field().is_of_pool() && key.pool() == problem.key.pool()
-            })
+            let is_of_pool = of.field().is_of_pool();
+            self.origins
+                .iter()
+                .find(|(key, _)| is_of_pool && key.field().is_of_pool() && key.pool() == of.pool())
         };
         match (of_key.or_else(of_pool), file) {
             (Some((_, origin)), _) => {
@@ -279,12 +293,14 @@ impl Collector {
 fn text_of(field: &Field, value: &DeValue<'_>) -> Option<String> {
     let is_list = matches!(field.allowed, Allowed::List { .. });
     let is_fraction = matches!(field.allowed, Allowed::Number { .. });
-    let is_number = is_fraction || matches!(field.allowed, Allowed::Integer { .. });
+    let is_auto = matches!(field.allowed, Allowed::IntegerOrAuto { .. });
+    let is_number = is_fraction || is_auto || matches!(field.allowed, Allowed::Integer { .. });
     match value {
         DeValue::Integer(integer) if is_number => {
             i128::from_str_radix(integer.as_str(), integer.radix()).ok().map(|i| i.to_string())
         }
         DeValue::Float(float) if is_fraction => Some(float.as_str().to_owned()),
+        DeValue::String(text) if is_auto && text == AUTO => Some(AUTO.to_owned()),
         DeValue::String(text) if !is_number && !is_list => Some(text.as_ref().to_owned()),
         DeValue::Array(items) if is_list => {
             let texts = items.iter().map(|item| match item.get_ref() {
@@ -387,6 +403,7 @@ fn literal(settings: &Settings, key: Key) -> String {
     let text = settings.show(key).to_string();
     match key.field().allowed {
         Allowed::Integer { .. } | Allowed::Number { .. } => text,
+        Allowed::IntegerOrAuto { .. } if text != AUTO => text,
         Allowed::List { .. } => {
             let quoted = text.split(',').filter(|part| !part.is_empty());
             format!("[{}]", quoted.map(|part| format!("{part:?}")).collect::<Vec<_>>().join(", "))
@@ -443,7 +460,7 @@ mod tests {
         collector.read_file(path, text);
         let own = |(name, value): &(&str, &str)| (String::from(*name), String::from(*value));
         collector.read_environment(&environment.iter().map(own).collect::<Vec<_>>());
-        collector.finish(Some(path))
+        collector.finish(Some(path), &Machine::default()).map(|(settings, _)| settings)
     }
 
     #[track_caller]
@@ -490,10 +507,10 @@ mod tests {
             "[miners]\nmax = 20000\nmxa = 1\nblocked_secs = \"30\"\n[upstraem]\nx = 1\n\
              [verdict]\nmode = \"both\"\n[[pool]]\nurl = \"stratum+ssl://a.example:1\"\n",
             &[
-                "farm.toml:2: miners.max: got 20000, allowed 1..16384",
+                "farm.toml:2: miners.max: got 20000, allowed 1..16384 or \"auto\"",
                 "farm.toml:3: miners.mxa: got an unknown key, allowed max, blocked_secs",
                 "farm.toml:4: miners.blocked_secs: got a string, allowed 5..120",
-                "farm.toml:5: upstraem: got an unknown key, allowed pool, listen, miners, \
+                "farm.toml:5: upstraem: got an unknown key, allowed pool, listen, board, miners, \
                  difficulty, upstream, verdict, status, state",
                 "farm.toml:8: verdict.mode: got \"both\", allowed \"local\" or \"pool\"",
                 "farm.toml:10: pool.1.user: got nothing, allowed a name, since every pool needs one",
@@ -548,7 +565,7 @@ mod tests {
     fn the_environment_wins_over_the_file_and_is_checked_like_it() {
         let text = format!("{POOL}[miners]\nmax = 10\n");
         let settings = load_with(&text, &[("LOKA_MINERS__MAX", "20")]).unwrap();
-        assert_eq!(settings.miners.max, 20);
+        assert_eq!(settings.miners.max, Some(20));
         let wrong = [("LOKA_MINERS__MXA", "20"), ("LOKA_POOL__9__URL", "x"), ("LOKA_VECTORS", "x")];
         let error = load_with(&text, &wrong).unwrap_err();
         assert_eq!(error.lines.len(), 2, "{error}");
@@ -557,16 +574,28 @@ mod tests {
     }
 
     #[test]
+    fn f67_what_the_board_does_not_hold_is_reported_where_it_was_set() {
+        let text = format!("{POOL}[board]\nprofile = \"virt-aarch64\"\n[miners]\nmax = 1025\n");
+        check(&text, &["farm.toml:7: miners.max: got 1025, allowed 1..1024 on board virt-aarch64"]);
+        let error = load_with(&text, &[("LOKA_BOARD__PROFILE", "no-such")]).unwrap_err();
+        assert!(error.lines[0].starts_with("LOKA_BOARD__PROFILE: board.profile: got \"no-such\""));
+        check(
+            &format!("{POOL}[miners]\nmax = \"1025\"\n"),
+            &["farm.toml:5: miners.max: got a string, allowed 1..16384 or \"auto\""],
+        );
+    }
+
+    #[test]
     fn f80_numbers_in_any_notation_of_toml() {
         let text = format!("{POOL}[miners]\nmax = 0x10\n[difficulty]\nmin = 1e-3\nstart = 1_024\n");
         let settings = load_text(&text).unwrap();
-        assert_eq!(settings.miners.max, 16);
+        assert_eq!(settings.miners.max, Some(16));
         assert!((settings.difficulty.min - 0.001).abs() < 1e-12);
         assert!((settings.difficulty.start - 1024.0).abs() < 1e-12);
         check(
             &format!("{POOL}[miners]\nmax = -1\n[difficulty]\nstart = nan\n"),
             &[
-                "farm.toml:5: miners.max: got -1, allowed 1..16384",
+                "farm.toml:5: miners.max: got -1, allowed 1..16384 or \"auto\"",
                 "farm.toml:7: difficulty.start: got \"nan\", allowed 0.0000000001..4398046511104",
             ],
         );
@@ -586,8 +615,9 @@ mod tests {
                 ("--user", "pool.1.user", "other".into()),
             ],
             replaces_pools: true,
+            ..Sources::default()
         };
-        let settings = load(&sources).unwrap();
+        let (settings, _) = load(&sources).unwrap();
         std::fs::remove_dir_all(folder).unwrap();
         assert_eq!(settings.pools.len(), 1);
         assert_eq!(settings.pools[0].user, "other");

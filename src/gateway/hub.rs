@@ -31,6 +31,7 @@ use loka_stratum::time::Instant;
 use loka_stratum::wire::writer::Writer;
 use tokio::net::TcpStream;
 
+use super::board::Plan;
 use super::clock;
 use super::dial::Dialer;
 use super::link::LinkPort;
@@ -41,6 +42,8 @@ use super::store::{Block, Blocks, Memory, Store};
 pub struct Hub {
     /// The engine.
     pub proxy: RefCell<Proxy<'static>>,
+    /// How much there is room for.
+    pub plan: Plan,
     /// The settings in use.
     pub settings: RefCell<Box<Settings>>,
     /// The ways to the pools, in the order of the settings.
@@ -56,6 +59,8 @@ pub struct Hub {
     pub(super) links: RefCell<Vec<LinkPort>>,
     /// Miners whose sockets are full.
     pub(super) blocked: RefCell<Vec<MinerHandle>>,
+    /// The memory that is kept for them.
+    pub(super) spills: Spills,
     pub(super) scratch: RefCell<Scratch>,
     door: RefCell<Door>,
     counts: RefCell<Counts>,
@@ -70,6 +75,13 @@ pub struct Hub {
 pub(super) struct Scratch {
     pub(super) read: Box<[u8]>,
     pub(super) write: Box<[u8]>,
+}
+
+/// Memory for what full sockets did not take, of all miners together (B6). When it is used up,
+/// the miner that needs more is closed; [`End::SpillsFull`] counts them.
+pub(super) struct Spills {
+    used: Cell<usize>,
+    max: usize,
 }
 
 /// The gateway's end of a miner's connection.
@@ -98,6 +110,8 @@ pub enum End {
     SlowReader,
     /// The miner asked for more than it read.
     Unread,
+    /// The sockets of all miners together leave too much unwritten.
+    SpillsFull,
 }
 
 impl End {
@@ -109,6 +123,7 @@ impl End {
             Self::Closed(close) => close.name(),
             Self::SlowReader => "slow_reader",
             Self::Unread => "unread",
+            Self::SpillsFull => "spills_full",
         }
     }
 }
@@ -179,10 +194,17 @@ pub struct Signal {
 
 impl Hub {
     /// Puts the parts together.
-    pub fn new(proxy: Proxy<'static>, settings: Box<Settings>, dialers: Vec<Rc<Dialer>>) -> Self {
+    pub fn new(
+        proxy: Proxy<'static>,
+        plan: Plan,
+        settings: Box<Settings>,
+        dialers: Vec<Rc<Dialer>>,
+    ) -> Self {
         let (_, capacity) = proxy.occupancy();
         Self {
             proxy: RefCell::new(proxy),
+            spills: Spills::new(plan.spill_bytes),
+            plan,
             settings: RefCell::new(settings),
             dialers: RefCell::new(dialers),
             ports: RefCell::new((0..capacity).map(|_| None).collect()),
@@ -262,7 +284,8 @@ impl Hub {
             Some(place) if place.as_ref().is_some_and(|port| port.miner == miner) => place.take(),
             _ => None,
         };
-        let Some(port) = port else { return };
+        let Some(mut port) = port else { return };
+        self.spills.release(&mut port.spill);
         self.proxy.borrow_mut().handle_disconnect(miner);
         self.door.borrow_mut().leave(port.peer);
         self.count(|counts| counts.ended.add(end.name()));
@@ -275,6 +298,10 @@ impl Hub {
             End::SlowReader | End::Unread => {
                 let text = "closed: it leaves what it is sent unread";
                 log::info(Kind::Closed, format_args!("miner {peer} {text}"));
+            }
+            End::SpillsFull => {
+                let text = "closed: it leaves what it is sent unread, and so do too many others";
+                log::warn(Kind::Closed, format_args!("miner {peer} {text}"));
             }
         }
         // Its task finds its place empty and ends.
@@ -329,11 +356,14 @@ impl Hub {
         if port.spill.len() + rest.len() > SPILL_BYTES_MAX {
             return Err(End::Unread);
         }
-        if port.spill.is_empty() {
+        let was_empty = port.spill.is_empty();
+        if !self.spills.extend(&mut port.spill, rest) {
+            return Err(End::SpillsFull);
+        }
+        if was_empty {
             port.blocked_since = now;
             self.blocked.borrow_mut().push(port.miner);
         }
-        port.spill.extend_from_slice(rest);
         if let Some(waker) = &port.waker {
             waker.wake_by_ref();
         }
@@ -464,6 +494,31 @@ impl Hub {
     }
 }
 
+impl Spills {
+    fn new(max: usize) -> Self {
+        Self { used: Cell::new(0), max }
+    }
+
+    /// Keeps more bytes in a spill; `false` where there is no memory left for them.
+    fn extend(&self, spill: &mut Vec<u8>, bytes: &[u8]) -> bool {
+        let before = spill.capacity();
+        let grown = (spill.len() + bytes.len()).saturating_sub(before);
+        if self.used.get() + grown > self.max {
+            return false;
+        }
+        spill.reserve_exact(bytes.len());
+        spill.extend_from_slice(bytes);
+        self.used.set(self.used.get() + spill.capacity() - before);
+        true
+    }
+
+    /// Gives the memory of a spill back; what was in it is gone.
+    pub(super) fn release(&self, spill: &mut Vec<u8>) {
+        self.used.set(self.used.get() - spill.capacity());
+        *spill = Vec::new();
+    }
+}
+
 impl Door {
     fn has_room(&self, peer: [u8; 16], allowed: u16) -> bool {
         is_this_machine(peer) || self.by_address.get(&place(peer)).is_none_or(|n| *n < allowed)
@@ -574,6 +629,22 @@ mod tests {
         door.leave(peer);
         door.leave(peer);
         assert!(door.by_address.is_empty(), "nothing is kept of who has left");
+    }
+
+    #[test]
+    fn f46_full_sockets_together_are_kept_so_much_and_no_more() {
+        let spills = Spills::new(1000);
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        assert!(spills.extend(&mut one, &[1; 300]) && spills.extend(&mut other, &[2; 400]));
+        assert!(spills.extend(&mut one, &[3; 300]), "just full");
+        assert!(!spills.extend(&mut other, &[4]), "one more byte");
+        assert_eq!((one.len(), other.len()), (600, 400), "nothing of it was kept");
+        one.drain(..500);
+        assert!(spills.extend(&mut one, &[5; 500]), "room that was taken before");
+        spills.release(&mut one);
+        assert!(spills.extend(&mut other, &[6; 600]));
+        spills.release(&mut other);
+        assert_eq!(spills.used.get(), 0);
     }
 
     #[test]

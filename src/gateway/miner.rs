@@ -125,7 +125,7 @@ impl Hub {
         }
         match port.stream.try_write(&port.spill) {
             Ok(written) if written == port.spill.len() => {
-                port.spill = Vec::new();
+                self.spills.release(&mut port.spill);
                 // What became due meanwhile was passed over: a job is state, not a message.
                 self.deliver_to(port, clock::now())?;
             }

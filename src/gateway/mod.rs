@@ -12,13 +12,15 @@
 //! | `link` | dials a pool and carries its lines; one per link |
 //! | `http` | the status port; one per request |
 //!
-//! Around them: `config` (file, environment, flags), `dial` (name, TCP, TLS), `store` (what
-//! outlives the process), `report` (what is shown), `log`, `clock` (the only clock), `process`.
+//! Around them: `board` (what there is room for), `config` (file, environment, flags), `dial`
+//! (name, TCP, TLS), `store` (what outlives the process), `report` (what is shown), `log`, `clock`
+//! (the only clock), `process`.
 //!
 //! Exit codes: 0 after a clean end, 1 where the gateway could not start or an answer is bad news,
 //! 2 for flags or settings that are wrong.
 
 pub mod args;
+mod board;
 mod clock;
 mod config;
 mod dial;
@@ -54,6 +56,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 use args::{CheckArgs, RunArgs};
+use board::Plan;
 use config::{ConfigError, Sources};
 use dial::Dialer;
 use http::StatusPort;
@@ -87,6 +90,13 @@ struct Gateway {
     geometry: Option<Geometry>,
 }
 
+/// What the settings come to.
+struct Loaded {
+    settings: Box<Settings>,
+    plan: Plan,
+    dialers: Vec<Rc<Dialer>>,
+}
+
 /// Checks the settings and prints what is wrong, or what they come to.
 pub fn check(args: &CheckArgs) -> ExitCode {
     if args.defaults {
@@ -94,8 +104,9 @@ pub fn check(args: &CheckArgs) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match load(&args.settings.sources()) {
-        Ok((settings, _)) => {
+        Ok(Loaded { settings, plan, .. }) => {
             say(format_args!("settings are good"));
+            say(format_args!("{plan}"));
             for (index, pool) in settings.pools.iter().enumerate() {
                 let number = index + 1;
                 say(format_args!("pool {number}: {} as {}", pool.url, pool.user));
@@ -118,14 +129,14 @@ pub fn run(args: &RunArgs) -> ExitCode {
         log::set_verbose();
     }
     let sources = args.settings.sources();
-    let (settings, dialers) = match load(&sources) {
+    let loaded = match load(&sources) {
         Ok(loaded) => loaded,
         Err(error) => {
             say_error(format_args!("{error}"));
             return ExitCode::from(USAGE);
         }
     };
-    match start(sources, settings, dialers) {
+    match start(sources, loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error(Kind::Process, format_args!("{error}"));
@@ -134,11 +145,11 @@ pub fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-/// Reads the settings and prepares the ways to the pools.
-fn load(sources: &Sources) -> Result<(Box<Settings>, Vec<Rc<Dialer>>), ConfigError> {
-    let settings = config::load(sources)?;
+/// Reads the settings, plans the memory, and prepares the ways to the pools.
+fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+    let (settings, plan) = config::load(sources)?;
     let dialers = dialers(&settings, None)?;
-    Ok((settings, dialers))
+    Ok(Loaded { settings, plan, dialers })
 }
 
 /// Prepares the ways to the pools; one to a pool that has not changed is kept, since its TLS
@@ -164,20 +175,17 @@ fn dialers(
 }
 
 /// Starts everything and serves until the end.
-fn start(
-    sources: Sources,
-    settings: Box<Settings>,
-    dialers: Vec<Rc<Dialer>>,
-) -> Result<(), Box<dyn std::error::Error>> {
+fn start(sources: Sources, loaded: Loaded) -> Result<(), Box<dyn std::error::Error>> {
+    let Loaded { settings, mut plan, dialers } = loaded;
     process::forbid_core_dumps();
-    let miners = process::make_room(usize::from(settings.miners.max))?;
+    plan.miners = process::make_room(plan.miners)?;
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     let seed = u64::from_le_bytes(seed);
     let state_dir = settings.state.dir.as_str().to_owned();
     let (store, geometry) = remembered(&state_dir);
     let options = options::options(&settings, geometry, seed);
-    let storage = options::storage(miners, settings.pools.len());
+    let storage = options::storage(&plan)?;
     let proxy = Proxy::new(storage, options, clock::now())
         .map_err(|error| io::Error::other(format!("the engine's memory: {error:?}")))?;
     let runtime = Builder::new_current_thread()
@@ -185,7 +193,7 @@ fn start(
         .max_blocking_threads(BLOCKING_THREADS)
         .build_local(LocalOptions::default())?;
     let result = runtime.block_on(async {
-        let hub = Rc::new(Hub::new(proxy, settings, dialers));
+        let hub = Rc::new(Hub::new(proxy, plan, settings, dialers));
         *hub.store.borrow_mut() = store;
         hub.recall_blocks(&state_dir);
         let (doors, status) = (Doors::default(), None);
@@ -254,6 +262,7 @@ impl Gateway {
         let settings = self.hub.settings.borrow().clone();
         let bound = self.doors.bind(&settings.listen.addresses).map_err(io::Error::other)?;
         self.status = self.open_status(&settings)?;
+        log::info(Kind::Process, format_args!("{}", self.hub.plan));
         for text in plain_warnings(&settings) {
             log::warn(Kind::Settings, format_args!("{text}"));
         }
@@ -310,7 +319,7 @@ impl Gateway {
     }
 
     fn try_reload(&mut self) -> Result<(), Box<dyn std::error::Error>> {
-        let settings = config::load(&self.sources)?;
+        let (settings, _) = config::load(&self.sources)?;
         let before = self.hub.settings.borrow().clone();
         let dialers = {
             let kept = self.hub.dialers.borrow();
@@ -328,6 +337,9 @@ impl Gateway {
         }
         if settings.miners.max != before.miners.max {
             log::warn(Kind::Settings, format_args!("miners.max changes at the next start"));
+        }
+        if settings.board != before.board {
+            log::warn(Kind::Settings, format_args!("board.profile changes at the next start"));
         }
         if settings.state != before.state {
             log::warn(Kind::Settings, format_args!("state.dir changes at the next start"));

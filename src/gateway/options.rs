@@ -1,8 +1,10 @@
 //! From settings to what the engine is made of: its options and its memory.
 
+use std::fmt;
+use std::hint::black_box;
+
 use loka_stratum::limits::{
-    DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, LANES_MAX, LINKS_MAX, PENDING_SHARES_MAX,
-    SUBMIT_INTERVAL,
+    DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, PENDING_SHARES_MAX, SUBMIT_INTERVAL,
 };
 use loka_stratum::links;
 use loka_stratum::pending::Pending;
@@ -14,6 +16,14 @@ use loka_stratum::vardiff;
 use loka_stratum::work::difficulty::Difficulty;
 use loka_stratum::work::extranonce::Geometry;
 use loka_stratum::work::job::Job;
+
+use super::board::Plan;
+
+/// There is not as much memory as the plan says.
+#[derive(Debug)]
+pub struct OutOfMemory {
+    wanted: u64,
+}
 
 /// What the gateway calls itself to pools.
 const AGENT: &str = concat!("loka-stratum/", env!("CARGO_PKG_VERSION"));
@@ -63,11 +73,24 @@ fn login(pool: &Pool) -> PoolLogin {
     }
 }
 
-/// Sets the engine's memory aside, for as long as the process runs. It comes from the system as
-/// zeros, so what is not used costs no memory.
-pub fn storage(miners: usize, pools: usize) -> Storage<'static> {
-    let links = (2 * pools + LANES_MAX).min(LINKS_MAX);
-    Storage {
+/// Sets the engine's memory aside, for as long as the process runs. Most of it comes from the
+/// system as zeros, so what is not used costs no memory.
+///
+/// # Errors
+///
+/// The system does not give as much as the plan may need at its most (F67).
+pub fn storage(plan: &Plan) -> Result<Storage<'static>, OutOfMemory> {
+    let &Plan { miners, links, .. } = plan;
+    // What follows would abort where there is too little, so all of it is asked for once before.
+    let wanted = plan.bytes();
+    let mut all = Vec::<u8>::new();
+    usize::try_from(wanted)
+        .ok()
+        .and_then(|bytes| all.try_reserve_exact(bytes).ok())
+        .ok_or(OutOfMemory { wanted })?;
+    // Else the compiler may see that nothing comes of it.
+    drop(black_box(all));
+    Ok(Storage {
         slots: (0..miners).map(|_| Slot::VACANT).collect::<Vec<_>>().leak(),
         lines: vec![0; miners * DOWNSTREAM_LINE_BYTES_MAX].leak(),
         ids: vec![RestingId::FRESH; Storage::ids_for(miners)].leak(),
@@ -75,5 +98,18 @@ pub fn storage(miners: usize, pools: usize) -> Storage<'static> {
         jobs: (0..links * JOBS_PER_LINK).map(|_| Job::vacant()).collect::<Vec<_>>().leak(),
         pending: vec![Pending::FREE; links * PENDING_SHARES_MAX].leak(),
         link_bytes: vec![0; links * Storage::LINK_BYTES].leak(),
+    })
+}
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wanted = self.wanted;
+        write!(
+            f,
+            "the system does not give the {wanted} bytes that the gateway may need: lower \
+             miners.max, or leave it to board.profile"
+        )
     }
 }
+
+impl std::error::Error for OutOfMemory {}

@@ -28,6 +28,8 @@ pub struct Report {
     pub ready: bool,
     /// What an operator should know.
     pub warnings: Vec<String>,
+    /// What the gateway runs on.
+    pub board: Board,
     /// The miners.
     pub miners: Miners,
     /// The links, and the pools that have none.
@@ -38,6 +40,19 @@ pub struct Report {
     pub block_candidates: u64,
     /// Links that ended or were not made, by reason.
     pub links_lost: Counts,
+}
+
+/// What the gateway runs on, and how much of it the gateway may take.
+#[derive(Clone, Debug, Serialize)]
+pub struct Board {
+    /// The name of the profile.
+    pub profile: &'static str,
+    /// Links that there is room for.
+    pub links_max: usize,
+    /// The gateway's memory at its most.
+    pub memory_bytes: u64,
+    /// What there is for it.
+    pub memory_bytes_max: u64,
 }
 
 /// The miners at one moment.
@@ -137,6 +152,12 @@ impl Hub {
             uptime_secs: clock::now().as_micros() / 1_000_000,
             ready: is_live && !self.is_draining(),
             warnings: self.warnings(),
+            board: Board {
+                profile: self.plan.board,
+                links_max: self.plan.links,
+                memory_bytes: self.plan.bytes(),
+                memory_bytes_max: self.plan.bytes_max,
+            },
             miners: Miners {
                 connected,
                 max,

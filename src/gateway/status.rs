@@ -66,6 +66,7 @@ async fn fetch(address: SocketAddr) -> Result<String, Failure> {
 
 /// Lays the status out for people.
 fn table(status: &Value) -> String {
+    let board = &status["board"];
     let miners = &status["miners"];
     let ledger = &status["ledger"];
     let ready = if status["ready"] == true { "ready" } else { "NOT READY" };
@@ -78,7 +79,13 @@ fn table(status: &Value) -> String {
         text += &format!("WARNING: {}\n", word(warning));
     }
     text += &format!(
-        "\nminers     {} connected of {}; {} accepted, {} refused, {} ended\n\n",
+        "\nboard      {}: at most {} of {} memory\n",
+        word(&board["profile"]),
+        megabytes(&board["memory_bytes"]),
+        megabytes(&board["memory_bytes_max"]),
+    );
+    text += &format!(
+        "miners     {} connected of {}; {} accepted, {} refused, {} ended\n\n",
         word(&miners["connected"]),
         word(&miners["max"]),
         word(&miners["accepted"]),
@@ -145,6 +152,10 @@ fn with_unit(value: &Value, unit: &str) -> String {
     if value.is_null() { word(value) } else { format!("{} {unit}", word(value)) }
 }
 
+fn megabytes(bytes: &Value) -> String {
+    bytes.as_f64().map_or_else(|| word(bytes), |bytes| format!("{:.1} MB", bytes / 1e6))
+}
+
 fn sum(counts: &Value) -> u64 {
     counts.as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum()
 }
@@ -163,6 +174,8 @@ mod tests {
     fn a_status_is_laid_out() {
         let status = json!({
             "version": "0.1.0", "uptime_secs": 93_784, "ready": true, "warnings": ["plain TCP"],
+            "board": {"profile": "raspberry-pi-4", "links_max": 10, "memory_bytes": 98_765_432,
+                "memory_bytes_max": 134_217_728},
             "miners": {"connected": 3, "max": 1024, "accepted": 5, "refused": {"a": 1, "b": 2},
                 "ended": {}},
             "upstream": [{"pool": 1, "url": "stratum+ssl://a.example:1", "state": "live",
@@ -176,6 +189,7 @@ mod tests {
         for part in [
             "ready, version 0.1.0, up 1 d 02:03:04",
             "WARNING: plain TCP",
+            "board      raspberry-pi-4: at most 98.8 MB of 134.2 MB memory\nminers     3",
             "3 connected of 1024; 5 accepted, 3 refused, 0 ended",
             "  1*  live         8192.0          8 bytes      41.5 ms    stratum+ssl://a.example:1",
             "    stale                            1",

@@ -6,7 +6,7 @@ use core::str::FromStr;
 
 use heapless::{String, Vec};
 
-use super::{Pool, PoolUrl, Settings, Trust, UrlError, VerdictMode};
+use super::{AUTO, Pool, PoolUrl, Settings, Trust, UrlError, VerdictMode};
 use crate::limits;
 
 /// Highest difficulty that a setting may name: the first power of two above the most that any
@@ -46,6 +46,13 @@ pub struct Key {
 pub enum Allowed {
     /// A whole number.
     Integer {
+        /// The lowest.
+        min: u64,
+        /// The highest.
+        max: u64,
+    },
+    /// A whole number, or `auto` for what the machine decides.
+    IntegerOrAuto {
         /// The lowest.
         min: u64,
         /// The highest.
@@ -134,6 +141,7 @@ pub(super) struct Shown<'a> {
 }
 
 const ADDRESS_FORM: &str = "address:port, such as 0.0.0.0:3333";
+const BOARD_FORM: &str = "auto, or a profile's name: small letters, digits and hyphens";
 const SCHEMES: &str = "stratum+ssl://host:port, or stratum+tcp://host:port without TLS";
 
 /// Every key there is, in the order of the file.
@@ -243,14 +251,35 @@ pub const FIELDS: &[Field] = &[
         show: |s, _, f| write!(f, "{}", s.listen.per_address_max),
     },
     Field {
+        section: "board",
+        name: "profile",
+        unit: "",
+        allowed: Allowed::Form(BOARD_FORM),
+        effect: "What the gateway runs on; it decides how much there may be of everything. auto: \
+                 the board that the device tree names, or generic where it names none that is \
+                 known. A change takes effect at the next start.",
+        set: |s, _, text| set_name(&mut s.board.profile, text),
+        show: |s, _, f| f.write_str(&s.board.profile),
+    },
+    Field {
         section: "miners",
         name: "max",
         unit: "miners",
-        allowed: Allowed::Integer { min: 1, max: limits::MINERS_MAX as u64 },
-        effect: "Miners served at once; their memory is set aside at the start. A change takes \
-                 effect at the next start.",
-        set: |s, _, text| set_integer(&mut s.miners.max, text),
-        show: |s, _, f| write!(f, "{}", s.miners.max),
+        allowed: Allowed::IntegerOrAuto { min: 1, max: limits::MINERS_MAX as u64 },
+        effect: "Miners served at once; their memory is set aside at the start. auto: as many as \
+                 the board's profile and the machine's memory hold; more is an error. A change \
+                 takes effect at the next start.",
+        set: |s, _, text| {
+            s.miners.max = match text {
+                AUTO => None,
+                _ => Some(text.parse().map_err(|_| REFUSED)?),
+            };
+            Ok(())
+        },
+        show: |s, _, f| match s.miners.max {
+            Some(max) => write!(f, "{max}"),
+            None => f.write_str(AUTO),
+        },
     },
     Field {
         section: "miners",
@@ -418,6 +447,15 @@ fn set_text<const N: usize>(value: &mut String<N>, text: &str) -> Result<(), Ref
     Ok(())
 }
 
+/// Sets a name, in which nothing of a path has a place (F79).
+fn set_name<const N: usize>(value: &mut String<N>, text: &str) -> Result<(), Refused> {
+    let is_of_name = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    if text.is_empty() || !text.bytes().all(is_of_name) {
+        return Err(REFUSED);
+    }
+    set_text(value, text)
+}
+
 fn set_integer(value: &mut u16, text: &str) -> Result<(), Refused> {
     *value = text.parse().map_err(|_| REFUSED)?;
     Ok(())
@@ -474,10 +512,13 @@ impl Allowed {
     fn refuse(&self, text: &str) -> Option<Got> {
         let number = || text.parse::<f64>().ok().filter(|number| number.is_finite());
         match *self {
-            Self::Integer { min, max } => match text.parse::<u64>() {
-                Ok(integer) if (min..=max).contains(&integer) => None,
-                _ => Some(number().map_or_else(|| Got::text(text), Got::Number)),
-            },
+            Self::IntegerOrAuto { .. } if text == AUTO => None,
+            Self::Integer { min, max } | Self::IntegerOrAuto { min, max } => {
+                match text.parse::<u64>() {
+                    Ok(integer) if (min..=max).contains(&integer) => None,
+                    _ => Some(number().map_or_else(|| Got::text(text), Got::Number)),
+                }
+            }
             Self::Number { min, max } => match number() {
                 Some(number) if (min..=max).contains(&number) => None,
                 Some(number) => Some(Got::Number(number)),
@@ -578,6 +619,7 @@ impl fmt::Display for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Integer { min, max } => write!(f, "{min}..{max}"),
+            Self::IntegerOrAuto { min, max } => write!(f, "{min}..{max} or {AUTO:?}"),
             Self::Number { min, max } => write!(f, "{min}..{max}"),
             Self::OneOf(words) => {
                 let mut separator = "";

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::targets::{self, Libc, Target};
-use crate::{apt, debian, process};
+use crate::{apt, debian, process, sizes};
 
 /// Debian's compiler, and the sources of `std` that fit it.
-const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
+pub const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
 
 /// What libgcc's unwinder asks of glibc since 2.35 and musl does not have. "Not found" makes a
 /// backtrace empty; a panic aborts here anyway, with its message.
@@ -36,19 +36,12 @@ pub fn list() -> Result<(), String> {
 ///
 /// Says what is missing on this machine, what failed, or by how much the binary is too large.
 pub fn build(triple: &str) -> Result<(), String> {
-    let targets = targets::all()?;
-    let Some(target) = targets.get(triple) else {
-        let known: Vec<&str> = targets.keys().map(String::as_str).collect();
-        return Err(format!("{triple}: no such target; there are {}", known.join(", ")));
-    };
-    install_linker(target)?;
+    let target = &targets::one(triple)?;
     let mut cargo = process::cargo(&["build", "--locked", "--release", "--bin", "loka-stratum"]);
     cargo.args(["--no-default-features", "--features", &target.build.features.join(",")]);
     cargo.args(["--target", triple]);
-    cargo.env("CARGO_TARGET_DIR", folder());
+    prepare(&mut cargo, target)?;
     cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", &target.build.opt_level);
-    cargo.env(format!("CC_{}", triple.replace('-', "_")), &target.link.linker);
-    cargo.env(format!("AR_{}", triple.replace('-', "_")), tool(target, "ar"));
     if has_std(triple)? {
         println!("{triple}: std of the toolchain");
         cargo.env(rustflags_variable(triple), target.link.prebuilt_rustflags.join(" "));
@@ -58,6 +51,26 @@ pub fn build(triple: &str) -> Result<(), String> {
     }
     process::run(&mut cargo)?;
     measure(target)
+}
+
+/// Gives a build for `target` its folder, and the C compiler, which is installed where it is
+/// missing.
+///
+/// # Errors
+///
+/// Says why there is no compiler.
+pub fn prepare(cargo: &mut Command, target: &Target) -> Result<(), String> {
+    install_linker(target)?;
+    let variable = target.triple.replace('-', "_");
+    cargo.env("CARGO_TARGET_DIR", folder());
+    cargo.env(format!("CC_{variable}"), &target.link.linker);
+    cargo.env(format!("AR_{variable}"), tool(target, "ar"));
+    Ok(())
+}
+
+/// Where the binary that is shipped lies once it is built.
+pub fn shipped(target: &Target) -> PathBuf {
+    folder().join(format!("loka-stratum-{}", target.triple))
 }
 
 fn folder() -> PathBuf {
@@ -73,7 +86,12 @@ fn rustflags_variable(triple: &str) -> String {
     format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"))
 }
 
-fn has_std(triple: &str) -> Result<bool, String> {
+/// Tells whether the toolchain has the target's `std` ready.
+///
+/// # Errors
+///
+/// The compiler cannot be asked.
+pub fn has_std(triple: &str) -> Result<bool, String> {
     let mut rustc = process::command("rustc");
     let libraries = process::output(rustc.args(["--print", "target-libdir", "--target", triple]))?;
     Ok(std::fs::read_dir(Path::new(libraries.trim())).is_ok_and(|entries| {
@@ -131,17 +149,18 @@ fn unwinder(target: &Target) -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-/// Strips a copy of the binary and compares its size with the target's.
+/// Strips a copy of the binary, says where its bytes are, and compares its size with the target's.
 fn measure(target: &Target) -> Result<(), String> {
     let Target { triple, size, .. } = target;
     let built = folder().join(triple).join("release/loka-stratum");
-    let shipped = folder().join(format!("loka-stratum-{triple}"));
+    let shipped = shipped(target);
     let mut strip = process::command(&tool(target, "strip"));
     process::run(strip.arg("--strip-all").arg("-o").arg(&shipped).arg(&built))?;
     let bytes = std::fs::metadata(&shipped)
         .map_err(|error| format!("{}: {error}", shipped.display()))?
         .len();
+    sizes::print(&built)?;
     let limit = size.binary_bytes_max;
-    println!("{}: {bytes} bytes of {limit}", shipped.display());
+    println!("{}: {bytes} bytes of {limit}", process::shown(&shipped));
     if bytes > limit { Err(format!("{} bytes too large", bytes - limit)) } else { Ok(()) }
 }

@@ -8,11 +8,13 @@ mod bare_metal;
 mod chaos;
 mod debian;
 mod dist;
+mod emulate;
 mod engine;
 mod hooks;
 mod process;
 mod report;
 mod sim;
+mod sizes;
 mod tally;
 mod targets;
 mod test;
@@ -28,7 +30,9 @@ usage: cargo xtask COMMAND
   ci                      the same, as .ci/run calls it
   tidy                    the rules of CONTRIBUTING.md that a program can check
   bare-metal              the engine linked without an allocator, for the host and two boards
-  dist --target TRIPLE    a router's binary, with its size; --list names the triples
+  dist --target TRIPLE    a router's binary, with where its bytes are; --list names the triples
+  emulate --target TRIPLE that binary under QEMU's user-mode emulator: version, check, a short run
+  emulate --engine        the engine's unit tests on a 64-bit ARM, under the same
   sim SEED [--log]        one seed of the simulation, with all that happens
   sim --seeds N [--from S] [--threads T]
                           many seeds on all cores; ends with seeds per second
@@ -52,6 +56,8 @@ fn main() -> ExitCode {
         ["sim", arguments @ ..] => sim::run(arguments),
         ["chaos", options @ ..] => chaos::chaos(options),
         ["soak", options @ ..] => chaos::soak(options),
+        ["emulate", "--target", triple] => emulate::binary(triple),
+        ["emulate", "--engine"] => emulate::engine(),
         ["hooks"] => hooks::install(),
         ["help" | "-h" | "--help"] => {
             print!("{USAGE}");

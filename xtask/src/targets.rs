@@ -71,10 +71,12 @@ pub struct Size {
 struct Board {
     name: String,
     target: String,
-    soc: Soc,
-    memory: Memory,
-    serial: Serial,
-    watchdog: Watchdog,
+    compatible: Vec<String>,
+    /// `generic` is no machine and has none of these four.
+    soc: Option<Soc>,
+    memory: Option<Memory>,
+    serial: Option<Serial>,
+    watchdog: Option<Watchdog>,
     capacity: Capacity,
 }
 
@@ -114,10 +116,14 @@ struct Watchdog {
     timeout_secs_max: Option<u32>,
 }
 
+/// A test of the gateway holds these against its own limits and sum.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "as for Board")]
 struct Capacity {
     miners_max: u32,
+    links_max: u32,
+    spill_bytes_max: u64,
     gateway_bytes_max: u64,
 }
 
@@ -171,6 +177,7 @@ struct CargoConfig {
 #[derive(Deserialize)]
 struct CargoTarget {
     linker: String,
+    runner: Option<String>,
 }
 
 /// All targets by triple.
@@ -188,6 +195,30 @@ pub fn all() -> Result<BTreeMap<String, Target>, String> {
         }
     }
     Ok(targets)
+}
+
+/// The target of a triple.
+///
+/// # Errors
+///
+/// Names those there are.
+pub fn one(triple: &str) -> Result<Target, String> {
+    let mut targets = all()?;
+    targets.remove(triple).ok_or_else(|| {
+        let known: Vec<&str> = targets.keys().map(String::as_str).collect();
+        format!("{triple}: no such target; there are {}", known.join(", "))
+    })
+}
+
+/// What runs a program of a target here, as `.cargo/config.toml` has it; none where the machine
+/// itself does.
+///
+/// # Errors
+///
+/// The file cannot be read.
+pub fn runner(triple: &str) -> Result<Option<String>, String> {
+    let mut cargo: CargoConfig = read(".cargo/config.toml")?;
+    Ok(cargo.target.remove(triple).and_then(|target| target.runner))
 }
 
 /// Where the files do not agree, or cannot be read: path and message.
@@ -246,16 +277,14 @@ fn check_board(
     if !targets.contains_key(&board.target) {
         say(format!("target: {} is no folder of targets/", board.target));
     }
-    let Memory { ram_bytes, flash_bytes, ref flash } = board.memory;
-    if flash_bytes == 0 && flash != "removable" {
-        say("flash_bytes: 0 is for removable storage only".to_owned());
-    }
-    // A router does other work beside: a quarter of its memory is the most that fits.
-    if board.capacity.gateway_bytes_max > ram_bytes / 4 {
-        say("gateway_bytes_max: more than a quarter of the memory".to_owned());
-    }
-    if board.capacity.miners_max == 0 {
-        say("miners_max: got 0".to_owned());
+    if let Some(Memory { ram_bytes, flash_bytes, flash }) = board.memory {
+        if flash_bytes == 0 && flash != "removable" {
+            say("flash_bytes: 0 is for removable storage only".to_owned());
+        }
+        // A router does other work beside: a quarter of its memory is the most that fits.
+        if board.capacity.gateway_bytes_max > ram_bytes / 4 {
+            say("gateway_bytes_max: more than a quarter of the memory".to_owned());
+        }
     }
     Ok(found)
 }

@@ -39,6 +39,10 @@ impl Collector for Scrape {
         let uptime = report.uptime_secs as f64;
         gauge(&mut encoder, "uptime_seconds", "Time since the start.", uptime)?;
         gauge(&mut encoder, "ready", "1 while miners get work.", f64::from(report.ready))?;
+        let board = &self.0.board;
+        let (planned, budget) = (board.memory_bytes as f64, board.memory_bytes_max as f64);
+        gauge(&mut encoder, "memory_planned_bytes", "Memory at its most.", planned)?;
+        gauge(&mut encoder, "memory_budget_bytes", "Memory that there is for it.", budget)?;
         self.encode_miners(&mut encoder)?;
         self.encode_shares(&mut encoder)?;
         self.encode_upstream(&mut encoder)

@@ -1,0 +1,129 @@
+//! Runs what was built for another processor, by the user-mode emulator of QEMU.
+//!
+//! [`binary`] starts a router's binary as an operator would; [`engine`] runs the engine's unit
+//! tests as another processor computes them. Neither is a part of `test`: the first needs a build
+//! of minutes, the second builds `std` for the target.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::targets::{self, Target};
+use crate::{apt, debian, dist, process};
+
+/// Debian's package of the emulator.
+const PACKAGES: [&str; 1] = ["qemu-user"];
+
+/// The target whose tests are run: its C library unwinds, which tests that must panic need.
+const ENGINE_TARGET: &str = "aarch64-unknown-linux-gnu";
+
+/// Longest time that an emulated program may take, in seconds.
+const RUN_SECONDS_MAX: u32 = 60;
+
+/// Longest time to build the engine with its tests and run them, in seconds.
+const ENGINE_SECONDS_MAX: u32 = 1200;
+
+/// A pool where nobody listens, on a board that any machine can hold.
+const GATEWAY: [&str; 6] =
+    ["--board", "virt-aarch64", "--pool", "stratum+tcp://127.0.0.1:1", "--user", "farm"];
+
+/// Runs the binary that `dist` built: its version, a check, and a gateway until it is told to
+/// end, with its status asked for by the same binary.
+///
+/// # Errors
+///
+/// Says what was not as it should be.
+pub fn binary(triple: &str) -> Result<(), String> {
+    let target = targets::one(triple)?;
+    let binary = dist::shipped(&target);
+    if !binary.is_file() {
+        return Err(format!("first: cargo xtask dist --target {triple}"));
+    }
+    let emulator = emulator(&target)?;
+    let version = process::output(start(&emulator, &binary).arg("--version"))?;
+    if !version.starts_with("loka-stratum ") {
+        return Err(format!("--version: {version}"));
+    }
+    let check = process::output(start(&emulator, &binary).arg("check").args(GATEWAY))?;
+    if !check.contains("board virt-aarch64: room for 1024 miners") {
+        return Err(format!("check: {check}"));
+    }
+    print!("{version}{check}");
+    let mut gateway = start(&emulator, &binary);
+    gateway.args(["run", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]).args(GATEWAY);
+    run(&mut gateway, |status| {
+        let output = start(&emulator, &binary)
+            .args(["status", status])
+            .output()
+            .map_err(|error| error.to_string())?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        print!("{text}");
+        // There is no pool: the right answer is 1.
+        match output.status.code() {
+            Some(1) if text.contains("board      virt-aarch64") => Ok(()),
+            code => Err(format!("status: exit code {code:?}: {text}")),
+        }
+    })
+}
+
+/// Starts a gateway, has `ask` ask the address of its status port, ends it, and wants exit code 0.
+fn run(gateway: &mut Command, ask: impl FnOnce(&str) -> Result<(), String>) -> Result<(), String> {
+    let mut child =
+        gateway.stdout(Stdio::piped()).spawn().map_err(|error| format!("run: {error}"))?;
+    let mut lines = BufReader::new(child.stdout.take().ok_or("run: no output")?).lines();
+    // The emulator is ended after its time, so the lines end too.
+    let mut find = |word: &str| {
+        let found = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with(word));
+        found.ok_or(format!("run: no line {word:?}"))
+    };
+    let asked = find("status ").and_then(|line| {
+        find("listening ")?;
+        ask(line.trim_start_matches("status "))
+    });
+    // `timeout` hands the signal on to the program.
+    let id = child.id().to_string();
+    let told = process::run(process::command("kill").args(["-TERM", &id]));
+    let ended = child.wait().map_err(|error| format!("run: {error}"))?;
+    asked.and(told)?;
+    if ended.success() { Ok(()) } else { Err(format!("run: {ended}")) }
+}
+
+/// Runs the engine's unit tests on [`ENGINE_TARGET`].
+///
+/// # Errors
+///
+/// Says what is missing, or that a test failed.
+pub fn engine() -> Result<(), String> {
+    let target = targets::one(ENGINE_TARGET)?;
+    emulator(&target)?;
+    let cargo = process::cargo(&[]).get_program().to_string_lossy().into_owned();
+    let arguments = ["test", "--locked", "--lib", "--no-default-features", "--target"];
+    let mut command = process::limited(ENGINE_SECONDS_MAX, &cargo, &arguments);
+    command.arg(ENGINE_TARGET);
+    dist::prepare(&mut command, &target)?;
+    if !dist::has_std(ENGINE_TARGET)? {
+        command.env("RUSTC", debian::rustc(&dist::COMPILER_PACKAGES)?);
+        command.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,test,panic_unwind");
+    }
+    process::run(&mut command)
+}
+
+/// The words before an emulated program; none where this machine can run it as it is. Installs
+/// the emulator where it is missing.
+fn emulator(target: &Target) -> Result<Vec<String>, String> {
+    let Some(runner) = targets::runner(&target.triple)? else { return Ok(Vec::new()) };
+    let words: Vec<String> = runner.split_whitespace().map(str::to_owned).collect();
+    if words.first().is_some_and(|program| !process::is_installed(program)) {
+        apt::install(&PACKAGES)?;
+    }
+    Ok(words)
+}
+
+fn start(emulator: &[String], binary: &Path) -> Command {
+    let binary = binary.to_string_lossy().into_owned();
+    let mut words = emulator.iter().chain([&binary]);
+    let program = words.next().unwrap_or(&binary);
+    let mut command = process::limited(RUN_SECONDS_MAX, program, &[]);
+    command.args(words);
+    command
+}
