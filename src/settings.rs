@@ -179,6 +179,7 @@ impl Settings {
     ///
     /// What was got and what is allowed; the settings are then as before.
     pub fn set(&mut self, key: Key, text: &str) -> Result<(), Problem> {
+        let pools = self.pools.len();
         if key.field().is_of_pool() {
             if key.pool() >= limits::POOLS_MAX {
                 let allowed = Allowed::Integer { min: 1, max: limits::POOLS_MAX as u64 };
@@ -190,7 +191,12 @@ impl Settings {
             }
             while key.pool() >= self.pools.len() && self.pools.push(Pool::default()).is_ok() {}
         }
-        key.field().set(self, key, text)
+        let result = key.field().set(self, key, text);
+        if result.is_err() {
+            // A pool that was begun for this value goes with it.
+            self.pools.truncate(pools);
+        }
+        result
     }
 
     /// Reports everything that keeps these settings from being used, ranges and relations alike.
@@ -472,6 +478,16 @@ mod tests {
             let mut settings = complete();
             settings.set(key(path), text).unwrap();
             assert_eq!(settings.show(key(path)).to_string(), text, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_refused_value_leaves_the_settings_as_they_were() {
+        let mut settings = complete();
+        for (path, text) in [("pool.2.url", "nowhere"), ("pool.4.trust", "x"), ("miners.max", "0")]
+        {
+            assert!(settings.set(key(path), text).is_err());
+            assert_eq!(settings, complete(), "{path}");
         }
     }
 

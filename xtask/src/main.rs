@@ -8,6 +8,7 @@ mod bare_metal;
 mod debian;
 mod dist;
 mod engine;
+mod fuzz;
 mod hooks;
 mod process;
 mod report;
@@ -27,6 +28,7 @@ usage: cargo xtask COMMAND
   tidy                    the rules of CONTRIBUTING.md that a program can check
   bare-metal              the engine linked without an allocator, for the host and two boards
   dist --target TRIPLE    a router's binary, with its size; --list names the triples
+  fuzz TARGET --seconds N a fuzz target for so long, with nightly (fuzz/README.md)
   hooks                   lets git run .githooks/pre-commit
 ";
 
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         ["bare-metal"] => bare_metal::run(),
         ["dist", "--list"] => dist::list(),
         ["dist", "--target", triple] => dist::build(triple),
+        ["fuzz", target, "--seconds", seconds] => fuzz::run(target, seconds),
         ["hooks"] => hooks::install(),
         ["help" | "-h" | "--help"] => {
             print!("{USAGE}");
