@@ -55,6 +55,7 @@
 extern crate std;
 
 pub mod downstream;
+pub mod identity;
 pub mod ledger;
 pub mod limits;
 pub mod links;

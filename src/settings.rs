@@ -50,6 +50,8 @@ pub struct Settings {
     pub difficulty: DifficultySettings,
     /// How the link to a pool is kept.
     pub upstream: UpstreamSettings,
+    /// Under whose name shares go to the pool.
+    pub identity: Identity,
     /// Who answers a share.
     pub verdict: Verdict,
     /// The status port.
@@ -137,6 +139,25 @@ pub struct UpstreamSettings {
     pub keepalive_secs: u16,
     /// Seconds without a pool before the next in the list is mined at.
     pub failover_secs: u16,
+    /// Whether miners keep hashing while every pool is away.
+    pub warm: bool,
+}
+
+/// Under whose name shares go to the pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Whose.
+    pub mode: IdentityMode,
+}
+
+/// Under whose name shares go to the pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IdentityMode {
+    /// The farm's: the pool's user in the settings.
+    #[default]
+    Single,
+    /// Each miner's own worker.
+    PerWorker,
 }
 
 /// Who answers a share.
@@ -353,6 +374,7 @@ impl Default for UpstreamSettings {
             healthy_secs: 60,
             keepalive_secs: 45,
             failover_secs: 5,
+            warm: true,
         }
     }
 }
@@ -472,6 +494,8 @@ mod tests {
             ("miners.max", "16384"),
             ("difficulty.min", "0.001"),
             ("verdict.mode", "pool"),
+            ("upstream.warm", "false"),
+            ("identity.mode", "per-worker"),
             ("status.address", "off"),
             ("state.dir", "/var/lib/loka"),
         ] {
@@ -484,8 +508,14 @@ mod tests {
     #[test]
     fn a_refused_value_leaves_the_settings_as_they_were() {
         let mut settings = complete();
-        for (path, text) in [("pool.2.url", "nowhere"), ("pool.4.trust", "x"), ("miners.max", "0")]
-        {
+        for (path, text) in [
+            ("pool.2.url", "nowhere"),
+            ("pool.4.trust", "x"),
+            ("miners.max", "0"),
+            // Found by the fuzzer: a list of nothing but space is an empty one.
+            ("listen.addresses", " "),
+            ("listen.addresses", ","),
+        ] {
             assert!(settings.set(key(path), text).is_err());
             assert_eq!(settings, complete(), "{path}");
         }

@@ -11,6 +11,7 @@
 
 use std::collections::HashSet;
 
+use loka_stratum::identity::Identity;
 use loka_stratum::ledger::{Bucket, Orphan, PoolReject, Reject};
 use loka_stratum::limits::{
     DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, LINK_OUTPUT_BYTES_MIN, OUTPUT_BYTES_MIN,
@@ -151,6 +152,8 @@ fn options(bits: u8) -> Options {
         },
         keepalive: Duration::from_secs(45),
         verdict: if bits & 1 == 0 { VerdictMode::Local } else { VerdictMode::Pool },
+        identity: Identity::Single,
+        warm: true,
         submit_interval: Duration::from_millis(if bits & 2 == 0 { 1 } else { 1000 }),
         geometry: None,
         first_miner_id: u16::from(bits),

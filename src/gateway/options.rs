@@ -1,5 +1,6 @@
 //! From settings to what the engine is made of: its options and its memory.
 
+use loka_stratum::identity::Identity;
 use loka_stratum::limits::{
     DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, LANES_MAX, LINKS_MAX, PENDING_SHARES_MAX,
     SUBMIT_INTERVAL,
@@ -45,6 +46,11 @@ pub fn options(settings: &Settings, geometry: Option<Geometry>, seed: u64) -> Op
             settings::VerdictMode::Local => VerdictMode::Local,
             settings::VerdictMode::Pool => VerdictMode::Pool,
         },
+        identity: match settings.identity.mode {
+            settings::IdentityMode::Single => Identity::Single,
+            settings::IdentityMode::PerWorker => Identity::PerWorker,
+        },
+        warm: upstream.warm,
         submit_interval: SUBMIT_INTERVAL,
         geometry,
         // Another start begins at another id, so that a miner seldom repeats what was searched
