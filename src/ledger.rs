@@ -145,17 +145,21 @@ pub enum Orphan {
     JobDead,
     /// The pool kept the link but never answered.
     NoAnswer,
+    /// It was found while every pool had been away for longer than shares are held; its miner
+    /// heard so.
+    NoPool,
 }
 
 impl Orphan {
     /// All reasons, in the order of their buckets.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::QueueFull,
         Self::Unsent,
         Self::Unanswered,
         Self::SessionLost,
         Self::JobDead,
         Self::NoAnswer,
+        Self::NoPool,
     ];
 
     /// Returns the name that status and metrics use.
@@ -167,6 +171,7 @@ impl Orphan {
             Self::SessionLost => "session_lost",
             Self::JobDead => "job_dead",
             Self::NoAnswer => "no_answer",
+            Self::NoPool => "no_pool",
         }
     }
 }

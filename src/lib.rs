@@ -60,6 +60,7 @@ pub mod blocks;
 #[cfg(feature = "canary")]
 pub mod canary;
 pub mod downstream;
+pub mod identity;
 pub mod ledger;
 pub mod limits;
 pub mod links;

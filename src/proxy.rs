@@ -33,6 +33,7 @@ mod shares;
 
 use crate::blocks::Blocks;
 use crate::downstream::{Close, Downstream};
+use crate::identity::Identity;
 use crate::ledger::{Bucket, Ledger, Orphan};
 use crate::limits::{
     ANSWER_MAX, DOWNSTREAM_LINE_BYTES_MAX, EVENTS_MAX, HOLD_MAX, JOB_AGE_MAX, JOB_SILENCE_MAX,
@@ -85,6 +86,10 @@ pub struct Options {
     pub keepalive: Duration,
     /// When miners hear a verdict.
     pub verdict: VerdictMode,
+    /// Under whose name shares go to the pool.
+    pub identity: Identity,
+    /// Whether miners get jobs while every pool is away.
+    pub warm: bool,
     /// Least time between two submits of one miner, over any longer stretch.
     pub submit_interval: Duration,
     /// How the extranonce2 was divided in earlier runs; it is kept where the pools allow it.
@@ -279,6 +284,8 @@ pub enum Event {
         /// Why.
         close: LinkClose,
     },
+    /// Every pool has been away for longer than shares are held.
+    NoPool,
     /// The farm works for another pool now.
     Switched {
         /// Its place in the list.
@@ -366,6 +373,10 @@ pub struct Proxy<'a> {
     draining: bool,
     #[cfg(feature = "canary")]
     pub(crate) defect: Option<crate::canary::Defect>,
+    /// When a pool was there last.
+    pool_seen: Instant,
+    /// Every pool has been away for longer than shares are held.
+    no_pool: bool,
 }
 
 impl<'a> Proxy<'a> {
@@ -415,6 +426,8 @@ impl<'a> Proxy<'a> {
             draining: false,
             #[cfg(feature = "canary")]
             defect: None,
+            pool_seen: now,
+            no_pool: false,
         })
     }
 
@@ -464,6 +477,7 @@ impl<'a> Proxy<'a> {
         if let Some(to) = planned.switched {
             self.push_event(Event::Switched { to });
         }
+        self.note_pools(now);
         self.send_keepalives(now);
         self.settle_overdue(now);
         self.tend_blocks(now);
@@ -518,6 +532,7 @@ impl<'a> Proxy<'a> {
     /// Returns the next miner at or after `cursor` that output is due to, and moves the cursor
     /// behind it.
     pub fn poll_wanting(&mut self, cursor: &mut usize) -> Option<MinerHandle> {
+        let feeds = self.feeds();
         while *cursor < self.table.capacity() {
             let index = *cursor;
             *cursor = index.saturating_add(1);
@@ -531,7 +546,8 @@ impl<'a> Proxy<'a> {
                     .and_then(|seat| self.links.lanes().get(usize::from(seat.lane)))
                     .and_then(|lane| lane.current);
                 let authorized = session.state == crate::downstream::State::Authorized;
-                let job_due = authorized && current.is_some_and(|job| job != session.told_job);
+                let job_due =
+                    authorized && feeds && current.is_some_and(|job| job != session.told_job);
                 if job_due || session.answers_due > 0 {
                     return Some(miner);
                 }
@@ -655,8 +671,28 @@ impl<'a> Proxy<'a> {
         }
     }
 
+    /// Notes whether a pool is there, and when all have been away for too long.
+    fn note_pools(&mut self, now: Instant) {
+        if self.links.iter().any(|(_, link)| link.state == State::Live) {
+            self.pool_seen = now;
+        }
+        let away = now.since(self.pool_seen) >= HOLD_MAX;
+        if away && !self.no_pool {
+            self.push_event(Event::NoPool);
+        }
+        self.no_pool = away;
+    }
+
+    /// Says whether miners get jobs: not while every pool is away and they are to look elsewhere.
+    fn feeds(&self) -> bool {
+        !self.no_pool || self.options.warm
+    }
+
     /// Sends the newest job again where it is the keep-alive's age, so that no miner gives up.
     fn send_keepalives(&mut self, now: Instant) {
+        if !self.feeds() {
+            return;
+        }
         for index in 0..self.links.lanes().len() {
             let Some(lane) = self.links.lanes().get(index) else { break };
             let Some(link) = lane.serves else { continue };
@@ -840,6 +876,8 @@ mod tests {
                 share_interval: Duration::ZERO,
             },
             keepalive: Duration::ZERO,
+            identity: Identity::Single,
+            warm: true,
             verdict: VerdictMode::Local,
             submit_interval: Duration::ZERO,
             geometry: None,

@@ -52,6 +52,8 @@ pub struct Settings {
     pub difficulty: DifficultySettings,
     /// How the link to a pool is kept.
     pub upstream: UpstreamSettings,
+    /// Under whose name shares go to the pool.
+    pub identity: Identity,
     /// Who answers a share.
     pub verdict: Verdict,
     /// The status port.
@@ -149,6 +151,25 @@ pub struct UpstreamSettings {
     pub keepalive_secs: u16,
     /// Seconds without a pool before the next in the list is mined at.
     pub failover_secs: u16,
+    /// Whether miners keep hashing while every pool is away.
+    pub warm: bool,
+}
+
+/// Under whose name shares go to the pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Whose.
+    pub mode: IdentityMode,
+}
+
+/// Under whose name shares go to the pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IdentityMode {
+    /// The farm's: the pool's user in the settings.
+    #[default]
+    Single,
+    /// Each miner's own worker.
+    PerWorker,
 }
 
 /// Who answers a share.
@@ -191,6 +212,7 @@ impl Settings {
     ///
     /// What was got and what is allowed; the settings are then as before.
     pub fn set(&mut self, key: Key, text: &str) -> Result<(), Problem> {
+        let pools = self.pools.len();
         if key.field().is_of_pool() {
             if key.pool() >= limits::POOLS_MAX {
                 let allowed = Allowed::Integer { min: 1, max: limits::POOLS_MAX as u64 };
@@ -202,7 +224,12 @@ impl Settings {
             }
             while key.pool() >= self.pools.len() && self.pools.push(Pool::default()).is_ok() {}
         }
-        key.field().set(self, key, text)
+        let result = key.field().set(self, key, text);
+        if result.is_err() {
+            // A pool that was begun for this value goes with it.
+            self.pools.truncate(pools);
+        }
+        result
     }
 
     /// Reports everything that keeps these settings from being used, ranges and relations alike.
@@ -365,6 +392,7 @@ impl Default for UpstreamSettings {
             healthy_secs: 60,
             keepalive_secs: 45,
             failover_secs: 5,
+            warm: true,
         }
     }
 }
@@ -486,12 +514,30 @@ mod tests {
             ("miners.max", "auto"),
             ("difficulty.min", "0.001"),
             ("verdict.mode", "pool"),
+            ("upstream.warm", "false"),
+            ("identity.mode", "per-worker"),
             ("status.address", "off"),
             ("state.dir", "/var/lib/loka"),
         ] {
             let mut settings = complete();
             settings.set(key(path), text).unwrap();
             assert_eq!(settings.show(key(path)).to_string(), text, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_refused_value_leaves_the_settings_as_they_were() {
+        let mut settings = complete();
+        for (path, text) in [
+            ("pool.2.url", "nowhere"),
+            ("pool.4.trust", "x"),
+            ("miners.max", "0"),
+            // Found by the fuzzer: a list of nothing but space is an empty one.
+            ("listen.addresses", " "),
+            ("listen.addresses", ","),
+        ] {
+            assert!(settings.set(key(path), text).is_err());
+            assert_eq!(settings, complete(), "{path}");
         }
     }
 

@@ -293,6 +293,7 @@ impl Collector {
 fn text_of(field: &Field, value: &DeValue<'_>) -> Option<String> {
     let is_list = matches!(field.allowed, Allowed::List { .. });
     let is_fraction = matches!(field.allowed, Allowed::Number { .. });
+    let is_switch = field.allowed == Allowed::Switch;
     let is_auto = matches!(field.allowed, Allowed::IntegerOrAuto { .. });
     let is_number = is_fraction || is_auto || matches!(field.allowed, Allowed::Integer { .. });
     match value {
@@ -300,8 +301,11 @@ fn text_of(field: &Field, value: &DeValue<'_>) -> Option<String> {
             i128::from_str_radix(integer.as_str(), integer.radix()).ok().map(|i| i.to_string())
         }
         DeValue::Float(float) if is_fraction => Some(float.as_str().to_owned()),
+        DeValue::Boolean(switch) if is_switch => Some(switch.to_string()),
         DeValue::String(text) if is_auto && text == AUTO => Some(AUTO.to_owned()),
-        DeValue::String(text) if !is_number && !is_list => Some(text.as_ref().to_owned()),
+        DeValue::String(text) if !is_number && !is_list && !is_switch => {
+            Some(text.as_ref().to_owned())
+        }
         DeValue::Array(items) if is_list => {
             let texts = items.iter().map(|item| match item.get_ref() {
                 DeValue::String(text) => Some(text.as_ref()),
@@ -402,7 +406,7 @@ fn pool_default(field: &Field) -> (&'static str, &'static str) {
 fn literal(settings: &Settings, key: Key) -> String {
     let text = settings.show(key).to_string();
     match key.field().allowed {
-        Allowed::Integer { .. } | Allowed::Number { .. } => text,
+        Allowed::Integer { .. } | Allowed::Number { .. } | Allowed::Switch => text,
         Allowed::IntegerOrAuto { .. } if text != AUTO => text,
         Allowed::List { .. } => {
             let quoted = text.split(',').filter(|part| !part.is_empty());

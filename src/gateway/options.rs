@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hint::black_box;
 
+use loka_stratum::identity::Identity;
 use loka_stratum::limits::{
     DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, PENDING_SHARES_MAX, SUBMIT_INTERVAL,
 };
@@ -55,6 +56,11 @@ pub fn options(settings: &Settings, geometry: Option<Geometry>, seed: u64) -> Op
             settings::VerdictMode::Local => VerdictMode::Local,
             settings::VerdictMode::Pool => VerdictMode::Pool,
         },
+        identity: match settings.identity.mode {
+            settings::IdentityMode::Single => Identity::Single,
+            settings::IdentityMode::PerWorker => Identity::PerWorker,
+        },
+        warm: upstream.warm,
         submit_interval: SUBMIT_INTERVAL,
         geometry,
         // Another start begins at another id, so that a miner seldom repeats what was searched

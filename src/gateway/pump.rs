@@ -118,6 +118,10 @@ impl Hub {
                 let url = self.url(to);
                 log::warn(Kind::Pool, format_args!("the farm mines at pool {} now: {url}", to + 1));
             }
+            Event::NoPool => {
+                let text = "no pool has been there for 30 s: what miners find is not paid for";
+                log::error(Kind::Pool, format_args!("{text}"));
+            }
             Event::GeometryFixed { miner_id_bytes, roll_bytes } => {
                 self.save_geometry();
                 let text = "extranonce2: miner id of";

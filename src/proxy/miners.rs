@@ -454,6 +454,7 @@ impl Proxy<'_> {
         if session.answers_due > 0 {
             self.write_verdicts(miner, out)?;
         }
+        let feeds = self.feeds();
         let Some(session) = self.table.get_mut(miner) else { return Ok(false) };
         let (State::Authorized, Some(seat)) = (session.state, session.seat) else {
             return Ok(out.len() > before);
@@ -461,7 +462,8 @@ impl Proxy<'_> {
         let Some(lane) = self.links.lanes().get(usize::from(seat.lane)) else {
             return Ok(out.len() > before);
         };
-        if lane.current.is_some_and(|job| job != session.told_job)
+        if feeds
+            && lane.current.is_some_and(|job| job != session.told_job)
             && let Some(link) = lane.serves.and_then(|link| self.links.get(link))
         {
             let first = session.told_difficulty().is_none();

@@ -66,6 +66,7 @@ impl Proxy<'_> {
         if let Some(to) = planned.switched {
             self.push_event(Event::Switched { to });
         }
+        self.note_pools(now);
         result
     }
 

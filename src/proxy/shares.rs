@@ -19,6 +19,9 @@ use crate::work::difficulty::Difficulty;
 use crate::work::job::Serial;
 use crate::work::share::{AcceptedShare, Share};
 
+/// What a good share hears while every pool is away.
+const NO_POOL: &str = "no pool: not counted";
+
 /// The job of an accepted share: which link made it, in which session.
 #[derive(Clone, Copy, Debug)]
 struct Origin {
@@ -47,6 +50,12 @@ impl Proxy<'_> {
             Err(reason) => self.reject(miner, id, reason, out),
             Ok((share, _)) if !allowed && !share.is_block() => {
                 self.reject(miner, id, Reject::RateLimited, out)
+            }
+            // Nobody will pay for it; a block is worth keeping all the same (F39).
+            Ok((share, origin)) if self.no_pool && !share.is_block() => {
+                self.count(miner, Bucket::Orphaned(Orphan::NoPool), &share, origin.difficulty, now);
+                answer(out, |out| encode::result_error(id, ErrorCode::Other, NO_POOL, out));
+                Ok(())
             }
             Ok((share, origin)) => {
                 let waits = share.reaches_pool() && !self.answers_at_once();
@@ -106,7 +115,9 @@ impl Proxy<'_> {
         let difficulty = told.difficulty;
         let origin = Origin { link, job: serial, epoch: job.epoch, difficulty };
         let share = verdict?;
-        session.vardiff.handle_share(&self.options.vardiff, told.difficulty, now);
+        if !self.no_pool {
+            session.vardiff.handle_share(&self.options.vardiff, told.difficulty, now);
+        }
         Ok((share, origin))
     }
 
@@ -170,7 +181,9 @@ impl Proxy<'_> {
         if let Some(session) = self.table.get_mut(miner) {
             session.counts.open(bucket);
             session.recent.insert(share);
-            session.count_share(difficulty, now);
+            if bucket != Bucket::Orphaned(Orphan::NoPool) {
+                session.count_share(difficulty, now);
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use core::str::FromStr;
 
 use heapless::{String, Vec};
 
-use super::{AUTO, Pool, PoolUrl, Settings, Trust, UrlError, VerdictMode};
+use super::{AUTO, IdentityMode, Pool, PoolUrl, Settings, Trust, UrlError, VerdictMode};
 use crate::limits;
 
 /// Highest difficulty that a setting may name: the first power of two above the most that any
@@ -65,6 +65,8 @@ pub enum Allowed {
         /// The highest.
         max: f64,
     },
+    /// Yes or no: `true` or `false`.
+    Switch,
     /// One of a few words.
     OneOf(&'static [&'static str]),
     /// A text.
@@ -376,6 +378,41 @@ pub const FIELDS: &[Field] = &[
         show: |s, _, f| write!(f, "{}", s.upstream.failover_secs),
     },
     Field {
+        section: "upstream",
+        name: "warm",
+        unit: "",
+        allowed: Allowed::Switch,
+        effect: "What miners do once no pool has been there for 30 s. true: they keep hashing on \
+                 the last job; what they find is checked, counted as orphaned (no_pool) and \
+                 answered with an error, since nobody will pay for it. false: they get no more \
+                 jobs and go over to the pools of their own settings. A block is kept either way.",
+        set: |s, _, text| set_switch(&mut s.upstream.warm, text),
+        show: |s, _, f| write!(f, "{}", s.upstream.warm),
+    },
+    Field {
+        section: "identity",
+        name: "mode",
+        unit: "",
+        allowed: Allowed::OneOf(&["single", "per-worker"]),
+        effect: "Under whose name shares go to the pool. single: pool.user for the whole farm. \
+                 per-worker: each miner's own worker is authorized on the same link, as it is \
+                 where it begins with the account of pool.user and a dot, else as account.worker.",
+        set: |s, _, text| {
+            s.identity.mode = match text {
+                "single" => IdentityMode::Single,
+                "per-worker" => IdentityMode::PerWorker,
+                _ => return Err(REFUSED),
+            };
+            Ok(())
+        },
+        show: |s, _, f| {
+            f.write_str(match s.identity.mode {
+                IdentityMode::Single => "single",
+                IdentityMode::PerWorker => "per-worker",
+            })
+        },
+    },
+    Field {
         section: "verdict",
         name: "mode",
         unit: "",
@@ -461,14 +498,24 @@ fn set_integer(value: &mut u16, text: &str) -> Result<(), Refused> {
     Ok(())
 }
 
+fn set_switch(value: &mut bool, text: &str) -> Result<(), Refused> {
+    *value = text.parse().map_err(|_| REFUSED)?;
+    Ok(())
+}
+
 fn set_difficulty(value: &mut f64, text: &str) -> Result<(), Refused> {
     *value = text.parse().map_err(|_| REFUSED)?;
     Ok(())
 }
 
+/// The texts of a list: those between commas, without the space around them.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
 fn set_list<T: FromStr, const N: usize>(list: &mut Vec<T, N>, text: &str) -> Result<(), Refused> {
     let mut new = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in parts(text) {
         let refused = |_| Refused { got: Some(Got::text(part)), allowed: None };
         let count = text.split(',').count();
         let too_many = |_| Refused { got: Some(Got::Count(count)), allowed: None };
@@ -528,7 +575,7 @@ impl Allowed {
                 Some(Got::Bytes(text.len()))
             }
             Self::Url if text.len() > limits::URL_BYTES_MAX => Some(Got::Bytes(text.len())),
-            Self::List { min, .. } if min > 0 && text.is_empty() => Some(Got::Nothing),
+            Self::List { min, .. } if min > 0 && parts(text).next().is_none() => Some(Got::Nothing),
             _ => None,
         }
     }
@@ -621,6 +668,7 @@ impl fmt::Display for Allowed {
             Self::Integer { min, max } => write!(f, "{min}..{max}"),
             Self::IntegerOrAuto { min, max } => write!(f, "{min}..{max} or {AUTO:?}"),
             Self::Number { min, max } => write!(f, "{min}..{max}"),
+            Self::Switch => f.write_str("true or false"),
             Self::OneOf(words) => {
                 let mut separator = "";
                 for word in *words {

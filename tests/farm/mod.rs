@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of the farm")]
 
 use loka_stratum::downstream::Close;
+use loka_stratum::identity::Identity;
 use loka_stratum::limits::{
     DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, OUTPUT_BYTES_MIN, PENDING_SHARES_MAX,
 };
@@ -61,6 +62,8 @@ pub fn options(pools: usize) -> Options {
         },
         keepalive: Duration::from_secs(45),
         verdict: VerdictMode::Local,
+        identity: Identity::Single,
+        warm: true,
         submit_interval: Duration::from_millis(10),
         geometry: None,
         first_miner_id: 0,

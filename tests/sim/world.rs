@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use loka_stratum::downstream::Close;
+use loka_stratum::identity::Identity;
 use loka_stratum::limits::{
     DOWNSTREAM_LINE_BYTES_MAX, OUTPUT_BYTES_MIN, READ_BYTES_MAX, SPILL_BYTES_MAX,
 };
@@ -112,6 +113,8 @@ fn options(plan: &Plan) -> Options {
             share_interval: time(plan.share_interval),
         },
         keepalive: time(plan.keepalive),
+        identity: Identity::Single,
+        warm: true,
         verdict: plan.verdict,
         submit_interval: time(500),
         geometry: plan.geometry.and_then(|(id, roll)| Geometry::new(id, roll)),

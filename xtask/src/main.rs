@@ -10,6 +10,7 @@ mod debian;
 mod dist;
 mod emulate;
 mod engine;
+mod fuzz;
 mod hooks;
 mod process;
 mod report;
@@ -38,6 +39,7 @@ usage: cargo xtask COMMAND
                           many seeds on all cores; ends with seeds per second
   chaos [OPTIONS]         a thousand miners and two pools under a hundred faults: minutes
   soak [OPTIONS]          memory and descriptors stay flat; --minutes N [--miners N]
+  fuzz TARGET --seconds N a fuzz target for so long, with nightly (fuzz/README.md)
   hooks                   lets git run .githooks/pre-commit
 ";
 
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         ["soak", options @ ..] => chaos::soak(options),
         ["emulate", "--target", triple] => emulate::binary(triple),
         ["emulate", "--engine"] => emulate::engine(),
+        ["fuzz", target, "--seconds", seconds] => fuzz::run(target, seconds),
         ["hooks"] => hooks::install(),
         ["help" | "-h" | "--help"] => {
             print!("{USAGE}");

@@ -12,6 +12,7 @@ use core::array::from_fn;
 use core::hint::black_box;
 use core::panic::PanicInfo;
 
+use loka_stratum::identity::Identity;
 use loka_stratum::limits::{
     DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, OUTPUT_BYTES_MIN, PENDING_SHARES_MAX,
 };
@@ -149,6 +150,8 @@ fn options() -> Option<Options> {
         },
         keepalive: Duration::from_secs(45),
         verdict: VerdictMode::Local,
+        identity: Identity::Single,
+        warm: true,
         submit_interval: Duration::from_millis(10),
         geometry: None,
         first_miner_id: 0,

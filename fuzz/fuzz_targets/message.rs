@@ -1,0 +1,7 @@
+//! Lines of miners and pools: read, written again, read the same. The body is shared with `tests/fuzz_corpora.rs`.
+#![no_main]
+
+#[path = "../bodies/message.rs"]
+mod message;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| message::run(data));
