@@ -19,7 +19,7 @@ use loka_stratum::limits::{
 };
 use loka_stratum::links;
 use loka_stratum::pending::Pending;
-use loka_stratum::proxy::{Options, PoolLogin, Proxy, Storage, VerdictMode};
+use loka_stratum::proxy::{LinkSizes, Options, PoolLogin, Proxy, Storage, VerdictMode};
 use loka_stratum::table::{MinerHandle, RestingId, Slot};
 use loka_stratum::time::{Duration, Instant};
 use loka_stratum::upstream::{LinkClose, LinkIndex, Lost};
@@ -99,6 +99,7 @@ pub fn run(data: &[u8]) {
         slots: &mut slots,
         lines: &mut lines,
         ids: &mut ids,
+        link_sizes: LinkSizes::MAX,
         jobs: &mut jobs,
         pending: &mut pending,
         link_bytes: &mut link_bytes,
