@@ -19,6 +19,7 @@ use crate::limits::{
     WORKER_NAME_BYTES_MAX, WORKERS_BYTES_MAX,
 };
 use crate::time::{Duration, Instant};
+use crate::upstream::LinkIndex;
 use crate::vardiff::Vardiff;
 use crate::wire::guess::Guess;
 use crate::wire::line::Framer;
@@ -165,6 +166,8 @@ impl Workers {
 /// A difficulty that the miner was told, and the first job it holds for.
 #[derive(Clone, Copy, Debug)]
 pub struct Told {
+    /// The link whose jobs it holds for.
+    pub link: LinkIndex,
     /// The first job sent with it.
     pub since: Serial,
     /// What the miner was told.
@@ -201,6 +204,11 @@ pub struct Downstream {
     told: heapless::Deque<Told, TOLD_DIFFICULTIES_MAX>,
     /// The newest job that was sent.
     pub(crate) told_job: Serial,
+    /// The link that made it.
+    pub(crate) told_link: Option<LinkIndex>,
+    /// The goal that the miner works for, and since when.
+    goal: u8,
+    pub(crate) moved: Instant,
     /// Answers of the pool that wait to be sent to this miner.
     pub(crate) answers_due: u16,
     pub(crate) recent: RecentShares,
@@ -233,6 +241,9 @@ impl Downstream {
             vardiff,
             told: heapless::Deque::new(),
             told_job: Serial::NONE,
+            told_link: None,
+            goal: 0,
+            moved: now,
             answers_due: 0,
             recent: RecentShares::EMPTY,
             counts: Counts::ZERO,
@@ -274,10 +285,34 @@ impl Downstream {
         }
     }
 
-    /// Returns what the miner was told for the job `serial`; the oldest known where the job is
-    /// older than the record.
-    pub(crate) fn told_for(&self, serial: Serial) -> Option<&Told> {
-        self.told.iter().rev().find(|told| told.since <= serial).or_else(|| self.told.front())
+    /// Returns what the miner was told for the job `serial` of a link; the oldest known where the
+    /// job is older than the record.
+    pub(crate) fn told_for(&self, link: LinkIndex, serial: Serial) -> Option<&Told> {
+        let of_link = || self.told.iter().filter(|told| told.link == link);
+        of_link()
+            .rev()
+            .find(|told| told.since <= serial)
+            .or_else(|| of_link().next())
+            .or_else(|| self.told.front())
+    }
+
+    /// Points the miner at another goal; it hears of it by its next job.
+    pub(crate) fn work_for(&mut self, goal: u8, now: Instant) {
+        self.goal = goal;
+        self.moved = now;
+    }
+
+    /// Returns the goal that the miner works for.
+    pub fn goal(&self) -> u8 {
+        self.goal
+    }
+
+    /// Returns the miner's hash-rate in difficulty per second, as its shares show it since it
+    /// connected; before the first, as its difficulty supposes.
+    pub(crate) fn rate(&self, share_interval: Duration, now: Instant) -> f64 {
+        let secs = |length: Duration| length.as_micros() as f64 / 1e6;
+        let supposed = self.told_difficulty().map_or(0.0, Difficulty::as_f64);
+        (self.work + supposed) / (secs(now.since(self.connected)) + secs(share_interval)).max(1e-3)
     }
 
     /// Returns the difficulty that the miner was told last.
@@ -306,11 +341,11 @@ impl Downstream {
     }
 
     /// Remembers that jobs from `since` on go out with `difficulty`.
-    pub(crate) fn tell(&mut self, since: Serial, difficulty: Difficulty) {
+    pub(crate) fn tell(&mut self, link: LinkIndex, since: Serial, difficulty: Difficulty) {
         if self.told.is_full() {
             self.told.pop_front();
         }
-        let told = Told { since, difficulty, target: difficulty.to_target() };
+        let told = Told { link, since, difficulty, target: difficulty.to_target() };
         // There is room: a full record has just lost its oldest entry.
         let _ = self.told.push_back(told);
     }
@@ -483,10 +518,14 @@ mod tests {
         let serials: std::vec::Vec<_> =
             core::iter::successors(Some(Serial::FIRST), |s| Some(s.next())).take(9).collect();
         let difficulty = |d| Difficulty::new(d).unwrap();
-        miner.tell(serials[1], difficulty(8.0));
-        miner.tell(serials[4], difficulty(16.0));
-        let of = |serial| miner.told_for(serial).unwrap().difficulty.as_f64();
+        let (link, other) = (LinkIndex(0), LinkIndex(1));
+        miner.tell(link, serials[1], difficulty(8.0));
+        miner.tell(link, serials[4], difficulty(16.0));
+        miner.tell(other, serials[0], difficulty(2.0));
+        let of = |serial| miner.told_for(link, serial).unwrap().difficulty.as_f64();
         assert_eq!([of(serials[0]), of(serials[1]), of(serials[3])], [8.0; 3]);
         assert_eq!([of(serials[4]), of(serials[8])], [16.0; 2]);
+        let of_other = miner.told_for(other, serials[8]).unwrap().difficulty.as_f64();
+        assert_eq!(of_other, 2.0, "jobs of another link have their own");
     }
 }

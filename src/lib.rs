@@ -19,6 +19,8 @@
 //! | [`pending`] | shares on their way to a pool |
 //! | [`blocks`] | block candidates that must outlive link and process |
 //! | [`upstream`] | one link to a pool |
+//! | [`health`] | how well a link serves, and whether its pool is trusted |
+//! | [`split`] | how the farm's work is divided among goals |
 //! | [`links`] | which pool gets which miner, and when that changes |
 //! | [`proxy`] | the engine as its owner sees it, and the order of calls |
 //! | [`settings`] | what an operator may set, and the checks that all ways of setting share |
@@ -60,6 +62,7 @@ pub mod blocks;
 #[cfg(feature = "canary")]
 pub mod canary;
 pub mod downstream;
+pub mod health;
 pub mod identity;
 pub mod ledger;
 pub mod limits;
@@ -67,6 +70,7 @@ pub mod links;
 pub mod pending;
 pub mod proxy;
 pub mod settings;
+pub mod split;
 pub mod table;
 pub mod time;
 pub mod upstream;

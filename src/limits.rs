@@ -385,6 +385,50 @@ pub const LINK_ODDITIES_MAX: u16 = 64;
 /// Least time between two redirections that a pool asks for (F82).
 pub const RECONNECT_INTERVAL_MIN: Duration = Duration::from_secs(60);
 
+/// Goals that the farm's work is divided among; every goal has a pool at least.
+pub const GOALS_MAX: usize = POOLS_MAX;
+
+/// Bytes of a goal's name in the settings.
+pub const GOAL_NAME_BYTES_MAX: usize = 32;
+
+/// Score below which a link's circuit opens (`crate::health`).
+pub const HEALTH_FAULT: u8 = 40;
+
+/// Score that a link needs throughout before its circuit closes again.
+pub const HEALTH_GOOD: u8 = 70;
+
+/// Answers that a link's score looks back on; two bits each in a u64.
+pub const HEALTH_ANSWERS: u8 = 32;
+
+/// What the loss of a live connection takes from the score.
+pub const HEALTH_LOSS: u8 = 15;
+
+/// What lost connections take from the score at most: too little to open a circuit for good.
+pub const HEALTH_LOSSES_MAX: u8 = 30;
+
+/// Time after which a point of what losses took is given back.
+pub const HEALTH_FORGIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Time without any line of a pool, while a share waits for its answer, after which the
+/// connection is taken for dead and made anew (F63): a NAT may have forgotten it.
+pub const UNRESPONSIVE_MAX: Duration = Duration::from_secs(15);
+
+/// Shares within which the split makes good what a goal lacks.
+pub const SPLIT_HORIZON_SHARES: f64 = 64.0;
+
+/// The shortest time within which the split makes good what a goal lacks.
+pub const SPLIT_HORIZON_MIN: Duration = Duration::from_secs(2);
+
+/// The longest time within which the split makes good what a goal lacks.
+pub const SPLIT_HORIZON_MAX: Duration = Duration::from_secs(30);
+
+/// Time that a miner works for a goal at least before it is moved to another.
+pub const SPLIT_DWELL: Duration = Duration::from_secs(2);
+
+const _: () = assert!(HEALTH_FAULT < HEALTH_GOOD, "hysteresis needs two thresholds");
+const _: () = assert!(2 * HEALTH_ANSWERS as u32 <= u64::BITS);
+const _: () = assert!(100 - HEALTH_LOSSES_MAX >= HEALTH_GOOD, "losses alone keep no circuit open");
+
 /// Time that a link which miners have left stays open for their late shares.
 pub const LINGER: Duration = Duration::from_secs(30);
 

@@ -14,64 +14,135 @@
 //! Back-off is one function ([`Links::retry_delay`]): doubling from the least to the most, with
 //! jitter, reset only by health (F55, F57).
 
-use crate::limits::{LANES_MAX, LINGER, LINKS_MAX};
+use crate::health::Circuit;
+use crate::limits::{GOALS_MAX, LANES_MAX, LINGER, LINKS_MAX, POOLS_MAX};
+use crate::split::Weights;
 use crate::table::IdPool;
 use crate::time::{Duration, Instant};
 use crate::upstream::{Link, LinkClose, LinkIndex, State};
 use crate::work::job::Serial;
 
-/// When pools are left and tried again.
+/// When pools are left and tried again, and what each goal gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Number of pools in the ordered list.
     pub pools: usize,
+    /// The goal of each pool, below [`GOALS_MAX`]; a goal's pools are in order of preference.
+    pub goals: [u8; POOLS_MAX],
+    /// What part of the work each goal gets.
+    pub weights: Weights,
+    /// Whether the next pool of a goal is kept connected, with a live job.
+    pub standby: bool,
     /// First time between two attempts.
     pub retry_min: Duration,
     /// Longest time between two attempts.
     pub retry_max: Duration,
     /// Health that resets the back-off, and that an earlier pool shows before it serves again.
     pub healthy: Duration,
-    /// Time without a live link after which the next pool is tried.
+    /// Time without a live link after which the next pool is tried, and the longest that the
+    /// farm's work stays with a pool that answers nothing.
     pub failover: Duration,
 }
 
-/// Miners that share one id space, and the job that they should hold.
-#[derive(Clone, Debug, Default)]
-pub struct Lane {
-    /// The ids of its miners.
-    pub(crate) ids: IdPool,
-    /// The link that gives it jobs; kept while that is down, so that late shares find their way.
+impl Default for Policy {
+    /// The defaults of the settings, for no pool.
+    fn default() -> Self {
+        let mut weights = [0; GOALS_MAX];
+        if let Some(first) = weights.first_mut() {
+            *first = 1;
+        }
+        Self {
+            pools: 0,
+            goals: [0; POOLS_MAX],
+            weights,
+            standby: true,
+            retry_min: Duration::from_secs(1),
+            retry_max: Duration::from_secs(60),
+            healthy: Duration::from_secs(60),
+            failover: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Policy {
+    fn pools(&self) -> core::ops::Range<u8> {
+        0..u8::try_from(self.pools.min(POOLS_MAX)).unwrap_or(u8::MAX)
+    }
+
+    /// Returns the goal of a pool.
+    pub fn goal_of(&self, pool: u8) -> u8 {
+        self.goals.get(usize::from(pool)).copied().unwrap_or(0)
+    }
+
+    /// Iterates over the pools of a goal, first choice first.
+    fn pools_of(&self, goal: u8) -> impl Iterator<Item = u8> {
+        let goals = self.goals;
+        self.pools().filter(move |pool| goals.get(usize::from(*pool)) == Some(&goal))
+    }
+
+    /// Iterates over the goals that have a pool.
+    fn goals(&self) -> impl Iterator<Item = u8> {
+        let policy = *self;
+        (0u8..).take(GOALS_MAX).filter(move |goal| policy.pools_of(*goal).next().is_some())
+    }
+
+    /// How long a share may wait for its answer before its pool counts as silent: short enough
+    /// that the farm has moved within [`Policy::failover`].
+    fn silence(&self) -> Duration {
+        Duration::from_micros(self.failover.as_micros().saturating_mul(4) / 5)
+    }
+}
+
+/// Where miners of a lane that work for one goal have their jobs from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Route {
+    /// The link that gives jobs; kept while that is down, so that late shares find their way.
     pub(crate) serves: Option<LinkIndex>,
-    /// The newest job for its miners.
+    /// The newest job.
     pub(crate) current: Option<Serial>,
     /// Miners whose last job is older than this are told to drop it.
     pub(crate) clean_since: Option<Serial>,
 }
 
-impl Lane {
-    /// Returns the newest job for its miners.
-    pub fn current(&self) -> Option<Serial> {
-        self.current
-    }
-
-    /// Returns the link that gives it jobs, up or down.
+impl Route {
+    /// Returns the link that gives jobs.
     pub fn serves(&self) -> Option<LinkIndex> {
         self.serves
     }
 
-    /// Returns how many of its miner ids are in use.
+    /// Returns the newest job.
+    pub fn current(&self) -> Option<Serial> {
+        self.current
+    }
+}
+
+/// Miners that share one id space, and the jobs that they should hold, by goal.
+#[derive(Clone, Debug, Default)]
+pub struct Lane {
+    /// The ids of its miners.
+    pub(crate) ids: IdPool,
+    pub(crate) routes: [Route; GOALS_MAX],
+}
+
+impl Lane {
+    /// Returns how many ids its miners use.
     pub fn ids_used(&self) -> usize {
         self.ids.used()
+    }
+
+    /// Returns where miners that work for `goal` have their jobs from.
+    pub fn route(&self, goal: u8) -> Option<&Route> {
+        self.routes.get(usize::from(goal))
     }
 }
 
 /// What a pass of the plan changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Planned {
-    /// A lane has another job: miners are to be told.
+    /// A route has another job: miners are to be told.
     pub fan_out: bool,
-    /// The farm now works for this pool.
-    pub switched: Option<u8>,
+    /// Goals that now work for another pool.
+    pub switched: [Option<u8>; GOALS_MAX],
 }
 
 /// All links and lanes.
@@ -80,8 +151,9 @@ pub struct Links<'a> {
     links: heapless::Vec<Link<'a>, LINKS_MAX>,
     lanes: heapless::Vec<Lane, LANES_MAX>,
     policy: Policy,
-    active: u8,
-    switched_at: Instant,
+    /// The pool that each goal works for.
+    active: [u8; GOALS_MAX],
+    switched_at: [Instant; GOALS_MAX],
     next_serial: Serial,
     random: u64,
 }
@@ -98,8 +170,10 @@ impl<'a> Links<'a> {
             links,
             lanes: heapless::Vec::new(),
             policy,
-            active: 0,
-            switched_at: now,
+            active: core::array::from_fn(|goal| {
+                u8::try_from(goal).ok().and_then(|goal| policy.pools_of(goal).next()).unwrap_or(0)
+            }),
+            switched_at: [now; GOALS_MAX],
             next_serial: Serial::FIRST,
             random: seed | 1,
         }
@@ -154,9 +228,19 @@ impl<'a> Links<'a> {
         &self.lanes
     }
 
-    /// Returns the links that lanes have their jobs from.
-    pub(crate) fn serving(&self) -> heapless::Vec<LinkIndex, LANES_MAX> {
-        self.lanes.iter().filter_map(|lane| lane.serves).collect()
+    /// Returns the links that routes have their jobs from.
+    pub(crate) fn serving(&self) -> heapless::Vec<LinkIndex, LINKS_MAX> {
+        self.iter().map(|(index, _)| index).filter(|index| self.is_serving(*index)).collect()
+    }
+
+    fn is_serving(&self, link: LinkIndex) -> bool {
+        let serves = |route: &Route| route.serves == Some(link);
+        self.lanes.iter().any(|lane| lane.routes.iter().any(serves))
+    }
+
+    /// Returns where a lane's miners that work for `goal` have their jobs from.
+    pub fn route(&self, lane: u8, goal: u8) -> Option<&Route> {
+        self.lanes.get(usize::from(lane))?.route(goal)
     }
 
     pub(crate) fn lane_mut(&mut self, lane: u8) -> Option<&mut Lane> {
@@ -175,18 +259,48 @@ impl<'a> Links<'a> {
             && self.lanes.push(Lane { ids, ..Lane::default() }).is_ok()
     }
 
-    /// Returns the index of the pool that the farm works for.
-    pub fn active_pool(&self) -> u8 {
-        self.active
+    /// Returns the policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Returns the pool that a goal works for.
+    pub fn active_pool(&self, goal: u8) -> u8 {
+        self.active.get(usize::from(goal)).copied().unwrap_or(0)
+    }
+
+    /// Says whether a pool is the one that its goal works for.
+    pub fn is_active(&self, pool: u8) -> bool {
+        self.active_pool(self.policy.goal_of(pool)) == pool
+    }
+
+    /// Returns the weights of the goals that have work to give now, or lost it a moment ago; all
+    /// that have ever had any where that is none, so that their miners stay where they are.
+    pub(crate) fn served(&self, now: Instant) -> Weights {
+        let mut served = [0; GOALS_MAX];
+        let weights = self.policy.weights;
+        for goal in self.policy.goals() {
+            let active = self.active_pool(goal);
+            let is_served = self.is_live(active, 0)
+                || self.find(active, 0).is_some_and(|link| {
+                    link.was_live && self.failing_for(active, now) < self.policy.failover
+                });
+            let weight = weights.get(usize::from(goal)).copied().unwrap_or(0);
+            if let (true, Some(place)) = (is_served, served.get_mut(usize::from(goal))) {
+                *place = weight;
+            }
+        }
+        served
     }
 
     /// Takes a job that a link announced; returns whether a lane's miners are to be told.
     pub(crate) fn handle_job(&mut self, link: LinkIndex, serial: Serial, clean: bool) -> bool {
         let mut told = false;
-        for lane in self.lanes.iter_mut().filter(|lane| lane.serves == Some(link)) {
-            lane.current = Some(serial);
+        let routes = self.lanes.iter_mut().flat_map(|lane| lane.routes.iter_mut());
+        for route in routes.filter(|route| route.serves == Some(link)) {
+            route.current = Some(serial);
             if clean {
-                lane.clean_since = Some(serial);
+                route.clean_since = Some(serial);
             }
             told = true;
         }
@@ -209,6 +323,9 @@ impl<'a> Links<'a> {
         let Some(link) = self.links.get_mut(link.index()) else { return };
         let was_healthy = link.live_since.is_some_and(|since| now.since(since) >= healthy);
         link.attempts = if was_healthy { 0 } else { link.attempts.saturating_add(1) };
+        if link.live_since.is_some() && close != LinkClose::Unneeded {
+            link.health.handle_loss();
+        }
         link.handle_down(close, now);
         link.retry_at = now + Self::retry_delay(&policy, link.attempts, random);
     }
@@ -249,12 +366,6 @@ impl<'a> Links<'a> {
         self.find(pool, lane).is_some_and(|link| link.state == State::Live)
     }
 
-    fn live_for(&self, pool: u8, now: Instant) -> Duration {
-        self.find(pool, 0)
-            .and_then(|link| link.live_since)
-            .map_or(Duration::ZERO, |since| now.since(since))
-    }
-
     fn failing_for(&self, pool: u8, now: Instant) -> Duration {
         match self.find(pool, 0) {
             Some(link) if link.state != State::Live => now.since(link.failing_since),
@@ -262,14 +373,34 @@ impl<'a> Links<'a> {
         }
     }
 
+    /// Looks at how every link does.
+    pub(crate) fn check_health(&mut self, now: Instant) {
+        let Policy { healthy, .. } = self.policy;
+        let patience = self.policy.silence();
+        for link in self.links.iter_mut().filter(|link| link.wanted) {
+            let silent = link.unanswered_for(now) >= patience;
+            link.health.handle_timeout(link.state == State::Live, silent, healthy, now);
+        }
+    }
+
     /// Brings links and lanes into line with the policy and what is live.
     pub(crate) fn plan(&mut self, now: Instant) -> Planned {
         let mut planned = Planned::default();
-        let active = self.choose_active(now);
-        if active != self.active {
-            self.active = active;
-            self.switched_at = now;
-            planned.switched = Some(active);
+        self.check_health(now);
+        let policy = self.policy;
+        for goal in policy.goals() {
+            let active = self.choose_active(goal);
+            let place = usize::from(goal);
+            if let (Some(before), Some(switched), Some(at)) = (
+                self.active.get_mut(place),
+                planned.switched.get_mut(place),
+                self.switched_at.get_mut(place),
+            ) && *before != active
+            {
+                *before = active;
+                *at = now;
+                *switched = Some(active);
+            }
         }
         self.want_links(now);
         planned.fan_out = self.seat_lanes(now);
@@ -277,30 +408,68 @@ impl<'a> Links<'a> {
         planned
     }
 
-    /// The active pool while it is live, unless an earlier one has been healthy for long enough;
-    /// else the first that is live; else the one that was active.
-    fn choose_active(&self, now: Instant) -> u8 {
-        let pools = u8::try_from(self.policy.pools).unwrap_or(u8::MAX);
-        let active = if self.active < pools { self.active } else { 0 };
-        if !self.is_live(active, 0) {
-            return (0..pools).find(|pool| self.is_live(*pool, 0)).unwrap_or(active);
+    /// The pool that a goal should work for: the one it works for while that does well, unless an
+    /// earlier one is trusted again; else the first that does well; else the first that is live.
+    fn choose_active(&self, goal: u8) -> u8 {
+        let active = self.active_pool(goal);
+        let mut pools = self.policy.pools_of(goal);
+        if self.policy.goal_of(active) != goal || usize::from(active) >= self.policy.pools {
+            return self.choose_best(goal).or_else(|| pools.next()).unwrap_or(0);
         }
-        let healthy =
-            |pool: &u8| self.is_live(*pool, 0) && self.live_for(*pool, now) >= self.policy.healthy;
-        (0..active).find(healthy).unwrap_or(active)
+        let is_closed = |pool: &u8| self.circuit(*pool) == Some(Circuit::Closed);
+        if self.circuit(active).is_some_and(|circuit| circuit != Circuit::Open) {
+            return pools.take_while(|pool| *pool != active).find(is_closed).unwrap_or(active);
+        }
+        self.choose_best(goal).unwrap_or(active)
     }
 
-    /// Wants the pools in order, up to the first that is not failing, and the active one.
+    /// The first pool of a goal that is trusted, else that is watched; else the active one where
+    /// that is live at all, else the first that is.
+    fn choose_best(&self, goal: u8) -> Option<u8> {
+        let first =
+            |wanted| self.policy.pools_of(goal).find(|pool| self.circuit(*pool) == Some(wanted));
+        let active = self.active_pool(goal);
+        let live = |pool: &u8| self.is_live(*pool, 0);
+        first(Circuit::Closed)
+            .or_else(|| first(Circuit::HalfOpen))
+            .or_else(|| Some(active).filter(|pool| live(pool)))
+            .or_else(|| self.policy.pools_of(goal).find(live))
+    }
+
+    /// The circuit of a pool's live link.
+    fn circuit(&self, pool: u8) -> Option<Circuit> {
+        let link = self.find(pool, 0).filter(|link| link.state == State::Live)?;
+        Some(link.health.circuit())
+    }
+
+    /// Says whether a pool should have a link: those of its goal up to the active one, and behind
+    /// that the next that does not fail, as hot standby or because the active one fails.
+    fn is_needed(&self, pool: u8, now: Instant) -> bool {
+        let goal = self.policy.goal_of(pool);
+        let active = self.active_pool(goal);
+        let fails = |pool: u8| self.failing_for(pool, now) >= self.policy.failover;
+        if pool <= active {
+            return true;
+        }
+        let mut between = self.policy.pools_of(goal).filter(|p| (active..pool).contains(p));
+        if self.policy.standby {
+            between.all(|between| between == active || fails(between))
+        } else {
+            between.all(fails)
+        }
+    }
+
     fn want_links(&mut self, now: Instant) {
-        let pools = u8::try_from(self.policy.pools).unwrap_or(u8::MAX);
-        for pool in 0..pools {
-            self.want(pool, 0, now);
-            if self.failing_for(pool, now) < self.policy.failover && pool >= self.active {
-                break;
+        let policy = self.policy;
+        for pool in policy.pools() {
+            if self.is_needed(pool, now) {
+                self.want(pool, 0, now);
             }
         }
         for lane in 1..u8::try_from(self.lanes.len()).unwrap_or(u8::MAX) {
-            self.want(self.active, lane, now);
+            for goal in policy.goals() {
+                self.want(self.active_pool(goal), lane, now);
+            }
         }
     }
 
@@ -309,14 +478,13 @@ impl<'a> Links<'a> {
             return;
         }
         // With every link in use the pool has to wait until one is released.
-        let serving = |index: LinkIndex| self.lanes.iter().any(|l| l.serves == Some(index));
         let free = self
             .iter()
             .find(|(index, link)| {
                 !link.wanted
                     && link.state == State::Idle
                     && link.pending.is_empty()
-                    && !serving(*index)
+                    && !self.is_serving(*index)
             })
             .map(|(index, _)| index);
         if let Some(link) = free.and_then(|index| self.get_mut(index)) {
@@ -324,40 +492,60 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// Points every lane at its link of the active pool as soon as that is live.
+    /// Points every route at its link of the goal's active pool as soon as that is live.
     fn seat_lanes(&mut self, now: Instant) -> bool {
+        let policy = self.policy;
         let mut changed = false;
         for lane in 0..u8::try_from(self.lanes.len()).unwrap_or(u8::MAX) {
-            let Some(index) = self.index_of(self.active, lane) else { continue };
-            let serves = self.lanes.get(usize::from(lane)).and_then(|lane| lane.serves);
-            if serves == Some(index) || !self.is_live(self.active, lane) {
-                continue;
-            }
-            // A new serial, so that announcements to a miner always grow.
-            let serial = self.issue();
-            let Some(link) = self.links.get_mut(index.index()) else { continue };
-            let Some(ntime) = link.jobs.newest().map(|job| job.ntime) else { continue };
-            let Some(serial) = link.renew(serial, ntime, now) else { continue };
-            if let Some(lane) = self.lanes.get_mut(usize::from(lane)) {
-                lane.serves = Some(index);
-                lane.current = Some(serial);
-                lane.clean_since = Some(serial);
-                changed = true;
+            for goal in policy.goals() {
+                changed |= self.seat_route(lane, goal, now);
             }
         }
         changed
     }
 
-    /// Lets go of links to pools after the active one, once late shares had their time, and of
-    /// further lanes' lost links to any pool but the active: those lanes need them elsewhere.
+    fn seat_route(&mut self, lane: u8, goal: u8, now: Instant) -> bool {
+        let active = self.active_pool(goal);
+        let Some(index) = self.index_of(active, lane) else { return false };
+        let serves = self.route(lane, goal).and_then(Route::serves);
+        if serves == Some(index) || !self.is_live(active, lane) {
+            return false;
+        }
+        // A new serial, so that the route's announcements always grow.
+        let serial = self.issue();
+        let Some(link) = self.links.get_mut(index.index()) else { return false };
+        let Some(ntime) = link.jobs.newest().map(|job| job.ntime) else { return false };
+        let Some(serial) = link.renew(serial, ntime, now) else { return false };
+        let route = self.lane_mut(lane).and_then(|lane| lane.routes.get_mut(usize::from(goal)));
+        if let Some(route) = route {
+            *route =
+                Route { serves: Some(index), current: Some(serial), clean_since: Some(serial) };
+        }
+        true
+    }
+
+    /// Lets go of links that are not needed any more, once late shares had their time, and of
+    /// further lanes' lost links to any pool that is not active: those lanes need them elsewhere.
     fn release_links(&mut self, now: Instant) {
-        let (active, settled) = (self.active, now.since(self.switched_at) >= LINGER);
-        let active_live = self.is_live(active, 0);
-        for link in self.links.iter_mut() {
-            let owed = !link.pending.is_empty();
-            let left_behind = link.lane > 0 && link.pool != active && link.state == State::Idle;
-            let later = settled && link.pool > active;
-            if active_live && link.wanted && !owed && (left_behind || later) {
+        for index in 0..self.links.len() {
+            let Some(link) = self.links.get(index) else { break };
+            let (pool, lane) = (link.pool, link.lane);
+            if !link.wanted || !link.pending.is_empty() || usize::from(pool) >= self.policy.pools {
+                continue;
+            }
+            let goal = self.policy.goal_of(pool);
+            let active_live = self.is_live(self.active_pool(goal), 0);
+            let since = self.switched_at.get(usize::from(goal)).copied().unwrap_or(now);
+            let settled = now.since(since) >= LINGER;
+            let needless = if lane == 0 {
+                settled && !self.is_needed(pool, now)
+            } else {
+                !self.is_active(pool) && (settled || link.state == State::Idle)
+            };
+            if active_live
+                && needless
+                && let Some(link) = self.links.get_mut(index)
+            {
                 link.wanted = false;
             }
         }
@@ -397,13 +585,7 @@ mod tests {
     use super::*;
 
     fn policy() -> Policy {
-        Policy {
-            pools: 2,
-            retry_min: Duration::from_secs(1),
-            retry_max: Duration::from_secs(60),
-            healthy: Duration::from_secs(60),
-            failover: Duration::from_secs(5),
-        }
+        Policy { pools: 2, ..Policy::default() }
     }
 
     #[test]

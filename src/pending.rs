@@ -172,6 +172,18 @@ impl<'a> PendingShares<'a> {
             .find(|entry| entry.request == request && request != 0 && entry.stage == Stage::Sent)
     }
 
+    /// Returns when the share was sent that waits longest for its answer.
+    pub fn oldest_sent(&self) -> Option<Instant> {
+        if self.is_empty() {
+            return None;
+        }
+        self.entries
+            .iter()
+            .filter(|entry| !entry.is_free() && entry.stage == Stage::Sent)
+            .map(|entry| entry.since)
+            .min()
+    }
+
     /// Returns a share whose answer waits for `miner`.
     pub fn answered(&mut self, miner: MinerHandle) -> Option<&mut Pending> {
         self.entries.iter_mut().find(|entry| {

@@ -24,25 +24,29 @@
 //! [`Proxy::restore_block`].
 //!
 //! The parts: `proxy::miners` holds the one `match` over (state, request), `proxy::shares` takes a
-//! submit to its verdict, `proxy::pools` holds the one `match` over what a pool says.
+//! submit to its verdict, `proxy::pools` holds the one `match` over what a pool says,
+//! `proxy::splitting` moves miners between goals.
 
 mod blocks;
 mod miners;
 mod pools;
 mod shares;
+mod splitting;
 
 use crate::blocks::Blocks;
 use crate::downstream::{Close, Downstream};
 use crate::identity::Identity;
 use crate::ledger::{Bucket, Ledger, Orphan};
 use crate::limits::{
-    ANSWER_MAX, DOWNSTREAM_LINE_BYTES_MAX, EVENTS_MAX, HOLD_MAX, JOB_AGE_MAX, JOB_SILENCE_MAX,
-    JOBS_PER_LINK, LANES_MAX, LINKS_MAX, MINERS_MAX, NOTIFY_LINE_BYTES_MAX, PASSWORD_BYTES_MAX,
-    PENDING_SHARES_MAX, POOLS_MAX, SWEEP_PARTS, SWEEP_STEP, UPSTREAM_LINE_BYTES_LEAST,
-    UPSTREAM_LINE_BYTES_MAX, USER_AGENT_BYTES_MAX, WORKER_NAME_BYTES_MAX,
+    ANSWER_MAX, DOWNSTREAM_LINE_BYTES_MAX, EVENTS_MAX, GOALS_MAX, HOLD_MAX, JOB_AGE_MAX,
+    JOB_SILENCE_MAX, JOBS_PER_LINK, LANES_MAX, LINKS_MAX, MINERS_MAX, NOTIFY_LINE_BYTES_MAX,
+    PASSWORD_BYTES_MAX, PENDING_SHARES_MAX, POOLS_MAX, SWEEP_PARTS, SWEEP_STEP,
+    UPSTREAM_LINE_BYTES_LEAST, UPSTREAM_LINE_BYTES_MAX, USER_AGENT_BYTES_MAX,
+    WORKER_NAME_BYTES_MAX,
 };
 use crate::links::{self, Links};
 use crate::pending::{Pending, Stage, Verdict};
+use crate::split::Split;
 use crate::table::{IdsExhausted, MinerHandle, RestingId, Slot, Table, TableFull};
 use crate::time::{Duration, Instant};
 use crate::upstream::{Link, LinkClose, LinkIndex, LinkStorage, State};
@@ -362,6 +366,9 @@ pub struct Proxy<'a> {
     geometry: Option<Geometry>,
     seated: usize,
     ledger: Ledger,
+    split: Split,
+    /// Seated miners of each goal.
+    at_goal: [u16; GOALS_MAX],
     blocks: Blocks,
     events: heapless::Deque<Event, EVENTS_MAX>,
     events_lost: u64,
@@ -415,6 +422,8 @@ impl<'a> Proxy<'a> {
             geometry: None,
             seated: 0,
             ledger: Ledger::ZERO,
+            split: Split::default(),
+            at_goal: [0; GOALS_MAX],
             blocks: Blocks::default(),
             events: heapless::Deque::new(),
             events_lost: 0,
@@ -461,6 +470,7 @@ impl<'a> Proxy<'a> {
             return;
         }
         self.seated = self.seated.saturating_sub(1);
+        self.leave_goal(session.goal());
         // An id that was never sent a job has nothing to rest for.
         let rests_until =
             if session.told_job == Serial::NONE { Serial::NONE } else { self.links.last_issued() };
@@ -474,9 +484,7 @@ impl<'a> Proxy<'a> {
         self.check_links(now);
         let planned = self.links.plan(now);
         self.fan_out |= planned.fan_out;
-        if let Some(to) = planned.switched {
-            self.push_event(Event::Switched { to });
-        }
+        self.tell_switched(&planned);
         self.note_pools(now);
         self.send_keepalives(now);
         self.settle_overdue(now);
@@ -543,8 +551,8 @@ impl<'a> Proxy<'a> {
             if let Some((miner, session)) = self.table.at(index) {
                 let current = session
                     .seat
-                    .and_then(|seat| self.links.lanes().get(usize::from(seat.lane)))
-                    .and_then(|lane| lane.current);
+                    .and_then(|seat| self.links.route(seat.lane, session.goal()))
+                    .and_then(|route| route.current);
                 let authorized = session.state == crate::downstream::State::Authorized;
                 let job_due =
                     authorized && feeds && current.is_some_and(|job| job != session.told_job);
@@ -602,6 +610,16 @@ impl<'a> Proxy<'a> {
         }
     }
 
+    /// Returns how the work was divided among goals.
+    pub fn split(&self) -> &Split {
+        &self.split
+    }
+
+    /// Returns how many miners work for a goal.
+    pub fn miners_at(&self, goal: u8) -> u16 {
+        self.at_goal.get(usize::from(goal)).copied().unwrap_or(0)
+    }
+
     /// Returns the ledger of all miners since the start.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
@@ -637,6 +655,12 @@ impl<'a> Proxy<'a> {
         self.events_lost
     }
 
+    fn tell_switched(&mut self, planned: &links::Planned) {
+        for to in planned.switched.into_iter().flatten() {
+            self.push_event(Event::Switched { to });
+        }
+    }
+
     fn push_event(&mut self, event: Event) {
         if self.events.is_full() {
             self.events.pop_front();
@@ -655,6 +679,7 @@ impl<'a> Proxy<'a> {
             let verdict = match state.state {
                 State::Idle | State::Connecting => Ok(()),
                 _ if now.since(state.last_job) >= JOB_SILENCE_MAX => Err(LinkClose::JobSilence),
+                _ if state.is_unresponsive(now) => Err(LinkClose::Unresponsive),
                 _ => state.handle_step_timeout(now),
             };
             if let Err(close) = verdict {
@@ -693,9 +718,7 @@ impl<'a> Proxy<'a> {
         if !self.feeds() {
             return;
         }
-        for index in 0..self.links.lanes().len() {
-            let Some(lane) = self.links.lanes().get(index) else { break };
-            let Some(link) = lane.serves else { continue };
+        for link in self.links.serving() {
             let Some(job) = self.links.get(link).and_then(|link| link.announced()) else {
                 continue;
             };
@@ -749,6 +772,7 @@ impl<'a> Proxy<'a> {
             return;
         }
         self.sweep_at = now + SWEEP_STEP;
+        self.balance(now);
         #[cfg(feature = "canary")]
         if self.has(crate::canary::Defect::I9Determinism) {
             self.sweep_at = self.sweep_at + crate::canary::drift();
@@ -768,8 +792,8 @@ impl<'a> Proxy<'a> {
             session.forgive(now);
             let working = session
                 .seat
-                .and_then(|seat| self.links.lanes().get(usize::from(seat.lane)))
-                .and_then(|lane| self.links.get(lane.serves?))
+                .and_then(|seat| self.links.route(seat.lane, session.goal()))
+                .and_then(|route| self.links.get(route.serves?))
                 .is_some_and(|link| link.state == State::Live);
             if working && session.told_job != Serial::NONE {
                 session.vardiff.handle_timeout(&self.options.vardiff, now);
@@ -862,13 +886,7 @@ mod tests {
         let difficulty = crate::work::difficulty::Difficulty::ONE;
         let options = Options {
             pools: heapless::Vec::new(),
-            links: links::Policy {
-                pools: 0,
-                retry_min: Duration::ZERO,
-                retry_max: Duration::ZERO,
-                healthy: Duration::ZERO,
-                failover: Duration::ZERO,
-            },
+            links: links::Policy { standby: false, ..links::Policy::default() },
             vardiff: vardiff::Policy {
                 start: difficulty,
                 min: difficulty,

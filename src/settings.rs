@@ -30,6 +30,7 @@ use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
+use crate::split::Weights;
 
 mod field;
 mod url;
@@ -77,6 +78,19 @@ pub struct Pool {
     pub pins: Vec<Pin, { limits::PINS_MAX }>,
     /// What makes a certificate good.
     pub trust: Trust,
+    /// The goal that it is a pool of.
+    pub goal: String<{ limits::GOAL_NAME_BYTES_MAX }>,
+    /// What part of the work that goal gets, where the pool is its first.
+    pub weight: u16,
+}
+
+/// The goals that the pools make: [`limits::GOALS_MAX`] at most, numbered as they come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Goals {
+    /// The goal of each pool.
+    pub of_pool: [u8; limits::POOLS_MAX],
+    /// The weight of each goal, 0 for one that there is not.
+    pub weights: Weights,
 }
 
 /// What makes a pool's certificate good.
@@ -151,6 +165,8 @@ pub struct UpstreamSettings {
     pub keepalive_secs: u16,
     /// Seconds without a pool before the next in the list is mined at.
     pub failover_secs: u16,
+    /// Whether the next pool of every goal is kept connected.
+    pub standby: bool,
     /// Whether miners keep hashing while every pool is away.
     pub warm: bool,
 }
@@ -237,6 +253,29 @@ impl Settings {
         self.check_ranges(report);
         self.check_pools(report);
         self.check_relations(report);
+    }
+
+    /// Returns the goals that the pools make.
+    pub fn goals(&self) -> Goals {
+        let mut goals = Goals::default();
+        let mut next = 0_u8;
+        for (index, pool) in self.pools.iter().enumerate() {
+            let earlier = self.pools.iter().take(index).position(|p| p.goal == pool.goal);
+            let goal = match earlier.and_then(|earlier| goals.of_pool.get(earlier)) {
+                Some(goal) => *goal,
+                None => {
+                    if let Some(weight) = goals.weights.get_mut(usize::from(next)) {
+                        *weight = pool.weight;
+                    }
+                    next = next.saturating_add(1);
+                    next.saturating_sub(1)
+                }
+            };
+            if let Some(of_pool) = goals.of_pool.get_mut(index) {
+                *of_pool = goal;
+            }
+        }
+        goals
     }
 
     /// Says whether [`Self::check`] has nothing to report.
@@ -354,6 +393,8 @@ impl Default for Pool {
             ca_file: String::new(),
             pins: Vec::new(),
             trust: Trust::Chain,
+            goal: String::new(),
+            weight: 100,
         }
     }
 }
@@ -392,6 +433,7 @@ impl Default for UpstreamSettings {
             healthy_secs: 60,
             keepalive_secs: 45,
             failover_secs: 5,
+            standby: true,
             warm: true,
         }
     }
@@ -508,6 +550,9 @@ mod tests {
             ("pool.1.ca_file", "/etc/loka/ca.pem"),
             ("pool.1.pins", pin),
             ("pool.1.trust", "pin"),
+            ("pool.1.goal", "main"),
+            ("pool.1.weight", "70"),
+            ("upstream.standby", "false"),
             ("listen.addresses", "127.0.0.1:3333,[::1]:3334"),
             ("board.profile", "raspberry-pi-4"),
             ("miners.max", "16384"),
@@ -523,6 +568,24 @@ mod tests {
             settings.set(key(path), text).unwrap();
             assert_eq!(settings.show(key(path)).to_string(), text, "{path}");
         }
+    }
+
+    #[test]
+    fn pools_of_one_name_make_a_goal_and_its_first_gives_the_weight() {
+        let mut settings = complete();
+        for (path, text) in [
+            ("pool.1.goal", "a"),
+            ("pool.1.weight", "70"),
+            ("pool.2.goal", "b"),
+            ("pool.2.weight", "30"),
+            ("pool.3.goal", "a"),
+            ("pool.3.weight", "5"),
+        ] {
+            settings.set(key(path), text).unwrap();
+        }
+        let goals = settings.goals();
+        assert_eq!(&goals.of_pool[..3], &[0, 1, 0]);
+        assert_eq!(&goals.weights[..3], &[70, 30, 0]);
     }
 
     #[test]

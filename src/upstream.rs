@@ -17,9 +17,10 @@
 
 mod notify_line;
 
+use crate::health::Health;
 use crate::limits::{
     EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, FORGIVE_INTERVAL, LINK_ODDITIES_MAX,
-    POOL_JOB_ID_BYTES_MAX, SESSION_BYTES_MAX,
+    POOL_JOB_ID_BYTES_MAX, SESSION_BYTES_MAX, UNRESPONSIVE_MAX,
 };
 use crate::pending::PendingShares;
 use crate::time::{Duration, Instant};
@@ -114,6 +115,8 @@ pub enum LinkClose {
     HandshakeTimeout(State),
     /// No job came for [`crate::limits::JOB_SILENCE_MAX`].
     JobSilence,
+    /// Shares wait for an answer and no line comes.
+    Unresponsive,
     /// The pool broke the protocol too often.
     Oddities,
     /// The pool asked for it (`client.reconnect`).
@@ -152,6 +155,7 @@ impl LinkClose {
             Self::Incompatible(_) => "incompatible",
             Self::HandshakeTimeout(_) => "handshake_timeout",
             Self::JobSilence => "job_silence",
+            Self::Unresponsive => "unresponsive",
             Self::Oddities => "oddities",
             Self::Reconnect => "reconnect",
             Self::Unneeded => "unneeded",
@@ -181,6 +185,7 @@ impl core::fmt::Display for LinkClose {
             }
             Self::HandshakeTimeout(state) => write!(f, "no answer while {}", state.name()),
             Self::JobSilence => write!(f, "no job for two minutes"),
+            Self::Unresponsive => write!(f, "shares wait for an answer and no line comes"),
             Self::Oddities => write!(f, "more than {LINK_ODDITIES_MAX} lines against the protocol"),
             Self::Reconnect => write!(f, "the pool asked to reconnect"),
             Self::Unneeded => write!(f, "no miner needs it"),
@@ -267,6 +272,12 @@ pub struct Link<'a> {
     pub(crate) live_since: Option<Instant>,
     /// Since when the link has been wanted without being live.
     pub(crate) failing_since: Instant,
+    /// Whether it has been live since it was assigned.
+    pub(crate) was_live: bool,
+    /// How well its pool serves.
+    pub(crate) health: Health,
+    /// When the pool's last line came.
+    pub(crate) heard: Instant,
     /// Attempts since it was healthy last.
     pub(crate) attempts: u32,
     /// When it may be dialled again.
@@ -313,6 +324,9 @@ impl<'a> Link<'a> {
             opened: Instant::ZERO,
             live_since: None,
             failing_since: Instant::ZERO,
+            was_live: false,
+            health: Health::default(),
+            heard: Instant::ZERO,
             attempts: 0,
             retry_at: Instant::ZERO,
             last_close: None,
@@ -352,6 +366,7 @@ impl<'a> Link<'a> {
         self.framer = Framer::default();
         self.opened = now;
         self.last_job = now;
+        self.heard = now;
         self.subscribed = false;
         self.authorized = false;
         self.next_extranonce = None;
@@ -382,6 +397,8 @@ impl<'a> Link<'a> {
         self.failing_since = now;
         self.retry_at = now;
         self.attempts = 0;
+        self.was_live = false;
+        self.health = Health::default();
         self.extranonce1 = Extranonce1::default();
         self.extranonce2_size = None;
         self.session.clear();
@@ -417,6 +434,21 @@ impl<'a> Link<'a> {
     /// Returns the time that the pool took for its last answer to a share.
     pub fn answer_time(&self) -> Option<Duration> {
         self.answer_time
+    }
+
+    /// Returns how well the pool serves.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Returns how long the share has waited that waits longest for the pool's answer.
+    pub(crate) fn unanswered_for(&self, now: Instant) -> Duration {
+        self.pending.oldest_sent().map_or(Duration::ZERO, |sent| now.since(sent))
+    }
+
+    /// Says whether the connection is to be taken for dead: shares wait, and no line comes (F63).
+    pub(crate) fn is_unresponsive(&self, now: Instant) -> bool {
+        self.unanswered_for(now) >= UNRESPONSIVE_MAX && now.since(self.heard) >= UNRESPONSIVE_MAX
     }
 
     /// Returns the pool's extranonce2 size in bytes, once subscribed.
@@ -755,6 +787,7 @@ impl<'a> Link<'a> {
         {
             self.enter(State::Live, now);
             self.live_since = Some(now);
+            self.was_live = true;
         }
     }
 

@@ -75,7 +75,7 @@ fn f58_the_next_pool_serves_and_late_shares_find_the_first() {
     farm.pool_up(second, "bb", 8, TRIVIAL);
     let new = notified(&farm.due(miner));
     assert_eq!(new[8], true);
-    assert_eq!(farm.proxy.links().active_pool(), 1);
+    assert_eq!(farm.proxy.links().active_pool(0), 1);
 
     let late = farm.submit(miner, json!(["farm.s19", old[0], "00000001", old[7], "00000001"]));
     assert_eq!(late["result"], true, "the job of the first pool still lives");

@@ -138,13 +138,7 @@ fn options(bits: u8) -> Options {
     };
     Options {
         pools: (0..POOLS).map(login).collect(),
-        links: links::Policy {
-            pools: POOLS,
-            retry_min: Duration::from_secs(1),
-            retry_max: Duration::from_secs(60),
-            healthy: Duration::from_secs(60),
-            failover: Duration::from_secs(5),
-        },
+        links: links::Policy { pools: POOLS, standby: false, ..links::Policy::default() },
         vardiff: vardiff::Policy {
             start: difficulty(1e-10),
             min: difficulty(1e-12),

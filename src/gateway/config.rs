@@ -386,8 +386,8 @@ const HEAD: &str = "\
 #
 # This file is written from the list of keys in src/settings/field.rs; a test compares them.
 
-# The pools in order of preference, each in a table of its own; the first is mined at while it
-# lives. 1 to 4 of them.
+# The pools in order of preference, each in a table of its own; the first of a goal is mined at
+# while it lives. 1 to 4 of them.
 ";
 
 /// Returns the default of a pool's key, and an example, as the file writes them.
@@ -398,6 +398,8 @@ fn pool_default(field: &Field) -> (&'static str, &'static str) {
         "password" => (r#""x""#, r#""x""#),
         "ca_file" => (r#""""#, r#""/etc/loka/pool-ca.pem""#),
         "pins" => ("[]", r#"["<64 hex digits>"]"#),
+        "goal" => (r#""""#, r#""main""#),
+        "weight" => ("100", "70"),
         _ => (r#""chain""#, r#""chain""#),
     }
 }

@@ -35,11 +35,14 @@ pub fn options(settings: &Settings, geometry: Option<Geometry>, seed: u64) -> Op
     let secs = |secs: u16| Duration::from_secs(u64::from(secs));
     // The ranges of the settings lie within what a difficulty may be.
     let difficulty = |value| Difficulty::new(value).unwrap_or(Difficulty::ONE);
-    let upstream = &settings.upstream;
+    let (upstream, goals) = (&settings.upstream, settings.goals());
     Options {
         pools: settings.pools.iter().map(login).collect(),
         links: links::Policy {
             pools: settings.pools.len(),
+            goals: goals.of_pool,
+            weights: goals.weights,
+            standby: upstream.standby,
             retry_min: secs(upstream.retry_min_secs),
             retry_max: secs(upstream.retry_max_secs),
             healthy: secs(upstream.healthy_secs),

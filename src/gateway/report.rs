@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use loka_stratum::health::Circuit;
 use loka_stratum::ledger::{Bucket, Ledger, Orphan, PoolReject, Reject};
 use loka_stratum::settings::Scheme;
 use loka_stratum::upstream::{Link, State};
@@ -34,6 +35,8 @@ pub struct Report {
     pub miners: Miners,
     /// The links, and the pools that have none.
     pub upstream: Vec<Upstream>,
+    /// How the work is divided.
+    pub goals: Vec<Goal>,
     /// Where every submit lies.
     pub ledger: Books,
     /// Blocks found.
@@ -79,8 +82,14 @@ pub struct Upstream {
     pub url: String,
     /// The state of the link.
     pub state: &'static str,
-    /// Whether the farm mines at this pool.
+    /// The goal that it is a pool of.
+    pub goal: String,
+    /// Whether the farm mines at this pool for that goal.
     pub active: bool,
+    /// Whether it is trusted: `closed`, `open` or `half-open`.
+    pub circuit: &'static str,
+    /// How well it serves, 0 to 100, where it has a link.
+    pub health: Option<u8>,
     /// Whether the connection is verified TLS.
     pub tls: bool,
     /// The pool's extranonce2, in bytes.
@@ -91,6 +100,19 @@ pub struct Upstream {
     pub answer_ms: Option<f64>,
     /// Why there is no connection, where there is none.
     pub error: Option<String>,
+}
+
+/// A goal: pools that stand in for each other, and what part of the work they get.
+#[derive(Clone, Debug, Serialize)]
+pub struct Goal {
+    /// Its name; empty where the pools name none.
+    pub name: String,
+    /// Its weight in the settings.
+    pub weight: u16,
+    /// The part of the work that was done for it since goals or weights changed, 0 to 1.
+    pub part: f64,
+    /// Miners that work for it now.
+    pub miners: u16,
 }
 
 /// Where every submit lies; the sums are those of the engine's ledger.
@@ -166,24 +188,45 @@ impl Hub {
                 ended: collect(&counts.ended),
             },
             upstream,
+            goals: self.goals(),
             ledger: Books::new(proxy.ledger()),
             block_candidates: counts.blocks,
             links_lost: collect(&counts.links_lost),
         }
     }
 
+    fn goals(&self) -> Vec<Goal> {
+        let (proxy, settings) = (self.proxy.borrow(), self.settings.borrow());
+        let goals = settings.goals();
+        let first = |goal| goals.of_pool.iter().position(|of_pool| *of_pool == goal);
+        (0u8..)
+            .zip(goals.weights)
+            .filter(|(_, weight)| *weight > 0)
+            .map(|(goal, weight)| Goal {
+                name: first(goal)
+                    .and_then(|pool| settings.pools.get(pool))
+                    .map_or(String::new(), |pool| pool.goal.to_string()),
+                weight,
+                part: proxy.split().part(goal),
+                miners: proxy.miners_at(goal),
+            })
+            .collect()
+    }
+
     fn upstream(&self) -> Vec<Upstream> {
         let proxy = self.proxy.borrow();
         let settings = self.settings.borrow();
         let ports = self.links.borrow();
-        let active = usize::from(proxy.links().active_pool());
         let mut all = Vec::new();
         for (pool, of_settings) in settings.pools.iter().enumerate() {
             let entry = |link: Option<&Link<'_>>, error: Option<String>| Upstream {
                 pool: pool + 1,
                 url: of_settings.url.to_string(),
                 state: link.map_or(State::Idle, Link::state).name(),
-                active: pool == active,
+                active: u8::try_from(pool).is_ok_and(|pool| proxy.links().is_active(pool)),
+                goal: of_settings.goal.to_string(),
+                circuit: link.map_or(Circuit::Open, |link| link.health().circuit()).name(),
+                health: link.map(|link| link.health().score()),
                 tls: of_settings.url.scheme() == Scheme::Tls,
                 extranonce2_size: link.and_then(Link::extranonce2_size),
                 difficulty: link

@@ -13,11 +13,11 @@ use crate::limits::{
     DOWNSTREAM_LINE_BYTES_MAX, ERROR_TEXT_BYTES_MAX, PASSWORD_BYTES_MAX, REPLY_BYTES_MAX,
     USER_AGENT_BYTES_MAX, WORKER_NAME_BYTES_MAX,
 };
-use crate::links::Lane;
+use crate::links::Route;
 use crate::pending::{Stage, Verdict};
 use crate::table::{IdPool, IdsExhausted, MinerHandle};
 use crate::time::Instant;
-use crate::upstream::Link;
+use crate::upstream::{Link, LinkIndex};
 use crate::wire::client::{self, Authorize, ClientError, Configure, Request, Subscribe};
 use crate::wire::encode::{self, Granted};
 use crate::wire::error_code::ErrorCode;
@@ -232,8 +232,10 @@ impl Proxy<'_> {
 
     /// The bits that the miner's link allows now; BIP-0320's where no pool is known yet.
     fn offered_mask(&self, miner: MinerHandle) -> VersionMask {
-        let lane = self.table.get(miner).and_then(|s| s.seat).map_or(0, |seat| seat.lane);
-        let link = self.links.lanes().get(usize::from(lane)).and_then(|lane| lane.serves);
+        let session = self.table.get(miner);
+        let lane = session.and_then(|s| s.seat).map_or(0, |seat| seat.lane);
+        let goal = session.map_or(0, Downstream::goal);
+        let link = self.links.route(lane, goal).and_then(|route| route.serves);
         match link.and_then(|link| self.links.get(link)) {
             Some(link) => link.mask(),
             None => self
@@ -266,11 +268,13 @@ impl Proxy<'_> {
                 }
             },
         };
+        let goal = if seated.is_none() { self.seat_at_goal() } else { 0 };
         let (Some(session), Some(geometry)) = (self.table.get_mut(miner), self.geometry) else {
             return Ok(());
         };
         if seated.is_none() {
             session.seat = Some(seat);
+            session.work_for(goal, now);
             session.vardiff.restart(now);
         }
         if let Some(agent) = subscribe.user_agent {
@@ -459,19 +463,19 @@ impl Proxy<'_> {
         let (State::Authorized, Some(seat)) = (session.state, session.seat) else {
             return Ok(out.len() > before);
         };
-        let Some(lane) = self.links.lanes().get(usize::from(seat.lane)) else {
+        let Some(route) = self.links.route(seat.lane, session.goal()) else {
             return Ok(out.len() > before);
         };
         if feeds
-            && lane.current.is_some_and(|job| job != session.told_job)
-            && let Some(link) = lane.serves.and_then(|link| self.links.get(link))
+            && route.current.is_some_and(|job| job != session.told_job)
+            && let Some((index, link)) = route.serves.and_then(|at| Some((at, self.links.get(at)?)))
         {
             let first = session.told_difficulty().is_none();
             #[cfg(feature = "canary")]
             if let (true, Some(job)) = (keeps_difficulty, link.announced()) {
-                session.tell(job.serial, below(session.vardiff.wanted(), job.difficulty));
+                session.tell(index, job.serial, below(session.vardiff.wanted(), job.difficulty));
             }
-            out.line(|out| write_job(session, lane, link, out))?;
+            out.line(|out| write_job(session, route, (index, link), out))?;
             if first {
                 session.vardiff.restart(now);
             }
@@ -511,8 +515,8 @@ impl Proxy<'_> {
 /// Writes mask, difficulty and notify, as far as they are news to the miner (I5: in this order).
 fn write_job(
     session: &mut Downstream,
-    lane: &Lane,
-    link: &Link<'_>,
+    route: &Route,
+    (index, link): (LinkIndex, &Link<'_>),
     out: &mut Writer<'_>,
 ) -> Result<(), Full> {
     let Some(job) = link.announced() else { return Ok(()) };
@@ -525,13 +529,15 @@ fn write_job(
     if news {
         encode::set_difficulty(difficulty.as_f64(), out)?;
     }
-    let clean = lane.clean_since.is_some_and(|since| session.told_job < since);
+    let moved = session.told_link != Some(index);
+    let clean = moved || route.clean_since.is_some_and(|since| session.told_job < since);
     link.write_notify(clean, out)?;
     session.told_mask = mask;
-    if news {
-        session.tell(job.serial, difficulty);
+    if news || moved {
+        session.tell(index, job.serial, difficulty);
     }
     session.told_job = job.serial;
+    session.told_link = Some(index);
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 use super::blocks::SubmitParts;
 use super::{Event, Proxy, settle};
+use crate::health::Answer;
 use crate::ledger::{Bucket, Orphan, PoolReject};
 use crate::limits::{POOL_DIFFICULTY_MAX, POOL_DIFFICULTY_MIN};
 use crate::pending::{Stage, Verdict};
@@ -63,9 +64,7 @@ impl Proxy<'_> {
         }
         let planned = self.links.plan(now);
         self.fan_out |= planned.fan_out;
-        if let Some(to) = planned.switched {
-            self.push_event(Event::Switched { to });
-        }
+        self.tell_switched(&planned);
         self.note_pools(now);
         result
     }
@@ -79,6 +78,7 @@ impl Proxy<'_> {
     ) -> Result<(), LinkClose> {
         let geometry = self.geometry;
         let Some(link) = self.links.get_mut(index) else { return Ok(()) };
+        link.heard = now;
         let line = match server::parse(line) {
             Ok(line) => line,
             Err(error) => return link.handle_error(error),
@@ -271,6 +271,14 @@ impl Proxy<'_> {
             link.pending.free_where(|entry| entry.request == request);
         }
         link.answer_time = Some(answer_time);
+        link.health.handle_answer(
+            match verdict {
+                Verdict::Refused(21) => Answer::Stale,
+                Verdict::Refused(_) => Answer::Refused,
+                Verdict::Accepted | Verdict::NoAnswer => Answer::Accepted,
+            },
+            answer_time,
+        );
         if is_block {
             self.push_event(Event::BlockAnswered { accepted: verdict == Verdict::Accepted });
         }

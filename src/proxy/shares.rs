@@ -53,7 +53,7 @@ impl Proxy<'_> {
             }
             // Nobody will pay for it; a block is worth keeping all the same (F39).
             Ok((share, origin)) if self.no_pool && !share.is_block() => {
-                self.count(miner, Bucket::Orphaned(Orphan::NoPool), &share, origin.difficulty, now);
+                self.count(miner, Bucket::Orphaned(Orphan::NoPool), &share, origin, now);
                 answer(out, |out| encode::result_error(id, ErrorCode::Other, NO_POOL, out));
                 Ok(())
             }
@@ -65,7 +65,7 @@ impl Proxy<'_> {
                 } else {
                     Bucket::BelowUpstream
                 };
-                self.count(miner, bucket, &share, origin.difficulty, now);
+                self.count(miner, bucket, &share, origin, now);
                 if !waits {
                     answer(out, |out| encode::result_true(id, out));
                 } else if !bucket.is_open() {
@@ -91,7 +91,7 @@ impl Proxy<'_> {
             return Err(Reject::Unauthorized);
         }
         let serial = Serial::from_digits(submit.job_id.as_bytes()).ok_or(Reject::JobNotFound)?;
-        let serves = self.links.lanes().get(usize::from(seat.lane)).and_then(|lane| lane.serves);
+        let serves = self.links.route(seat.lane, session.goal()).and_then(|route| route.serves);
         let of = |link| self.links.get(link)?.jobs.get(serial).map(|job| (link, job));
         let (link, (job, coinb2)) = serves
             .and_then(of)
@@ -102,7 +102,7 @@ impl Proxy<'_> {
             })
             .ok_or(Reject::JobNotFound)?;
         let share = Share::decode(submit, geometry, seat.id)?;
-        let told = *session.told_for(serial).ok_or(Reject::JobNotFound)?;
+        let told = *session.told_for(link, serial).ok_or(Reject::JobNotFound)?;
         let mask = session.requested_mask.intersect(job.mask);
         let verdict = share.judge(job, coinb2, mask, &told.target, &session.recent);
         // A pool also ends jobs on the block that it still builds on, so a block candidate is worth
@@ -174,7 +174,7 @@ impl Proxy<'_> {
         miner: MinerHandle,
         bucket: Bucket,
         share: &AcceptedShare,
-        difficulty: Difficulty,
+        origin: Origin,
         now: Instant,
     ) {
         self.ledger.open(bucket);
@@ -182,8 +182,13 @@ impl Proxy<'_> {
             session.counts.open(bucket);
             session.recent.insert(share);
             if bucket != Bucket::Orphaned(Orphan::NoPool) {
-                session.count_share(difficulty, now);
+                session.count_share(origin.difficulty, now);
             }
+        }
+        if let Some(link) = self.links.get(origin.link)
+            && bucket != Bucket::Orphaned(Orphan::NoPool)
+        {
+            self.split.credit(self.links.policy().goal_of(link.pool), origin.difficulty.as_f64());
         }
     }
 }

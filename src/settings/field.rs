@@ -234,6 +234,27 @@ pub const FIELDS: &[Field] = &[
         },
     },
     Field {
+        section: "pool",
+        name: "goal",
+        unit: "",
+        allowed: Allowed::Bytes { min: 0, max: limits::GOAL_NAME_BYTES_MAX },
+        effect: "Pools of one goal stand in for each other, in this order. Where there are several \
+                 goals, the farm's work is divided among them by weight; miners are moved by a new \
+                 job and stay connected. Empty is a goal like any other.",
+        set: |s, pool, text| set_text(&mut of_pool(s, pool)?.goal, text),
+        show: |s, pool, f| show_pool(s, pool, f, |p, f| f.write_str(&p.goal)),
+    },
+    Field {
+        section: "pool",
+        name: "weight",
+        unit: "",
+        allowed: Allowed::Integer { min: 1, max: 10_000 },
+        effect: "What part of the work the pool's goal gets, against the other goals' weights: 70 \
+                 and 30, or 7 and 3. The first pool of a goal says it for the goal.",
+        set: |s, pool, text| set_integer(&mut of_pool(s, pool)?.weight, text),
+        show: |s, pool, f| show_pool(s, pool, f, |p, f| write!(f, "{}", p.weight)),
+    },
+    Field {
         section: "listen",
         name: "addresses",
         unit: "",
@@ -373,9 +394,20 @@ pub const FIELDS: &[Field] = &[
         name: "failover_secs",
         unit: "seconds",
         allowed: Allowed::Integer { min: 1, max: 300 },
-        effect: "Time without a pool before the next in the list is mined at.",
+        effect: "How long a pool may leave a share without an answer, or have no connection, \
+                 before the next of its goal is mined at.",
         set: |s, _, text| set_integer(&mut s.upstream.failover_secs, text),
         show: |s, _, f| write!(f, "{}", s.upstream.failover_secs),
+    },
+    Field {
+        section: "upstream",
+        name: "standby",
+        unit: "",
+        allowed: Allowed::Switch,
+        effect: "true: the next pool of every goal is kept connected, with a job, so that the farm \
+                 is there the moment the first is lost. false: it is connected when it is needed.",
+        set: |s, _, text| set_switch(&mut s.upstream.standby, text),
+        show: |s, _, f| write!(f, "{}", s.upstream.standby),
     },
     Field {
         section: "upstream",

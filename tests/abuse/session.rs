@@ -589,7 +589,7 @@ fn f58_every_lane_follows_to_the_next_pool_and_back() {
             }
         }
     }
-    assert_eq!(farm.proxy.links().active_pool(), 0);
+    assert_eq!(farm.proxy.links().active_pool(0), 0);
     assert_eq!(served(&mut farm, "cc"), 300, "and back when the first is healthy");
     assert_eq!(farm.proxy.poll_closed(), None);
 }

@@ -47,13 +47,7 @@ pub fn options(pools: usize) -> Options {
     };
     Options {
         pools: (0..pools).map(login).collect(),
-        links: links::Policy {
-            pools,
-            retry_min: Duration::from_secs(1),
-            retry_max: Duration::from_secs(60),
-            healthy: Duration::from_secs(60),
-            failover: Duration::from_secs(5),
-        },
+        links: links::Policy { pools, standby: false, ..links::Policy::default() },
         vardiff: vardiff::Policy {
             start: difficulty(TRIVIAL),
             min: difficulty(1e-12),

@@ -9,6 +9,7 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use loka_stratum::downstream::{Close, State};
 use loka_stratum::ledger::{Bucket, Counts, Orphan};
 use loka_stratum::limits::{ANSWER_MAX, RECENT_SHARES_MAX, REPLY_BYTES_MAX};
+use loka_stratum::links::Route;
 use loka_stratum::pending::Stage;
 use loka_stratum::proxy::{Proxy, VerdictMode};
 use loka_stratum::table::MinerHandle;
@@ -284,12 +285,14 @@ impl Checks {
     ) -> bool {
         let Some(seat) = proxy.miner(handle).and_then(|miner| miner.seat()) else { return false };
         let lane = &proxy.links().lanes()[usize::from(seat.lane)];
-        let Some(link) = lane.serves().and_then(|link| proxy.links().get(link)) else {
+        let Some(link) =
+            lane.route(0).and_then(Route::serves).and_then(|link| proxy.links().get(link))
+        else {
             return false;
         };
         let serial = serial(share.serial);
         conn.view.serial == Some(share.serial)
-            && lane.current() == Some(serial)
+            && lane.route(0).and_then(Route::current) == Some(serial)
             && link.state() == upstream::State::Live
             && link.kept_job(serial).is_some_and(|job| job.live)
     }
@@ -507,10 +510,12 @@ fn i3_isolation(world: &World<'_>) {
         else {
             continue;
         };
-        let Some(link) = lane.serves().and_then(|link| world.proxy.links().get(link)) else {
+        let Some(link) =
+            lane.route(0).and_then(Route::serves).and_then(|link| world.proxy.links().get(link))
+        else {
             continue;
         };
-        let Some(current) = lane.current() else { continue };
+        let Some(current) = lane.route(0).and_then(Route::current) else { continue };
         let works = link.state() == upstream::State::Live
             && link.kept_job(current).is_some_and(|job| job.live);
         let told = session.told_job();

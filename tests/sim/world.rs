@@ -105,6 +105,8 @@ fn options(plan: &Plan) -> Options {
             retry_max: time(plan.retry_max),
             healthy: time(plan.healthy),
             failover: time(plan.failover),
+            standby: false,
+            ..links::Policy::default()
         },
         vardiff: vardiff::Policy {
             start: difficulty(plan.start_difficulty),

@@ -135,13 +135,7 @@ fn options() -> Option<Options> {
     };
     Some(Options {
         pools: heapless::Vec::from_iter([login]),
-        links: links::Policy {
-            pools: 1,
-            retry_min: Duration::from_secs(1),
-            retry_max: Duration::from_secs(60),
-            healthy: Duration::from_secs(60),
-            failover: Duration::from_secs(5),
-        },
+        links: links::Policy { pools: 1, standby: false, ..links::Policy::default() },
         vardiff: vardiff::Policy {
             start: Difficulty::new(1e-10).ok()?,
             min: Difficulty::new(1e-12).ok()?,
