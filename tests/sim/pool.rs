@@ -447,8 +447,11 @@ impl Pool {
                     "{{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[{value}]}}"
                 ))
             }
+            // Bits that the job's version has itself would make two headers of one share that is on
+            // its way while the mask changes; no side can tell which was meant.
+            Fault::MaskChanges if session.mask == u32::MAX => Vec::new(),
             Fault::MaskChanges => {
-                let mask = *self.rng.pick(&[0, 0x1fff_e000, 0x0000_e000, 0x1ff0_0000, 0xffff_ffff]);
+                let mask = *self.rng.pick(&[0, 0x1fff_e000, 0x0000_e000, 0x1ff0_0000, 0xdfff_ffff]);
                 session.mask = mask;
                 if !session.masks.contains(&mask) {
                     session.masks.push(mask);

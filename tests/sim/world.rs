@@ -141,6 +141,8 @@ pub struct Conn {
     pub peer_open: bool,
     /// The cable is out: nothing arrives any more, and nobody knows.
     pulled: bool,
+    /// The peer reset it: that is seen also by one who does not read.
+    reset: bool,
     /// Since when the gateway has had more for the miner than its socket takes.
     pub blocked_since: Option<u64>,
     /// What the miner sent and the engine has not read.
@@ -490,7 +492,11 @@ impl<'a> World<'a> {
         }
         let mut bytes = Vec::new();
         match self.conns[conn].end {
-            End::Miner { .. } if self.conns[conn].blocked_since.is_some() => {}
+            End::Miner { .. } if self.conns[conn].blocked_since.is_some() => {
+                if self.conns[conn].reset {
+                    self.end_miner(conn, None);
+                }
+            }
             End::Miner { handle, .. } => {
                 self.conns[conn].to_gateway.take(self.now, &mut bytes);
                 self.miner_input(conn, handle, &bytes);
@@ -672,6 +678,7 @@ impl<'a> World<'a> {
             gateway_open: true,
             peer_open: true,
             pulled: false,
+            reset: false,
             blocked_since: None,
             sent: VecDeque::new(),
             due: Vec::new(),
@@ -800,6 +807,7 @@ impl<'a> World<'a> {
         self.peer_gone(conn);
         let wire = &mut self.conns[conn];
         if !politely {
+            wire.reset = true;
             wire.to_gateway.drop_all();
         }
         wire.to_peer.drop_all();
