@@ -92,13 +92,13 @@ impl Memory {
 fn options(plan: &Plan) -> Options {
     let difficulty = |value| Difficulty::new(value).unwrap();
     let time = Duration::from_micros;
-    let login = PoolLogin {
+    let login = |(index, _)| PoolLogin {
         user: USER.try_into().unwrap(),
         password: "x".try_into().unwrap(),
-        host: "pool.example.com".try_into().unwrap(),
+        host: crate::pool::host(index).as_str().try_into().unwrap(),
     };
     Options {
-        pools: plan.pools.iter().map(|_| login.clone()).collect(),
+        pools: plan.pools.iter().enumerate().map(login).collect(),
         links: links::Policy {
             pools: plan.pools.len(),
             retry_min: time(500 * MILLI),
@@ -707,7 +707,7 @@ impl<'a> World<'a> {
         let len = out.len();
         if len > 0 {
             self.trace.bytes(self.now, 11, conn as u64, "to pool", &buffer[..len]);
-            self.judge_lines(conn, pool, &buffer[..len]);
+            self.judge_lines(conn, (pool, link), &buffer[..len]);
             let wire = &mut self.conns[conn];
             if wire.peer_open && !wire.pulled {
                 for at in wire.to_peer.send(&buffer[..len], self.now, &wire.weather, &mut self.rng)
@@ -720,7 +720,7 @@ impl<'a> World<'a> {
     }
 
     /// Looks at what the gateway sends to a pool, before the wire has it.
-    fn judge_lines(&mut self, conn: usize, pool: usize, bytes: &[u8]) {
+    fn judge_lines(&mut self, conn: usize, (pool, link): (usize, LinkIndex), bytes: &[u8]) {
         let text = std::str::from_utf8(bytes).unwrap_or("");
         let mut light_was_sent = false;
         for line in text.lines() {
@@ -730,10 +730,15 @@ impl<'a> World<'a> {
                 let judged = self.pools[pool].judge(session, message.id, message.params, |hash| {
                     self.checks.is_made(hash.key())
                 });
-                let judged = self.checks.sent_to_pool(conn, judged, line);
+                let is_late = self.checks.is_late(&self.proxy, link, message.id);
+                let judged = if is_late {
+                    judged.unwrap_or_else(|| self.checks.late_block(&self.proxy, line, &message))
+                } else {
+                    self.conns[conn].outstanding.push((message.id.parse().unwrap_or(0), self.now));
+                    self.checks.sent_to_pool(conn, judged, line)
+                };
                 hold!("I5", !(judged.is_block && light_was_sent), "a block after a share: {line}");
                 light_was_sent |= !judged.is_block;
-                self.conns[conn].outstanding.push((judged.id, self.now));
                 Some(judged)
             } else {
                 None
@@ -1066,7 +1071,7 @@ impl<'a> World<'a> {
             let wire = &self.conns[conn];
             match wire.end {
                 End::Miner { miner, .. } => {
-                    if wire.pulled {
+                    if wire.pulled || !wire.peer_open {
                         self.at(self.now, Wake::GivenUp(conn));
                     } else if self.miners[miner].manners() != Manners::Honest
                         && self.miners[miner].conn == Some(conn)
