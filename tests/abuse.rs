@@ -2,7 +2,7 @@
 //!
 //! Every case ends with a clear error or plain service, bounded memory, and nothing lost. Cases
 //! F01 to F42 are here, or where this list says; most later ones are the gateway's or the board's,
-//! and F40 is the simulator's.
+//! and F40 is the simulator's (`tests/sim`), which holds many of these at once.
 //!
 //! | case | what | where |
 //! | --- | --- | --- |

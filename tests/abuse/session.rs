@@ -260,6 +260,27 @@ fn f22_any_mask_of_the_pool_is_passed_on() {
 }
 
 #[test]
+fn f22_a_pool_hears_every_bit_of_its_mask_also_those_that_the_miner_may_not_roll() {
+    let mut farm = Farm::new();
+    let link = farm.dialled();
+    farm.handshake_with(link, "c0ffee01", 8, Some("ffffffff"));
+    farm.pool_says(link, &set_difficulty(TRIVIAL));
+    farm.pool_says(link, &notify("job-1", 1, true));
+    let miner = farm.connect();
+    let rolling = json!([["version-rolling"], {"version-rolling.mask": "1fffe000"}]);
+    farm.send(miner, &request(1, "mining.configure", &rolling));
+    farm.send(miner, &request(2, "mining.subscribe", &json!([])));
+    let job = notified(&farm.send(miner, &request(3, "mining.authorize", &json!(["w", "x"]))));
+    // The job's version is 20000000, and the pool takes all bits from the submit.
+    for (nonce, (bits, heard)) in
+        (1..).zip([("00002000", "20002000"), ("1fffe000", "3fffe000"), ("00000000", "20000000")])
+    {
+        assert_eq!(farm.submit(miner, rolled("w", &job, nonce, bits))["result"], true);
+        assert_eq!(farm.pool_accepts(link)["params"][5], heard);
+    }
+}
+
+#[test]
 fn f22_a_mask_that_changes_live_is_told_with_a_job_at_once() {
     let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
     let (miner, _, granted) = rolling_miner(&mut farm);

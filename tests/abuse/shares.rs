@@ -263,8 +263,8 @@ fn f33_a_miner_is_told_what_asics_take_and_never_more_than_the_pool_asks() {
 #[test]
 fn f34_what_is_no_difficulty_leaves_the_old_one_in_force() {
     let refused = [
-        "0", "-0", "-5", "1e308", "1e19", "1e999", "\"1024\"", "null", "true", "[]", "{}",
-        "\"nan\"",
+        "0", "-0", "-5", "1e308", "1e19", "1e999", "1e-13", "1e-320", "\"1024\"", "null", "true",
+        "[]", "{}", "\"nan\"",
     ];
     for value in refused {
         let (mut farm, link, miner, job) = farm(options(1), TRIVIAL);

@@ -7,7 +7,7 @@ use crate::run::{Setup, checked};
 use crate::trace::Record;
 
 /// Seeds within which a defect is found; the rarest needs a fault that few seeds have.
-const SEEDS_MAX: u64 = 100;
+const SEEDS_MAX: u64 = 400;
 
 #[test]
 fn every_planted_defect_is_found() {

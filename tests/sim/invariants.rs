@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
+use loka_stratum::blocks::BlockRecord;
 use loka_stratum::downstream::{Close, State};
 use loka_stratum::ledger::{Bucket, Counts, Orphan};
 use loka_stratum::limits::{ANSWER_MAX, RECENT_SHARES_MAX, REPLY_BYTES_MAX};
@@ -13,9 +14,10 @@ use loka_stratum::links::Route;
 use loka_stratum::pending::Stage;
 use loka_stratum::proxy::{Proxy, VerdictMode};
 use loka_stratum::table::MinerHandle;
-use loka_stratum::upstream;
+use loka_stratum::upstream::{self, LinkIndex};
 use loka_stratum::work::job::Serial;
 
+use crate::hashing::Hash;
 use crate::json::{Message, elements, message, unquoted};
 use crate::miner::{Origin, Sent, Share, Truth, What, origin};
 use crate::pool::{Judged, Said};
@@ -391,6 +393,35 @@ impl Checks {
             hold!("I4", times <= made.taken as usize, "sent {times} times: {line}");
         }
         judged
+    }
+
+    /// Whether a submit is the late try of a block that no queue knows any more.
+    pub fn is_late(&self, proxy: &Proxy<'_>, link: LinkIndex, id: &str) -> bool {
+        let Some(link) = proxy.links().get(link) else { return false };
+        !link.pending().iter().any(|entry| entry.request.to_string() == id)
+    }
+
+    /// I4: a late try is of a block that a miner made; its pool may know nothing of it any more.
+    pub fn late_block(&self, proxy: &Proxy<'_>, line: &str, message: &Message<'_>) -> Judged {
+        let params = elements(message.params);
+        let number = |at: usize| {
+            let text = params.get(at).and_then(|text| unquoted(text))?;
+            u32::from_str_radix(text, 16).ok()
+        };
+        let is_it = |record: &&BlockRecord| {
+            Some(record.ntime.0) == number(3) && Some(record.nonce.0) == number(4)
+        };
+        let record = proxy.blocks().records().find(is_it);
+        let hash = record.map(|record| Hash(record.hash.0)).filter(|hash| self.is_made(hash.key()));
+        let Some(hash) = hash else { broken("I4", format!("a block that nobody made: {line}")) };
+        Judged {
+            id: message.id.parse().unwrap_or(0),
+            hash,
+            difficulty: hash.difficulty(),
+            job_difficulty: 0.0,
+            seq: u32::MAX,
+            is_block: true,
+        }
     }
 
     /// I1: what the pool answered is what is counted as answered.

@@ -422,9 +422,10 @@ impl Pool {
                 if (1..=3).contains(&id) { Vec::new() } else { vec![(line, Said::Other)] }
             }
             Fault::Reconnect => {
+                let own = format!("[\"{}\",3333,0]", host(self.index));
                 let (params, same_host) = *self.rng.pick(&[
                     ("[]", true),
-                    ("[\"pool.example.com\",3333,0]", true),
+                    (own.as_str(), true),
                     ("[\"evil.example.org\",3333,0]", false),
                     ("[\"evil.pool.example.com\",\"3333\",0]", false),
                     ("[\"10.0.0.1\",0,1000000000]", false),
@@ -447,8 +448,11 @@ impl Pool {
                     "{{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[{value}]}}"
                 ))
             }
+            // Bits that the job's version has itself would make two headers of one share that is on
+            // its way while the mask changes; no side can tell which was meant.
+            Fault::MaskChanges if session.mask == u32::MAX => Vec::new(),
             Fault::MaskChanges => {
-                let mask = *self.rng.pick(&[0, 0x1fff_e000, 0x0000_e000, 0x1ff0_0000, 0xffff_ffff]);
+                let mask = *self.rng.pick(&[0, 0x1fff_e000, 0x0000_e000, 0x1ff0_0000, 0xdfff_ffff]);
                 session.mask = mask;
                 if !session.masks.contains(&mask) {
                     session.masks.push(mask);
@@ -485,6 +489,11 @@ impl Pool {
         };
         vec![(line, Said::Other)]
     }
+}
+
+/// The host that a pool is dialled as.
+pub fn host(index: usize) -> String {
+    format!("pool{index}.example.com")
 }
 
 fn set_extranonce(extranonce1: &[u8], size: u64) -> String {

@@ -92,13 +92,13 @@ impl Memory {
 fn options(plan: &Plan) -> Options {
     let difficulty = |value| Difficulty::new(value).unwrap();
     let time = Duration::from_micros;
-    let login = PoolLogin {
+    let login = |(index, _)| PoolLogin {
         user: USER.try_into().unwrap(),
         password: "x".try_into().unwrap(),
-        host: "pool.example.com".try_into().unwrap(),
+        host: crate::pool::host(index).as_str().try_into().unwrap(),
     };
     Options {
-        pools: plan.pools.iter().map(|_| login.clone()).collect(),
+        pools: plan.pools.iter().enumerate().map(login).collect(),
         links: links::Policy {
             pools: plan.pools.len(),
             retry_min: time(500 * MILLI),
@@ -143,6 +143,8 @@ pub struct Conn {
     pub peer_open: bool,
     /// The cable is out: nothing arrives any more, and nobody knows.
     pulled: bool,
+    /// The peer reset it: that is seen also by one who does not read.
+    reset: bool,
     /// Since when the gateway has had more for the miner than its socket takes.
     pub blocked_since: Option<u64>,
     /// What the miner sent and the engine has not read.
@@ -492,7 +494,11 @@ impl<'a> World<'a> {
         }
         let mut bytes = Vec::new();
         match self.conns[conn].end {
-            End::Miner { .. } if self.conns[conn].blocked_since.is_some() => {}
+            End::Miner { .. } if self.conns[conn].blocked_since.is_some() => {
+                if self.conns[conn].reset {
+                    self.end_miner(conn, None);
+                }
+            }
             End::Miner { handle, .. } => {
                 self.conns[conn].to_gateway.take(self.now, &mut bytes);
                 self.miner_input(conn, handle, &bytes);
@@ -674,6 +680,7 @@ impl<'a> World<'a> {
             gateway_open: true,
             peer_open: true,
             pulled: false,
+            reset: false,
             blocked_since: None,
             sent: VecDeque::new(),
             due: Vec::new(),
@@ -702,7 +709,7 @@ impl<'a> World<'a> {
         let len = out.len();
         if len > 0 {
             self.trace.bytes(self.now, 11, conn as u64, "to pool", &buffer[..len]);
-            self.judge_lines(conn, pool, &buffer[..len]);
+            self.judge_lines(conn, (pool, link), &buffer[..len]);
             let wire = &mut self.conns[conn];
             if wire.peer_open && !wire.pulled {
                 for at in wire.to_peer.send(&buffer[..len], self.now, &wire.weather, &mut self.rng)
@@ -715,7 +722,7 @@ impl<'a> World<'a> {
     }
 
     /// Looks at what the gateway sends to a pool, before the wire has it.
-    fn judge_lines(&mut self, conn: usize, pool: usize, bytes: &[u8]) {
+    fn judge_lines(&mut self, conn: usize, (pool, link): (usize, LinkIndex), bytes: &[u8]) {
         let text = std::str::from_utf8(bytes).unwrap_or("");
         let mut light_was_sent = false;
         for line in text.lines() {
@@ -725,10 +732,15 @@ impl<'a> World<'a> {
                 let judged = self.pools[pool].judge(session, message.id, message.params, |hash| {
                     self.checks.is_made(hash.key())
                 });
-                let judged = self.checks.sent_to_pool(conn, judged, line);
+                let is_late = self.checks.is_late(&self.proxy, link, message.id);
+                let judged = if is_late {
+                    judged.unwrap_or_else(|| self.checks.late_block(&self.proxy, line, &message))
+                } else {
+                    self.conns[conn].outstanding.push((message.id.parse().unwrap_or(0), self.now));
+                    self.checks.sent_to_pool(conn, judged, line)
+                };
                 hold!("I5", !(judged.is_block && light_was_sent), "a block after a share: {line}");
                 light_was_sent |= !judged.is_block;
-                self.conns[conn].outstanding.push((judged.id, self.now));
                 Some(judged)
             } else {
                 None
@@ -802,6 +814,7 @@ impl<'a> World<'a> {
         self.peer_gone(conn);
         let wire = &mut self.conns[conn];
         if !politely {
+            wire.reset = true;
             wire.to_gateway.drop_all();
         }
         wire.to_peer.drop_all();
@@ -1060,7 +1073,7 @@ impl<'a> World<'a> {
             let wire = &self.conns[conn];
             match wire.end {
                 End::Miner { miner, .. } => {
-                    if wire.pulled {
+                    if wire.pulled || !wire.peer_open {
                         self.at(self.now, Wake::GivenUp(conn));
                     } else if self.miners[miner].manners() != Manners::Honest
                         && self.miners[miner].conn == Some(conn)
