@@ -12,12 +12,14 @@
 //! `docs/adr/0003`); a repeated subscribe gets the same answer and never a second id (F15); a
 //! share is judged by the difficulty that its job was sent with.
 
+use crate::identity::Standing;
 use crate::ledger::Counts;
 use crate::limits::{
     EXCESS_REJECTS_MAX, FORGIVE_INTERVAL, INVALID_LINES_MAX, ODD_REQUESTS_MAX,
     REJECTS_FORGIVEN_BY_SHARE, SUBMITS_BURST_MAX, TOLD_DIFFICULTIES_MAX, USER_AGENT_BYTES_MAX,
     WORKER_NAME_BYTES_MAX, WORKERS_BYTES_MAX,
 };
+use crate::pending::ReplyId;
 use crate::time::{Duration, Instant};
 use crate::upstream::LinkIndex;
 use crate::vardiff::Vardiff;
@@ -146,7 +148,18 @@ impl Workers {
         self.0.push(len).is_ok() && self.0.extend_from_slice(name.as_bytes()).is_ok()
     }
 
-    /// Says whether no worker is authorized.
+    /// Returns the number of a name, which it keeps; `name` is a JSON string as it was sent.
+    pub fn position(&self, name: Text<'_>) -> Option<u8> {
+        let at = self.iter().position(|known| name.eq_decoded(known))?;
+        u8::try_from(at).ok()
+    }
+
+    /// Returns the name with a number.
+    pub fn nth(&self, worker: u8) -> Option<&str> {
+        self.iter().nth(usize::from(worker))
+    }
+
+    /// Says whether there is no name.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -161,6 +174,18 @@ impl Workers {
             core::str::from_utf8(name).ok()
         })
     }
+}
+
+/// An authorization whose answer is the pool's.
+#[derive(Clone, Debug)]
+pub(crate) struct WaitingAuthorize {
+    /// The id to answer under.
+    pub(crate) reply: ReplyId,
+    /// Which of the connection's names.
+    pub(crate) worker: u8,
+    pub(crate) since: Instant,
+    /// The answer, once it is known.
+    pub(crate) yes: Option<bool>,
 }
 
 /// A difficulty that the miner was told, and the first job it holds for.
@@ -195,6 +220,12 @@ pub struct Downstream {
     pub(crate) framer: Framer,
     pub(crate) seat: Option<Seat>,
     pub(crate) workers: Workers,
+    /// It was told that one of its workers is authorized.
+    pub(crate) authorized: bool,
+    /// The authorization that waits for the pool's answer; a further one is answered at once.
+    pub(crate) waiting: Option<WaitingAuthorize>,
+    /// What pools said about its workers.
+    pub(crate) standing: Standing,
     pub(crate) user_agent: heapless::String<USER_AGENT_BYTES_MAX>,
     /// The bits that the miner asked to roll; none without a configure.
     pub(crate) requested_mask: VersionMask,
@@ -235,6 +266,9 @@ impl Downstream {
             framer: Framer::default(),
             seat: None,
             workers: Workers::default(),
+            authorized: false,
+            waiting: None,
+            standing: Standing::default(),
             user_agent: heapless::String::new(),
             requested_mask: VersionMask::NONE,
             told_mask: VersionMask::NONE,
@@ -268,10 +302,10 @@ impl Downstream {
 
     /// Moves on after a subscription or an authorization.
     pub(crate) fn advance(&mut self) {
-        self.state = match (self.state, self.seat.is_some(), self.workers.is_empty()) {
+        self.state = match (self.state, self.seat.is_some(), self.authorized) {
             (State::Draining, ..) => State::Draining,
-            (_, true, false) => State::Authorized,
-            (_, true, true) => State::Subscribed,
+            (_, true, true) => State::Authorized,
+            (_, true, false) => State::Subscribed,
             (_, false, _) => State::Connected,
         };
     }
@@ -280,7 +314,11 @@ impl Downstream {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Connected => Some(self.connected + crate::limits::SUBSCRIBE_DEADLINE),
-            State::Subscribed => Some(self.connected + crate::limits::AUTHORIZE_DEADLINE),
+            State::Subscribed => match &self.waiting {
+                // It did its part, in time; the pool's has a bound of its own.
+                Some(_) => None,
+                None => Some(self.connected + crate::limits::AUTHORIZE_DEADLINE),
+            },
             State::Authorized | State::Draining => None,
         }
     }
@@ -393,6 +431,21 @@ impl Downstream {
         }
         self.submit_allowance_until = due + interval;
         true
+    }
+
+    /// Says whether the miner is to be told about an authorization.
+    pub(crate) fn is_answer_due(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.yes.is_some())
+    }
+
+    /// Returns the group of links that serves it; the first where it has no place yet.
+    pub(crate) fn lane(&self) -> u8 {
+        self.seat.map_or(0, |seat| seat.lane)
+    }
+
+    /// Says whether a pool refused one of its workers.
+    pub fn is_refused(&self) -> bool {
+        self.standing.is_refused()
     }
 
     /// Returns the handshake's state.

@@ -1,4 +1,27 @@
-//! Under whose name shares go to a pool.
+//! Under whose name shares go to a pool, and what the pool said about each name.
+//!
+//! In the mode *single* the whole farm is one worker, the user of the pool's settings, and nothing
+//! else here is used. In the mode *per-worker* each miner's own worker is authorized on the link
+//! that serves it, beside the link's own login, and its shares are submitted under that name.
+//!
+//! [`upstream_name`] maps a miner's name to what the pool is told: as it was sent where it is the
+//! account of the pool's user, alone or with a dot behind it, else `account.name`. What would be
+//! longer than a name may be is no name: nothing is cut into another worker's (F17).
+//!
+//! [`Standing`] is what a miner's connection knows of its names on the last links that served it,
+//! each tagged with the link's connection, so that after a reconnect all is asked again.
+//! [`Authorizations`] are the requests of one link that wait for their answer. Their ids are the
+//! upper half of all numbers, so that no share has one of them. When every place is taken the next
+//! name waits for one.
+//!
+//! It writes no line and moves no share: `proxy::workers` does.
+
+use crate::limits::{
+    AUTHORIZATIONS_MAX, STANDING_LINKS_MAX, WORKER_NAME_BYTES_MAX, WORKERS_PER_MINER_MAX,
+};
+use crate::table::MinerHandle;
+use crate::time::{Duration, Instant};
+use crate::upstream::LinkIndex;
 
 /// Under whose name shares go to the pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -9,4 +32,299 @@ pub enum Identity {
     Single,
     /// Each miner's own worker.
     PerWorker,
+}
+
+/// The name of a worker as a pool is told it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkerName(heapless::String<WORKER_NAME_BYTES_MAX, u8>);
+
+impl WorkerName {
+    /// No name of its own: the link's login.
+    pub const LOGIN: Self = Self(heapless::String::new());
+
+    /// Returns the name; `None` where it is the link's login.
+    pub fn get(&self) -> Option<&str> {
+        if self.0.is_empty() { None } else { Some(&self.0) }
+    }
+}
+
+/// Maps a miner's name to what a pool is told whose settings have `user`; `None` where that would
+/// be longer than a name may be.
+pub fn upstream_name(user: &str, worker: &str) -> Option<WorkerName> {
+    let account = user.split('.').next().unwrap_or(user);
+    let is_whole =
+        worker.strip_prefix(account).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let mut name = heapless::String::new();
+    if !is_whole {
+        name.push_str(account).ok()?;
+        name.push('.').ok()?;
+    }
+    name.push_str(worker).ok()?;
+    Some(WorkerName(name))
+}
+
+/// One connection of a link; what was said on an earlier one does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkConnection {
+    /// Which link.
+    pub link: LinkIndex,
+    /// Which of its connections.
+    pub number: u16,
+}
+
+/// What a pool said about a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// It was not asked.
+    Unasked,
+    /// It was asked and has not answered.
+    Asked,
+    /// It takes shares under the name.
+    Granted,
+    /// It does not.
+    Refused,
+}
+
+/// What a miner's connection knows of its names on one connection of a link, a bit for each name.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    at: LinkConnection,
+    asked: u8,
+    granted: u8,
+    refused: u8,
+}
+
+const _: () = assert!(WORKERS_PER_MINER_MAX <= 8, "a bit per name in a u8");
+
+/// What a miner's connection knows of its names, on the last links that served it.
+#[derive(Clone, Debug, Default)]
+pub struct Standing(heapless::Vec<Known, STANDING_LINKS_MAX, u8>);
+
+impl Standing {
+    /// Returns what the pool said about the name numbered `worker`.
+    pub fn of(&self, at: LinkConnection, worker: u8) -> Grant {
+        let bit = bit_of(worker);
+        match self.0.iter().find(|known| known.at == at) {
+            Some(known) if known.refused & bit != 0 => Grant::Refused,
+            Some(known) if known.granted & bit != 0 => Grant::Granted,
+            Some(known) if known.asked & bit != 0 => Grant::Asked,
+            _ => Grant::Unasked,
+        }
+    }
+
+    /// Books what the pool said about the name numbered `worker`. Another connection of the link
+    /// takes the place of the one before, another link that of the oldest.
+    pub fn set(&mut self, at: LinkConnection, worker: u8, grant: Grant) {
+        let stale = |known: &Known| known.at.link == at.link && known.at != at;
+        self.0.retain(|known| !stale(known));
+        if !self.0.iter().any(|known| known.at == at) {
+            if self.0.is_full() {
+                self.0.remove(0);
+            }
+            // There is room: a full list has just lost its oldest entry.
+            let _ = self.0.push(Known { at, asked: 0, granted: 0, refused: 0 });
+        }
+        let Some(known) = self.0.iter_mut().find(|known| known.at == at) else { return };
+        let bit = bit_of(worker);
+        for (bits, is_this) in [
+            (&mut known.asked, grant == Grant::Asked),
+            (&mut known.granted, grant == Grant::Granted),
+            (&mut known.refused, grant == Grant::Refused),
+        ] {
+            *bits = if is_this { *bits | bit } else { *bits & !bit };
+        }
+    }
+
+    /// Says whether a pool refused one of the names, on a connection that is remembered.
+    pub fn is_refused(&self) -> bool {
+        self.0.iter().any(|known| known.refused != 0)
+    }
+}
+
+const fn bit_of(worker: u8) -> u8 {
+    match 1_u8.checked_shl(worker as u32) {
+        Some(bit) => bit,
+        None => 0,
+    }
+}
+
+/// For whom a name is authorized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// For a miner that is connected, by the number of its name.
+    Miner {
+        /// Who.
+        miner: MinerHandle,
+        /// Which of its names.
+        worker: u8,
+    },
+    /// For a share that waits, by its request id: its miner may be gone.
+    Share {
+        /// Its request id.
+        request: u32,
+    },
+}
+
+/// A request that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    request: u32,
+    asker: Asker,
+    since: Instant,
+}
+
+/// Request ids of authorizations are from here on, those of shares below.
+pub const FIRST_AUTHORIZATION: u32 = 1 << 31;
+
+/// The authorizations of one link.
+#[derive(Debug, Default)]
+pub struct Authorizations {
+    asked: heapless::Vec<Asked, AUTHORIZATIONS_MAX, u8>,
+    /// Miners that came lately. When it is full all miners are walked instead.
+    wanted: heapless::Deque<(MinerHandle, u8), AUTHORIZATIONS_MAX>,
+    /// The place in the table from which on miners are walked.
+    walk_from: Option<usize>,
+    /// The link serves its lane, and its miners were all looked at since.
+    serves: bool,
+    count: u32,
+}
+
+impl Authorizations {
+    /// Forgets everything, as on another connection.
+    pub fn clear(&mut self) {
+        *self = Self { count: self.count, ..Self::default() };
+    }
+
+    /// Notes whether the link serves its lane; when it begins to, all miners are to be walked.
+    pub fn set_serves(&mut self, serves: bool) {
+        if serves && !self.serves {
+            self.walk_from = Some(0);
+        }
+        self.serves = serves;
+    }
+
+    /// Wants a name of a miner to be asked for.
+    pub fn want(&mut self, miner: MinerHandle, worker: u8) {
+        if self.wanted.push_back((miner, worker)).is_err() {
+            self.walk_from = Some(0);
+        }
+    }
+
+    /// Returns the next name that is wanted.
+    pub fn next_wanted(&mut self) -> Option<(MinerHandle, u8)> {
+        self.wanted.pop_front()
+    }
+
+    /// Returns from which place of the table on miners are to be walked.
+    pub fn walk_from(&self) -> Option<usize> {
+        self.walk_from
+    }
+
+    /// Notes how far the walk has come.
+    pub fn set_walk(&mut self, from: Option<usize>) {
+        self.walk_from = from;
+    }
+
+    /// Says whether a miner's name may be due to be asked for.
+    pub fn is_idle(&self) -> bool {
+        self.wanted.is_empty() && self.walk_from.is_none()
+    }
+
+    /// Says whether no further request may be sent before one is answered.
+    pub fn is_full(&self) -> bool {
+        self.asked.is_full()
+    }
+
+    /// Notes a request that is being sent and returns its id.
+    pub fn ask(&mut self, asker: Asker, now: Instant) -> u32 {
+        let request = FIRST_AUTHORIZATION | self.count;
+        self.count = self.count.wrapping_add(1) & !FIRST_AUTHORIZATION;
+        // There is room: the caller has asked.
+        let _ = self.asked.push(Asked { request, asker, since: now });
+        request
+    }
+
+    /// Says whether there was a request with this id on any connection.
+    pub fn was_sent(&self, request: u32) -> bool {
+        request & !FIRST_AUTHORIZATION < self.count
+    }
+
+    /// Returns for whom the request that was answered had been sent.
+    pub fn answered(&mut self, request: u32) -> Option<Asker> {
+        let at = self.asked.iter().position(|asked| asked.request == request)?;
+        Some(self.asked.swap_remove(at).asker)
+    }
+
+    /// Returns for whom a request was sent that has waited for `limit`, and forgets it.
+    pub fn overdue(&mut self, limit: Duration, now: Instant) -> Option<Asker> {
+        let at = self.asked.iter().position(|asked| now.since(asked.since) >= limit)?;
+        Some(self.asked.swap_remove(at).asker)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(user: &str, worker: &str, expected: &str) {
+        let name = upstream_name(user, worker).unwrap();
+        assert_eq!(name.get(), Some(expected));
+    }
+
+    #[test]
+    fn a_name_is_sent_as_it_is_or_below_the_account() {
+        check("farm.gateway", "farm.s19", "farm.s19");
+        check("farm.gateway", "farm", "farm");
+        check("farm", "farm.hall.s19", "farm.hall.s19");
+        check("farm.gateway", "s19", "farm.s19");
+        check("farm.gateway", "farmer.s19", "farm.farmer.s19");
+        check("farm.gateway", "other.s19", "farm.other.s19");
+        check("bc1qxyz", "bc1qxyz.a\"b", "bc1qxyz.a\"b");
+    }
+
+    #[test]
+    fn f17_a_name_is_never_cut() {
+        let room = WORKER_NAME_BYTES_MAX - "farm.".len();
+        assert!(upstream_name("farm.gateway", &"w".repeat(room)).is_some());
+        assert!(upstream_name("farm.gateway", &"w".repeat(room + 1)).is_none());
+    }
+
+    #[test]
+    fn what_was_said_holds_for_one_connection() {
+        let at = |link, number| LinkConnection { link: LinkIndex(link), number };
+        let mut standing = Standing::default();
+        standing.set(at(0, 1), 0, Grant::Asked);
+        standing.set(at(0, 1), 0, Grant::Granted);
+        standing.set(at(0, 1), 7, Grant::Refused);
+        assert_eq!(standing.of(at(0, 1), 0), Grant::Granted);
+        assert_eq!(standing.of(at(0, 1), 7), Grant::Refused);
+        assert_eq!(standing.of(at(0, 2), 0), Grant::Unasked);
+        standing.set(at(1, 1), 0, Grant::Asked);
+        assert_eq!(standing.of(at(0, 1), 0), Grant::Granted);
+        standing.set(at(0, 2), 1, Grant::Asked);
+        assert_eq!(standing.of(at(0, 1), 0), Grant::Unasked);
+        assert_eq!(standing.of(at(1, 1), 0), Grant::Asked);
+        assert!(!standing.is_refused());
+    }
+
+    #[test]
+    fn requests_are_bounded_and_their_ids_no_shares() {
+        let mut all = Authorizations::default();
+        let asker = Asker::Share { request: 16 };
+        let start = Instant::ZERO;
+        let mut sent = 0;
+        while !all.is_full() {
+            assert!(all.ask(asker, start) >= FIRST_AUTHORIZATION);
+            sent += 1;
+        }
+        assert_eq!(sent, AUTHORIZATIONS_MAX);
+        assert_eq!(all.answered(FIRST_AUTHORIZATION), Some(asker));
+        assert_eq!(all.answered(FIRST_AUTHORIZATION), None);
+        let limit = Duration::from_secs(1);
+        assert_eq!(all.overdue(limit, start), None);
+        assert_eq!(all.overdue(limit, start + limit), Some(asker));
+        all.clear();
+        assert_eq!(all.ask(asker, start), FIRST_AUTHORIZATION | AUTHORIZATIONS_MAX as u32);
+    }
 }

@@ -38,11 +38,13 @@ pub enum Reject {
     NotSubscribed,
     /// The miner sends more than its share of submits.
     RateLimited,
+    /// The pool refused the worker.
+    WorkerRefused,
 }
 
 impl Reject {
     /// All reasons, in the order of their buckets.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Malformed,
         Self::VersionBits,
         Self::NTime,
@@ -53,6 +55,7 @@ impl Reject {
         Self::Unauthorized,
         Self::NotSubscribed,
         Self::RateLimited,
+        Self::WorkerRefused,
     ];
 
     /// Returns the name that status and metrics use.
@@ -68,6 +71,7 @@ impl Reject {
             Self::Unauthorized => "unauthorized",
             Self::NotSubscribed => "not_subscribed",
             Self::RateLimited => "rate_limited",
+            Self::WorkerRefused => "worker_refused",
         }
     }
 }
@@ -148,11 +152,13 @@ pub enum Orphan {
     /// It was found while every pool had been away for longer than shares are held; its miner
     /// heard so.
     NoPool,
+    /// The pool refused the worker before the share could be sent.
+    WorkerRefused,
 }
 
 impl Orphan {
     /// All reasons, in the order of their buckets.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::QueueFull,
         Self::Unsent,
         Self::Unanswered,
@@ -160,6 +166,7 @@ impl Orphan {
         Self::JobDead,
         Self::NoAnswer,
         Self::NoPool,
+        Self::WorkerRefused,
     ];
 
     /// Returns the name that status and metrics use.
@@ -172,6 +179,7 @@ impl Orphan {
             Self::JobDead => "job_dead",
             Self::NoAnswer => "no_answer",
             Self::NoPool => "no_pool",
+            Self::WorkerRefused => "worker_refused",
         }
     }
 }

@@ -205,6 +205,22 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Longest worker name, in bytes (F17, QUIRKS 44).
 pub const WORKER_NAME_BYTES_MAX: usize = 128;
 
+/// Names that a connection may authorize where each goes to the pool (`identity.mode`). Firmware
+/// uses one; a proxy behind the gateway may use a few.
+pub const WORKERS_PER_MINER_MAX: usize = 8;
+
+/// Links whose answers about its names a connection remembers: the one that serves it and the one
+/// before.
+pub const STANDING_LINKS_MAX: usize = 2;
+
+/// Authorizations of miners' workers that wait for a link's answer at once. At 100 ms to the pool
+/// a thousand workers are asked for in 7 s, while their shares wait.
+pub const AUTHORIZATIONS_MAX: usize = 16;
+
+/// Time that a miner waits for the pool's answer about its worker; firmware gives a pool up after
+/// 15 s and more without an answer.
+pub const AUTHORIZATION_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// Longest password of a worker that is read for its parameters, in bytes.
 pub const PASSWORD_BYTES_MAX: usize = 128;
 

@@ -8,6 +8,7 @@
 //!
 //! Nothing here reads or writes lines, and the ledger is moved by the caller.
 
+use crate::identity::{FIRST_AUTHORIZATION, Grant, WorkerName};
 use crate::limits::{ID_BYTES_MAX, PENDING_PER_BLOCK_RESERVED, PENDING_SHARES_MAX};
 use crate::table::MinerHandle;
 use crate::time::Instant;
@@ -62,6 +63,10 @@ pub struct Pending {
     pub epoch: u16,
     /// The share itself.
     pub share: Option<AcceptedShare>,
+    /// Under whose name it goes to the pool.
+    pub worker: WorkerName,
+    /// What the pool said about that name on this connection; it is sent once it was granted.
+    pub grant: Grant,
     /// When it came, was sent, or its link was lost, whichever was last.
     pub since: Instant,
 }
@@ -76,12 +81,26 @@ impl Pending {
         job: Serial::NONE,
         epoch: 0,
         share: None,
+        worker: WorkerName::LOGIN,
+        grant: Grant::Granted,
         since: Instant::ZERO,
     };
 
     /// Says whether the share would be a block.
     pub fn is_block(&self) -> bool {
         self.share.is_some_and(|share| share.is_block())
+    }
+
+    /// Says whether the pool has still to be sent it, or to answer it.
+    pub fn is_open(&self) -> bool {
+        !matches!(self.stage, Stage::Answered(_))
+    }
+
+    /// Notes that its connection is gone, and with it what was granted there.
+    pub fn forget_grant(&mut self) {
+        if self.worker != WorkerName::LOGIN {
+            self.grant = Grant::Unasked;
+        }
     }
 
     fn is_free(&self) -> bool {
@@ -103,6 +122,9 @@ pub struct PendingShares<'a> {
 
 /// Ids below belong to the handshake.
 const FIRST_REQUEST: u32 = 16;
+
+/// Ids above belong to authorizations of workers.
+const LAST_REQUEST: u32 = FIRST_AUTHORIZATION - 1;
 
 impl<'a> PendingShares<'a> {
     /// Takes the entries, at most [`PENDING_SHARES_MAX`] of them.
@@ -147,7 +169,8 @@ impl<'a> PendingShares<'a> {
     pub(crate) fn unused_request(&mut self) -> u32 {
         loop {
             let request = self.next_request;
-            self.next_request = request.checked_add(1).unwrap_or(FIRST_REQUEST);
+            self.next_request =
+                if request < LAST_REQUEST { request.saturating_add(1) } else { FIRST_REQUEST };
             if !self.entries.iter().any(|entry| entry.request == request) {
                 return request;
             }
@@ -161,8 +184,48 @@ impl<'a> PendingShares<'a> {
         }
         self.entries
             .iter_mut()
-            .filter(|entry| !entry.is_free() && entry.stage == Stage::Queued)
+            .filter(|entry| {
+                !entry.is_free() && entry.stage == Stage::Queued && entry.grant == Grant::Granted
+            })
             .min_by_key(|entry| (!entry.is_block(), entry.since, entry.request))
+    }
+
+    /// Says whether a share waits whose name nobody asked for.
+    pub fn has_unasked(&self) -> bool {
+        !self.is_empty() && self.entries.iter().any(Self::is_unasked)
+    }
+
+    /// Returns the request id of a share whose name nobody asked for, and that name; all shares of
+    /// the name are then asked for.
+    pub fn next_unasked(&mut self) -> Option<(u32, WorkerName)> {
+        let entry = self.entries.iter().find(|entry| Self::is_unasked(entry))?;
+        let (request, name) = (entry.request, entry.worker.clone());
+        for entry in self.entries.iter_mut() {
+            if Self::is_unasked(entry) && entry.worker == name {
+                entry.grant = Grant::Asked;
+            }
+        }
+        Some((request, name))
+    }
+
+    fn is_unasked(entry: &Pending) -> bool {
+        !entry.is_free() && entry.stage == Stage::Queued && entry.grant == Grant::Unasked
+    }
+
+    /// Returns the name of the share that has the request id.
+    pub fn worker_of(&self, request: u32) -> Option<&WorkerName> {
+        let entry = self.entries.iter().find(|entry| entry.request == request && request != 0)?;
+        Some(&entry.worker)
+    }
+
+    /// Forgets that names were asked for where `miner`, who is gone, may have been the one to ask.
+    pub fn forget_asked(&mut self, miner: MinerHandle) {
+        let asked = |entry: &Pending| !entry.is_free() && entry.grant == Grant::Asked;
+        if self.entries.iter().any(|entry| asked(entry) && entry.miner == miner) {
+            for entry in self.entries.iter_mut().filter(|entry| asked(entry)) {
+                entry.grant = Grant::Unasked;
+            }
+        }
     }
 
     /// Returns the share that was sent under `request` and has no answer yet.
@@ -242,9 +305,9 @@ mod tests {
         let sent = Pending { stage: Stage::Sent, ..Pending::FREE };
         pending.insert(sent.clone()).unwrap();
         assert!(pending.sent(FIRST_REQUEST).is_some());
-        pending.next_request = u32::MAX;
+        pending.next_request = LAST_REQUEST;
         pending.insert(sent.clone()).unwrap();
-        assert!(pending.sent(u32::MAX).is_some());
+        assert!(pending.sent(LAST_REQUEST).is_some());
         // The first id is still waited for, so the numbering passes over it.
         pending.insert(sent.clone()).unwrap();
         assert!(pending.sent(FIRST_REQUEST + 1).is_some());

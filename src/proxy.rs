@@ -32,10 +32,11 @@ mod miners;
 mod pools;
 mod shares;
 mod splitting;
+mod workers;
 
 use crate::blocks::Blocks;
 use crate::downstream::{Close, Downstream};
-use crate::identity::Identity;
+use crate::identity::{Grant, Identity};
 use crate::ledger::{Bucket, Ledger, Orphan};
 use crate::limits::{
     ANSWER_MAX, DOWNSTREAM_LINE_BYTES_MAX, EVENTS_MAX, GOALS_MAX, HOLD_MAX, JOB_AGE_MAX,
@@ -290,6 +291,11 @@ pub enum Event {
     },
     /// Every pool has been away for longer than shares are held.
     NoPool,
+    /// A pool refused a miner's worker; the link stays.
+    WorkerRefused {
+        /// The link that it was asked on.
+        link: LinkIndex,
+    },
     /// The farm works for another pool now.
     Switched {
         /// Its place in the list.
@@ -384,6 +390,7 @@ pub struct Proxy<'a> {
     pool_seen: Instant,
     /// Every pool has been away for longer than shares are held.
     no_pool: bool,
+    workers_refused: u64,
 }
 
 impl<'a> Proxy<'a> {
@@ -437,6 +444,7 @@ impl<'a> Proxy<'a> {
             defect: None,
             pool_seen: now,
             no_pool: false,
+            workers_refused: 0,
         })
     }
 
@@ -464,6 +472,9 @@ impl<'a> Proxy<'a> {
                 });
             }
         }
+        if self.options.identity == Identity::PerWorker {
+            self.leave_shares(miner);
+        }
         let Some(seat) = session.seat else { return };
         #[cfg(feature = "canary")]
         if self.has(crate::canary::Defect::I2Bounds) {
@@ -486,6 +497,7 @@ impl<'a> Proxy<'a> {
         self.fan_out |= planned.fan_out;
         self.tell_switched(&planned);
         self.note_pools(now);
+        self.settle_authorizations(now);
         self.send_keepalives(now);
         self.settle_overdue(now);
         self.tend_blocks(now);
@@ -556,7 +568,7 @@ impl<'a> Proxy<'a> {
                 let authorized = session.state == crate::downstream::State::Authorized;
                 let job_due =
                     authorized && feeds && current.is_some_and(|job| job != session.told_job);
-                if job_due || session.answers_due > 0 {
+                if job_due || session.answers_due > 0 || session.is_answer_due() {
                     return Some(miner);
                 }
             }
@@ -597,6 +609,10 @@ impl<'a> Proxy<'a> {
             if !same {
                 self.reopen_pool(index);
             }
+        }
+        if self.options.identity != options.identity {
+            // Names are asked for anew, or not at all any more.
+            (0..POOLS_MAX).for_each(|pool| self.reopen_pool(pool));
         }
         self.options = options;
         self.links.set_policy(self.options.links);
@@ -757,6 +773,10 @@ impl<'a> Proxy<'a> {
                 let reason = match entry.stage {
                     Stage::Sent if age >= answer => Orphan::NoAnswer,
                     Stage::Queued if age >= hold && !open => Orphan::Unsent,
+                    // Its name was neither granted nor refused, as after a change of the mode.
+                    Stage::Queued if age >= ANSWER_MAX + hold && entry.grant != Grant::Granted => {
+                        Orphan::Unsent
+                    }
                     Stage::Held { sent: true } if age >= hold => Orphan::Unanswered,
                     Stage::Held { sent: false } if age >= hold => Orphan::Unsent,
                     _ => return false,
@@ -790,6 +810,7 @@ impl<'a> Proxy<'a> {
                 }
             }
             session.forgive(now);
+            workers::end_wait(session, miner, &mut self.due, now);
             let working = session
                 .seat
                 .and_then(|seat| self.links.route(seat.lane, session.goal()))

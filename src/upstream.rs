@@ -18,6 +18,7 @@
 mod notify_line;
 
 use crate::health::Health;
+use crate::identity::Authorizations;
 use crate::limits::{
     EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, FORGIVE_INTERVAL, LINK_ODDITIES_MAX,
     POOL_JOB_ID_BYTES_MAX, SESSION_BYTES_MAX, UNRESPONSIVE_MAX,
@@ -290,6 +291,9 @@ pub struct Link<'a> {
     pub(crate) rest: &'a mut [u8],
     pub(crate) jobs: JobRing<'a>,
     pub(crate) pending: PendingShares<'a>,
+    /// Counts the link's connections.
+    pub(crate) connection: u16,
+    pub(crate) authorizations: Authorizations,
     line: NotifyLine<'a>,
     pub(crate) epoch: u16,
     extranonce1: Extranonce1,
@@ -336,6 +340,8 @@ impl<'a> Link<'a> {
             rest: storage.rest,
             jobs: JobRing::new(storage.jobs, storage.coinb2),
             pending: PendingShares::new(storage.pending),
+            connection: 0,
+            authorizations: Authorizations::default(),
             line: NotifyLine::new(storage.line),
             epoch: 0,
             extranonce1: Extranonce1::default(),
@@ -372,6 +378,8 @@ impl<'a> Link<'a> {
         self.next_extranonce = None;
         self.oddities = 0;
         self.owed.clear();
+        self.connection = self.connection.wrapping_add(1);
+        self.authorizations.clear();
         self.enter(State::Configuring, now);
     }
 

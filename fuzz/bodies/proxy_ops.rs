@@ -11,7 +11,7 @@
 
 use std::collections::HashSet;
 
-use loka_stratum::identity::Identity;
+use loka_stratum::identity::{FIRST_AUTHORIZATION, Identity};
 use loka_stratum::ledger::{Bucket, Orphan, PoolReject, Reject};
 use loka_stratum::limits::{
     DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, LINK_OUTPUT_BYTES_MIN, OUTPUT_BYTES_MIN,
@@ -147,8 +147,8 @@ fn options(bits: u8) -> Options {
         },
         keepalive: Duration::from_secs(45),
         verdict: if bits & 1 == 0 { VerdictMode::Local } else { VerdictMode::Pool },
-        identity: Identity::Single,
-        warm: true,
+        identity: if bits & 8 == 0 { Identity::Single } else { Identity::PerWorker },
+        warm: bits & 4 == 0,
         submit_interval: Duration::from_millis(if bits & 2 == 0 { 1 } else { 1000 }),
         geometry: None,
         first_miner_id: u16::from(bits),
@@ -548,11 +548,15 @@ impl World<'_> {
 
 /// Books what a pool hears; a session hears no share twice.
 fn hear_at_pool(sessions: &mut [Session], link: LinkIndex, heard: &[Value]) {
-    for line in heard.iter().filter(|line| line["method"] == "mining.submit") {
+    for line in heard {
         let session = sessions.iter_mut().find(|session| session.link == link);
         let session = session.expect("only an open link is written to");
-        assert!(session.seen.insert(line["params"].to_string()), "sent twice: {line}");
-        session.owed.push(line["id"].clone());
+        if line["method"] == "mining.submit" {
+            assert!(session.seen.insert(line["params"].to_string()), "sent twice: {line}");
+            session.owed.push(line["id"].clone());
+        } else if line["id"].as_u64() >= Some(u64::from(FIRST_AUTHORIZATION)) {
+            session.owed.push(line["id"].clone());
+        }
     }
 }
 

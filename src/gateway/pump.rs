@@ -122,6 +122,10 @@ impl Hub {
                 let text = "no pool has been there for 30 s: what miners find is not paid for";
                 log::error(Kind::Pool, format_args!("{text}"));
             }
+            Event::WorkerRefused { .. } => {
+                let text = "the pool refused a miner's worker; only that worker is affected";
+                log::warn(Kind::Refused, format_args!("{text}"));
+            }
             Event::GeometryFixed { miner_id_bytes, roll_bytes } => {
                 self.save_geometry();
                 let text = "extranonce2: miner id of";

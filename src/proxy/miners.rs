@@ -4,10 +4,12 @@
 //! every order that firmware is known to use (`docs/stratum-quirks.md`); each gets exactly one
 //! answer under its own id, byte for byte.
 
+use super::workers::WORKER_REFUSED;
 use super::{Event, Proxy, VerdictMode, ids_per_lane};
 use core::fmt::Write;
 
 use crate::downstream::{Close, Downstream, PasswordWishes, Seat, State};
+use crate::identity::Identity;
 use crate::ledger::{Bucket, Reject};
 use crate::limits::{
     DOWNSTREAM_LINE_BYTES_MAX, ERROR_TEXT_BYTES_MAX, PASSWORD_BYTES_MAX, REPLY_BYTES_MAX,
@@ -285,6 +287,9 @@ impl Proxy<'_> {
         answer(out, |out| {
             encode::subscribe_result(id, SESSION, &extranonce1, geometry.roll_bytes(), out)
         });
+        if seated.is_none() {
+            self.want_workers(miner);
+        }
         Ok(())
     }
 
@@ -365,10 +370,17 @@ impl Proxy<'_> {
         out: &mut Writer<'_>,
         now: Instant,
     ) -> Result<(), Close> {
-        let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
         let name = authorize.worker.decode::<WORKER_NAME_BYTES_MAX>();
-        let named = name
-            .is_ok_and(|name| !name.chars().any(char::is_control) && session.workers.insert(&name));
+        let takes = |session, name: &str| {
+            !name.chars().any(char::is_control) && self.takes_worker(session, name)
+        };
+        let takes = self
+            .table
+            .get(miner)
+            .zip(name.as_ref().ok())
+            .is_some_and(|(session, name)| takes(session, name));
+        let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
+        let named = takes && name.is_ok_and(|name| session.workers.insert(&name));
         if !named {
             answer(out, |out| {
                 encode::result_error(id, ErrorCode::Unauthorized, "worker name refused", out)
@@ -385,6 +397,11 @@ impl Proxy<'_> {
                 session.vardiff.suggest(&self.options.vardiff, start, now);
             }
         }
+        let worker = session.workers.position(authorize.worker);
+        if let (Identity::PerWorker, Some(worker)) = (self.options.identity, worker) {
+            return self.answer_authorize(miner, id, worker, out, now);
+        }
+        session.authorized = true;
         session.advance();
         answer(out, |out| encode::result_true(id, out));
         Ok(())
@@ -434,6 +451,8 @@ impl Proxy<'_> {
         match reason {
             // Honest miners send these in bursts after a new block.
             Reject::Stale | Reject::JobNotFound => Ok(()),
+            // It was good; that its worker is refused is between its owner and the pool.
+            Reject::WorkerRefused => Ok(()),
             _ => session.count_excess_reject(),
         }
     }
@@ -455,6 +474,10 @@ impl Proxy<'_> {
         let keeps_difficulty = self.has(crate::canary::Defect::I5Order);
         let Some(session) = self.table.get_mut(miner) else { return Ok(false) };
         let before = out.len();
+        if session.is_answer_due() {
+            self.write_authorized(miner, out)?;
+        }
+        let Some(session) = self.table.get_mut(miner) else { return Ok(false) };
         if session.answers_due > 0 {
             self.write_verdicts(miner, out)?;
         }
@@ -565,6 +588,7 @@ fn refusal(reason: Reject) -> (ErrorCode, &'static str) {
         Reject::Unauthorized => (ErrorCode::Unauthorized, "unauthorized worker"),
         Reject::NotSubscribed => (ErrorCode::NotSubscribed, "not subscribed"),
         Reject::RateLimited => (ErrorCode::Other, "too many submits"),
+        Reject::WorkerRefused => (ErrorCode::Unauthorized, WORKER_REFUSED),
     }
 }
 

@@ -6,6 +6,7 @@
 use super::blocks::SubmitParts;
 use super::{Event, Proxy, settle};
 use crate::health::Answer;
+use crate::identity::FIRST_AUTHORIZATION;
 use crate::ledger::{Bucket, Orphan, PoolReject};
 use crate::limits::{POOL_DIFFICULTY_MAX, POOL_DIFFICULTY_MIN};
 use crate::pending::{Stage, Verdict};
@@ -248,6 +249,9 @@ impl Proxy<'_> {
         outcome: Outcome<'_>,
         now: Instant,
     ) -> Result<(), LinkClose> {
+        if request >= FIRST_AUTHORIZATION {
+            return self.handle_worker_answer(index, request, outcome);
+        }
         if self.handle_late_answer(index, request, &outcome) {
             return Ok(());
         }
@@ -316,6 +320,7 @@ impl Proxy<'_> {
         let Self { links, ledger, table, .. } = self;
         if let Some(link) = links.get_mut(index) {
             for entry in link.pending.iter_mut() {
+                entry.forget_grant();
                 let sent = entry.stage == Stage::Sent;
                 if !sent && entry.stage != Stage::Queued {
                     continue;
@@ -350,24 +355,16 @@ impl Proxy<'_> {
         now: Instant,
     ) -> Result<bool, Full> {
         let mut written = self.write_late_blocks(index, out)?;
-        let Self { links, options, geometry, ledger, table, due, blocks, .. } = self;
-        let Some(link) = links.get_mut(index) else { return Ok(false) };
-        if !link.state.is_open() {
-            return Ok(false);
-        }
-        let Some(pool) = options.pools.get(usize::from(link.pool)) else { return Ok(false) };
-        let login = Login {
-            agent: &options.agent,
-            user: &pool.user,
-            password: &pool.password,
-            session: blocks.late(&pool.host).map_or("", |block| &block.session),
-        };
-        while link.write_session(login, out)? {
+        written |= self.write_session(index, out)?;
+        while self.write_authorization(index, out, now)? {
             written = true;
         }
+        let Self { links, options, geometry, ledger, table, due, .. } = self;
+        let Some(link) = links.get_mut(index) else { return Ok(written) };
+        let Some(pool) = options.pools.get(usize::from(link.pool)) else { return Ok(written) };
         let Some(geometry) = *geometry else { return Ok(written) };
         loop {
-            match write_share(link, geometry, login, out, now)? {
+            match write_share(link, geometry, &pool.user, out, now)? {
                 NextShare::None => return Ok(written),
                 NextShare::Written => written = true,
                 NextShare::Void { request, reason } => {
@@ -379,6 +376,27 @@ impl Proxy<'_> {
                 }
             }
         }
+    }
+
+    /// Writes the lines of the session itself.
+    fn write_session(&mut self, index: LinkIndex, out: &mut Writer<'_>) -> Result<bool, Full> {
+        let Self { links, options, blocks, .. } = self;
+        let Some(link) = links.get_mut(index) else { return Ok(false) };
+        if !link.state.is_open() {
+            return Ok(false);
+        }
+        let Some(pool) = options.pools.get(usize::from(link.pool)) else { return Ok(false) };
+        let login = Login {
+            agent: &options.agent,
+            user: &pool.user,
+            password: &pool.password,
+            session: blocks.late(&pool.host).map_or("", |block| &block.session),
+        };
+        let mut written = false;
+        while link.write_session(login, out)? {
+            written = true;
+        }
+        Ok(written)
     }
 }
 
@@ -396,7 +414,7 @@ enum NextShare {
 fn write_share(
     link: &mut Link<'_>,
     geometry: Geometry,
-    login: Login<'_>,
+    user: &str,
     out: &mut Writer<'_>,
     now: Instant,
 ) -> Result<NextShare, Full> {
@@ -418,7 +436,7 @@ fn write_share(
     let SubmitParts { extranonce2, version_bits } = SubmitParts::new(size, geometry, &share);
     let share = *share.share();
     let fields = SubmitFields {
-        worker: login.user,
+        worker: entry.worker.get().unwrap_or(user),
         job_id_raw: &job.pool_job_id,
         extranonce2: &extranonce2,
         ntime: share.ntime.0,

@@ -5,6 +5,7 @@ use super::blocks::record;
 use super::miners::{NO_ANSWER, answer};
 use super::{Event, Proxy};
 use crate::downstream::Close;
+use crate::identity::Grant;
 use crate::ledger::{Bucket, Orphan, Reject};
 use crate::pending::{Pending, QueueFull, ReplyId, Stage};
 use crate::table::MinerHandle;
@@ -28,6 +29,8 @@ struct Origin {
     link: LinkIndex,
     job: Serial,
     epoch: u16,
+    /// Which of the miner's names it was found under.
+    worker: u8,
     /// What the miner was told to reach.
     difficulty: Difficulty,
 }
@@ -56,6 +59,13 @@ impl Proxy<'_> {
                 self.count(miner, Bucket::Orphaned(Orphan::NoPool), &share, origin, now);
                 answer(out, |out| encode::result_error(id, ErrorCode::Other, NO_POOL, out));
                 Ok(())
+            }
+            // The pool does not take this worker; a block goes out under another name (F39).
+            Ok((share, origin))
+                if self.name_of(miner, origin.worker, origin.link, share.is_block()).1
+                    == Grant::Refused =>
+            {
+                self.reject(miner, id, Reject::WorkerRefused, out)
             }
             Ok((share, origin)) => {
                 let waits = share.reaches_pool() && !self.answers_at_once();
@@ -87,9 +97,7 @@ impl Proxy<'_> {
         let geometry = self.geometry.ok_or(Reject::NotSubscribed)?;
         let session = self.table.get_mut(miner).ok_or(Reject::NotSubscribed)?;
         let seat = session.seat.ok_or(Reject::NotSubscribed)?;
-        if !session.workers.contains(submit.worker) {
-            return Err(Reject::Unauthorized);
-        }
+        let worker = session.workers.position(submit.worker).ok_or(Reject::Unauthorized)?;
         let serial = Serial::from_digits(submit.job_id.as_bytes()).ok_or(Reject::JobNotFound)?;
         let serves = self.links.route(seat.lane, session.goal()).and_then(|route| route.serves);
         let of = |link| self.links.get(link)?.jobs.get(serial).map(|job| (link, job));
@@ -113,7 +121,7 @@ impl Proxy<'_> {
             return Err(Reject::Stale);
         }
         let difficulty = told.difficulty;
-        let origin = Origin { link, job: serial, epoch: job.epoch, difficulty };
+        let origin = Origin { link, job: serial, epoch: job.epoch, worker, difficulty };
         let share = verdict?;
         if !self.no_pool {
             session.vardiff.handle_share(&self.options.vardiff, told.difficulty, now);
@@ -134,6 +142,7 @@ impl Proxy<'_> {
         if share.is_block() {
             self.push_event(Event::Block { hash: share.hash() });
         }
+        let (worker, grant) = self.name_of(miner, origin.worker, origin.link, share.is_block());
         let Some(link) = self.links.get_mut(origin.link) else {
             return Bucket::Orphaned(Orphan::SessionLost);
         };
@@ -151,16 +160,22 @@ impl Proxy<'_> {
         } else {
             Stage::Held { sent: false }
         };
-        let entry = Pending {
+        let mut entry = Pending {
             stage,
             miner,
             reply,
             job: origin.job,
             epoch: origin.epoch,
             share: Some(share),
+            worker,
+            grant,
             since: now,
             ..Pending::FREE
         };
+        if stage != Stage::Queued {
+            // By the time that it is sent there is another connection.
+            entry.forget_grant();
+        }
         match link.pending.insert(entry) {
             Ok(()) if stage == Stage::Queued => Bucket::Pending,
             Ok(()) => Bucket::Held,

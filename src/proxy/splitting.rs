@@ -66,7 +66,7 @@ impl Proxy<'_> {
     /// Moves the miner of a slot where that brings the rates nearer to what is wanted.
     fn consider(&mut self, index: usize, rates: &mut PerGoal, wanted: &PerGoal, now: Instant) {
         let interval = self.options.vardiff.share_interval;
-        let Some((_, session)) = self.table.at(index) else { return };
+        let Some((miner, session)) = self.table.at(index) else { return };
         if session.seat.is_none() {
             return;
         }
@@ -95,5 +95,6 @@ impl Proxy<'_> {
         if let Some(from) = rates.get_mut(usize::from(from)) {
             *from -= rate;
         }
+        self.want_workers(miner);
     }
 }

@@ -1,0 +1,359 @@
+//! The workers of the mode *per-worker*: which names are authorized on which link, and what
+//! follows from a pool's answer.
+//!
+//! A name is asked for when its miner authorizes, when the link that serves it becomes live, and
+//! when a share that waits has a name that nobody asked for on this connection, as after a
+//! reconnect whose miner is gone. A share waits in its queue until its name was granted. A name
+//! that is refused is its miner's trouble alone: that miner hears it, and the link stays.
+//!
+//! A pool that leaves the request without an answer for [`ANSWER_MAX`] judges each share instead.
+
+use super::miners::answer;
+use super::{Due, Event, Proxy, settle};
+use crate::downstream::{Close, Downstream, WaitingAuthorize};
+use crate::identity::{Asker, Grant, Identity, LinkConnection, WorkerName, upstream_name};
+use crate::ledger::{Bucket, Orphan};
+use crate::limits::{
+    ANSWER_MAX, AUTHORIZATION_WAIT_MAX, LINK_OUTPUT_BYTES_MIN, WORKERS_PER_MINER_MAX,
+};
+use crate::pending::{ReplyId, Verdict};
+use crate::table::MinerHandle;
+use crate::time::Instant;
+use crate::upstream::{LinkClose, LinkIndex, State};
+use crate::wire::encode;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::id::Id;
+use crate::wire::server::Outcome;
+use crate::wire::writer::{Full, Writer};
+
+/// What a miner hears whose worker the pool does not take.
+pub(super) const WORKER_REFUSED: &str = "worker refused by the pool";
+
+impl Proxy<'_> {
+    /// Answers the authorization of a worker that the miner has now: at once, or where a link is
+    /// live, when the pool has answered.
+    pub(super) fn answer_authorize(
+        &mut self,
+        miner: MinerHandle,
+        id: Id<'_>,
+        worker: u8,
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) -> Result<(), Close> {
+        let serving = self.serving(miner);
+        let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
+        let grant = serving.map_or(Grant::Granted, |at| session.standing.of(at, worker));
+        match (grant, serving) {
+            (Grant::Refused, _) => {
+                answer(out, |out| {
+                    encode::result_error(id, ErrorCode::Unauthorized, WORKER_REFUSED, out)
+                });
+                return session.count_odd_request();
+            }
+            (Grant::Unasked | Grant::Asked, Some(at)) => {
+                let waits = session.waiting.is_none();
+                if waits {
+                    let reply = ReplyId::from_slice(id.as_raw()).unwrap_or_default();
+                    session.waiting =
+                        Some(WaitingAuthorize { reply, worker, since: now, yes: None });
+                }
+                if grant == Grant::Unasked
+                    && let Some(link) = self.links.get_mut(at.link)
+                {
+                    link.authorizations.want(miner, worker);
+                }
+                if waits {
+                    return Ok(());
+                }
+            }
+            (Grant::Granted, _) | (_, None) => {}
+        }
+        let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
+        session.authorized = true;
+        session.advance();
+        answer(out, |out| encode::result_true(id, out));
+        Ok(())
+    }
+
+    /// Says whether a miner may have one more worker: every pool must be able to be told its name.
+    pub(super) fn takes_worker(&self, session: &Downstream, name: &str) -> bool {
+        let mut pools = self.options.pools.iter();
+        let count = session.workers.iter().filter(|known| *known != name).count();
+        self.options.identity == Identity::Single
+            || count < WORKERS_PER_MINER_MAX
+                && pools.all(|pool| upstream_name(&pool.user, name).is_some())
+    }
+
+    /// Wants the names of a miner that has just been given its place to be asked for.
+    pub(super) fn want_workers(&mut self, miner: MinerHandle) {
+        if self.options.identity == Identity::Single {
+            return;
+        }
+        let (Some(at), Some(session)) = (self.serving(miner), self.table.get(miner)) else {
+            return;
+        };
+        let count = session.workers.iter().count();
+        if let Some(link) = self.links.get_mut(at.link) {
+            for worker in (0..count).filter_map(|worker| u8::try_from(worker).ok()) {
+                link.authorizations.want(miner, worker);
+            }
+        }
+    }
+
+    /// The live connection of the link that serves a miner.
+    fn serving(&self, miner: MinerHandle) -> Option<LinkConnection> {
+        let session = self.table.get(miner)?;
+        let index = self.links.route(session.lane(), session.goal())?.serves?;
+        let link = self.links.get(index)?;
+        let live = link.state == State::Live;
+        live.then_some(LinkConnection { link: index, number: link.connection })
+    }
+
+    /// Returns under which name a share for `index` goes out, and whether the pool takes it. A
+    /// block candidate of a worker that is refused goes out under the link's login (F39).
+    pub(super) fn name_of(
+        &self,
+        miner: MinerHandle,
+        worker: u8,
+        index: LinkIndex,
+        is_block: bool,
+    ) -> (WorkerName, Grant) {
+        let login = (WorkerName::LOGIN, Grant::Granted);
+        if self.options.identity == Identity::Single {
+            return login;
+        }
+        let Some(link) = self.links.get(index) else { return login };
+        let user = self.options.pools.get(usize::from(link.pool)).map(|pool| pool.user.as_str());
+        let (Some(user), Some(session)) = (user, self.table.get(miner)) else { return login };
+        let at = LinkConnection { link: index, number: link.connection };
+        let name = session.workers.nth(worker).and_then(|name| upstream_name(user, name));
+        match (name, session.standing.of(at, worker)) {
+            (_, Grant::Refused) | (None, _) if is_block => login,
+            (None, _) => (WorkerName::LOGIN, Grant::Refused),
+            (Some(name), grant) => (name, grant),
+        }
+    }
+
+    /// Writes the next authorization that is due on a link; returns whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] where there may not be room for one.
+    pub(super) fn write_authorization(
+        &mut self,
+        index: LinkIndex,
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) -> Result<bool, Full> {
+        let Self { links, options, table, .. } = self;
+        let (lane, goal) =
+            links.get(index).map_or((0, 0), |link| (link.lane, links.policy().goal_of(link.pool)));
+        let serves = links.route(lane, goal).and_then(|route| route.serves) == Some(index);
+        let Some(link) = links.get_mut(index) else { return Ok(false) };
+        if options.identity == Identity::Single || link.state != State::Live {
+            return Ok(false);
+        }
+        link.authorizations.set_serves(serves);
+        if link.authorizations.is_full()
+            || link.authorizations.is_idle() && !link.pending.has_unasked()
+        {
+            return Ok(false);
+        }
+        if out.room() < LINK_OUTPUT_BYTES_MIN {
+            return Err(Full);
+        }
+        let Some(pool) = options.pools.get(usize::from(link.pool)) else { return Ok(false) };
+        let at = LinkConnection { link: index, number: link.connection };
+        while let Some((miner, worker)) = link.authorizations.next_wanted() {
+            let Some(session) = table.get_mut(miner) else { continue };
+            if let Some(name) = unasked(session, at, worker, &pool.user) {
+                let request = link.authorizations.ask(Asker::Miner { miner, worker }, now);
+                return write(request, &name, &pool.password, out);
+            }
+        }
+        while let Some(place) = link.authorizations.walk_from() {
+            let next = table
+                .at(place)
+                .filter(|(_, session)| session.lane() == lane && session.goal() == goal);
+            let asked = next.and_then(|(miner, session)| {
+                let count = u8::try_from(session.workers.iter().count()).unwrap_or(u8::MAX);
+                (0..count).find_map(|worker| {
+                    let name = unasked(session, at, worker, &pool.user)?;
+                    Some((Asker::Miner { miner, worker }, name))
+                })
+            });
+            if let Some((asker, name)) = asked {
+                let request = link.authorizations.ask(asker, now);
+                return write(request, &name, &pool.password, out);
+            }
+            let further = place.saturating_add(1);
+            link.authorizations.set_walk((further < table.capacity()).then_some(further));
+        }
+        if let Some((request, name)) = link.pending.next_unasked() {
+            let request = link.authorizations.ask(Asker::Share { request }, now);
+            return write(request, &name, &pool.password, out);
+        }
+        Ok(false)
+    }
+
+    /// Takes the pool's answer to an authorization.
+    pub(super) fn handle_worker_answer(
+        &mut self,
+        index: LinkIndex,
+        request: u32,
+        outcome: Outcome<'_>,
+    ) -> Result<(), LinkClose> {
+        let Some(link) = self.links.get_mut(index) else { return Ok(()) };
+        let Some(asker) = link.authorizations.answered(request) else {
+            // One that comes too late, or twice, changes nothing; one to nothing is an oddity.
+            return if link.authorizations.was_sent(request) {
+                Ok(())
+            } else {
+                link.count_oddity()
+            };
+        };
+        let grant = match outcome {
+            Outcome::Accepted => Grant::Granted,
+            Outcome::Refused(_) => Grant::Refused,
+        };
+        self.settle_worker(index, asker, grant);
+        Ok(())
+    }
+
+    /// Takes a pool that leaves an authorization unanswered as one that judges each share.
+    pub(super) fn settle_authorizations(&mut self, now: Instant) {
+        let links: heapless::Vec<LinkIndex, { crate::limits::LINKS_MAX }> =
+            self.links.iter().map(|(index, _)| index).collect();
+        for index in links {
+            while let Some(asker) =
+                self.links.get_mut(index).and_then(|l| l.authorizations.overdue(ANSWER_MAX, now))
+            {
+                self.settle_worker(index, asker, Grant::Granted);
+            }
+        }
+    }
+
+    /// Books what is known of a name now, with its miner and with the shares that wait for it.
+    fn settle_worker(&mut self, index: LinkIndex, asker: Asker, grant: Grant) {
+        let Self { links, options, ledger, table, due, .. } = self;
+        let Some(link) = links.get_mut(index) else { return };
+        let Some(pool) = options.pools.get(usize::from(link.pool)) else { return };
+        let at = LinkConnection { link: index, number: link.connection };
+        let name = match asker {
+            Asker::Share { request } => link.pending.worker_of(request).cloned(),
+            Asker::Miner { miner, worker } => table.get_mut(miner).and_then(|session| {
+                session.standing.set(at, worker, grant);
+                if let Some(waiting) = &mut session.waiting
+                    && waiting.worker == worker
+                {
+                    waiting.yes = Some(grant == Grant::Granted);
+                    due.push(miner);
+                }
+                upstream_name(&pool.user, session.workers.nth(worker)?)
+            }),
+        };
+        if grant == Grant::Refused {
+            self.workers_refused = self.workers_refused.saturating_add(1);
+        }
+        if let Some(name) = name {
+            link.pending.free_where(|entry| {
+                if entry.worker != name || !entry.is_open() {
+                    return false;
+                }
+                match grant {
+                    Grant::Refused if entry.grant == Grant::Granted => false,
+                    Grant::Refused if entry.is_block() => {
+                        entry.worker = WorkerName::LOGIN;
+                        entry.grant = Grant::Granted;
+                        false
+                    }
+                    Grant::Refused => {
+                        let to = Bucket::Orphaned(Orphan::WorkerRefused);
+                        let verdict = Verdict::Refused(i64::from(ErrorCode::Unauthorized.code()));
+                        settle(entry, to, verdict, ledger, table, due)
+                    }
+                    _ => {
+                        entry.grant = grant;
+                        false
+                    }
+                }
+            });
+        }
+        if grant == Grant::Refused {
+            self.push_event(Event::WorkerRefused { link: index });
+        }
+    }
+
+    /// Writes the answer to an authorization that waited for the pool.
+    pub(super) fn write_authorized(
+        &mut self,
+        miner: MinerHandle,
+        out: &mut Writer<'_>,
+    ) -> Result<(), Full> {
+        let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
+        let Some((yes, waiting)) = session.waiting.as_ref().and_then(|w| Some((w.yes?, w))) else {
+            return Ok(());
+        };
+        let id = Id::from_raw(&waiting.reply).unwrap_or(Id::NULL);
+        if yes {
+            encode::result_true(id, out)?;
+            session.authorized = true;
+        } else {
+            encode::result_error(id, ErrorCode::Unauthorized, WORKER_REFUSED, out)?;
+        }
+        session.waiting = None;
+        session.advance();
+        Ok(())
+    }
+
+    /// Has the shares of a miner that is gone ask for their names themselves.
+    pub(super) fn leave_shares(&mut self, miner: MinerHandle) {
+        for (_, link) in self.links.iter_mut().filter(|(_, link)| !link.pending.is_empty()) {
+            link.pending.forget_asked(miner);
+        }
+    }
+
+    /// Returns how often a pool refused a worker.
+    pub fn workers_refused(&self) -> u64 {
+        self.workers_refused
+    }
+}
+
+/// Returns the name numbered `worker` if it is to be asked for, and marks it so; one that the pool
+/// cannot be told is as good as refused.
+fn unasked(
+    session: &mut Downstream,
+    at: LinkConnection,
+    worker: u8,
+    user: &str,
+) -> Option<WorkerName> {
+    if session.standing.of(at, worker) != Grant::Unasked {
+        return None;
+    }
+    let name = upstream_name(user, session.workers.nth(worker)?);
+    let grant = if name.is_some() { Grant::Asked } else { Grant::Refused };
+    session.standing.set(at, worker, grant);
+    name
+}
+
+fn write(
+    request: u32,
+    name: &WorkerName,
+    password: &str,
+    out: &mut Writer<'_>,
+) -> Result<bool, Full> {
+    // Only names of workers are asked for, never the login.
+    encode::authorize(request, name.get().unwrap_or_default(), password, out)?;
+    Ok(true)
+}
+
+/// Ends the wait of a miner whose pool takes too long: it may begin, and its shares wait instead.
+pub(super) fn end_wait(session: &mut Downstream, miner: MinerHandle, due: &mut Due, now: Instant) {
+    if let Some(waiting) = &mut session.waiting
+        && waiting.yes.is_none()
+        && now.since(waiting.since) >= AUTHORIZATION_WAIT_MAX
+    {
+        waiting.yes = Some(true);
+        due.push(miner);
+    }
+}
