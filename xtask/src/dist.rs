@@ -18,6 +18,10 @@ pub const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
 const NO_FIND_OBJECT: &str =
     "int _dl_find_object(void *pc, void *result) { (void)pc; (void)result; return -1; }\n";
 
+/// The least program that needs the headers of a C library, and the library itself.
+const PROBE: &str =
+    "#include <stdint.h>\n#include <stdio.h>\nint main(void) { return puts(\"\"); }\n";
+
 /// Prints the triples that can be built for.
 ///
 /// # Errors
@@ -102,7 +106,7 @@ pub fn has_std(triple: &str) -> Result<bool, String> {
 /// Installs the compiler that links for this target, where it is missing and Debian has it.
 fn install_linker(target: &Target) -> Result<(), String> {
     let Target { triple, link, .. } = target;
-    if process::is_installed(&link.linker) {
+    if process::is_installed(&link.linker) && can_link(&link.linker)? {
         return Ok(());
     }
     if link.packages.is_empty() {
@@ -113,6 +117,19 @@ fn install_linker(target: &Target) -> Result<(), String> {
         process::run(process::command("dpkg").args(["--add-architecture", architecture]))?;
     }
     apt::install(&link.packages.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Tells whether a compiler has what a program needs. It may be there without: Debian's compiler
+/// for musl brings the one for glibc, but not glibc's headers.
+fn can_link(linker: &str) -> Result<bool, String> {
+    let folder = process::root().join("tools/probe");
+    let error = |error: std::io::Error| format!("{}: {error}", folder.display());
+    std::fs::create_dir_all(&folder).map_err(error)?;
+    let source = folder.join("probe.c");
+    std::fs::write(&source, PROBE).map_err(error)?;
+    let mut compile = process::command(linker);
+    compile.arg(&source).arg("-o").arg(folder.join("probe"));
+    Ok(process::output(&mut compile).is_ok())
 }
 
 /// Sets a build up so that it makes `std` itself.
