@@ -8,7 +8,10 @@ use crate::process;
 /// Longest run of the chaos, in seconds: a hundred faults take some four minutes.
 const CHAOS_SECONDS_MAX: u32 = 1800;
 
-/// A thousand miners, two pools, a hundred faults between them.
+/// How often the process is killed; the test by itself does a tenth of it.
+const KILLS: &str = "200";
+
+/// A thousand miners, two pools, a hundred faults between them; then two hundred kills.
 ///
 /// # Errors
 ///
@@ -17,7 +20,9 @@ pub fn chaos(arguments: &[&str]) -> Result<(), String> {
     let cargo = process::cargo(&[]).get_program().to_string_lossy().into_owned();
     let run = ["run", "--locked", "--quiet", "--", "lab", "chaos"];
     build()?;
-    process::run(&mut process::limited(CHAOS_SECONDS_MAX, &cargo, &[&run, arguments].concat()))
+    process::run(&mut process::limited(CHAOS_SECONDS_MAX, &cargo, &[&run, arguments].concat()))?;
+    let mut kills = process::cargo(&["test", "--locked", "--test", "process_kills"]);
+    process::run(kills.args(["--", "--nocapture"]).env("KILLS", KILLS))
 }
 
 /// A farm for as long as asked; fails where the gateway's memory or descriptors grow.
