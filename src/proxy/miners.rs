@@ -246,7 +246,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Seats the miner, once; a repeated subscribe hears the same again (F15).
+    /// Seats the miner, once; a repeated subscribe hears the same again, and is odd (F15).
     fn handle_subscribe(
         &mut self,
         miner: MinerHandle,
@@ -285,7 +285,11 @@ impl Proxy<'_> {
         answer(out, |out| {
             encode::subscribe_result(id, SESSION, &extranonce1, geometry.roll_bytes(), out)
         });
-        Ok(())
+        // The answer is twice as long as the request: what may be repeated is bounded (F51).
+        match seated {
+            Some(_) => session.count_odd_request(),
+            None => Ok(()),
+        }
     }
 
     /// Takes an id of the first lane that has one; opens a further lane where none has.

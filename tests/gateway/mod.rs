@@ -220,6 +220,11 @@ impl Miner {
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the gateway listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        Self::over(stream)
+    }
+
+    /// Speaks over a connection that stands already.
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("nodelay can be set");
         Self { reader: BufReader::new(stream), id: 0, roll_digits: 0 }
     }

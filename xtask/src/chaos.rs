@@ -11,7 +11,8 @@ const CHAOS_SECONDS_MAX: u32 = 1800;
 /// How often the process is killed; the test by itself does a tenth of it.
 const KILLS: &str = "200";
 
-/// A thousand miners, two pools, a hundred faults between them; then two hundred kills.
+/// A thousand miners, two pools, a hundred faults between them; then two hundred kills, and
+/// what takes too long for every run of the tests, such as a pulled cable.
 ///
 /// # Errors
 ///
@@ -22,7 +23,9 @@ pub fn chaos(arguments: &[&str]) -> Result<(), String> {
     build()?;
     process::run(&mut process::limited(CHAOS_SECONDS_MAX, &cargo, &[&run, arguments].concat()))?;
     let mut kills = process::cargo(&["test", "--locked", "--test", "process_kills"]);
-    process::run(kills.args(["--", "--nocapture"]).env("KILLS", KILLS))
+    process::run(kills.args(["--", "--nocapture"]).env("KILLS", KILLS))?;
+    let mut fire = process::cargo(&["test", "--locked", "--test", "process_fire"]);
+    process::run(fire.args(["--", "--nocapture"]).env("LONG", "1"))
 }
 
 /// A farm for as long as asked; fails where the gateway's memory or descriptors grow.
