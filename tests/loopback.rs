@@ -1,95 +1,21 @@
 //! A thousand miners, the gateway and a pool as three processes on loopback: their three ledgers
 //! agree, and what happens to the pool disconnects nobody.
 #![cfg(feature = "lab")]
-#![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
 
 #[path = "gateway/mod.rs"]
 mod gateway;
+mod lab;
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-use std::thread;
-use std::time::Duration;
 
-use gateway::{Gateway, PATIENCE, program};
+use gateway::{Gateway, program};
+use lab::Part;
 use serde_json::Value;
 
 const MINERS: u64 = 1_000;
 /// Shares a second of all miners together.
 const RATE: u64 = 400;
-
-/// A part of the lab that obeys lines on its standard input.
-struct Part {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Part {
-    #[track_caller]
-    fn start(args: &[&str]) -> Self {
-        let mut command = program();
-        command.arg("lab").args(args).arg("--control");
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the lab starts");
-        let input = child.stdin.take().expect("it is piped");
-        let output = BufReader::new(child.stdout.take().expect("it is piped"));
-        Self { child, input, output }
-    }
-
-    fn tell(&mut self, line: &str) {
-        writeln!(self.input, "{line}").expect("the lab reads");
-    }
-
-    /// The rest of the next line that begins with `word`.
-    #[track_caller]
-    fn line(&mut self, word: &str) -> String {
-        loop {
-            let mut line = String::new();
-            assert_ne!(self.output.read_line(&mut line).expect("a line"), 0, "the lab ended");
-            if let Some(rest) = line.strip_prefix(word) {
-                return rest.trim().to_owned();
-            }
-        }
-    }
-
-    /// Tells it `command` and returns the JSON that it answers.
-    #[track_caller]
-    fn ask(&mut self, command: &str) -> Value {
-        self.tell(command);
-        let line = self.line("{");
-        serde_json::from_str(&format!("{{{line}")).expect("it is JSON")
-    }
-
-    /// Asks `command` until the answer is as wanted.
-    #[track_caller]
-    fn wait_for(&mut self, command: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-        let mut last = Value::Null;
-        // Twice the patience: a thousand connections on a busy machine.
-        for _ in 0..PATIENCE.as_millis() / 25 {
-            last = self.ask(command);
-            if is_so(&last) {
-                return last;
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        panic!("{what} did not come: {last}");
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        let _ = writeln!(self.input, "stop");
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// The three parties, with the gateway's link under TLS and an authority of the pool's own.
 struct Farm {

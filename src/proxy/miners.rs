@@ -248,7 +248,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Seats the miner, once; a repeated subscribe hears the same again (F15).
+    /// Seats the miner, once; a repeated subscribe hears the same again, and is odd (F15).
     fn handle_subscribe(
         &mut self,
         miner: MinerHandle,
@@ -287,9 +287,11 @@ impl Proxy<'_> {
         answer(out, |out| {
             encode::subscribe_result(id, SESSION, &extranonce1, geometry.roll_bytes(), out)
         });
-        if seated.is_none() {
-            self.want_workers(miner);
+        if seated.is_some() {
+            // The answer is twice as long as the request: what may be repeated is bounded (F51).
+            return session.count_odd_request();
         }
+        self.want_workers(miner);
         Ok(())
     }
 

@@ -109,6 +109,13 @@ impl Gateway {
         status
     }
 
+    /// Ends the process without warning.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it was started");
+        self.log.extend(self.lines.iter());
+    }
+
     /// Returns the id of the process.
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -213,6 +220,11 @@ impl Miner {
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the gateway listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        Self::over(stream)
+    }
+
+    /// Speaks over a connection that stands already.
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("nodelay can be set");
         Self { reader: BufReader::new(stream), id: 0, roll_digits: 0 }
     }
@@ -279,10 +291,14 @@ impl Miner {
     /// Submits a share for a job and returns the answer.
     #[track_caller]
     pub fn submit(&mut self, worker: &str, job: &Value, nonce: u32) -> Value {
+        self.ask("mining.submit", self.share(worker, job, nonce))
+    }
+
+    /// Returns the params of a submit.
+    pub fn share(&self, worker: &str, job: &Value, nonce: u32) -> Value {
         let params = &job["params"];
         let roll = "0".repeat(self.roll_digits);
-        let nonce = format!("{nonce:08x}");
-        self.ask("mining.submit", json!([worker, params[0], roll, params[7], nonce]))
+        json!([worker, params[0], roll, params[7], format!("{nonce:08x}")])
     }
 
     /// Says whether the gateway has closed the connection, waiting until it does.
@@ -308,6 +324,7 @@ struct PoolState {
     job: u64,
     /// Hex digits of the second coinbase half.
     coinb2: String,
+    nbits: &'static str,
     links: Vec<TcpStream>,
     submits: Vec<Value>,
     is_mute: bool,
@@ -327,6 +344,7 @@ impl Pool {
             difficulty: TRIVIAL,
             job: 0,
             coinb2: "ffffffff00000000".to_owned(),
+            nbits: "1d00ffff",
             links: Vec::new(),
             submits: Vec::new(),
             is_mute: false,
@@ -374,7 +392,17 @@ impl Pool {
 
     /// Leaves submits without an answer from now on.
     pub fn be_mute(&self) {
-        self.lock().is_mute = true;
+        self.set_mute(true);
+    }
+
+    /// Leaves submits without an answer, or answers them again.
+    pub fn set_mute(&self, is_mute: bool) {
+        self.lock().is_mute = is_mute;
+    }
+
+    /// Gives jobs of a network on which nearly every hash is a block.
+    pub fn make_blocks_easy(&self) {
+        self.lock().nbits = "2100ffff";
     }
 
     /// Returns the params of all submits so far.
@@ -394,7 +422,7 @@ fn notify(state: &PoolState) -> String {
         state.coinb2,
         [],
         "20000000",
-        "1d00ffff",
+        state.nbits,
         "60000000",
         true
     ]);

@@ -8,7 +8,11 @@ use crate::process;
 /// Longest run of the chaos, in seconds: a hundred faults take some four minutes.
 const CHAOS_SECONDS_MAX: u32 = 1800;
 
-/// A thousand miners, two pools, a hundred faults between them.
+/// How often the process is killed; the test by itself does a tenth of it.
+const KILLS: &str = "200";
+
+/// A thousand miners, two pools, a hundred faults between them; then two hundred kills, and
+/// what takes too long for every run of the tests, such as a pulled cable.
 ///
 /// # Errors
 ///
@@ -17,7 +21,11 @@ pub fn chaos(arguments: &[&str]) -> Result<(), String> {
     let cargo = process::cargo(&[]).get_program().to_string_lossy().into_owned();
     let run = ["run", "--locked", "--quiet", "--", "lab", "chaos"];
     build()?;
-    process::run(&mut process::limited(CHAOS_SECONDS_MAX, &cargo, &[&run, arguments].concat()))
+    process::run(&mut process::limited(CHAOS_SECONDS_MAX, &cargo, &[&run, arguments].concat()))?;
+    let mut kills = process::cargo(&["test", "--locked", "--test", "process_kills"]);
+    process::run(kills.args(["--", "--nocapture"]).env("KILLS", KILLS))?;
+    let mut fire = process::cargo(&["test", "--locked", "--test", "process_fire"]);
+    process::run(fire.args(["--", "--nocapture"]).env("LONG", "1"))
 }
 
 /// A farm for as long as asked; fails where the gateway's memory or descriptors grow.

@@ -1,0 +1,40 @@
+//! The process under fire: peers that are slow, many, deaf or gone, pools that come and go, a
+//! system that has nothing left to give. F43 to F72, as far as they are about the process; what
+//! is about one session only is in `abuse.rs`.
+//!
+//! The slow ones run beside each other, so the whole takes about as long as the longest.
+#![cfg(feature = "lab")]
+#![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
+
+#[path = "gateway/mod.rs"]
+mod gateway;
+mod lab;
+#[path = "process_fire/peers.rs"]
+mod peers;
+#[path = "process_fire/pools.rs"]
+mod pools;
+#[path = "process_fire/system.rs"]
+mod system;
+
+use std::fs;
+use std::time::Duration;
+
+use gateway::Gateway;
+
+/// CPU time that a gateway has used.
+fn cpu_time(gateway: &Gateway) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{}/schedstat", gateway.id())).unwrap();
+    Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
+}
+
+/// Memory of a gateway, in KiB.
+fn memory_kib(gateway: &Gateway) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{}/status", gateway.id())).unwrap();
+    let line = text.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// The sum of counts by a name.
+fn sum(counts: &serde_json::Value) -> u64 {
+    counts.as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum()
+}

@@ -1,0 +1,197 @@
+//! Miners, and what says it is one: F43 to F52.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use socket2::{Domain, SockRef, Socket, Type};
+
+use super::gateway::{Gateway, Miner, PATIENCE, Pool};
+use super::sum;
+
+/// A connection from one of this machine's addresses.
+fn connect_from(source: &str, to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let source: SocketAddr = format!("{source}:0").parse().unwrap();
+    socket.bind(&source.into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Says whether the other side ends the connection, waiting until it does.
+fn is_ended(stream: &mut TcpStream) -> bool {
+    let mut rest = Vec::new();
+    let end = stream.read_to_end(&mut rest);
+    end.map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |_| true)
+}
+
+#[test]
+fn f43_f19_a_handshake_by_drops_is_ended_by_the_total_deadline_and_holds_nobody_up() {
+    let pool = Pool::start("abcd", 8);
+    let gateway = Gateway::start(pool.address, &[]);
+    let address = gateway.listen[0];
+    let start = Instant::now();
+    let mut drops: Vec<TcpStream> = (0..50).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let mut silent = TcpStream::connect(address).unwrap();
+    let mut unauthorized = gateway.miner();
+    unauthorized.ask("mining.subscribe", json!(["slow/1"]));
+    let line = json!({"id": 1, "method": "mining.subscribe", "params": ["drop/1"]}).to_string();
+    for byte in line.as_bytes().chunks(1).cycle() {
+        // A socket that was closed says so at the second write.
+        drops.retain_mut(|stream| stream.write_all(byte).is_ok());
+        if drops.is_empty() {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "{} drop on", drops.len());
+        // Others are served at once meanwhile.
+        let mut honest = gateway.miner();
+        let asked = Instant::now();
+        honest.log_in("farm.1");
+        honest.wait_for_job();
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    assert!(start.elapsed() >= Duration::from_secs(9), "the deadline is 10 s");
+    silent.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(is_ended(&mut silent));
+    assert!(unauthorized.is_closed());
+    assert!(start.elapsed() >= Duration::from_secs(14), "that for authorizing is 15 s");
+    let report = gateway.wait_for("all ended", |r| r["miners"]["connected"] == 0);
+    assert_eq!(report["miners"]["ended"]["handshake_timeout"], 52, "{}", report["miners"]);
+}
+
+#[test]
+fn f44_one_address_gets_so_many_places_and_no_more() {
+    let pool = Pool::start("abcd", 8);
+    let gateway = Gateway::start(pool.address, &[("LOKA_LISTEN__PER_ADDRESS_MAX", "3")]);
+    let address = gateway.listen[0];
+    let first: Vec<TcpStream> = (0..3).map(|_| connect_from("127.0.0.2", address)).collect();
+    gateway.wait_for("three", |r| r["miners"]["connected"] == 3);
+    assert!(is_ended(&mut connect_from("127.0.0.2", address)));
+    let _other = connect_from("127.0.0.3", address);
+    gateway.wait_for("another address", |r| r["miners"]["connected"] == 4);
+    drop(first);
+    gateway.wait_for("places", |r| r["miners"]["connected"] == 1);
+    let start = Instant::now();
+    let _again = connect_from("127.0.0.2", address);
+    let report = gateway.wait_for("a freed place", |r| r["miners"]["connected"] == 2);
+    assert!(start.elapsed() < Duration::from_secs(1));
+    assert_eq!(report["miners"]["refused"]["address_full"], 1);
+}
+
+/// How a peer goes.
+#[derive(Clone, Copy, Debug)]
+enum Leave {
+    Fin,
+    Rst,
+    /// It reads on but says nothing more.
+    HalfClosed,
+}
+
+#[test]
+fn f48_a_peer_that_goes_at_any_step_frees_its_place_once_and_its_shares_keep_their_fate() {
+    let pool = Pool::start("abcd", 8);
+    pool.be_mute();
+    let gateway = Gateway::start(pool.address, &[]);
+    let mut half_closed = Vec::new();
+    let (mut connections, mut shares) = (0, 0);
+    for leave in [Leave::Fin, Leave::Rst, Leave::HalfClosed] {
+        for step in 0..7 {
+            let mut stream = TcpStream::connect(gateway.listen[0]).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut miner = Miner::over(stream.try_clone().unwrap());
+            connections += 1;
+            match step {
+                0 => {}
+                1 => stream.write_all(b"{\"id\":1,\"meth").unwrap(),
+                2 => drop(miner.ask("mining.configure", json!([["version-rolling"], {}]))),
+                3 => drop(miner.ask("mining.subscribe", json!(["x/1"]))),
+                4 => drop(miner.log_in("farm.1")),
+                _ => {
+                    miner.log_in("farm.1");
+                    let job = miner.wait_for_job();
+                    let share = miner.share("farm.1", &job, connections);
+                    if step == 5 {
+                        miner.ask("mining.submit", share);
+                    } else {
+                        // It does not wait for the answer; by FIN its share arrives all the same.
+                        miner.send("mining.submit", share);
+                        gateway.wait_for("the share", |r| r["ledger"]["submitted"] == shares + 1);
+                    }
+                    shares += 1;
+                }
+            }
+            match leave {
+                Leave::Fin => {}
+                Leave::Rst => SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap(),
+                Leave::HalfClosed => {
+                    stream.shutdown(Shutdown::Write).unwrap();
+                    half_closed.push(stream);
+                }
+            }
+        }
+    }
+    for stream in &mut half_closed {
+        assert!(is_ended(stream));
+    }
+    let report = gateway.wait_for("all gone", |r| r["miners"]["connected"] == 0);
+    assert_eq!(report["miners"]["accepted"], connections);
+    assert_eq!(sum(&report["miners"]["ended"]), u64::from(connections), "each once");
+    // The pool has said nothing, so that is where they are; `report` checks the sums.
+    assert_eq!(report["ledger"]["submitted"], shares);
+    assert_eq!(report["ledger"]["pending"], shares, "{}", report["ledger"]);
+}
+
+#[test]
+fn f51_before_authorization_little_more_is_sent_than_was_received() {
+    let pool = Pool::start("abcd", 8);
+    pool.pad_coinbase(15_000);
+    let gateway = Gateway::start(pool.address, &[]);
+    gateway.wait_for("the pool", |report| report["ready"] == true);
+    let requests = [
+        json!({"id": 1, "method": "mining.subscribe", "params": []}),
+        json!({"id": "0123456789012345678901234567890123456789", "method": "x", "params": []}),
+        json!({"id": 3, "method": "mining.configure", "params": [["version-rolling"], {}]}),
+        json!({"id": 4, "method": "mining.submit", "params": ["a", "b", "c", "d", "e"]}),
+    ];
+    for request in requests {
+        let mut stream = TcpStream::connect(gateway.listen[0]).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let line = request.to_string() + "\n";
+        let mut sent = 0;
+        for _ in 0..500 {
+            if stream.write_all(line.as_bytes()).is_err() {
+                break;
+            }
+            sent += line.len();
+        }
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut received = Vec::new();
+        let _ = stream.read_to_end(&mut received);
+        let allowed = sent + 16_384;
+        assert!(received.len() <= allowed, "{} for {sent} bytes of {request}", received.len());
+    }
+}
+
+#[test]
+fn f52_a_flood_of_bad_lines_is_a_few_lines_of_log_and_all_counted() {
+    let pool = Pool::start("abcd", 8);
+    let mut gateway = Gateway::start(pool.address, &[]);
+    let start = Instant::now();
+    for _ in 0..1_000 {
+        let mut stream = TcpStream::connect(gateway.listen[0]).unwrap();
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\n\r\n");
+    }
+    let flood = |report: &Value| sum(&report["miners"]["ended"]) == 1_000;
+    let report = gateway.wait_for("the last", flood);
+    let named = report["miners"]["ended"]["not_stratum"].as_u64().unwrap();
+    assert!(named > 900, "{}", report["miners"]);
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+    let lines = gateway.log.iter().filter(|line| line.contains("closed")).count() as u64;
+    let allowed = 2 + start.elapsed().as_secs() / 10;
+    assert!((1..=allowed).contains(&lines), "{lines} lines: {:#?}", gateway.log);
+}

@@ -1,0 +1,165 @@
+//! Pools that lie, flap, or are away, and ways to them that are bad: F55 to F64.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use super::gateway::{Gateway, PATIENCE, Pool, program};
+use super::lab::Part;
+use super::{memory_kib, sum};
+
+/// A gateway that reaches its pool by way of an injector.
+fn behind_faults(pool: &Pool) -> (Gateway, Part) {
+    let to = pool.address.to_string();
+    let mut faults = Part::start(&["faults", "--listen", "127.0.0.1:0", "--to", &to]);
+    let address = faults.line("listening ").parse().unwrap();
+    (Gateway::start(address, &[]), faults)
+}
+
+#[test]
+fn f57_a_pool_that_closes_every_link_is_tried_less_and_less_and_no_miner_hears_much_of_it() {
+    let pool = Pool::start("abcd", 8);
+    let gateway = Gateway::start(pool.address, &[]);
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    miner.wait_for_job();
+    let start = Instant::now();
+    let links_lost = |report: &serde_json::Value| sum(&report["links_lost"]);
+    for losses in 1..=4 {
+        gateway.wait_for("a live pool", |r| r["upstream"][0]["state"] == "live");
+        pool.cut("abcd", 8);
+        gateway.wait_for("the loss", |report| links_lost(report) == losses);
+    }
+    // After the first three losses: 1, 2 and 4 s, each less a quarter at most.
+    assert!(start.elapsed() >= Duration::from_millis(5_250), "{:?}", start.elapsed());
+    assert_eq!(gateway.report()["miners"]["accepted"], 1, "the miner stayed");
+}
+
+#[test]
+fn f60_a_late_or_trickling_way_to_the_pool_costs_time_only() {
+    let pool = Pool::start("abcd", 8);
+    let (gateway, mut faults) = behind_faults(&pool);
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    let mut nonce = 0;
+    for fault in ["delay 700", "trickle 300", "half-open up", "half-open down"] {
+        faults.tell(fault);
+        for _ in 0..20 {
+            nonce += 1;
+            assert_eq!(miner.submit("farm.1", &job, nonce)["result"], true);
+        }
+        if fault.starts_with("half-open") {
+            gateway.wait_for("shares under way", |r| r["ledger"]["pending"] == 20);
+            faults.tell("pass");
+        }
+        gateway.wait_for(fault, |r| r["ledger"]["pool_accepted"] == nonce);
+    }
+    assert_eq!(sum(&gateway.report()["links_lost"]), 0);
+    assert_eq!(pool.submits().len() as u32, nonce, "each once");
+}
+
+#[test]
+fn f62_bytes_that_are_changed_on_the_way_harm_neither_gateway_nor_miner() {
+    let pool = Pool::start("abcd", 8);
+    let (gateway, mut faults) = behind_faults(&pool);
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    faults.tell("corrupt");
+    for nonce in 0..300 {
+        // Every submit has its answer; which one depends on the job that the pool is heard to give.
+        miner.submit("farm.1", &job, nonce);
+        if nonce % 20 == 0 {
+            pool.new_job();
+            // `report` checks that the sums hold.
+            gateway.report();
+        }
+    }
+    faults.tell("reset");
+    faults.tell("pass");
+    gateway.wait_for("a live pool", |r| r["upstream"][0]["state"] == "live");
+    let before = gateway.report()["ledger"]["pool_accepted"].as_u64().unwrap();
+    pool.new_job();
+    let job = miner.wait_for("a job after all that", |line| line["method"] == "mining.notify");
+    assert!(job["params"][0].is_string());
+    // Jobs may be many by now; the last that comes counts.
+    let accepted = |r: &serde_json::Value| r["ledger"]["pool_accepted"].as_u64().unwrap() > before;
+    let mut fresh = gateway.miner();
+    fresh.log_in("farm.2");
+    let job = fresh.wait_for_job();
+    assert_eq!(fresh.submit("farm.2", &job, 1_000_000)["result"], true);
+    gateway.wait_for("a share at the pool", accepted);
+    assert_eq!(gateway.report()["miners"]["connected"], 2);
+}
+
+#[test]
+fn f61_a_name_that_does_not_resolve_is_named_and_holds_nobody_up() {
+    let mut command = program();
+    command.args(["run", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]);
+    command.args(["--pool", "stratum+ssl://no-such-pool.invalid:3334", "--user", "farm"]);
+    let mut gateway = Gateway::spawn(command);
+    let mut miner = gateway.miner();
+    let asked = Instant::now();
+    miner.log_in("farm.1");
+    assert_eq!(gateway.get("/healthz").0, 200);
+    assert!(asked.elapsed() < Duration::from_secs(2), "the resolver is not in the way");
+    let line = gateway.wait_for_line("no-such-pool.invalid");
+    assert!(line.contains("pool 1"), "{line}");
+    gateway.wait_for("the reason", |report| {
+        report["upstream"][0]["error"].as_str().is_some_and(|e| e.contains("no-such-pool.invalid"))
+    });
+}
+
+#[test]
+fn f62_a_web_server_in_the_pools_place_is_named_and_tried_again_later() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.write_all(b"HTTP/1.1 302 Found\r\nlocation: http://portal/\r\n\r\n");
+        }
+    });
+    let start = Instant::now();
+    let mut gateway = Gateway::start(address, &[]);
+    let line = gateway.wait_for_line("looks like HTTP");
+    assert!(line.contains("captive portal"), "{line}");
+    gateway.wait_for("a second try", |r| r["links_lost"]["looks_like_http"].as_u64() >= Some(2));
+    assert!(start.elapsed() >= Duration::from_millis(750), "after a pause");
+    assert_eq!(gateway.report()["ready"], false);
+}
+
+#[test]
+fn f64_all_pools_away_for_a_while_and_every_miner_is_served_when_they_are_back() {
+    let pool = Pool::start("abcd", 8);
+    let (gateway, mut faults) = behind_faults(&pool);
+    gateway.wait_for("the pool", |report| report["ready"] == true);
+    let (listen, miners) = (gateway.listen[0].to_string(), 300);
+    let args = ["swarm", "--connect", &listen, "--miners", "300", "--work", "paced:50"];
+    let mut swarm = Part::start(&args);
+    swarm.wait_for("report", "300 miners at work", |report| report["ready"] == miners);
+    let before = memory_kib(&gateway);
+    faults.tell("refuse");
+    gateway.wait_for("the loss", |report| report["ready"] == false);
+    // They go on with the job that they have; what they find is held, in bounds.
+    let found = |report: &serde_json::Value| report["submitted"].as_u64().unwrap();
+    let so_far = found(&swarm.ask("report"));
+    swarm.wait_for("report", "300 shares more", |report| found(report) > so_far + 300);
+    let heard = swarm.ask("report")["jobs"].as_u64().unwrap();
+    faults.tell("pass");
+    let back = Instant::now();
+    gateway.wait_for("the pool", |report| report["ready"] == true);
+    pool.new_job();
+    swarm.wait_for("report", "a job for all", |report| {
+        report["jobs"].as_u64().unwrap() >= heard + miners
+    });
+    assert!(back.elapsed() < Duration::from_secs(30).max(PATIENCE), "{:?}", back.elapsed());
+    let report = swarm.ask("quiesce");
+    assert_eq!(report["disconnects"], serde_json::json!({}));
+    let grown = memory_kib(&gateway).saturating_sub(before);
+    assert!(grown < 2_048, "{grown} KiB more");
+    let ledger = gateway.wait_for("an end of all shares", |r| {
+        r["ledger"]["pending"] == 0 && r["ledger"]["held"] == 0
+    });
+    assert_eq!(ledger["ledger"]["submitted"], report["submitted"]);
+}

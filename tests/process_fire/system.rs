@@ -1,0 +1,242 @@
+//! A system that stalls, has no files or no disk left, or a network that is pulled: F45, F47, F66,
+//! F69 to F71.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::cpu_time;
+use super::gateway::{Gateway, Miner, PATIENCE, Pool, program};
+
+/// Runs a command of the system; `false` where it is not there or not permitted.
+fn is_done(words: &[&str]) -> bool {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Says on the test's output why it could not be done here.
+fn skipped(why: &str) {
+    println!("skipped: {why}");
+}
+
+#[test]
+fn f45_without_descriptors_accepting_pauses_and_goes_on_by_itself() {
+    let pool = Pool::start("abcd", 8);
+    let mut gateway = Gateway::start(pool.address, &[]);
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    let pid = gateway.id().to_string();
+    // Below what is open already: the next accept fails.
+    if !is_done(&["prlimit", "--pid", &pid, "--nofile=4:1024"]) {
+        return skipped("prlimit is not there or not permitted");
+    }
+    let mut waiting = gateway.miner();
+    gateway.wait_for_line("no connection can be taken");
+    let (before, start) = (cpu_time(&gateway), Instant::now());
+    for nonce in 0..20 {
+        assert_eq!(miner.submit("farm.1", &job, nonce)["result"], true, "who is in stays in");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let used = cpu_time(&gateway).saturating_sub(before);
+    assert!(used < start.elapsed() / 3, "{used:?}: it spins");
+    assert!(is_done(&["prlimit", "--pid", &pid, "--nofile=1024:1024"]));
+    waiting.log_in("farm.2");
+    waiting.wait_for_job();
+}
+
+#[test]
+fn f71_a_process_that_stood_still_for_five_seconds_loses_nothing() {
+    let pool = Pool::start("abcd", 8);
+    let gateway = Gateway::start(pool.address, &[]);
+    let mut miners: Vec<(Miner, serde_json::Value)> = (0..20)
+        .map(|index| {
+            let mut miner = gateway.miner();
+            miner.log_in(&format!("farm.{index}"));
+            let job = miner.wait_for_job();
+            (miner, job)
+        })
+        .collect();
+    gateway.signal("STOP");
+    let start = Instant::now();
+    let mut sent = Vec::new();
+    for (index, (miner, job)) in miners.iter_mut().enumerate() {
+        let worker = format!("farm.{index}");
+        for nonce in 0..10 {
+            let share = miner.share(&worker, job, nonce);
+            sent.push((index, miner.send("mining.submit", share)));
+        }
+    }
+    std::thread::sleep(Duration::from_secs(5));
+    gateway.signal("CONT");
+    for (index, id) in sent {
+        let answer = miners[index].0.wait_for("the answer", |line| line["id"] == id);
+        assert_eq!(answer["result"], true, "{answer}");
+    }
+    assert!(start.elapsed() >= Duration::from_secs(5));
+    let report = gateway.wait_for("the pool's answers", |r| r["ledger"]["pool_accepted"] == 200);
+    assert_eq!(report["miners"]["connected"], 20);
+    assert_eq!(report["links_lost"], json!({}));
+}
+
+#[test]
+fn f70_a_mute_pool_delays_the_end_by_ten_seconds_and_no_more() {
+    let pool = Pool::start("abcd", 8);
+    pool.be_mute();
+    let mut gateway = Gateway::start(pool.address, &[]);
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    miner.submit("farm.1", &job, 1);
+    let start = Instant::now();
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+    let took = start.elapsed();
+    assert!((Duration::from_secs(9)..Duration::from_secs(13)).contains(&took), "{took:?}");
+    assert!(gateway.log.iter().any(|line| line.contains("left without an answer")));
+}
+
+/// A small file system that is gone when the test is over.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(name: &str, options: &str) -> Option<Self> {
+        let folder = std::env::temp_dir().join(format!("loka-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).ok()?;
+        let path = folder.to_str()?;
+        let is_mounted = is_done(&["mount", "-t", "tmpfs", "-o", options, "tmpfs", path]);
+        if !is_mounted {
+            let _ = std::fs::remove_dir(&folder);
+        }
+        is_mounted.then_some(Self(folder))
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        is_done(&["umount", self.path()]);
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn f69_a_disk_that_is_full_or_read_only_costs_what_is_remembered_and_nothing_else() {
+    let Some(full) = Disk::mount("full", "size=4k") else {
+        return skipped("mounting a file system is not permitted");
+    };
+    std::fs::write(full.0.join("ballast"), [0; 4096]).unwrap();
+    let Some(read_only) = Disk::mount("read-only", "ro,size=64k") else {
+        return skipped("mounting a file system is not permitted");
+    };
+    for disk in [&full, &read_only] {
+        let pool = Pool::start("abcd", 8);
+        pool.make_blocks_easy();
+        let mut gateway = Gateway::start(pool.address, &[("LOKA_STATE__DIR", disk.path())]);
+        let mut miner = gateway.miner();
+        miner.log_in("farm.1");
+        let job = miner.wait_for_job();
+        for nonce in 0..10 {
+            assert_eq!(miner.submit("farm.1", &job, nonce)["result"], true);
+        }
+        gateway.wait_for("the answers", |r| r["ledger"]["pool_accepted"] == 10);
+        gateway.wait_for_line("not remembered");
+    }
+}
+
+#[test]
+fn f66_a_machine_that_has_been_up_for_a_century_is_like_any_other() {
+    let pool = Pool::start("abcd", 8);
+    let century = (100_u64 * 365 * 86_400).to_string();
+    let unshare = ["unshare", "--time", "--monotonic", &century, "--boottime", &century];
+    if !is_done(&[&unshare[..], &["--", "true"]].concat()) {
+        return skipped("a time namespace is not permitted");
+    }
+    let mut command = Command::new(unshare[0]);
+    command.args(&unshare[1..]).arg("--").arg(program().get_program());
+    command.args(["run", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]);
+    command.args(["--pool", &format!("stratum+tcp://{}", pool.address), "--user", "farm"]);
+    let gateway = Gateway::spawn(command);
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
+    let report = gateway.wait_for("the answer", |r| r["ledger"]["pool_accepted"] == 1);
+    assert!(report["uptime_secs"].as_u64().unwrap() < 60, "it counts from its own start");
+}
+
+/// A network of two ends, one of them in a namespace; gone when the test is over.
+struct Cable {
+    name: String,
+    near: String,
+}
+
+impl Cable {
+    /// Lays a cable with 10.213.N.1 at this end and 10.213.N.2 at the other.
+    fn lay() -> Option<Self> {
+        let id = std::process::id();
+        let (name, near, far) = (format!("loka{id}"), format!("lkn{id}"), format!("lkf{id}"));
+        let cable = Self { name, near };
+        let (name, near) = (cable.name.as_str(), cable.near.as_str());
+        let there = ["ip", "netns", "exec", name];
+        let is_laid = is_done(&["ip", "netns", "add", name])
+            && is_done(&["ip", "link", "add", near, "type", "veth", "peer", "name", &far])
+            && is_done(&["ip", "link", "set", &far, "netns", name])
+            && is_done(&["ip", "addr", "add", "10.213.77.1/30", "dev", near])
+            && is_done(&["ip", "link", "set", near, "up"])
+            && is_done(
+                &[&there[..], &["ip", "addr", "add", "10.213.77.2/30", "dev", &far]].concat(),
+            )
+            && is_done(&[&there[..], &["ip", "link", "set", &far, "up"]].concat());
+        is_laid.then_some(cable)
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        is_done(&["ip", "link", "del", &self.near]);
+        is_done(&["ip", "netns", "del", &self.name]);
+    }
+}
+
+#[test]
+fn f47_a_pulled_cable_gives_the_place_back_within_two_minutes() {
+    // A minute and a half is the kernel's timeout; too long for every run.
+    if std::env::var_os("LONG").is_none() {
+        return skipped("it takes 90 s; LONG=1 runs it, and cargo xtask chaos does");
+    }
+    let Some(cable) = Cable::lay() else {
+        return skipped("a network namespace is not permitted");
+    };
+    let pool = Pool::start("abcd", 8);
+    let mut command = program();
+    command.args(["run", "--listen", "10.213.77.1:0", "--status", "127.0.0.1:0"]);
+    command.args(["--pool", &format!("stratum+tcp://{}", pool.address), "--user", "farm"]);
+    let gateway = Gateway::spawn(command);
+    let listen = gateway.listen[0].to_string();
+    let mut miners = Command::new("ip")
+        .args(["netns", "exec", &cable.name])
+        .arg(program().get_program())
+        .args(["lab", "swarm", "--connect", &listen, "--miners", "5", "--work", "idle"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    gateway.wait_for("five miners", |report| report["miners"]["connected"] == 5);
+    assert!(is_done(&["ip", "link", "set", &cable.near, "down"]));
+    let start = Instant::now();
+    // Jobs come meanwhile as they do.
+    while gateway.report()["miners"]["connected"] != 0 {
+        assert!(start.elapsed() < Duration::from_secs(100), "{}", gateway.report()["miners"]);
+        std::thread::sleep(PATIENCE / 10);
+        pool.new_job();
+    }
+    println!("five places came back after {:?}", start.elapsed());
+    miners.kill().unwrap();
+    miners.wait().unwrap();
+}

@@ -1,0 +1,126 @@
+//! The process is killed at any point while it writes what must survive: no file is ever half
+//! written, and a block candidate that a miner was told is good reaches the pool.
+//!
+//! `KILLS=200 cargo test --test process_kills` kills it that often; `cargo xtask chaos` does.
+#![cfg(feature = "gateway")]
+#![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
+
+mod gateway;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crc::{CRC_32_ISO_HDLC, Crc};
+use gateway::{Gateway, PATIENCE, Pool};
+
+/// Kills where nobody asks for more: a few seconds.
+const KILLS: u64 = 20;
+
+/// A folder that is gone when the test is over.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("loka-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// SplitMix64, from a seed that a failure shows.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % limit
+    }
+}
+
+/// Checks that each file in its place is whole: its last four bytes are the CRC of the others.
+/// What lies beside its place may be half written.
+fn check_files(folder: &Path) {
+    for name in ["gateway.0", "gateway.1", "blocks.0", "blocks.1"] {
+        let Ok(bytes) = fs::read(folder.join(name)) else { continue };
+        let (value, sum) = bytes.split_at(bytes.len().saturating_sub(4));
+        let expected = Crc::<u32>::new(&CRC_32_ISO_HDLC).checksum(value).to_le_bytes();
+        assert_eq!(sum, expected, "{name} of {} bytes is not whole", bytes.len());
+    }
+}
+
+#[test]
+fn f68_f39_killed_at_any_point_no_file_is_half_and_no_block_is_lost() {
+    let kills = std::env::var("KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+    let mut random = Random(std::process::id().into());
+    println!("SEED={}", random.0);
+    let folder = Folder::new("kills");
+    let state = [("LOKA_STATE__DIR", folder.0.to_str().unwrap())];
+    let pool = Pool::start("abcd", 8);
+    pool.make_blocks_easy();
+    let mut acknowledged = BTreeSet::new();
+    let (mut nonce, mut recalled) = (0_u32, 0);
+    for round in 0..kills {
+        // A pool that says nothing leaves blocks for the next run; that one gets its answers.
+        pool.set_mute(round % 2 == 0);
+        if round % 3 == 0 {
+            // So that the geometry is written anew.
+            let _ = fs::remove_file(folder.0.join("gateway.0"));
+            let _ = fs::remove_file(folder.0.join("gateway.1"));
+        }
+        let mut gateway = Gateway::start(pool.address, &state);
+        recalled += gateway.log.iter().filter(|line| line.contains("told once more")).count();
+        let mut miner = gateway.miner();
+        miner.log_in("farm.1");
+        let job = miner.wait_for_job();
+        if round % 4 == 3 {
+            // What is found now can reach the pool by way of the disk only.
+            pool.cut("abcd", 8);
+        }
+        let mut sent = Vec::new();
+        for _ in 0..=random.below(6) {
+            nonce += 1;
+            let share = miner.share("farm.1", &job, nonce);
+            sent.push((miner.send("mining.submit", share), format!("{nonce:08x}")));
+        }
+        std::thread::sleep(Duration::from_micros(random.below(20_000)));
+        gateway.kill();
+        while let Some(line) = miner.read() {
+            if line["result"] == true
+                && let Some((_, nonce)) = sent.iter().find(|(id, _)| line["id"] == *id)
+            {
+                acknowledged.insert(nonce.clone());
+            }
+        }
+        check_files(&folder.0);
+    }
+    pool.set_mute(false);
+    let _last = Gateway::start(pool.address, &state);
+    let missing = |acknowledged: &BTreeSet<String>| {
+        let submits = pool.submits();
+        let heard: BTreeSet<&str> = submits.iter().filter_map(|s| s[4].as_str()).collect();
+        acknowledged.iter().filter(|nonce| !heard.contains(nonce.as_str())).cloned().collect()
+    };
+    let mut left: Vec<String> = missing(&acknowledged);
+    for _ in 0..PATIENCE.as_millis() / 10 {
+        if left.is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        left = missing(&acknowledged);
+    }
+    println!("{kills} kills, {} blocks acknowledged, {recalled} recalled", acknowledged.len());
+    assert_eq!(left, [""; 0], "of {} acknowledged blocks", acknowledged.len());
+    assert!(acknowledged.len() as u64 > kills / 2, "{} blocks acknowledged", acknowledged.len());
+    assert!(recalled as u64 > kills / 4, "{recalled} blocks recalled");
+}
