@@ -427,7 +427,7 @@ pub const HEALTH_FORGIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Time without any line of a pool, while a share waits for its answer, after which the
 /// connection is taken for dead and made anew (F63): a NAT may have forgotten it.
-pub const UNRESPONSIVE_MAX: Duration = Duration::from_secs(15);
+pub const UNRESPONSIVE_MAX: Duration = Duration::from_secs(45);
 
 /// Shares within which the split makes good what a goal lacks.
 pub const SPLIT_HORIZON_SHARES: f64 = 64.0;
@@ -441,6 +441,10 @@ pub const SPLIT_HORIZON_MAX: Duration = Duration::from_secs(30);
 /// Time that a miner works for a goal at least before it is moved to another.
 pub const SPLIT_DWELL: Duration = Duration::from_secs(2);
 
+const _: () = assert!(
+    UNRESPONSIVE_MAX.as_micros() > ANSWER_MAX.as_micros()
+        && UNRESPONSIVE_MAX.as_micros() < JOB_SILENCE_MAX.as_micros()
+);
 const _: () = assert!(HEALTH_FAULT < HEALTH_GOOD, "hysteresis needs two thresholds");
 const _: () = assert!(2 * HEALTH_ANSWERS as u32 <= u64::BITS);
 const _: () = assert!(100 - HEALTH_LOSSES_MAX >= HEALTH_GOOD, "losses alone keep no circuit open");

@@ -277,8 +277,8 @@ pub struct Link<'a> {
     pub(crate) was_live: bool,
     /// How well its pool serves.
     pub(crate) health: Health,
-    /// When the pool's last line came.
-    pub(crate) heard: Instant,
+    /// When the first share was sent that no line of the pool came after.
+    pub(crate) asked: Option<Instant>,
     /// Attempts since it was healthy last.
     pub(crate) attempts: u32,
     /// When it may be dialled again.
@@ -330,7 +330,7 @@ impl<'a> Link<'a> {
             failing_since: Instant::ZERO,
             was_live: false,
             health: Health::default(),
-            heard: Instant::ZERO,
+            asked: None,
             attempts: 0,
             retry_at: Instant::ZERO,
             last_close: None,
@@ -372,7 +372,7 @@ impl<'a> Link<'a> {
         self.framer = Framer::default();
         self.opened = now;
         self.last_job = now;
-        self.heard = now;
+        self.asked = None;
         self.subscribed = false;
         self.authorized = false;
         self.next_extranonce = None;
@@ -454,9 +454,9 @@ impl<'a> Link<'a> {
         self.pending.oldest_sent().map_or(Duration::ZERO, |sent| now.since(sent))
     }
 
-    /// Says whether the connection is to be taken for dead: shares wait, and no line comes (F63).
+    /// Says whether the connection is to be taken for dead: shares went out and no line came (F63).
     pub(crate) fn is_unresponsive(&self, now: Instant) -> bool {
-        self.unanswered_for(now) >= UNRESPONSIVE_MAX && now.since(self.heard) >= UNRESPONSIVE_MAX
+        self.asked.is_some_and(|asked| now.since(asked) >= UNRESPONSIVE_MAX)
     }
 
     /// Returns the pool's extranonce2 size in bytes, once subscribed.

@@ -79,7 +79,7 @@ impl Proxy<'_> {
     ) -> Result<(), LinkClose> {
         let geometry = self.geometry;
         let Some(link) = self.links.get_mut(index) else { return Ok(()) };
-        link.heard = now;
+        link.asked = None;
         let line = match server::parse(line) {
             Ok(line) => line,
             Err(error) => return link.handle_error(error),
@@ -446,6 +446,7 @@ fn write_share(
     encode::submit(request, &fields, out)?;
     entry.stage = Stage::Sent;
     entry.since = now;
+    link.asked.get_or_insert(now);
     Ok(NextShare::Written)
 }
 
