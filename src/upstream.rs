@@ -273,6 +273,8 @@ pub struct Link<'a> {
     pub(crate) live_since: Option<Instant>,
     /// Since when the link has been wanted without being live.
     pub(crate) failing_since: Instant,
+    /// The port that the pool asked to be dialled at, instead of that of the settings.
+    port: Option<u16>,
     /// Whether it has been live since it was assigned.
     pub(crate) was_live: bool,
     /// How well its pool serves.
@@ -328,6 +330,7 @@ impl<'a> Link<'a> {
             opened: Instant::ZERO,
             live_since: None,
             failing_since: Instant::ZERO,
+            port: None,
             was_live: false,
             health: Health::default(),
             asked: None,
@@ -385,6 +388,10 @@ impl<'a> Link<'a> {
 
     /// Closes the books on a connection that is gone; jobs stay, in case the session comes back.
     pub(crate) fn handle_down(&mut self, close: LinkClose, now: Instant) {
+        if self.live_since.is_none() && close != LinkClose::Reconnect {
+            // It leads nowhere: the next attempt goes to the port of the settings again.
+            self.port = None;
+        }
         if self.live_since.take().is_some() {
             self.failing_since = now;
         }
@@ -405,6 +412,7 @@ impl<'a> Link<'a> {
         self.failing_since = now;
         self.retry_at = now;
         self.attempts = 0;
+        self.port = None;
         self.was_live = false;
         self.health = Health::default();
         self.extranonce1 = Extranonce1::default();
@@ -427,6 +435,11 @@ impl<'a> Link<'a> {
     /// Returns the index of the pool in the settings.
     pub fn pool(&self) -> u8 {
         self.pool
+    }
+
+    /// Returns the port to dial, where the pool asked for another than that of the settings.
+    pub fn port(&self) -> Option<u16> {
+        self.port
     }
 
     /// Says whether the plan wants the link to be open.
@@ -624,7 +637,12 @@ impl<'a> Link<'a> {
 
     /// Answers whether a request of the pool to reconnect is to be followed: to the same host
     /// only, and not more often than every minute (F82).
-    pub(crate) fn allow_reconnect(&mut self, to_same_host: bool, now: Instant) -> bool {
+    pub(crate) fn allow_reconnect(
+        &mut self,
+        to_same_host: bool,
+        port: Option<u16>,
+        now: Instant,
+    ) -> bool {
         let soon = self
             .reconnected_at
             .is_some_and(|last| now.since(last) < crate::limits::RECONNECT_INTERVAL_MIN);
@@ -632,6 +650,7 @@ impl<'a> Link<'a> {
             return false;
         }
         self.reconnected_at = Some(now);
+        self.port = port.or(self.port);
         true
     }
 

@@ -553,11 +553,14 @@ mod tests {
             let mut other = load_text(POOL).unwrap();
             let key = Key::of(field, 0).unwrap();
             let pin = "ab".repeat(32);
-            let value = ["7", "30", "pin", "off", &pin, "[::1]:9", "pool", "a"]
-                .into_iter()
-                .chain(["stratum+tcp://b.example:2"])
-                .find(|text| other.set(key, text).is_ok() && other.show(key).to_string() == *text)
-                .unwrap_or_else(|| panic!("no value for {key}"));
+            let value =
+                ["7", "30", "pin", "off", &pin, "[::1]:9", "pool", "per-worker", "false", "a"]
+                    .into_iter()
+                    .chain(["stratum+tcp://b.example:2"])
+                    .find(|text| {
+                        other.set(key, text).is_ok() && other.show(key).to_string() == *text
+                    })
+                    .unwrap_or_else(|| panic!("no value for {key}"));
             // Whether it fits the rest is not the question here.
             let mut collector =
                 Collector { settings: Box::default(), origins: Vec::new(), problems: Vec::new() };

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use loka_stratum::limits::LINK_OUTPUT_BYTES_MIN;
 use loka_stratum::time::Instant;
-use loka_stratum::upstream::{LinkClose, LinkIndex, Lost};
+use loka_stratum::upstream::{Link, LinkClose, LinkIndex, Lost};
 use loka_stratum::wire::writer::Writer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::AbortHandle;
@@ -162,7 +162,8 @@ async fn dial(
     dialer: &Dialer,
 ) -> Result<Connected, DialError> {
     loop {
-        match dialer.dial(None).await {
+        let port = hub.proxy.borrow().links().get(link).and_then(Link::port);
+        match dialer.dial(port).await {
             Err(DialError::Clock(unset)) => {
                 log::error(Kind::Clock, format_args!("pool {}: {unset}", pool + 1));
                 hub.with_link(link.index(), |port| port.error = Some(unset.to_string()));

@@ -111,7 +111,9 @@ impl Proxy<'_> {
                 self.announce_again(index, now);
                 Ok(())
             }
-            ServerLine::Reconnect { host, .. } => self.handle_reconnect(index, host, now),
+            ServerLine::Reconnect { host, port, .. } => {
+                self.handle_reconnect(index, host, port, now)
+            }
             ServerLine::ShowMessage(_) => {
                 self.push_event(Event::PoolMessage { link: index });
                 Ok(())
@@ -289,11 +291,13 @@ impl Proxy<'_> {
         Ok(())
     }
 
-    /// Follows a pool's wish to reconnect only to the host it was dialled as (F82).
+    /// Follows a pool's wish to reconnect only to the host it was dialled as; the port may be
+    /// another (F82).
     fn handle_reconnect(
         &mut self,
         index: LinkIndex,
         host: Option<Text<'_>>,
+        port: Option<u16>,
         now: Instant,
     ) -> Result<(), LinkClose> {
         let Some(link) = self.links.get_mut(index) else { return Ok(()) };
@@ -303,7 +307,7 @@ impl Proxy<'_> {
         });
         #[cfg(feature = "canary")]
         let same = same || self.defect == Some(crate::canary::Defect::I7FailClosed);
-        if link.allow_reconnect(same, now) {
+        if link.allow_reconnect(same && port != Some(0), port, now) {
             return Err(LinkClose::Reconnect);
         }
         self.push_event(Event::ReconnectRefused { link: index });
