@@ -10,7 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet}
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::gateway::report::{Counts, Report, Upstream};
+use crate::gateway::report::{Counts, Goal, Report, Upstream};
 
 /// Encodes the report.
 pub fn encode(report: &Report) -> String {
@@ -106,11 +106,32 @@ impl Scrape {
         let live = rows(|link| Some(f64::from(link.state == "live")));
         gauges(encoder, "upstream_live", "1 while the link is live.", &live)?;
         let active = rows(|link| Some(f64::from(link.active)));
-        gauges(encoder, "upstream_active", "1 for the pool that is mined at.", &active)?;
+        gauges(encoder, "upstream_active", "1 for the pool that its goal mines at.", &active)?;
+        // A state as a number orders itself: what alerts ask for is "not 2".
+        let circuit = rows(|link| match link.circuit {
+            "closed" => Some(2.0),
+            "half-open" => Some(1.0),
+            _ => Some(0.0),
+        });
+        let help =
+            "2 while the pool is trusted (closed), 1 while it is watched (half-open), 0 open.";
+        gauges(encoder, "upstream_circuit", help, &circuit)?;
+        let health = rows(|link| link.health.map(f64::from));
+        gauges(encoder, "upstream_health", "How well the pool serves, 0 to 100.", &health)?;
         let difficulty = rows(|link| link.difficulty);
         gauges(encoder, "upstream_difficulty", "The pool's difficulty.", &difficulty)?;
         let size = rows(|link| link.extranonce2_size.map(f64::from));
         gauges(encoder, "upstream_extranonce2_bytes", "The pool's extranonce2.", &size)?;
+        let of_goals = |value: fn(&Goal) -> f64| {
+            let row = |goal: &Goal| ([("goal", goal.name.clone())], value(goal));
+            self.0.goals.iter().map(row).collect::<Vec<_>>()
+        };
+        let weight = of_goals(|goal| f64::from(goal.weight));
+        gauges(encoder, "goal_weight", "The goal's weight in the settings.", &weight)?;
+        let part = of_goals(|goal| goal.part);
+        gauges(encoder, "goal_work_ratio", "Part of the work done for the goal.", &part)?;
+        let miners = of_goals(|goal| f64::from(goal.miners));
+        gauges(encoder, "goal_miners", "Miners that work for the goal.", &miners)?;
         let answer = rows(|link| link.answer_ms.map(|ms| ms / 1000.0));
         gauges(encoder, "upstream_answer_seconds", "The pool's last answer.", &answer)?;
         by(encoder, "links_lost", "Links that ended.", "reason", &self.0.links_lost)
