@@ -933,8 +933,6 @@ mod tests {
             identity: Identity::Single,
             warm: true,
             verdict: VerdictMode::Local,
-            identity: Identity::Single,
-            warm: true,
             submit_interval: Duration::ZERO,
             geometry: None,
             first_miner_id: 0,

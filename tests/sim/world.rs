@@ -118,8 +118,6 @@ fn options(plan: &Plan) -> Options {
         identity: Identity::Single,
         warm: true,
         verdict: plan.verdict,
-        identity: Identity::Single,
-        warm: true,
         submit_interval: time(500),
         geometry: plan.geometry.and_then(|(id, roll)| Geometry::new(id, roll)),
         first_miner_id: plan.first_miner_id,
