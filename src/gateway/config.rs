@@ -517,7 +517,7 @@ mod tests {
                 "farm.toml:3: miners.mxa: got an unknown key, allowed max, blocked_secs",
                 "farm.toml:4: miners.blocked_secs: got a string, allowed 5..120",
                 "farm.toml:5: upstraem: got an unknown key, allowed pool, listen, board, miners, \
-                 difficulty, upstream, verdict, status, state",
+                 difficulty, upstream, identity, verdict, status, state",
                 "farm.toml:8: verdict.mode: got \"both\", allowed \"local\" or \"pool\"",
                 "farm.toml:10: pool.1.user: got nothing, allowed a name, since every pool needs one",
             ],
@@ -553,11 +553,14 @@ mod tests {
             let mut other = load_text(POOL).unwrap();
             let key = Key::of(field, 0).unwrap();
             let pin = "ab".repeat(32);
-            let value = ["7", "30", "pin", "off", &pin, "[::1]:9", "pool", "a"]
-                .into_iter()
-                .chain(["stratum+tcp://b.example:2"])
-                .find(|text| other.set(key, text).is_ok() && other.show(key).to_string() == *text)
-                .unwrap_or_else(|| panic!("no value for {key}"));
+            let value =
+                ["7", "30", "pin", "off", &pin, "[::1]:9", "pool", "a", "false", "per-worker"]
+                    .into_iter()
+                    .chain(["stratum+tcp://b.example:2"])
+                    .find(|text| {
+                        other.set(key, text).is_ok() && other.show(key).to_string() == *text
+                    })
+                    .unwrap_or_else(|| panic!("no value for {key}"));
             // Whether it fits the rest is not the question here.
             let mut collector =
                 Collector { settings: Box::default(), origins: Vec::new(), problems: Vec::new() };
