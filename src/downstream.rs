@@ -20,6 +20,7 @@ use crate::limits::{
     WORKER_NAME_BYTES_MAX, WORKERS_BYTES_MAX,
 };
 use crate::pending::ReplyId;
+use crate::personality::{Personality, Steps};
 use crate::time::{Duration, Instant};
 use crate::upstream::LinkIndex;
 use crate::vardiff::Vardiff;
@@ -227,6 +228,12 @@ pub struct Downstream {
     /// What pools said about its workers.
     pub(crate) standing: Standing,
     pub(crate) user_agent: heapless::String<USER_AGENT_BYTES_MAX>,
+    /// What its firmware is like.
+    pub(crate) personality: &'static Personality,
+    /// It suggested a difficulty below 1, so it takes fractions.
+    pub(crate) takes_fractions: bool,
+    /// Jobs whose coinbase its firmware may not survive.
+    pub(crate) oversized_jobs: u32,
     /// The bits that the miner asked to roll; none without a configure.
     pub(crate) requested_mask: VersionMask,
     /// The mask that the miner was told last.
@@ -270,6 +277,9 @@ impl Downstream {
             waiting: None,
             standing: Standing::default(),
             user_agent: heapless::String::new(),
+            personality: Personality::of(""),
+            takes_fractions: false,
+            oversized_jobs: 0,
             requested_mask: VersionMask::NONE,
             told_mask: VersionMask::NONE,
             vardiff,
@@ -471,6 +481,21 @@ impl Downstream {
     /// Returns the agent that the miner named, cut to [`USER_AGENT_BYTES_MAX`].
     pub fn user_agent(&self) -> &str {
         &self.user_agent
+    }
+
+    /// Returns what its firmware is like, by its user agent.
+    pub fn personality(&self) -> &'static Personality {
+        self.personality
+    }
+
+    /// Returns which difficulties it takes as they are.
+    pub fn steps(&self) -> Steps {
+        if self.takes_fractions { Steps::Any } else { self.personality.steps }
+    }
+
+    /// Returns how many jobs it was sent whose coinbase its firmware may not survive.
+    pub fn oversized_jobs(&self) -> u32 {
+        self.oversized_jobs
     }
 
     /// Returns the sum of the difficulties of all accepted shares.

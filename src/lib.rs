@@ -14,6 +14,8 @@
 //! | [`work`] | what is hashed: coinbase, merkle root, header, target, job, share |
 //! | [`ledger`] | where every submit lies, and the sums that always agree |
 //! | [`vardiff`] | which difficulty a miner gets |
+//! | [`personality`] | what a firmware is like, as far as it is on record |
+//! | [`identity`] | under whose name shares go to a pool |
 //! | [`downstream`] | one miner's connection |
 //! | [`table`] | all of them in a fixed table, and the ids that keep their search spaces apart |
 //! | [`pending`] | shares on their way to a pool |
@@ -68,6 +70,7 @@ pub mod ledger;
 pub mod limits;
 pub mod links;
 pub mod pending;
+pub mod personality;
 pub mod proxy;
 pub mod settings;
 pub mod split;

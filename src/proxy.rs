@@ -47,6 +47,7 @@ use crate::limits::{
 };
 use crate::links::{self, Links};
 use crate::pending::{Pending, Stage, Verdict};
+use crate::personality::Unfit;
 use crate::split::Split;
 use crate::table::{IdsExhausted, MinerHandle, RestingId, Slot, Table, TableFull};
 use crate::time::{Duration, Instant};
@@ -296,6 +297,13 @@ pub enum Event {
         /// The link that it was asked on.
         link: LinkIndex,
     },
+    /// A miner's firmware may not survive what it is given.
+    Unfit {
+        /// Who.
+        miner: MinerHandle,
+        /// What.
+        unfit: Unfit,
+    },
     /// The farm works for another pool now.
     Switched {
         /// Its place in the list.
@@ -391,6 +399,7 @@ pub struct Proxy<'a> {
     /// Every pool has been away for longer than shares are held.
     no_pool: bool,
     workers_refused: u64,
+    oversized_jobs: u64,
 }
 
 impl<'a> Proxy<'a> {
@@ -445,6 +454,7 @@ impl<'a> Proxy<'a> {
             pool_seen: now,
             no_pool: false,
             workers_refused: 0,
+            oversized_jobs: 0,
         })
     }
 
@@ -664,6 +674,11 @@ impl<'a> Proxy<'a> {
     /// Returns how the extranonce2 is divided, once that is fixed.
     pub fn geometry(&self) -> Option<Geometry> {
         self.geometry
+    }
+
+    /// Returns how many jobs went to miners whose firmware may not survive the coinbase.
+    pub fn oversized_jobs(&self) -> u64 {
+        self.oversized_jobs
     }
 
     /// Returns how many events were dropped because nobody took them.

@@ -7,8 +7,12 @@ use loka_stratum::wire::hex::{self, HexError};
 use loka_stratum::wire::json::{self, JsonError, Value};
 use serde_json::Value as Other;
 
-/// Runs one input: a line, and the same bytes as hex digits.
+/// Runs one input: each line of it, as JSON and as hex digits.
 pub fn run(data: &[u8]) {
+    data.split(|byte| *byte == b'\n').for_each(check);
+}
+
+fn check(data: &[u8]) {
     digits(data);
     let other = serde_json::from_slice::<Other>(data);
     match (json::scan(data), other) {

@@ -9,8 +9,12 @@ use loka_stratum::wire::server::{self, Notify, Outcome, ServerLine};
 use loka_stratum::wire::text::Text;
 use loka_stratum::wire::writer::{Full, Writer};
 
-/// Runs one input, which is a line.
-pub fn run(line: &[u8]) {
+/// Runs one input: each line of it.
+pub fn run(data: &[u8]) {
+    data.split(|byte| *byte == b'\n').for_each(check);
+}
+
+fn check(line: &[u8]) {
     match client::parse(line) {
         Ok(message) => {
             echo(message.id);
@@ -30,7 +34,7 @@ pub fn run(line: &[u8]) {
 /// Writes a line, without its line feed.
 fn written(write: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>) -> Vec<u8> {
     // A control character is six bytes once it is escaped.
-    let mut buffer = vec![0; 1 << 19];
+    let mut buffer = vec![0; 1 << 16];
     let mut out = Writer::new(&mut buffer);
     write(&mut out).expect("there is room for any line");
     out.as_slice().strip_suffix(b"\n").expect("a whole line").to_vec()

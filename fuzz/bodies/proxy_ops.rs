@@ -14,8 +14,7 @@ use std::collections::HashSet;
 use loka_stratum::identity::{FIRST_AUTHORIZATION, Identity};
 use loka_stratum::ledger::{Bucket, Orphan, PoolReject, Reject};
 use loka_stratum::limits::{
-    DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, LINK_OUTPUT_BYTES_MIN, OUTPUT_BYTES_MIN,
-    PENDING_SHARES_MAX,
+    DOWNSTREAM_LINE_BYTES_MAX, LINK_OUTPUT_BYTES_MIN, OUTPUT_BYTES_MIN, UPSTREAM_LINE_BYTES_LEAST,
 };
 use loka_stratum::links;
 use loka_stratum::pending::Pending;
@@ -32,6 +31,9 @@ use serde_json::{Value, json};
 const MINERS: usize = 5;
 const LINKS: usize = 3;
 const POOLS: usize = 2;
+
+/// A link's memory: small, so that its queues are full at times.
+const SIZES: LinkSizes = LinkSizes { jobs: 4, pending: 24, line_bytes: UPSTREAM_LINE_BYTES_LEAST };
 
 /// Operations of one input; more would only make it slow.
 const OPERATIONS_MAX: usize = 256;
@@ -92,14 +94,14 @@ pub fn run(data: &[u8]) {
     let mut slots: Vec<Slot> = (0..MINERS).map(|_| Slot::VACANT).collect();
     let mut lines = vec![0; MINERS * DOWNSTREAM_LINE_BYTES_MAX];
     let mut ids = vec![RestingId::FRESH; Storage::ids_for(MINERS)];
-    let mut jobs: Vec<Job> = (0..LINKS * JOBS_PER_LINK).map(|_| Job::vacant()).collect();
-    let mut pending = vec![Pending::FREE; LINKS * PENDING_SHARES_MAX];
-    let mut link_bytes = vec![0; LINKS * Storage::LINK_BYTES];
+    let mut jobs: Vec<Job> = (0..LINKS * SIZES.jobs).map(|_| Job::vacant()).collect();
+    let mut pending = vec![Pending::FREE; LINKS * SIZES.pending];
+    let mut link_bytes = vec![0; LINKS * SIZES.bytes()];
     let storage = Storage {
         slots: &mut slots,
         lines: &mut lines,
         ids: &mut ids,
-        link_sizes: LinkSizes::MAX,
+        link_sizes: SIZES,
         jobs: &mut jobs,
         pending: &mut pending,
         link_bytes: &mut link_bytes,

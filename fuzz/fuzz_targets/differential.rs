@@ -1,4 +1,6 @@
-//! Our readers of JSON and hex against others. The body is shared with `tests/fuzz_corpora.rs`.
+//! Our readers of JSON and hex against others.
+//!
+//! The body is shared with `tests/fuzz_corpora.rs`.
 #![no_main]
 
 #[path = "../bodies/differential.rs"]

@@ -1,4 +1,6 @@
-//! The framer: any split of a stream gives the same lines. The body is shared with `tests/fuzz_corpora.rs`.
+//! The framer: any split of a stream gives the same lines.
+//!
+//! The body is shared with `tests/fuzz_corpora.rs`.
 #![no_main]
 
 #[path = "../bodies/line.rs"]

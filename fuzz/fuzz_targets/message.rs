@@ -1,4 +1,6 @@
-//! Lines of miners and pools: read, written again, read the same. The body is shared with `tests/fuzz_corpora.rs`.
+//! Lines of both sides: read, written, read the same.
+//!
+//! The body is shared with `tests/fuzz_corpora.rs`.
 #![no_main]
 
 #[path = "../bodies/message.rs"]

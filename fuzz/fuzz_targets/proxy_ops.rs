@@ -1,4 +1,6 @@
-//! The whole engine by operations; the ledger is checked after each. The body is shared with `tests/fuzz_corpora.rs`.
+//! The whole engine by operations; the ledger is checked after each.
+//!
+//! The body is shared with `tests/fuzz_corpora.rs`.
 #![no_main]
 
 #[path = "../bodies/proxy_ops.rs"]

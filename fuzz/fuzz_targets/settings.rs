@@ -1,4 +1,6 @@
-//! Settings from any text, and back. The body is shared with `tests/fuzz_corpora.rs`.
+//! Settings from any text, and back.
+//!
+//! The body is shared with `tests/fuzz_corpora.rs`.
 #![no_main]
 
 #[path = "../bodies/settings.rs"]

@@ -517,7 +517,7 @@ mod tests {
                 "farm.toml:3: miners.mxa: got an unknown key, allowed max, blocked_secs",
                 "farm.toml:4: miners.blocked_secs: got a string, allowed 5..120",
                 "farm.toml:5: upstraem: got an unknown key, allowed pool, listen, board, miners, \
-                 difficulty, upstream, verdict, status, state",
+                 difficulty, upstream, identity, verdict, status, state",
                 "farm.toml:8: verdict.mode: got \"both\", allowed \"local\" or \"pool\"",
                 "farm.toml:10: pool.1.user: got nothing, allowed a name, since every pool needs one",
             ],

@@ -126,6 +126,11 @@ impl Hub {
                 let text = "the pool refused a miner's worker; only that worker is affected";
                 log::warn(Kind::Refused, format_args!("{text}"));
             }
+            Event::Unfit { miner, unfit } => {
+                let proxy = self.proxy.borrow();
+                let name = proxy.miner(miner).map_or("gone", |miner| miner.personality().name);
+                log::warn(Kind::Refused, format_args!("a miner ({name}) was given {unfit}"));
+            }
             Event::GeometryFixed { miner_id_bytes, roll_bytes } => {
                 self.save_geometry();
                 let text = "extranonce2: miner id of";

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use loka_stratum::health::Circuit;
 use loka_stratum::ledger::{Bucket, Ledger, Orphan, PoolReject, Reject};
+use loka_stratum::proxy::Proxy;
 use loka_stratum::settings::Scheme;
 use loka_stratum::upstream::{Link, State};
 use serde::Serialize;
@@ -71,6 +72,12 @@ pub struct Miners {
     pub refused: Counts,
     /// Connections that ended, by reason.
     pub ended: Counts,
+    /// Connected now, by what their firmware is taken for.
+    pub firmware: Counts,
+    /// How often a pool refused a worker (`identity.mode = "per-worker"`).
+    pub workers_refused: u64,
+    /// Jobs for miners whose firmware may not survive the coinbase.
+    pub oversized_jobs: u64,
 }
 
 /// One link, or a pool without one.
@@ -141,6 +148,15 @@ pub struct Books {
     pub orphaned: Counts,
 }
 
+/// Counts the connected miners by what their firmware is taken for.
+fn firmware(proxy: &Proxy<'_>) -> Counts {
+    let mut counts = Counts::new();
+    for (_, miner) in proxy.miners() {
+        *counts.entry(miner.personality().name).or_default() += 1;
+    }
+    counts
+}
+
 impl Books {
     fn new(ledger: &Ledger) -> Self {
         let counts = |reasons: &[(&'static str, Bucket)]| {
@@ -186,6 +202,9 @@ impl Hub {
                 accepted: counts.accepted,
                 refused: collect(&counts.refused),
                 ended: collect(&counts.ended),
+                firmware: firmware(&proxy),
+                workers_refused: proxy.workers_refused(),
+                oversized_jobs: proxy.oversized_jobs(),
             },
             upstream,
             goals: self.goals(),

@@ -17,6 +17,7 @@ use crate::limits::{
 };
 use crate::links::Route;
 use crate::pending::{Stage, Verdict};
+use crate::personality::{Personality, Steps, Unfit};
 use crate::table::{IdPool, IdsExhausted, MinerHandle};
 use crate::time::Instant;
 use crate::upstream::{Link, LinkIndex};
@@ -281,6 +282,7 @@ impl Proxy<'_> {
         }
         if let Some(agent) = subscribe.user_agent {
             session.user_agent = cut::<USER_AGENT_BYTES_MAX>(agent.chars());
+            session.personality = Personality::of(&session.user_agent);
         }
         session.advance();
         let extranonce1 = geometry.extranonce1(seat.id);
@@ -382,6 +384,8 @@ impl Proxy<'_> {
             .zip(name.as_ref().ok())
             .is_some_and(|(session, name)| takes(session, name));
         let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
+        let bytes = name.as_ref().map_or(0, |name| name.len());
+        let known = session.workers.position(authorize.worker).is_some();
         let named = takes && name.is_ok_and(|name| session.workers.insert(&name));
         if !named {
             answer(out, |out| {
@@ -389,6 +393,10 @@ impl Proxy<'_> {
             });
             return session.count_odd_request();
         }
+        if !known {
+            self.note_worker(miner, bytes);
+        }
+        let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
         let password = authorize.password.map(|text| text.decode::<PASSWORD_BYTES_MAX>());
         if let Some(Ok(password)) = password {
             let wishes = PasswordWishes::read(&password);
@@ -426,6 +434,7 @@ impl Proxy<'_> {
             return session.count_odd_request();
         };
         session.vardiff.suggest(&self.options.vardiff, difficulty, now);
+        session.takes_fractions |= difficulty < Difficulty::ONE;
         // A suggestion may come as a notification (QUIRKS 7); that has no answer.
         if !id.is_null() {
             answer(out, |out| encode::result_true(id, out));
@@ -498,14 +507,43 @@ impl Proxy<'_> {
             let first = session.told_difficulty().is_none();
             #[cfg(feature = "canary")]
             if let (true, Some(job)) = (keeps_difficulty, link.announced()) {
-                session.tell(index, job.serial, below(session.vardiff.wanted(), job.difficulty));
+                let told = below(session.vardiff.wanted(), job.difficulty, session.steps());
+                session.tell(index, job.serial, told);
             }
             out.line(|out| write_job(session, route, (index, link), out))?;
             if first {
                 session.vardiff.restart(now);
             }
+            let middle =
+                self.geometry.map_or(0, |g| g.miner_id_bytes().saturating_add(g.roll_bytes()));
+            let bytes = link.announced().map_or(0, |job| job.coinbase_bytes(middle));
+            self.note_coinbase(miner, bytes);
         }
         Ok(out.len() > before)
+    }
+
+    /// Counts a job whose coinbase the miner's firmware may not survive, and says so once: it is
+    /// the pool's job, so there is no other to send.
+    fn note_coinbase(&mut self, miner: MinerHandle, got: u32) {
+        let Some(session) = self.table.get_mut(miner) else { return };
+        let Some(limit) = session.personality.coinbase_bytes_max.filter(|max| got > *max) else {
+            return;
+        };
+        let first = session.oversized_jobs == 0;
+        session.oversized_jobs = session.oversized_jobs.saturating_add(1);
+        self.oversized_jobs = self.oversized_jobs.saturating_add(1);
+        if first {
+            self.push_event(Event::Unfit { miner, unfit: Unfit::Coinbase { got, limit } });
+        }
+    }
+
+    /// Says that a worker's name is longer than the miner's firmware is known to keep.
+    fn note_worker(&mut self, miner: MinerHandle, bytes: usize) {
+        let max = self.table.get(miner).and_then(|session| session.personality.worker_bytes_max);
+        let got = u8::try_from(bytes).unwrap_or(u8::MAX);
+        if let Some(limit) = max.filter(|max| got > *max) {
+            self.push_event(Event::Unfit { miner, unfit: Unfit::WorkerName { got, limit } });
+        }
     }
 
     /// Writes the pool's verdicts that the miner waits for, and frees their entries.
@@ -549,7 +587,7 @@ fn write_job(
     if mask != session.told_mask {
         encode::set_version_mask(mask.0, out)?;
     }
-    let difficulty = below(session.vardiff.wanted(), job.difficulty);
+    let difficulty = below(session.vardiff.wanted(), job.difficulty, session.steps());
     let news = session.told_difficulty() != Some(difficulty);
     if news {
         encode::set_difficulty(difficulty.as_f64(), out)?;
@@ -566,11 +604,12 @@ fn write_job(
     Ok(())
 }
 
-/// The wanted difficulty, or the nearest below the pool's that an ASIC takes (QUIRKS 26, 28).
-fn below(wanted: Difficulty, pool: Difficulty) -> Difficulty {
+/// The wanted difficulty, or the nearest to the pool's, and not above, that the firmware takes as
+/// it is (QUIRKS 26, 28).
+fn below(wanted: Difficulty, pool: Difficulty, steps: Steps) -> Difficulty {
     if wanted <= pool {
         wanted
-    } else if pool >= Difficulty::ONE {
+    } else if pool >= Difficulty::ONE && steps == Steps::PowersOfTwo {
         pool.floor_power_of_two()
     } else {
         pool

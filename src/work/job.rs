@@ -116,6 +116,12 @@ impl Job {
         }
     }
 
+    /// Returns the length of the whole coinbase, of which a miner adds `middle` bytes.
+    pub fn coinbase_bytes(&self, middle: u8) -> u32 {
+        let prefix = u32::try_from(self.prefix.len()).unwrap_or(u32::MAX);
+        prefix.saturating_add(u32::from(middle)).saturating_add(self.coinb2_len)
+    }
+
     fn overlaps(&self, start: usize, end: usize) -> bool {
         let from = self.coinb2_start as usize;
         let to = from.saturating_add(self.coinb2_len as usize);

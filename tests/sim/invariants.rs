@@ -258,6 +258,14 @@ impl Checks {
             }
             return;
         }
+        if answer.error.contains("no pool: not counted") {
+            let away = proxy.links().iter().all(|(_, link)| link.state() != upstream::State::Live);
+            hold!("I3", away && !known, "a pool was there: {share:?}");
+            self.take(conn, share);
+            // It is booked as orphaned, whether it reaches the pool's target or not.
+            self.forwarded += 1;
+            return;
+        }
         if answer.error.contains("no answer from pool") {
             hold!("I1", reaches && verdict == VerdictMode::Pool, "no pool was asked: {share:?}");
             self.take(conn, share);

@@ -57,7 +57,11 @@ impl Scrape {
         gauge(encoder, "miners_max", "Miners that have a place.", miners.max as f64)?;
         counter(encoder, "miners_accepted", "Connections taken.", miners.accepted)?;
         by(encoder, "miners_refused", "Connections not taken.", "reason", &miners.refused)?;
-        by(encoder, "miners_ended", "Connections that ended.", "reason", &miners.ended)
+        by(encoder, "miners_ended", "Connections that ended.", "reason", &miners.ended)?;
+        let refused = miners.workers_refused;
+        counter(encoder, "workers_refused", "Workers that a pool refused.", refused)?;
+        let oversized = miners.oversized_jobs;
+        counter(encoder, "oversized_jobs", "Jobs too long for their miners.", oversized)
     }
 
     fn encode_shares(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -1,0 +1,189 @@
+//! What a firmware is like, as far as it is on record (`docs/stratum-quirks.md`): which
+//! difficulties it takes as they are, how long a coinbase it survives, how long a name it keeps.
+//!
+//! A [`Personality`] is chosen by the user agent of mining.subscribe, which may be missing, shared
+//! by many devices or made up. So it never decides whether a miner is served, and what is unknown
+//! is treated as an ASIC of the strictest kind. What a miner does counts more than what it says:
+//! one that suggests a difficulty below 1 takes fractions, whatever its name.
+//!
+//! What holds for every firmware is not here: only what was asked is answered in configure
+//! (QUIRKS 12), and the answer is the next line (QUIRKS 11).
+
+/// Which difficulties a firmware takes as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Steps {
+    /// Powers of two; others are rounded, down or up, and shares or hash-rate are lost (QUIRKS 26).
+    PowersOfTwo,
+    /// Any number (QUIRKS 27).
+    Any,
+}
+
+/// What a firmware is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Personality {
+    /// What logs and status pages call it.
+    pub name: &'static str,
+    /// What its user agent contains, in lower case; any of them.
+    agents: &'static [&'static str],
+    /// Which difficulties it takes as they are.
+    pub steps: Steps,
+    /// The longest coinbase that it survives, in bytes, where one is on record.
+    pub coinbase_bytes_max: Option<u32>,
+    /// The longest worker name that it surely keeps whole, in bytes, where one is on record.
+    pub worker_bytes_max: Option<u8>,
+}
+
+impl Personality {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        name: "unknown",
+        agents: &[],
+        steps: Steps::PowersOfTwo,
+        coinbase_bytes_max: None,
+        worker_bytes_max: None,
+    };
+
+    /// The first whose name fits the user agent.
+    pub fn of(user_agent: &str) -> &'static Self {
+        let fits = |known: &&Self| known.agents.iter().any(|part| contains(user_agent, part));
+        KNOWN.iter().find(fits).unwrap_or(&UNKNOWN)
+    }
+}
+
+static UNKNOWN: Personality = Personality::UNKNOWN;
+
+/// All that are on record, the narrower names first.
+static KNOWN: [Personality; 8] = [
+    Personality {
+        name: "antminer-s21",
+        agents: &["antminer s21"],
+        // QUIRKS 41: 2.25 KB.
+        coinbase_bytes_max: Some(2250),
+        ..Personality::UNKNOWN
+    },
+    Personality {
+        name: "antminer",
+        agents: &["antminer s19", "bmminer"],
+        // QUIRKS 41: about 730 B, of an S19 with the maker's firmware.
+        coinbase_bytes_max: Some(730),
+        ..Personality::UNKNOWN
+    },
+    Personality {
+        name: "whatsminer",
+        agents: &["whatsminer"],
+        // QUIRKS 41: 6.5 KB.
+        coinbase_bytes_max: Some(6500),
+        // QUIRKS 44: it overflows above.
+        worker_bytes_max: Some(127),
+        ..Personality::UNKNOWN
+    },
+    Personality {
+        name: "nicehash",
+        agents: &["nicehash/"],
+        // QUIRKS 41: about 500 B.
+        coinbase_bytes_max: Some(500),
+        ..Personality::UNKNOWN
+    },
+    Personality {
+        name: "epic-or-bitaxe",
+        agents: &["powerplay-", "bitaxe"],
+        // QUIRKS 41: 16 KB.
+        coinbase_bytes_max: Some(16_000),
+        ..Personality::UNKNOWN
+    },
+    Personality {
+        name: "avalon",
+        agents: &["cgminer/4.11.1"],
+        // QUIRKS 44: names are cut to 63 letters, so one of 63 may be a part of a name.
+        worker_bytes_max: Some(62),
+        ..Personality::UNKNOWN
+    },
+    Personality {
+        name: "nerdminer",
+        agents: &["nerdminer"],
+        // QUIRKS 27.
+        steps: Steps::Any,
+        ..Personality::UNKNOWN
+    },
+    Personality {
+        name: "cpuminer",
+        agents: &["cpuminer"],
+        // QUIRKS 27.
+        steps: Steps::Any,
+        ..Personality::UNKNOWN
+    },
+];
+
+/// What a firmware may not survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Unfit {
+    /// The coinbase of a job, in bytes.
+    Coinbase {
+        /// What the pool gives.
+        got: u32,
+        /// What it is known to survive.
+        limit: u32,
+    },
+    /// The name of its worker, in bytes.
+    WorkerName {
+        /// What it was given.
+        got: u8,
+        /// What it is known to keep.
+        limit: u8,
+    },
+}
+
+impl core::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Coinbase { got, limit } => {
+                write!(f, "a coinbase of {got} bytes; it is known to survive {limit}")
+            }
+            Self::WorkerName { got, limit } => {
+                write!(f, "a worker name of {got} bytes; it is known to keep {limit}")
+            }
+        }
+    }
+}
+
+/// Says whether `text` contains `part`, which is lower case, in either case.
+fn contains(text: &str, part: &str) -> bool {
+    text.as_bytes().windows(part.len()).any(|piece| piece.eq_ignore_ascii_case(part.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(user_agent: &str, name: &str) {
+        assert_eq!(Personality::of(user_agent).name, name, "{user_agent}");
+    }
+
+    #[test]
+    fn agents_from_the_wild_are_known() {
+        check("bmminer/2.0.0/Antminer S9/14000", "antminer");
+        check("Antminer S21/Thu Oct  9 17:56:18 CST 2025", "antminer-s21");
+        check("Antminer T21", "unknown");
+        check("whatsminer/v1.1", "whatsminer");
+        check("NiceHash/1.0.0", "nicehash");
+        check("cgminer/3.7.3-nicehash-3", "unknown");
+        check("cgminer/4.11.1", "avalon");
+        check("bitaxe/BM1370/v2.13.1", "epic-or-bitaxe");
+        check("PowerPlay-BMS/1.24.0", "epic-or-bitaxe");
+        check("NerdMinerV2/V1.8.3", "nerdminer");
+        check("NerdQAxe++/BM1370/v1.0.36", "unknown");
+        check("cpuminer-opt-26.1-x64L", "cpuminer");
+        check("", "unknown");
+    }
+
+    #[test]
+    fn names_to_look_for_are_lower_case() {
+        for known in &KNOWN {
+            assert!(known.agents.iter().all(|part| part.to_ascii_lowercase() == *part));
+            assert!(!known.agents.is_empty());
+        }
+    }
+}
