@@ -1,9 +1,9 @@
 //! How the farm's work is divided among goals: whose pools get which part of it.
 //!
 //! A *goal* is a weight and an ordered list of pools. Work is counted as it is done: the difficulty
-//! of every share that was accepted here, for the goal whose pool made its job. A [`Split`] compares
-//! that with the weights and says how much of the farm's rate each goal should have next, so that
-//! what one lacks is made good soon; the proxy then moves single miners, by a notify alone.
+//! of every share that was accepted here, for the goal whose pool made its job. A [`Split`] holds
+//! that against the weights and says how much of the farm's rate each goal should have next, so
+//! that what one lacks is made good soon; the proxy then moves single miners, by a notify alone.
 //!
 //! A goal without a live pool takes part in nothing: its weight is divided among the others while
 //! it lasts, and nothing is made good to it afterwards. A goal of small weight gets a miner for
