@@ -30,7 +30,8 @@ pub struct BlockRecord {
     pub hash: BlockHash,
     /// The host of the pool that gave the job.
     pub host: heapless::String<HOST_BYTES_MAX>,
-    /// The account or worker that it is sent for.
+    /// The name of the settings that it is sent for, also where miners have names of their own at
+    /// the pool: every link authorizes this one.
     pub worker: heapless::String<WORKER_NAME_BYTES_MAX>,
     /// What the pool called the session, to ask for it again; empty where it gave no name.
     pub session: heapless::String<SESSION_BYTES_MAX>,

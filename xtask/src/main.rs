@@ -37,7 +37,8 @@ usage: cargo xtask COMMAND
   sim SEED [--log]        one seed of the simulation, with all that happens
   sim --seeds N [--from S] [--threads T]
                           many seeds on all cores; ends with seeds per second
-  chaos [OPTIONS]         a thousand miners and two pools under a hundred faults: minutes
+  chaos [OPTIONS]         a thousand miners and two pools under a hundred faults, two hundred
+                          kills, a pulled cable: some seven minutes
   soak [OPTIONS]          memory and descriptors stay flat; --minutes N [--miners N]
   fuzz TARGET --seconds N a fuzz target for so long, with nightly (fuzz/README.md)
   hooks                   lets git run .githooks/pre-commit
