@@ -389,7 +389,7 @@ impl<'a> Links<'a> {
         self.check_health(now);
         let policy = self.policy;
         for goal in policy.goals() {
-            let active = self.choose_active(goal);
+            let active = self.choose_active(goal, now);
             let place = usize::from(goal);
             if let (Some(before), Some(switched), Some(at)) = (
                 self.active.get_mut(place),
@@ -410,7 +410,7 @@ impl<'a> Links<'a> {
 
     /// The pool that a goal should work for: the one it works for while that does well, unless an
     /// earlier one is trusted again; else the first that does well; else the first that is live.
-    fn choose_active(&self, goal: u8) -> u8 {
+    fn choose_active(&self, goal: u8, now: Instant) -> u8 {
         let active = self.active_pool(goal);
         let mut pools = self.policy.pools_of(goal);
         if self.policy.goal_of(active) != goal || usize::from(active) >= self.policy.pools {
@@ -420,7 +420,22 @@ impl<'a> Links<'a> {
         if self.circuit(active).is_some_and(|circuit| circuit != Circuit::Open) {
             return pools.take_while(|pool| *pool != active).find(is_closed).unwrap_or(active);
         }
+        if self.is_awaited(active, now) {
+            return active;
+        }
         self.choose_best(goal).unwrap_or(active)
+    }
+
+    /// Says whether a pool has had no time yet to become live, as at the start: a later one that
+    /// answers sooner is not to have the farm for that.
+    fn is_awaited(&self, pool: u8, now: Instant) -> bool {
+        match self.find(pool, 0) {
+            Some(link) => {
+                let failing = self.failing_for(pool, now);
+                !link.was_live && link.attempts == 0 && failing < self.policy.failover
+            }
+            None => true,
+        }
     }
 
     /// The first pool of a goal that is trusted, else that is watched; else the active one where

@@ -91,6 +91,31 @@ fn f58_a_standby_is_live_and_switching_is_one_clean_notify() {
 }
 
 #[test]
+fn f55_the_first_pool_has_its_time_at_the_start_and_no_longer() {
+    let mut farm = Farm::sized(128, 8, with_standby(2));
+    let (first, second) = (farm.dialled(), farm.dialled());
+    farm.pool_up(second, "beef", 8, TRIVIAL);
+    farm.wait(Duration::from_secs(2));
+    assert_eq!(farm.proxy.links().active_pool(0), 0, "the second was only quicker");
+    farm.wait(Duration::from_secs(4));
+    assert_eq!(farm.proxy.links().active_pool(0), 1);
+    farm.pool_lost(first);
+    farm.wait(Duration::from_secs(2));
+    let first = farm.dialled();
+    farm.pool_up(first, "c0ffee", 8, TRIVIAL);
+    farm.wait(HEALTHY - Duration::from_secs(10));
+    assert_eq!(farm.proxy.links().active_pool(0), 1);
+
+    // A pool that cannot be reached at all is not waited for.
+    let mut farm = Farm::sized(128, 8, with_standby(2));
+    let (first, second) = (farm.dialled(), farm.dialled());
+    farm.pool_up(second, "beef", 8, TRIVIAL);
+    farm.proxy.handle_link_down(first, LinkClose::Lost(Lost::Connect), farm.now);
+    farm.wait(Duration::from_millis(1));
+    assert_eq!(farm.proxy.links().active_pool(0), 1);
+}
+
+#[test]
 fn f58_a_late_share_goes_where_its_job_came_from() {
     let (mut farm, links) = all_up(with_standby(2));
     let (miner, heard) = farm.miner("farm.1");
