@@ -198,8 +198,6 @@ pub struct Told {
     pub since: Serial,
     /// What the miner was told.
     pub difficulty: Difficulty,
-    /// Its target.
-    pub target: Target,
 }
 
 /// The lane and id of a subscribed miner.
@@ -240,6 +238,8 @@ pub struct Downstream {
     pub(crate) told_mask: VersionMask,
     pub(crate) vardiff: Vardiff,
     told: heapless::Deque<Told, TOLD_DIFFICULTIES_MAX>,
+    /// The target of the last of them, which most shares are judged by.
+    told_target: Target,
     /// The newest job that was sent.
     pub(crate) told_job: Serial,
     /// The link that made it.
@@ -284,6 +284,7 @@ impl Downstream {
             told_mask: VersionMask::NONE,
             vardiff,
             told: heapless::Deque::new(),
+            told_target: Target::MAX,
             told_job: Serial::NONE,
             told_link: None,
             goal: 0,
@@ -330,6 +331,14 @@ impl Downstream {
                 None => Some(self.connected + crate::limits::AUTHORIZE_DEADLINE),
             },
             State::Authorized | State::Draining => None,
+        }
+    }
+
+    /// Returns the target of what the miner was told.
+    pub(crate) fn target_of(&self, told: &Told) -> Target {
+        match self.told.back() {
+            Some(last) if last.difficulty == told.difficulty => self.told_target,
+            _ => told.difficulty.to_target(),
         }
     }
 
@@ -393,7 +402,10 @@ impl Downstream {
         if self.told.is_full() {
             self.told.pop_front();
         }
-        let told = Told { link, since, difficulty, target: difficulty.to_target() };
+        if self.told_difficulty() != Some(difficulty) {
+            self.told_target = difficulty.to_target();
+        }
+        let told = Told { link, since, difficulty };
         // There is room: a full record has just lost its oldest entry.
         let _ = self.told.push_back(told);
     }

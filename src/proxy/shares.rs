@@ -112,7 +112,7 @@ impl Proxy<'_> {
         let share = Share::decode(submit, geometry, seat.id)?;
         let told = *session.told_for(link, serial).ok_or(Reject::JobNotFound)?;
         let mask = session.requested_mask.intersect(job.mask);
-        let verdict = share.judge(job, coinb2, mask, &told.target, &session.recent);
+        let verdict = share.judge(job, coinb2, mask, &session.target_of(&told), &session.recent);
         // A pool also ends jobs on the block that it still builds on, so a block candidate is worth
         // a late try, where the session is the same (F39).
         let same_session = self.links.get(link).is_some_and(|link| link.epoch == job.epoch);
