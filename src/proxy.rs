@@ -503,9 +503,7 @@ impl<'a> Proxy<'a> {
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.check_links(now);
-        let planned = self.links.plan(now);
-        self.fan_out |= planned.fan_out;
-        self.tell_switched(&planned);
+        self.replan(now);
         self.note_pools(now);
         self.settle_authorizations(now);
         self.send_keepalives(now);
@@ -686,7 +684,10 @@ impl<'a> Proxy<'a> {
         self.events_lost
     }
 
-    fn tell_switched(&mut self, planned: &links::Planned) {
+    /// Brings links and routes into line with what is live, and says what changed.
+    fn replan(&mut self, now: Instant) {
+        let planned = self.links.plan(now);
+        self.fan_out |= planned.fan_out;
         for to in planned.switched.into_iter().flatten() {
             self.push_event(Event::Switched { to });
         }
@@ -721,7 +722,7 @@ impl<'a> Proxy<'a> {
 
     /// Books a link as closed and has its owner close it.
     fn hang_up(&mut self, link: LinkIndex, close: LinkClose, now: Instant) {
-        self.handle_link_down(link, close, now);
+        self.book_link_down(link, close, now);
         if let Some(link) = self.links.get_mut(link) {
             link.hangup = true;
         }

@@ -30,7 +30,7 @@ pub struct Args {
     /// Rounds of each measurement.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = rounds_within())]
     rounds: u32,
-    /// Measure only these: limits, cpu, latency, crowd, bytes.
+    /// Measure only these: limits, cpu, latency, crowd, switch, bytes.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// Miners of the crowd.
@@ -80,6 +80,9 @@ pub fn run(args: &Args) -> io::Result<ExitCode> {
     }
     if wanted("crowd") {
         measure(&mut table, "crowd", || scenes::crowd(&plan));
+    }
+    if wanted("switch") {
+        measure(&mut table, "switch", || scenes::switch(&plan));
     }
     if wanted("bytes") {
         measure(&mut table, "bytes", || scenes::bytes(&plan));

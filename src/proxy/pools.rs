@@ -61,11 +61,9 @@ impl Proxy<'_> {
             link.rest = rest;
         }
         if let Err(close) = result {
-            self.handle_link_down(index, close, now);
+            self.book_link_down(index, close, now);
         }
-        let planned = self.links.plan(now);
-        self.fan_out |= planned.fan_out;
-        self.tell_switched(&planned);
+        self.replan(now);
         self.note_pools(now);
         result
     }
@@ -316,6 +314,13 @@ impl Proxy<'_> {
 
     /// Books a connection that is gone or could not be made: what it had to answer is held.
     pub fn handle_link_down(&mut self, index: LinkIndex, close: LinkClose, now: Instant) {
+        self.book_link_down(index, close, now);
+        // The standby takes over now, not with the next timeout.
+        self.replan(now);
+    }
+
+    /// Books a connection that is gone, for a plan that is made after it.
+    pub(super) fn book_link_down(&mut self, index: LinkIndex, close: LinkClose, now: Instant) {
         let Some(link) = self.links.get_mut(index) else { return };
         if link.state == State::Idle {
             return;

@@ -347,6 +347,53 @@ fn push_times(report: &Report, ledger: &Ledger, miners: u64) -> Vec<f64> {
         .collect()
 }
 
+/// Miners of the farm that changes its pool.
+const SWITCHED: usize = 1_000;
+
+/// From the end of the first pool's process to the last miner's reading of the standby's job.
+///
+/// # Errors
+///
+/// A part does not start, or not every miner has the other pool's job within a second.
+pub fn switch(plan: &Plan) -> io::Result<Vec<Figure>> {
+    let name = format!("gateway: pool lost, {SWITCHED} miners on the standby's job");
+    let mut figure = Figure::new(name, "ms", Better::Lower).reach(100.0);
+    for _ in 0..plan.rounds {
+        figure.add(switch_round()?, SWITCHED as u64);
+    }
+    Ok(vec![figure])
+}
+
+fn switch_round() -> io::Result<f64> {
+    let args: Vec<String> =
+        ["--control", "--listen", "127.0.0.1:0", "--job-every", "3600"].map(str::to_owned).into();
+    let (first, first_at) = Part::listening("pool", &args)?;
+    let (_standby, standby_at) = Part::listening("pool", &args)?;
+    let gateway = Gateway::start(&GatewayOptions {
+        pools: vec![first_at, standby_at],
+        ca_file: None,
+        miners_max: SWITCHED + SWITCHED / 2,
+        difficulty: [MINER_DIFFICULTY; 3],
+        seconds_per_share: 10,
+        log: None,
+    })?;
+    gateway.wait_until_ready()?;
+    let mut swarm = swarm(gateway.listen, SWITCHED)?;
+    wait_until_ready(&mut swarm, SWITCHED)?;
+    // The standby is live by now, and nothing else is under way.
+    std::thread::sleep(Duration::from_millis(500));
+    let lost_at = clock::epoch_micros();
+    drop(first);
+    std::thread::sleep(Duration::from_secs(1));
+    let report: Report = swarm.ask("report")?;
+    check_accepted(&report)?;
+    let switched = report.jobs_seen.iter().find(|job| job.first_at_micros >= lost_at);
+    let whole = switched.filter(|job| job.count >= SWITCHED as u64);
+    let last_at = whole.ok_or_else(|| io::Error::other("not every miner has the other job"))?;
+    swarm.stop();
+    Ok((last_at.last_at_micros - lost_at) as f64 / 1e3)
+}
+
 /// Bytes to and from the pool for an hour of a farm, packed into a minute: by one link, and by a
 /// connection of every miner's own.
 ///
