@@ -2,7 +2,8 @@
 //!
 //! Every case ends with a clear error or plain service, bounded memory, and nothing lost. Cases
 //! F01 to F42 are here, or where this list says; most later ones are the gateway's or the board's,
-//! and F40 is the simulator's (`tests/sim`), which holds many of these at once.
+//! and F40 is the simulator's (`tests/sim`), which holds many of these at once. All of them, with
+//! every test, are in `docs/reliability.md`.
 //!
 //! | case | what | where |
 //! | --- | --- | --- |
@@ -35,7 +36,7 @@
 //! | F41 | answers late, never, twice, for others, in every form | `shares` |
 //! | F42 | request ids that wrap | `pending` |
 //! | F49 | miner ids after many connections | `shares`, `table`, `tests/search_space.rs` |
-//! | F55 to F59 | pools that go and come | `session`, `links`, `tests/upstream_invisible.rs` |
+//! | F55 to F59 | pools that go and come | `session`, `tests/links.rs`, `tests/upstream_invisible.rs` |
 //! | F66, F78 | time that leaps, settings that change | `session` |
 //!
 //! What is nearly a line of either side, and what is none, is in `noise`.

@@ -2,7 +2,9 @@
 
 use loka_stratum::downstream::{Close, State};
 use loka_stratum::ledger::{Bucket, Orphan, Reject};
-use loka_stratum::limits::{LINK_ODDITIES_MAX, POOL_JOB_ID_BYTES_MAX, WORKER_NAME_BYTES_MAX};
+use loka_stratum::limits::{
+    JOB_SILENCE_MAX, LINK_ODDITIES_MAX, POOL_JOB_ID_BYTES_MAX, WORKER_NAME_BYTES_MAX,
+};
 use loka_stratum::proxy::Event;
 use loka_stratum::time::Duration;
 use loka_stratum::upstream::{self, LinkClose, LinkIndex};
@@ -613,6 +615,28 @@ fn f58_every_lane_follows_to_the_next_pool_and_back() {
     assert_eq!(farm.proxy.links().active_pool(0), 0);
     assert_eq!(served(&mut farm, "cc"), 300, "and back when the first is healthy");
     assert_eq!(farm.proxy.poll_closed(), None);
+}
+
+#[test]
+fn f59_a_pool_that_gives_no_job_for_two_minutes_is_connected_anew() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, _) = farm.miner("farm.s19");
+    farm.wait(JOB_SILENCE_MAX - Duration::from_secs(2));
+    assert_eq!(farm.proxy.poll_hangup(farm.now), None);
+    // Whatever else it says: without a job it is no use.
+    farm.pool_says(link, &set_difficulty(TRIVIAL));
+    farm.wait(Duration::from_secs(2));
+    assert_eq!(farm.proxy.poll_hangup(farm.now), Some(link));
+    let state = farm.proxy.links().get(link).unwrap();
+    assert_eq!(state.last_close(), Some(LinkClose::JobSilence));
+    farm.wait(Duration::from_secs(2));
+    farm.due(miner);
+    let link = farm.dialled();
+    farm.pool_up(link, "beef", 8, TRIVIAL);
+    let job = notified(&farm.due(miner));
+    assert_eq!(job[8], true);
+    assert_eq!(farm.submit(miner, share("farm.s19", &job, 1))["result"], true);
+    assert_eq!(farm.proxy.poll_closed(), None, "the miner stayed");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Every check is a function from a file's path and text to findings, so each has a test with a
 //! text that must be found: a check that no longer finds anything is noticed.
 
+mod cases;
 mod layout;
 mod links;
 mod rust;
@@ -63,6 +64,7 @@ pub fn run() -> Result<(), String> {
             findings.extend(links::check_tests(path, text, &sources));
         }
     }
+    findings.extend(cases::check(&sources));
     findings.extend(layout::check(&paths));
     findings.extend(targets::disagreements().into_iter().map(|(path, message)| Finding {
         path,

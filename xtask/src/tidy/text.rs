@@ -41,7 +41,7 @@ pub fn check(path: &str, text: &str) -> Vec<Finding> {
         if let Some(host) = REGISTRY_HOSTS.iter().find(|host| line.contains(**host)) {
             found(format!("{host}: no file names the host of a package registry"));
         }
-        if let Some(folder) = PERSONAL_FOLDERS.iter().find(|folder| line.contains(**folder)) {
+        if let Some(folder) = PERSONAL_FOLDERS.iter().find(|folder| starts_path(line, folder)) {
             found(format!("{folder}: a path that exists on one machine only"));
         }
     }
@@ -52,6 +52,14 @@ pub fn check(path: &str, text: &str) -> Vec<Finding> {
         findings.push(Finding::new(path, 0, "ends with exactly one line feed"));
     }
     findings
+}
+
+/// Says whether a path in the line begins with `folder`: `src` may have one of that name too.
+fn starts_path(line: &str, folder: &str) -> bool {
+    let mut before = line.match_indices(folder).filter_map(|(at, _)| line.get(..at));
+    before.any(|before| {
+        !before.ends_with(|last: char| last.is_alphanumeric() || "_-.".contains(last))
+    })
 }
 
 /// Texts that others wrote, and data whose bytes are the point.
@@ -108,6 +116,7 @@ mod tests {
     fn finds_hosts_and_folders() {
         assert_found(concat!("see crates", ".io\n"), "registry");
         assert_found(concat!("cd /ro", "ot/loka\n"), "one machine");
+        assert_eq!(check("a.md", concat!("see src/wo", "rk/job.rs\n")), []);
     }
 
     #[test]
