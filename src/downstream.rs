@@ -17,9 +17,8 @@ use crate::ledger::Counts;
 use crate::limits::{
     EXCESS_REJECTS_MAX, FORGIVE_INTERVAL, INVALID_LINES_MAX, ODD_REQUESTS_MAX,
     REJECTS_FORGIVEN_BY_SHARE, SUBMITS_BURST_MAX, TOLD_DIFFICULTIES_MAX, USER_AGENT_BYTES_MAX,
-    WORKER_NAME_BYTES_MAX, WORKERS_BYTES_MAX,
+    WAITING_ID_BYTES_MAX, WORKER_NAME_BYTES_MAX, WORKERS_BYTES_MAX,
 };
-use crate::pending::ReplyId;
 use crate::personality::{Personality, Steps};
 use crate::time::{Duration, Instant};
 use crate::upstream::LinkIndex;
@@ -181,7 +180,7 @@ impl Workers {
 #[derive(Clone, Debug)]
 pub(crate) struct WaitingAuthorize {
     /// The id to answer under.
-    pub(crate) reply: ReplyId,
+    pub(crate) reply: heapless::Vec<u8, WAITING_ID_BYTES_MAX, u8>,
     /// Which of the connection's names.
     pub(crate) worker: u8,
     pub(crate) since: Instant,

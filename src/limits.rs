@@ -209,6 +209,10 @@ pub const WORKER_NAME_BYTES_MAX: usize = 128;
 /// uses one; a proxy behind the gateway may use a few.
 pub const WORKERS_PER_MINER_MAX: usize = 8;
 
+/// Bytes of the request id of an authorization that waits for its pool: with longer ids, which no
+/// known firmware sends there, the miner hears yes at once.
+pub const WAITING_ID_BYTES_MAX: usize = 24;
+
 /// Links whose answers about its names a connection remembers: the one that serves it and the one
 /// before.
 pub const STANDING_LINKS_MAX: usize = 2;

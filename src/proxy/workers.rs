@@ -16,7 +16,7 @@ use crate::ledger::{Bucket, Orphan};
 use crate::limits::{
     ANSWER_MAX, AUTHORIZATION_WAIT_MAX, LINK_OUTPUT_BYTES_MIN, WORKERS_PER_MINER_MAX,
 };
-use crate::pending::{ReplyId, Verdict};
+use crate::pending::Verdict;
 use crate::table::MinerHandle;
 use crate::time::Instant;
 use crate::upstream::{LinkClose, LinkIndex, State};
@@ -51,9 +51,11 @@ impl Proxy<'_> {
                 return session.count_odd_request();
             }
             (Grant::Unasked | Grant::Asked, Some(at)) => {
-                let waits = session.waiting.is_none();
-                if waits {
-                    let reply = ReplyId::from_slice(id.as_raw()).unwrap_or_default();
+                // One at a time waits, under an id of a common length; any other hears yes at once.
+                let reply = heapless::Vec::from_slice(id.as_raw());
+                let reply = reply.ok().filter(|_| session.waiting.is_none());
+                let waits = reply.is_some();
+                if let Some(reply) = reply {
                     session.waiting =
                         Some(WaitingAuthorize { reply, worker, since: now, yes: None });
                 }
