@@ -15,7 +15,7 @@
 use crate::identity::Standing;
 use crate::ledger::Counts;
 use crate::limits::{
-    EXCESS_REJECTS_MAX, FORGIVE_INTERVAL, INVALID_LINES_MAX, ODD_REQUESTS_MAX,
+    EXCESS_REJECTS_MAX, FORGIVE_INTERVAL, GOALS_MAX, INVALID_LINES_MAX, ODD_REQUESTS_MAX,
     REJECTS_FORGIVEN_BY_SHARE, SUBMITS_BURST_MAX, TOLD_DIFFICULTIES_MAX, USER_AGENT_BYTES_MAX,
     WAITING_ID_BYTES_MAX, WORKER_NAME_BYTES_MAX, WORKERS_BYTES_MAX,
 };
@@ -188,7 +188,7 @@ pub(crate) struct WaitingAuthorize {
     pub(crate) yes: Option<bool>,
 }
 
-/// A difficulty that the miner was told, and the first job it holds for.
+/// A difficulty and a mask that the miner was told, and the first job they hold for.
 #[derive(Clone, Copy, Debug)]
 pub struct Told {
     /// The link whose jobs it holds for.
@@ -197,6 +197,8 @@ pub struct Told {
     pub since: Serial,
     /// What the miner was told.
     pub difficulty: Difficulty,
+    /// The bits that the miner may roll.
+    pub mask: VersionMask,
 }
 
 /// The lane and id of a subscribed miner.
@@ -236,6 +238,7 @@ pub struct Downstream {
     /// The mask that the miner was told last.
     pub(crate) told_mask: VersionMask,
     pub(crate) vardiff: Vardiff,
+    told_difficulty: Option<Difficulty>,
     told: heapless::Deque<Told, TOLD_DIFFICULTIES_MAX>,
     /// The target of the last of them, which most shares are judged by.
     told_target: Target,
@@ -246,6 +249,8 @@ pub struct Downstream {
     /// The goal that the miner works for, and since when.
     goal: u8,
     pub(crate) moved: Instant,
+    /// The newest job that it had of each goal when it was moved away.
+    left: [Serial; GOALS_MAX],
     /// Answers of the pool that wait to be sent to this miner.
     pub(crate) answers_due: u16,
     pub(crate) recent: RecentShares,
@@ -282,12 +287,14 @@ impl Downstream {
             requested_mask: VersionMask::NONE,
             told_mask: VersionMask::NONE,
             vardiff,
+            told_difficulty: None,
             told: heapless::Deque::new(),
             told_target: Target::MAX,
             told_job: Serial::NONE,
             told_link: None,
             goal: 0,
             moved: now,
+            left: [Serial::NONE; GOALS_MAX],
             answers_due: 0,
             recent: RecentShares::EMPTY,
             counts: Counts::ZERO,
@@ -354,8 +361,16 @@ impl Downstream {
 
     /// Points the miner at another goal; it hears of it by its next job.
     pub(crate) fn work_for(&mut self, goal: u8, now: Instant) {
+        if let Some(left) = self.left.get_mut(usize::from(self.goal)) {
+            *left = self.told_job;
+        }
         self.goal = goal;
         self.moved = now;
+    }
+
+    /// Says whether the miner was moved away from `goal` with this job in hand.
+    pub(crate) fn has_left(&self, goal: u8, job: Serial) -> bool {
+        self.left.get(usize::from(goal)) == Some(&job)
     }
 
     /// Returns the goal that the miner works for.
@@ -373,7 +388,7 @@ impl Downstream {
 
     /// Returns the difficulty that the miner was told last.
     pub fn told_difficulty(&self) -> Option<Difficulty> {
-        self.told.back().map(|told| told.difficulty)
+        self.told_difficulty
     }
 
     /// Returns the newest job that was sent, [`Serial::NONE`] before the first.
@@ -396,17 +411,38 @@ impl Downstream {
         self.answers_due
     }
 
-    /// Remembers that jobs from `since` on go out with `difficulty`.
-    pub(crate) fn tell(&mut self, link: LinkIndex, since: Serial, difficulty: Difficulty) {
+    /// Remembers that jobs from `since` on go out with `difficulty` and `mask`. What is as before
+    /// for the link takes no further place, so that a miner may go to and fro between links.
+    pub(crate) fn tell(
+        &mut self,
+        link: LinkIndex,
+        since: Serial,
+        difficulty: Difficulty,
+        mask: VersionMask,
+    ) {
+        if self.told_difficulty != Some(difficulty) {
+            self.told_difficulty = Some(difficulty);
+            self.told_target = difficulty.to_target();
+        }
+        let last = self.told.iter().rev().find(|told| told.link == link);
+        if last.is_some_and(|told| (told.difficulty, told.mask) == (difficulty, mask)) {
+            return;
+        }
         if self.told.is_full() {
             self.told.pop_front();
         }
-        if self.told_difficulty() != Some(difficulty) {
-            self.told_target = difficulty.to_target();
-        }
-        let told = Told { link, since, difficulty };
+        let told = Told { link, since, difficulty, mask };
         // There is room: a full record has just lost its oldest entry.
         let _ = self.told.push_back(told);
+    }
+
+    /// Remembers that the newest job is hashed with another mask than it was sent with, as after a
+    /// configure.
+    pub(crate) fn tell_mask(&mut self, mask: VersionMask) {
+        self.told_mask = mask;
+        if let (Some(link), Some(difficulty)) = (self.told_link, self.told_difficulty) {
+            self.tell(link, self.told_job, difficulty, mask);
+        }
     }
 
     /// Counts a line that cannot be read.
@@ -607,10 +643,10 @@ mod tests {
         let serials: std::vec::Vec<_> =
             core::iter::successors(Some(Serial::FIRST), |s| Some(s.next())).take(9).collect();
         let difficulty = |d| Difficulty::new(d).unwrap();
-        let (link, other) = (LinkIndex(0), LinkIndex(1));
-        miner.tell(link, serials[1], difficulty(8.0));
-        miner.tell(link, serials[4], difficulty(16.0));
-        miner.tell(other, serials[0], difficulty(2.0));
+        let (link, other, mask) = (LinkIndex(0), LinkIndex(1), VersionMask::NONE);
+        miner.tell(link, serials[1], difficulty(8.0), mask);
+        miner.tell(link, serials[4], difficulty(16.0), mask);
+        miner.tell(other, serials[0], difficulty(2.0), mask);
         let of = |serial| miner.told_for(link, serial).unwrap().difficulty.as_f64();
         assert_eq!([of(serials[0]), of(serials[1]), of(serials[3])], [8.0; 3]);
         assert_eq!([of(serials[4]), of(serials[8])], [16.0; 2]);

@@ -20,6 +20,7 @@ use crate::split::Weights;
 use crate::table::IdPool;
 use crate::time::{Duration, Instant};
 use crate::upstream::{Link, LinkClose, LinkIndex, State};
+use crate::work::header::NTime;
 use crate::work::job::Serial;
 
 /// When pools are left and tried again, and what each goal gets.
@@ -293,6 +294,17 @@ impl<'a> Links<'a> {
         served
     }
 
+    /// Announces the newest job of a link anew, with its ntime moved on: miners that had it before
+    /// find other shares for it now (QUIRKS 24).
+    pub(crate) fn renew(&mut self, link: LinkIndex, now: Instant) -> Option<Serial> {
+        let serial = self.issue();
+        let link = self.get_mut(link)?;
+        let job = link.announced()?;
+        let ahead = u32::try_from(now.since(job.received).as_secs()).unwrap_or(u32::MAX);
+        let ntime = NTime(job.ntime.0.saturating_add(ahead));
+        link.renew(serial, ntime, now)
+    }
+
     /// Takes a job that a link announced; returns whether a lane's miners are to be told.
     pub(crate) fn handle_job(&mut self, link: LinkIndex, serial: Serial, clean: bool) -> bool {
         let mut told = false;
@@ -492,17 +504,17 @@ impl<'a> Links<'a> {
         if self.find(pool, lane).is_some() {
             return;
         }
-        // With every link in use the pool has to wait until one is released.
-        let free = self
-            .iter()
-            .find(|(index, link)| {
-                !link.wanted
-                    && link.state == State::Idle
-                    && link.pending.is_empty()
-                    && !self.is_serving(*index)
-            })
-            .map(|(index, _)| index);
-        if let Some(link) = free.and_then(|index| self.get_mut(index)) {
+        let is_free =
+            |link: &Link<'_>| !link.wanted && link.state == State::Idle && link.pending.is_empty();
+        // Late shares find their way through one that served last, which is taken only where there
+        // is no other. With every link in use the pool has to wait until one is released.
+        let free = self.iter().filter(|(_, link)| is_free(link)).map(|(index, _)| index);
+        let Some(index) = free.min_by_key(|index| self.is_serving(*index)) else { return };
+        let routes = self.lanes.iter_mut().flat_map(|lane| lane.routes.iter_mut());
+        for route in routes.filter(|route| route.serves == Some(index)) {
+            *route = Route::default();
+        }
+        if let Some(link) = self.get_mut(index) {
             link.assign(pool, lane, now);
         }
     }
@@ -527,10 +539,7 @@ impl<'a> Links<'a> {
             return false;
         }
         // A new serial, so that the route's announcements always grow.
-        let serial = self.issue();
-        let Some(link) = self.links.get_mut(index.index()) else { return false };
-        let Some(ntime) = link.jobs.newest().map(|job| job.ntime) else { return false };
-        let Some(serial) = link.renew(serial, ntime, now) else { return false };
+        let Some(serial) = self.renew(index, now) else { return false };
         let route = self.lane_mut(lane).and_then(|lane| lane.routes.get_mut(usize::from(goal)));
         if let Some(route) = route {
             *route =

@@ -54,7 +54,7 @@ use crate::time::{Duration, Instant};
 use crate::upstream::{Link, LinkClose, LinkIndex, LinkStorage, State};
 use crate::vardiff::{self, Vardiff};
 use crate::work::extranonce::{Geometry, Incompatible};
-use crate::work::header::{BlockHash, NTime};
+use crate::work::header::BlockHash;
 use crate::work::job::{Job, Serial};
 
 /// When a miner hears the verdict on a share that goes to the pool.
@@ -629,8 +629,16 @@ impl<'a> Proxy<'a> {
 
     /// Lets go of every link of a pool; the plan opens them again.
     pub fn reopen_pool(&mut self, pool: usize) {
-        for (_, link) in self.links.iter_mut().filter(|(_, l)| usize::from(l.pool) == pool) {
+        for index in 0..LINKS_MAX {
+            let Some(index) = u8::try_from(index).ok().map(LinkIndex) else { break };
+            let Some(link) = self.links.get_mut(index) else { break };
+            if usize::from(link.pool) != pool {
+                continue;
+            }
             link.wanted = false;
+            if link.state == State::Idle {
+                self.void_held(index);
+            }
         }
     }
 
@@ -758,13 +766,7 @@ impl<'a> Proxy<'a> {
             if age < self.options.keepalive {
                 continue;
             }
-            let ahead = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
-            let ntime = NTime(job.ntime.0.saturating_add(ahead));
-            let serial = self.links.issue();
-            let renewed = self.links.get_mut(link).and_then(|l| l.renew(serial, ntime, now));
-            if let Some(serial) = renewed {
-                self.fan_out |= self.links.handle_job(link, serial, false);
-            }
+            self.announce_again(link, now);
         }
     }
 

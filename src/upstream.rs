@@ -629,10 +629,10 @@ impl<'a> Link<'a> {
         self.difficulty = difficulty;
     }
 
-    /// Takes a mask; it holds at once (BIP-0310).
+    /// Takes a mask; it holds at once (BIP-0310): for what the pool is sent from now on, and for
+    /// the next announcement. Jobs that are out keep the one that miners were told with them.
     pub(crate) fn handle_set_version_mask(&mut self, mask: u32) {
         self.mask = VersionMask(mask);
-        self.jobs.set_mask(self.mask);
     }
 
     /// Answers whether a request of the pool to reconnect is to be followed: to the same host
@@ -795,7 +795,10 @@ impl<'a> Link<'a> {
 
     /// Announces the newest job once more, under a new id and with its time moved on.
     pub(crate) fn renew(&mut self, serial: Serial, ntime: NTime, now: Instant) -> Option<Serial> {
-        let serial = if self.line.is_empty() { None } else { self.jobs.renew(serial, ntime, now) }?;
+        if self.line.is_empty() {
+            return None;
+        }
+        let serial = self.jobs.renew(serial, ntime, self.mask, now)?;
         self.line.renew(serial, ntime)?;
         Some(serial)
     }

@@ -321,6 +321,60 @@ fn weights_change_live_and_an_idle_goal_is_forgiven_and_served_again() {
     assert_parts(&herd.mine(1000, Duration::from_secs(5)), &[80, 20]);
 }
 
+/// Firmware begins its extranonce2 anew with every clean job (QUIRKS 24): the very same job once
+/// more would have it find what it has found already.
+#[test]
+fn a_miner_that_comes_back_to_a_goal_gets_its_job_under_a_new_id_and_a_later_time() {
+    let mut herd = Herd::new(with_goals(&[50, 50]), 1);
+    let (miner, first) = herd.miners[0].clone();
+    let mut told = vec![first];
+    for nonce in 1..60 {
+        let job = told.last().unwrap().clone();
+        assert_eq!(herd.farm.submit(miner, share(&job, nonce))["result"], true);
+        herd.count(&mut [0; 2]);
+        herd.farm.wait(Duration::from_secs(1));
+        let heard = herd.farm.due(miner);
+        if heard.iter().any(|line| line.contains("mining.notify")) {
+            told.push(notified(&heard));
+        }
+    }
+    assert!(told.len() > 4, "it was moved there and back: {told:?}");
+    for (at, job) in told.iter().enumerate() {
+        for before in &told[..at] {
+            assert_ne!(before[0], job[0], "one id twice");
+            assert_ne!((&before[2], &before[7]), (&job[2], &job[7]), "one search space twice");
+        }
+    }
+}
+
+/// A new password opens a link anew; the old one keeps what waits and the miners' last job.
+#[test]
+fn settings_that_change_often_leave_no_pool_without_a_link() {
+    let of = |password: &str| {
+        let mut options = options(1);
+        options.pools[0].password = password.try_into().unwrap();
+        options
+    };
+    let mut farm = Farm::sized(4, 2, of("a"));
+    let link = farm.dialled();
+    farm.pool_up(link, "c0ffee00", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.1");
+    farm.submit(miner, share(&notified(&heard), 1));
+    farm.pool_hears(link);
+    for (password, extranonce1) in [("b", "c0ffee01"), ("c", "c0ffee02")] {
+        farm.proxy.apply(of(password), farm.now);
+        while farm.proxy.poll_hangup(farm.now).is_some() {}
+        farm.wait(Duration::from_secs(1));
+        let link = farm.dialled();
+        farm.pool_up(link, extranonce1, 8, TRIVIAL);
+        let job = notified(&farm.due(miner));
+        assert!(job[2].as_str().unwrap().contains(extranonce1), "{job}");
+        assert_eq!(job[8], true);
+        assert_eq!(farm.submit(miner, share(&job, 2))["result"], true);
+        farm.pool_accepts(link);
+    }
+}
+
 #[test]
 fn f82_a_pool_moves_the_farm_to_its_own_host_only_and_to_another_port_of_it() {
     let ask = |params: Value| {

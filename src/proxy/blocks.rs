@@ -12,6 +12,7 @@ use crate::wire::writer::{Full, Writer};
 use crate::work::extranonce::Geometry;
 use crate::work::job::Job;
 use crate::work::share::AcceptedShare;
+use crate::work::version::VersionMask;
 
 impl Proxy<'_> {
     /// Returns the block candidates that no pool has answered; the owner keeps them where they
@@ -103,14 +104,20 @@ pub(super) struct SubmitParts {
 }
 
 impl SubmitParts {
-    /// Puts together what belongs to a share for a job of a link.
-    pub(super) fn new(link_size: u8, geometry: Geometry, share: &AcceptedShare) -> Self {
+    /// Puts together what belongs to a share for a job of a link, whose extranonce2 has `size`
+    /// bytes and whose pool allows `mask` now.
+    pub(super) fn new(
+        (size, mask): (u8, VersionMask),
+        geometry: Geometry,
+        job: &Job,
+        share: &AcceptedShare,
+    ) -> Self {
         let mut extranonce2 = heapless::Vec::new();
-        let pad = geometry.fits(link_size).map_or(0, usize::from);
+        let pad = geometry.fits(size).map_or(0, usize::from);
         // There is room: pad and end together are the pool's size, which was checked.
         let _ = extranonce2.resize(pad, 0);
         let _ = extranonce2.extend_from_slice(share.share().extranonce2_end());
-        Self { extranonce2, version_bits: share.pool_bits() }
+        Self { extranonce2, version_bits: share.pool_bits(job, mask) }
     }
 }
 
@@ -123,8 +130,8 @@ pub(super) fn record(
     accepted: &AcceptedShare,
 ) -> BlockRecord {
     let share = accepted.share();
-    let size = link.extranonce2_size().unwrap_or(0);
-    let SubmitParts { extranonce2, version_bits } = SubmitParts::new(size, geometry, accepted);
+    let now = (link.extranonce2_size().unwrap_or(0), link.mask());
+    let SubmitParts { extranonce2, version_bits } = SubmitParts::new(now, geometry, job, accepted);
     BlockRecord {
         hash: accepted.hash(),
         host: pool.host.clone(),

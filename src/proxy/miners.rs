@@ -218,7 +218,7 @@ impl Proxy<'_> {
                 && mask.bit_count() >= u32::from(rolling.min_bit_count.min(32));
             // Too few bits are granted all the same: some firmware leaves over a refusal.
             session.requested_mask = requested;
-            session.told_mask = mask;
+            session.tell_mask(mask);
             granted.version_rolling = Some((enough || mask != VersionMask::NONE).then_some(mask.0));
         }
         if let Some(least) = configure.minimum_difficulty {
@@ -508,7 +508,7 @@ impl Proxy<'_> {
             #[cfg(feature = "canary")]
             if let (true, Some(job)) = (keeps_difficulty, link.announced()) {
                 let told = below(session.vardiff.wanted(), job.difficulty, session.steps());
-                session.tell(index, job.serial, told);
+                session.tell(index, job.serial, told, session.told_mask);
             }
             out.line(|out| write_job(session, route, (index, link), out))?;
             if first {
@@ -596,9 +596,7 @@ fn write_job(
     let clean = moved || route.clean_since.is_some_and(|since| session.told_job < since);
     link.write_notify(clean, out)?;
     session.told_mask = mask;
-    if news || moved {
-        session.tell(index, job.serial, difficulty);
-    }
+    session.tell(index, job.serial, difficulty, mask);
     session.told_job = job.serial;
     session.told_link = Some(index);
     Ok(())

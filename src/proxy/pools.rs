@@ -182,11 +182,8 @@ impl Proxy<'_> {
     }
 
     /// Sends the newest job out anew, as when the mask changed: that holds at once (BIP-0310).
-    fn announce_again(&mut self, index: LinkIndex, now: Instant) {
-        let serial = self.links.issue();
-        let Some(link) = self.links.get_mut(index) else { return };
-        let Some(ntime) = link.announced().map(|job| job.ntime) else { return };
-        if let Some(serial) = link.renew(serial, ntime, now) {
+    pub(super) fn announce_again(&mut self, index: LinkIndex, now: Instant) {
+        if let Some(serial) = self.links.renew(index, now) {
             self.fan_out |= self.links.handle_job(index, serial, false);
         }
     }
@@ -343,11 +340,23 @@ impl Proxy<'_> {
             }
         }
         self.links.handle_down(index, close, now);
+        if close == LinkClose::Unneeded {
+            self.void_held(index);
+        }
         #[cfg(feature = "canary")]
         if self.has(crate::canary::Defect::I8Speech) {
             return;
         }
         self.push_event(Event::LinkDown { link: index, pool, close });
+    }
+
+    /// Settles what a link holds whose session nobody will ask for again, so that the link is free;
+    /// a block candidate is tried late, from its record (F39).
+    pub(super) fn void_held(&mut self, index: LinkIndex) {
+        let Self { links, ledger, table, due, .. } = self;
+        let Some(link) = links.get_mut(index) else { return };
+        let to = Bucket::Orphaned(Orphan::SessionLost);
+        link.pending.free_where(|entry| settle(entry, to, Verdict::NoAnswer, ledger, table, due));
     }
 
     /// Writes the next lines for a pool: its own requests and the handshake, then shares, block
@@ -430,7 +439,7 @@ fn write_share(
     if !matches!(link.state, State::Live | State::Draining) {
         return Ok(NextShare::None);
     }
-    let size = link.extranonce2_size().unwrap_or(0);
+    let allowed = (link.extranonce2_size().unwrap_or(0), link.mask());
     let Link { pending, jobs, epoch, .. } = link;
     let Some(entry) = pending.next_queued() else { return Ok(NextShare::None) };
     let request = entry.request;
@@ -442,7 +451,8 @@ fn write_share(
         // The ring let the job go while its share waited.
         return Ok(NextShare::Void { request, reason: Orphan::JobDead });
     };
-    let SubmitParts { extranonce2, version_bits } = SubmitParts::new(size, geometry, &share);
+    let SubmitParts { extranonce2, version_bits } =
+        SubmitParts::new(allowed, geometry, job, &share);
     let share = *share.share();
     let fields = SubmitFields {
         worker: entry.worker.get().unwrap_or(user),

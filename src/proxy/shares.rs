@@ -111,8 +111,15 @@ impl Proxy<'_> {
             .ok_or(Reject::JobNotFound)?;
         let share = Share::decode(submit, geometry, seat.id)?;
         let told = *session.told_for(link, serial).ok_or(Reject::JobNotFound)?;
-        let mask = session.requested_mask.intersect(job.mask);
-        let verdict = share.judge(job, coinb2, mask, &session.target_of(&told), &session.recent);
+        let target = session.target_of(&told);
+        let judge = |mask| share.judge(job, coinb2, mask, &target, &session.recent);
+        let mut verdict = judge(told.mask);
+        // A miner may take a new mask into use for jobs it has already; its hash says which it was.
+        if matches!(verdict, Err(Reject::VersionBits | Reject::LowDifficulty))
+            && session.told_mask != told.mask
+        {
+            verdict = judge(session.told_mask).or(verdict);
+        }
         // A pool also ends jobs on the block that it still builds on, so a block candidate is worth
         // a late try, where the session is the same (F39).
         let same_session = self.links.get(link).is_some_and(|link| link.epoch == job.epoch);

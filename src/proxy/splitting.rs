@@ -86,6 +86,13 @@ impl Proxy<'_> {
         }
         let Ok(goal) = u8::try_from(to) else { return };
         session.work_for(goal, now);
+        let (lane, route) = (session.lane(), |lane| self.links.route(lane, goal).copied());
+        let again =
+            route(lane).filter(|r| r.current.is_some_and(|job| session.has_left(goal, job)));
+        if let Some(link) = again.and_then(|route| route.serves) {
+            // It had that job before, and would find the same shares once more (QUIRKS 24).
+            self.announce_again(link, now);
+        }
         self.fan_out = true;
         self.leave_goal(from);
         if let (Some(count), Some(to)) = (self.at_goal.get_mut(to), rates.get_mut(to)) {

@@ -230,9 +230,20 @@ impl Proxy<'_> {
             while let Some(asker) =
                 self.links.get_mut(index).and_then(|l| l.authorizations.overdue(ANSWER_MAX, now))
             {
-                self.settle_worker(index, asker, Grant::Granted);
+                if !self.is_refused(index, asker) {
+                    self.settle_worker(index, asker, Grant::Granted);
+                }
             }
         }
+    }
+
+    /// Says whether the pool has refused the name in the meantime, as when it was asked twice.
+    fn is_refused(&self, index: LinkIndex, asker: Asker) -> bool {
+        let Asker::Miner { miner, worker } = asker else { return false };
+        let (link, session) = (self.links.get(index), self.table.get(miner));
+        let (Some(link), Some(session)) = (link, session) else { return false };
+        let at = LinkConnection { link: index, number: link.connection };
+        session.standing.of(at, worker) == Grant::Refused
     }
 
     /// Books what is known of a name now, with its miner and with the shares that wait for it.

@@ -173,8 +173,15 @@ impl<'a> JobRing<'a> {
         Ok(self.put(job))
     }
 
-    /// Announces the newest job again under `serial`, with its ntime moved on to `ntime`.
-    pub fn renew(&mut self, serial: Serial, ntime: NTime, now: Instant) -> Option<Serial> {
+    /// Announces the newest job again under `serial`, with its ntime moved on to `ntime` and with
+    /// the bits that may be rolled by now.
+    pub fn renew(
+        &mut self,
+        serial: Serial,
+        ntime: NTime,
+        mask: VersionMask,
+        now: Instant,
+    ) -> Option<Serial> {
         let mut job = self.newest()?.clone();
         let len = job.coinb2_len as usize;
         let from = job.coinb2_start as usize;
@@ -186,6 +193,7 @@ impl<'a> JobRing<'a> {
         }
         job.serial = serial;
         job.ntime = ntime;
+        job.mask = mask;
         job.received = now;
         Some(self.put(job))
     }
@@ -237,13 +245,6 @@ impl<'a> JobRing<'a> {
         let start = job.coinb2_start as usize;
         let coinb2 = self.store.get(start..start.saturating_add(job.coinb2_len as usize))?;
         Some((job, coinb2))
-    }
-
-    /// Changes the bits that may be rolled, for all jobs.
-    pub fn set_mask(&mut self, mask: VersionMask) {
-        for job in self.jobs.iter_mut() {
-            job.mask = mask;
-        }
     }
 
     /// Ends all jobs: what comes for them from now on is stale.
@@ -350,7 +351,10 @@ mod tests {
         let mut ring = JobRing::new(&mut jobs, &mut store);
         ring.push(job(Serial(7)), b"0102030405").unwrap();
         for serial in 8..40 {
-            let renewed = ring.renew(Serial(serial), NTime(serial), Instant::ZERO).unwrap();
+            let time = NTime(serial);
+            let mask = VersionMask::BIP_0320;
+            let renewed = ring.renew(Serial(serial), time, mask, Instant::ZERO).unwrap();
+            assert_eq!(ring.get(renewed).unwrap().0.mask, mask);
             assert_eq!(ring.get(renewed).unwrap().1, [1, 2, 3, 4, 5]);
         }
     }

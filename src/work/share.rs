@@ -16,7 +16,7 @@ use crate::work::header::{BlockHash, Header, NTime, Nonce};
 use crate::work::job::Job;
 use crate::work::merkle;
 use crate::work::target::Target;
-use crate::work::version::VersionMask;
+use crate::work::version::{Version, VersionMask};
 
 /// The most bytes that miner id and roll can have together.
 const MIDDLE_BYTES_MAX: usize = (MINER_ID_BYTES_MAX + ROLL_BYTES_MAX) as usize;
@@ -120,8 +120,7 @@ impl Share {
         if !reaches_pool && !target.is_met_by(hash) {
             return Err(Reject::LowDifficulty);
         }
-        let pool_bits = (job.mask != VersionMask::NONE).then_some(header.version.0 & job.mask.0);
-        Ok(AcceptedShare { share: *self, hash, pool_bits, reaches_pool, is_block })
+        Ok(AcceptedShare { share: *self, hash, version: header.version, reaches_pool, is_block })
     }
 }
 
@@ -130,7 +129,7 @@ impl Share {
 pub struct AcceptedShare {
     share: Share,
     hash: BlockHash,
-    pool_bits: Option<u32>,
+    version: Version,
     reaches_pool: bool,
     is_block: bool,
 }
@@ -148,8 +147,14 @@ impl AcceptedShare {
 
     /// Returns the version bits that the pool is told, where it allows any to be rolled: those
     /// of its whole mask, also where the miner rolls fewer, since it takes all of them from here.
-    pub fn pool_bits(&self) -> Option<u32> {
-        self.pool_bits
+    ///
+    /// `mask` is the one that the pool allows now. Where it has changed since `job` and has no
+    /// room for what the miner rolled, the bits are those of the job's own: a pool that lets the
+    /// mask of a job stand takes them, and any other would take none.
+    pub fn pool_bits(&self, job: &Job, mask: VersionMask) -> Option<u32> {
+        let rolled = self.version.0 ^ job.version.0;
+        let mask = if mask.allows(rolled) { mask.0 } else { job.mask.0 | rolled };
+        (mask != 0).then_some(self.version.0 & mask)
     }
 
     /// Says whether the hash also reaches the target of the pool.

@@ -282,6 +282,41 @@ fn f22_a_pool_hears_every_bit_of_its_mask_also_those_that_the_miner_may_not_roll
     }
 }
 
+/// BIP-0310 puts a new mask in force at once, and the miner cannot know of it yet.
+#[test]
+fn a_share_on_its_way_while_the_mask_changes_is_judged_as_it_was_hashed() {
+    // The job's version is 20000000; the last mask has no room for what was rolled.
+    for (mask, heard) in
+        [("ffffffff", "2000e000"), ("0000e000", "0000e000"), ("10000000", "0000e000")]
+    {
+        let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
+        let (miner, job, granted) = rolling_miner(&mut farm);
+        assert_eq!(granted, "1fffe000");
+        let line = json!({"id": null, "method": "mining.set_version_mask", "params": [mask]});
+        farm.pool_says(link, &line.to_string());
+        assert_eq!(farm.submit(miner, rolled("w", &job, 1, "0000e000"))["result"], true, "{mask}");
+        assert_eq!(farm.pool_accepts(link)["params"][5], heard);
+    }
+}
+
+#[test]
+fn a_miner_may_roll_the_bits_of_a_new_mask_for_the_job_before_it() {
+    let mut farm = Farm::new();
+    let link = farm.dialled();
+    farm.handshake_with(link, "c0ffee01", 8, Some("0000e000"));
+    farm.pool_says(link, &set_difficulty(TRIVIAL));
+    farm.pool_says(link, &notify("job-1", 1, true));
+    let (miner, job, granted) = rolling_miner(&mut farm);
+    assert_eq!(granted, "0000e000");
+    let line = json!({"id": null, "method": "mining.set_version_mask", "params": ["1fffe000"]});
+    farm.pool_says(link, &line.to_string());
+    let early = farm.submit(miner, rolled("w", &job, 1, "10000000"));
+    assert_eq!(early["error"][1], "version bits outside the mask", "it was not told yet");
+    farm.due(miner);
+    assert_eq!(farm.submit(miner, rolled("w", &job, 1, "10000000"))["result"], true);
+    assert_eq!(farm.pool_accepts(link)["params"][5], "10000000");
+}
+
 #[test]
 fn f22_a_mask_that_changes_live_is_told_with_a_job_at_once() {
     let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);

@@ -47,6 +47,15 @@ pub struct Firmware {
     pub carriage_return: bool,
 }
 
+impl Firmware {
+    /// Whether it asks to roll every bit.
+    pub fn asks_for_all(&self) -> bool {
+        let asks =
+            |request: &&str| request.contains("version-rolling") && !request.contains("1fff");
+        self.handshake.iter().any(asks)
+    }
+}
+
 const CONFIGURE: &str = r#"{"id": {i}, "method": "mining.configure", "params": [["version-rolling"], {"version-rolling.mask": "1fffe000", "version-rolling.min-bit-count": 2}]}"#;
 const SUBSCRIBE: &str = r#"{"id": {i}, "method": "mining.subscribe", "params": ["miner/1.0"]}"#;
 const AUTHORIZE: &str = r#"{"id": {i}, "method": "mining.authorize", "params": ["{w}", "x"]}"#;

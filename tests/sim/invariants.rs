@@ -8,21 +8,27 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use loka_stratum::blocks::BlockRecord;
 use loka_stratum::downstream::{Close, State};
+use loka_stratum::identity::Identity;
 use loka_stratum::ledger::{Bucket, Counts, Orphan};
 use loka_stratum::limits::{ANSWER_MAX, RECENT_SHARES_MAX, REPLY_BYTES_MAX};
 use loka_stratum::links::Route;
 use loka_stratum::pending::Stage;
 use loka_stratum::proxy::{Proxy, VerdictMode};
 use loka_stratum::table::MinerHandle;
+use loka_stratum::time::Duration;
 use loka_stratum::upstream::{self, LinkIndex};
 use loka_stratum::work::job::Serial;
 
 use crate::hashing::Hash;
 use crate::json::{Message, elements, message, unquoted};
-use crate::miner::{Origin, Sent, Share, Truth, What, origin};
+use crate::miner::{Origin, Sent, Share, Truth, What, origin, upstream_name};
+use crate::plan::Plan;
 use crate::pool::{Judged, Said};
 use crate::trace::{broken, hold};
 use crate::world::{Conn, End, USER, World};
+
+/// The longest that a share of an honest pool waits for its answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A map whose order of keys nobody sees, so any hash will do that is the same in every run.
 type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
@@ -39,7 +45,9 @@ pub struct View {
     accepted: VecDeque<u64>,
     seat: Option<(u8, u16)>,
     /// All jobs that it was told.
-    told: Vec<u32>,
+    pub told: Vec<u32>,
+    /// How many of them were clean.
+    pub clean: u32,
     /// What it says is no Stratum, so answers are not matched.
     pub noise: bool,
 }
@@ -47,6 +55,7 @@ pub struct View {
 /// A share that a miner made and the gateway took.
 #[derive(Clone, Debug, Default)]
 struct Made {
+    by: usize,
     taken: u32,
     /// Connections to pools that it went out on.
     sent: Vec<usize>,
@@ -73,12 +82,21 @@ pub struct Checks {
     pub links_down: u64,
     pub links_down_said: u64,
     probes: Vec<(usize, u64)>,
+    /// What was done for each pool: shares that were taken, and their miners' difficulties.
+    pub work: Vec<(u64, f64)>,
+    /// Miners' connections that the gateway ended.
+    pub ended: u64,
+    identity: Identity,
+    /// The miners that each pool refuses, a bit for each.
+    refused_by: Vec<u8>,
 }
 
 impl Checks {
-    pub fn new(slots: usize) -> Self {
+    pub fn new(plan: &Plan) -> Self {
         Self {
-            ports: vec![None; slots],
+            ports: vec![None; plan.slots],
+            identity: plan.identity,
+            refused_by: plan.pools.iter().map(|pool| pool.refuses).collect(),
             submitted: 0,
             below: 0,
             forwarded: 0,
@@ -92,6 +110,8 @@ impl Checks {
             links_down: 0,
             links_down_said: 0,
             probes: Vec::new(),
+            work: vec![(0, 0.0); plan.pools.len()],
+            ended: 0,
         }
     }
 
@@ -136,6 +156,7 @@ impl Checks {
             self.departed.push((*session.counts(), 0));
         }
         self.ports[handle.index()] = None;
+        self.ended += 1;
     }
 
     /// I1 and I3: what the engine said at once to the lines that it read.
@@ -193,6 +214,9 @@ impl Checks {
                     self.forwarded += 1;
                     conn.due.push(sent);
                 }
+                (What::Authorize, _) if self.identity == Identity::PerWorker => {
+                    conn.due.push(sent);
+                }
                 (what, _) => {
                     broken("I1", format!("no answer to {} {what:?} at {now}: {text}", sent.id))
                 }
@@ -224,7 +248,11 @@ impl Checks {
     }
 
     fn take(&mut self, conn: &mut Conn, share: &Share) {
-        self.made.entry(share.key).or_default().taken += 1;
+        let made = self.made.entry(share.key).or_default();
+        made.taken += 1;
+        made.by = share.by;
+        let work = &mut self.work[usize::from(share.origin.0)];
+        *work = (work.0 + 1, work.1 + share.told);
         conn.view.accepted.push_back(share.key);
         if conn.view.accepted.len() > RECENT_SHARES_MAX {
             conn.view.accepted.pop_front();
@@ -247,8 +275,7 @@ impl Checks {
         let reaches = self.reaches_pool(share);
         if answer.result == "true" {
             hold!("I1", !known, "a duplicate was taken: {share:?}");
-            let allowed = share.truth == Truth::Valid || self.mask_changed(proxy, handle, share);
-            hold!("I1", allowed, "a wrong share was taken: {share:?}");
+            hold!("I1", share.truth == Truth::Valid, "a wrong share was taken: {share:?}");
             hold!("I1", !(reaches && verdict == VerdictMode::Pool), "taken before the pool's word");
             self.take(conn, share);
             if reaches {
@@ -274,15 +301,23 @@ impl Checks {
         }
         self.rejected += 1;
         let fair = match (share.truth, code) {
-            (Truth::Wrong(codes), code) => {
-                codes.contains(&code) || code == 21 || self.mask_changed(proxy, handle, share)
-            }
+            (Truth::Wrong(codes), code) => codes.contains(&code) || code == 21,
             (Truth::Valid, 21) => !self.is_current(conn, proxy, handle, share),
             (Truth::Valid, 22) => known,
-            (Truth::Valid, 20 | 23) => self.mask_changed(proxy, handle, share),
+            (Truth::Valid, 24) => self.is_refused(share.origin.0, share.by),
             (Truth::Valid, _) => false,
         };
         hold!("I3", fair, "an unfair refusal {}: {share:?} {:?}", answer.error, conn.view);
+    }
+
+    /// Whether a pool takes no shares of a miner.
+    fn is_refused(&self, pool: u8, miner: usize) -> bool {
+        self.identity == Identity::PerWorker && self.refused_by[usize::from(pool)] >> miner & 1 == 1
+    }
+
+    /// Whether any pool takes none.
+    pub fn is_refused_anywhere(&self, miner: usize) -> bool {
+        (0u8..).zip(&self.refused_by).any(|(pool, _)| self.is_refused(pool, miner))
     }
 
     /// Whether the share is for the job that its miner should work on.
@@ -293,28 +328,18 @@ impl Checks {
         handle: MinerHandle,
         share: &Share,
     ) -> bool {
-        let Some(seat) = proxy.miner(handle).and_then(|miner| miner.seat()) else { return false };
-        let lane = &proxy.links().lanes()[usize::from(seat.lane)];
-        let Some(link) =
-            lane.route(0).and_then(Route::serves).and_then(|link| proxy.links().get(link))
+        let Some(session) = proxy.miner(handle) else { return false };
+        let Some(seat) = session.seat() else { return false };
+        let route = proxy.links().route(seat.lane, session.goal());
+        let Some(link) = route.and_then(Route::serves).and_then(|link| proxy.links().get(link))
         else {
             return false;
         };
         let serial = serial(share.serial);
         conn.view.serial == Some(share.serial)
-            && lane.route(0).and_then(Route::current) == Some(serial)
+            && route.and_then(Route::current) == Some(serial)
             && link.state() == upstream::State::Live
             && link.kept_job(serial).is_some_and(|job| job.live)
-    }
-
-    /// Whether the pool allows other bits now than the miner hashed with.
-    fn mask_changed(&self, proxy: &Proxy<'_>, handle: MinerHandle, share: &Share) -> bool {
-        let Some(session) = proxy.miner(handle) else { return true };
-        let job = proxy.links().iter().find_map(|(_, link)| link.kept_job(serial(share.serial)));
-        job.is_none_or(|job| {
-            let mask = session.requested_mask().intersect(job.mask).0;
-            mask != share.mask || share.bits & !mask != 0 && share.truth == Truth::Valid
-        })
     }
 
     /// I1, I4, I5: what the engine sent a miner of itself.
@@ -376,7 +401,11 @@ impl Checks {
         {
             hold!("I5", before.1 <= after.1, "job {after:?} after {before:?}");
         }
-        hold!("I5", view.serial < number, "job id {number:?} after {:?}", view.serial);
+        let is_new = number.is_some_and(|number| !view.told.contains(&number));
+        hold!("I5", is_new, "job id {number:?} again, after {:?}", view.serial);
+        let from_pool = |origin: Option<Origin>| origin.map(|(pool, ..)| pool);
+        let moved = view.origin.is_some() && from_pool(view.origin) != from_pool(from);
+        hold!("I5", !moved || params[8] == "true", "another pool's job, and not clean: {params:?}");
         hold!(
             "I4",
             from.is_some_and(|from| self.given.contains_key(&from)),
@@ -385,14 +414,29 @@ impl Checks {
         view.serial = number;
         view.origin = from;
         view.told.extend(number);
+        view.clean += u32::from(params[8] == "true");
     }
 
     /// I4: what goes to a pool is a share that a miner made for that job, once.
-    pub fn sent_to_pool(&mut self, conn: usize, judged: Option<Judged>, line: &str) -> Judged {
+    pub fn sent_to_pool(
+        &mut self,
+        (conn, asked, refused): (usize, &[String], &[String]),
+        judged: Option<Judged>,
+        line: &str,
+    ) -> Judged {
         let Some(judged) = judged else {
             broken("I4", format!("a share that nobody made: {line}"));
         };
-        hold!("I4", line.contains(&format!("[\"{USER}\",")), "another worker's share: {line}");
+        let name = worker_of(line);
+        let by = self.made.get(&judged.hash.key()).map_or(0, |made| made.by);
+        let is_own = match self.identity {
+            Identity::Single => name == USER,
+            Identity::PerWorker => name == upstream_name(by) && asked.contains(&name),
+        };
+        let is_login = judged.is_block && name == USER;
+        hold!("I4", is_own || is_login, "another worker's share: {line}");
+        let taken = is_login || !refused.contains(&name);
+        hold!("I4", taken, "a share of a worker that is refused: {line}");
         let is_heavy = judged.is_block || judged.difficulty >= judged.job_difficulty;
         hold!("I4", is_heavy, "below the pool's difficulty: {judged:?}");
         if let Some(made) = self.made.get_mut(&judged.hash.key()) {
@@ -447,6 +491,13 @@ impl Checks {
             if in_time { counts.0 += 1 } else { counts.1 += 1 }
         }
     }
+}
+
+/// The first param of a submit.
+pub fn worker_of(line: &str) -> String {
+    let params = message(line).map(|message| elements(message.params));
+    let name = params.and_then(|params| unquoted(params.first()?).map(str::to_owned));
+    name.unwrap_or_default()
 }
 
 fn serial(number: u32) -> Serial {
@@ -544,17 +595,11 @@ fn i3_isolation(world: &World<'_>) {
         if conn.blocked_since.is_some() || session.state() != State::Authorized {
             continue;
         }
-        let Some(lane) =
-            session.seat().and_then(|s| world.proxy.links().lanes().get(usize::from(s.lane)))
-        else {
-            continue;
-        };
-        let Some(link) =
-            lane.route(0).and_then(Route::serves).and_then(|link| world.proxy.links().get(link))
-        else {
-            continue;
-        };
-        let Some(current) = lane.route(0).and_then(Route::current) else { continue };
+        let links = world.proxy.links();
+        let Some(seat) = session.seat() else { continue };
+        let Some(route) = links.route(seat.lane, session.goal()) else { continue };
+        let Some(link) = route.serves().and_then(|link| links.get(link)) else { continue };
+        let Some(current) = route.current() else { continue };
         let works = link.state() == upstream::State::Live
             && link.kept_job(current).is_some_and(|job| job.live);
         let told = session.told_job();
@@ -608,13 +653,41 @@ fn is_served(world: &World<'_>) -> bool {
         .is_none_or(|geometry| world.pools.iter().any(|pool| geometry.fits(pool.plan.n2).is_ok()))
 }
 
+/// A gateway that was told to end has settled every share in time, and takes nobody new.
+pub fn f70_drained(world: &mut World<'_>) {
+    // A block waits for its answer as long as it can (F39).
+    let mut waiting = world.proxy.links().iter().flat_map(|(_, link)| link.pending().iter());
+    // Miners go on until their connections end, so the newest shares may be on their way.
+    let lately = world.instant();
+    let fine = waiting.all(|entry| entry.is_block() || lately.since(entry.since) < PATIENCE);
+    hold!("F70", fine || !is_served(world), "shares wait for an answer");
+}
+
+/// Whether every miner that can be served holds the newest job of a pool that is there.
+pub fn is_well(world: &World<'_>) -> bool {
+    let links = world.proxy.links();
+    let miners = world.proxy.miners().filter(|(_, session)| session.state() == State::Authorized);
+    let mut served = 0;
+    for (_, session) in miners {
+        let route = session.seat().and_then(|seat| links.route(seat.lane, session.goal()));
+        let link = route.and_then(Route::serves).and_then(|link| links.get(link));
+        let is_live = link.is_some_and(|link| link.state() == upstream::State::Live);
+        if !is_live || route.and_then(Route::current) != Some(session.told_job()) {
+            return false;
+        }
+        served += 1;
+    }
+    let has_job = |miner: &&crate::miner::Miner| miner.conn.is_some() && miner.newest().is_some();
+    served == world.miners.len() && world.miners.iter().filter(has_job).count() == served
+}
+
 /// 30 s after the faults stopped every miner holds the newest job of its pool.
 pub fn i6_newest_job(world: &mut World<'_>) {
     if !is_served(world) {
         return;
     }
     for miner in &world.miners {
-        if miner.no_id {
+        if miner.no_id || world.checks.is_refused_anywhere(miner.index) {
             continue;
         }
         let index = miner.index;
@@ -624,18 +697,36 @@ pub fn i6_newest_job(world: &mut World<'_>) {
 }
 
 /// And its share has reached the pool.
-pub fn i6_liveness(world: &mut World<'_>) {
+pub fn i6_liveness(world: &World<'_>) {
+    if let Some(detail) = lacking(world) {
+        broken("I6", detail);
+    }
+}
+
+/// Says what is missing until every miner's share has reached a pool.
+pub fn lacking(world: &World<'_>) -> Option<String> {
     if !is_served(world) {
-        return;
+        return None;
     }
-    let probed: Vec<usize> = world.checks.probes.iter().map(|(miner, _)| *miner).collect();
-    for miner in world.miners.iter().filter(|miner| !miner.no_id) {
-        let is_probed = probed.contains(&miner.index);
-        hold!("I6", is_probed || !miner.can_share(), "miner {} found no share", miner.index);
+    let checks = &world.checks;
+    let well = |index| !checks.is_refused_anywhere(index);
+    let probed: Vec<usize> = checks.probes.iter().map(|(miner, _)| *miner).collect();
+    for miner in world.miners.iter().filter(|miner| !miner.no_id && well(miner.index)) {
+        if !probed.contains(&miner.index) && miner.can_share() {
+            return Some(format!("miner {} found no share", miner.index));
+        }
     }
-    for miner in probed {
-        let of_miner = world.checks.probes.iter().filter(|(of, _)| *of == miner);
-        let arrived = of_miner.filter_map(|(_, key)| world.checks.made.get(key)).any(|m| m.arrived);
-        hold!("I6", arrived, "the last shares of miner {miner} reached no pool");
+    let arrived = |miner: usize| {
+        let of_miner = checks.probes.iter().filter(|(of, _)| *of == miner);
+        of_miner.filter_map(|(_, key)| checks.made.get(key)).any(|made| made.arrived)
+    };
+    let late = probed.into_iter().filter(|miner| well(*miner)).find(|miner| !arrived(*miner));
+    late.map(|miner| format!("the last shares of miner {miner} reached no pool"))
+}
+
+impl Checks {
+    /// What was tried too early is tried again.
+    pub fn forget_probes(&mut self) {
+        self.probes.clear();
     }
 }

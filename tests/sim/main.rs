@@ -15,6 +15,7 @@ mod pool;
 mod regressions;
 mod rng;
 mod run;
+mod scenes;
 mod trace;
 mod world;
 

@@ -26,6 +26,8 @@ pub enum What {
     Silent,
     /// An answer is due, whichever.
     Request,
+    /// The same, and it may be the pool's.
+    Authorize,
     /// A refusal is due.
     Refused,
     /// A verdict is due.
@@ -35,8 +37,12 @@ pub enum What {
 /// A submit.
 #[derive(Clone, Debug)]
 pub struct Share {
+    /// The miner.
+    pub by: usize,
     /// The key of its hash; 0 where nothing was hashed.
     pub key: u64,
+    /// What its miner was told to reach.
+    pub told: f64,
     /// The difficulty of its hash.
     pub difficulty: f64,
     /// The block hash again, for the network's target.
@@ -44,9 +50,6 @@ pub struct Share {
     pub truth: Truth,
     /// The job as the miner knows it.
     pub serial: u32,
-    pub bits: u32,
-    /// The mask that it was hashed with.
-    pub mask: u32,
     /// Where the job came from.
     pub origin: Origin,
 }
@@ -69,6 +72,7 @@ pub struct Work {
     id: String,
     parts: Parts,
     difficulty: f64,
+    mask: u32,
     pub origin: Origin,
 }
 
@@ -118,7 +122,7 @@ impl Miner {
     pub fn new(index: usize, plan: MinerPlan, rng: Rng) -> Self {
         Self {
             index,
-            worker: format!("farm.{index}"),
+            worker: worker(index),
             plan,
             rng,
             conn: None,
@@ -227,7 +231,11 @@ impl Miner {
         } else {
             Kind::Handshake
         };
-        let what = if id == "null" { What::Silent } else { What::Request };
+        let what = match kind {
+            _ if id == "null" => What::Silent,
+            Kind::Authorize => What::Authorize,
+            _ => What::Request,
+        };
         let is_silent = id == "null";
         self.say(text, id, what, kind, lines);
         // Nothing will be heard of it, so the next is due at once.
@@ -293,6 +301,9 @@ impl Miner {
             Kind::Configure => {
                 if let Some(at) = result.find("version-rolling.mask\":") {
                     self.mask = mask_of(&result[at + 22..at + 32]);
+                    if let Some(work) = self.jobs.back_mut() {
+                        work.mask = self.mask;
+                    }
                 }
             }
             Kind::Subscribe if result.starts_with('[') => {
@@ -362,6 +373,7 @@ impl Miner {
             serial: u32::from_str_radix(id, 16).ok()?,
             id: id.to_owned(),
             difficulty: self.difficulty,
+            mask: self.mask,
             origin: origin(params[2], params[3])?,
             parts: Parts {
                 coinb1: unhex(unquoted(params[2])?)?,
@@ -440,11 +452,11 @@ impl Miner {
             Rolling::Idle => Some(0),
             Rolling::Forgets if self.rng.once_in(3) => None,
             Rolling::Always | Rolling::Forgets => {
-                (self.mask != 0).then(|| self.rng.bits() as u32 & self.mask)
+                (work.mask != 0).then(|| self.rng.bits() as u32 & work.mask)
             }
         };
         let version =
-            bits.map_or(work.parts.version, |bits| work.parts.version & !self.mask | bits);
+            bits.map_or(work.parts.version, |bits| work.parts.version & !work.mask | bits);
         let ntime = work.parts.ntime + self.rng.below(8) as u32;
         let root = merkle_root(&work.parts, &[&extranonce1, &roll]);
         let wanted = work.difficulty.max(least);
@@ -491,13 +503,13 @@ impl Miner {
         );
         let hash = found.map(|(hash, _)| hash);
         let share = Share {
+            by: self.index,
+            told: work.difficulty,
             key: hash.map_or(0, |hash| hash.key()),
             difficulty: hash.map_or(0.0, |hash| hash.difficulty()),
             is_block: hash.is_some_and(|hash| hash.is_block(work.parts.nbits)),
             truth,
             serial: work.serial,
-            bits: bits.unwrap_or(0),
-            mask: self.mask,
             origin: work.origin,
         };
         self.say(text, id, What::Share(share), Kind::Share, lines);
@@ -528,11 +540,9 @@ impl Miner {
             2 => self.submit(&work, &roll[1..], ntime, None, None, lines),
             3 => self.submit(&work, &roll, ntime.wrapping_sub(1), None, None, lines),
             4 => self.submit(&work, &roll, ntime + 7_001, None, None, lines),
-            5 if self.mask == u32::MAX => {}
-            5 => {
-                let bits = !self.mask;
-                self.submit(&work, &roll, ntime, Some(bits), None, lines);
-            }
+            // Bits that it never asked for; whoever asks for all has none of these.
+            5 if self.plan.firmware.asks_for_all() => {}
+            5 => self.submit(&work, &roll, ntime, Some(!self.mask | 1), None, lines),
             6 => {
                 let id = self.rng.bits() as u32;
                 let unknown = Work { id: format!("{id:08x}"), ..work };
@@ -544,13 +554,13 @@ impl Miner {
                     work.id
                 );
                 let share = Share {
+                    by: self.index,
+                    told: 0.0,
                     key: 0,
                     difficulty: 0.0,
                     is_block: false,
                     truth: Truth::Wrong(&[24]),
                     serial: work.serial,
-                    bits: 0,
-                    mask: 0,
                     origin: work.origin,
                 };
                 self.say(text, "77".to_owned(), What::Share(share), Kind::Share, lines);
@@ -588,6 +598,16 @@ impl Miner {
             self.say(text, id, what, Kind::Other, lines);
         }
     }
+}
+
+/// What a miner calls itself; half of them leave the account to the gateway.
+pub fn worker(index: usize) -> String {
+    if index.is_multiple_of(2) { format!("farm.{index}") } else { format!("rig.{index}") }
+}
+
+/// What a pool is told of it where each miner has its own name.
+pub fn upstream_name(index: usize) -> String {
+    if index.is_multiple_of(2) { worker(index) } else { format!("farm.{}", worker(index)) }
 }
 
 /// Reads where a job came from, which pools write into both halves of their coinbases.

@@ -3,7 +3,10 @@
 //! Swarm testing: each kind of fault is off in half of the seeds, so that no fault hides what
 //! another would have shown.
 
+use loka_stratum::identity::Identity;
+use loka_stratum::limits::GOALS_MAX;
 use loka_stratum::proxy::VerdictMode;
+use loka_stratum::split::Weights;
 
 use crate::firmware::{ALL, Firmware};
 use crate::rng::Rng;
@@ -26,6 +29,9 @@ pub enum Fault {
     Loss,
     DialFails,
     Stall,
+    // All of it.
+    AllAway,
+    Apply,
     // Pools.
     PoolDown,
     Garbage,
@@ -47,13 +53,15 @@ pub enum Fault {
     EarlyNotify,
     NewSize,
     Silence,
+    FallSilent,
+    RefuseWorkers,
     // Miners.
     Misbehave,
     Churn,
 }
 
 impl Fault {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::CutMiner,
         Self::CutPool,
         Self::PullMiner,
@@ -64,6 +72,8 @@ impl Fault {
         Self::Loss,
         Self::DialFails,
         Self::Stall,
+        Self::AllAway,
+        Self::Apply,
         Self::PoolDown,
         Self::Garbage,
         Self::BadNotify,
@@ -84,12 +94,14 @@ impl Fault {
         Self::EarlyNotify,
         Self::NewSize,
         Self::Silence,
+        Self::FallSilent,
+        Self::RefuseWorkers,
         Self::Misbehave,
         Self::Churn,
     ];
 
     /// What a pool does of itself now and then.
-    pub const OF_POOLS: [Self; 14] = [
+    pub const OF_POOLS: [Self; 15] = [
         Self::Garbage,
         Self::BadNotify,
         Self::SetExtranonce,
@@ -104,6 +116,7 @@ impl Fault {
         Self::CutPool,
         Self::PoolDown,
         Self::Silence,
+        Self::FallSilent,
     ];
 }
 
@@ -161,6 +174,9 @@ pub struct PoolPlan {
     pub varies: bool,
     pub job_every: u64,
     pub hostile: bool,
+    pub goal: u8,
+    /// The miners whose workers it refuses, a bit for each.
+    pub refuses: u8,
     pub weather: Weather,
 }
 
@@ -194,6 +210,14 @@ pub struct Plan {
     pub pending: usize,
     pub line_bytes: usize,
     pub few_ids: bool,
+    pub weights: Weights,
+    pub standby: bool,
+    pub identity: Identity,
+    pub warm: bool,
+    /// Every pool is away for that long, from then on.
+    pub away: Option<(u64, u64)>,
+    /// The gateway is told to end when all is over.
+    pub drains: bool,
     pub verdict: VerdictMode,
     pub keepalive: u64,
     pub share_interval: u64,
@@ -231,18 +255,32 @@ impl Plan {
             if size == Size::Small { rng.within(miners as u64, 8) as usize } else { miners };
         let n2 = *rng.pick(&[3, 4, 4, 8, 8, 6, 5]);
         let same_size = !rng.once_in(4);
-        let pools = (0..rng.within(1, 3))
+        let mut pools: Vec<PoolPlan> = (0..rng.within(1, 3))
             .map(|_| PoolPlan::draw(&mut rng, faults, if same_size { Some(n2) } else { None }))
             .collect();
+        let goals = if rng.once_in(2) { rng.within(1, pools.len() as u64) } else { 1 };
+        for (pool, plan) in (0..).zip(&mut pools) {
+            plan.goal = if pool < goals { pool } else { rng.below(goals) } as u8;
+        }
+        let faults_for = rng.within(5, 25) * SECOND;
+        let away = (faults.has(Fault::AllAway) && rng.once_in(8))
+            .then(|| (rng.within(2, 10) * SECOND, rng.within(20, 45) * SECOND));
         let plan = Self {
             seed,
             miners: (0..miners).map(|_| MinerPlan::draw(&mut rng, faults)).collect(),
             pools,
             faults,
-            faults_for: rng.within(5, 25) * SECOND,
+            faults_for: away.map_or(faults_for, |(from, length)| from + length + 5 * SECOND),
             fault_every: rng.within(500, 5_000) * MILLI,
             slots,
-            links: rng.within(3, 5) as usize,
+            // A board has links for two lanes of all pools at least.
+            links: if goals > 1 { 6 } else { rng.within(3, 5) as usize },
+            weights: weights(&mut rng, goals),
+            standby: rng.once_in(2),
+            identity: if rng.once_in(3) { Identity::PerWorker } else { Identity::Single },
+            warm: !rng.once_in(4),
+            away,
+            drains: rng.once_in(4),
             jobs: rng.within(2, 4) as usize,
             pending: rng.within(3, 16) as usize,
             line_bytes: 4096,
@@ -258,6 +296,55 @@ impl Plan {
             geometry: *rng.pick(&[None, None, None, Some((1, 2)), Some((1, 4)), Some((2, 2))]),
             engine_seed: rng.bits(),
         };
+        (plan, rng)
+    }
+}
+
+/// What each goal gets.
+pub fn weights(rng: &mut Rng, goals: u64) -> Weights {
+    let mut weights = [0; GOALS_MAX];
+    for weight in weights.iter_mut().take(goals as usize) {
+        *weight = *rng.pick(&[1, 1, 3, 7, 9, 30, 50, 90]);
+    }
+    weights
+}
+
+impl Plan {
+    /// A farm where nothing goes wrong of itself, of pools that each have a goal of their own or
+    /// all the same one, for tests that say what happens.
+    pub fn quiet(miners: usize, pools: usize, goals: &[u16]) -> (Self, Rng) {
+        let (mut plan, mut rng) = Self::draw(1, Size::Miners(miners));
+        let first = PoolPlan::draw(&mut rng, Faults(0), Some(8));
+        plan.pools = (0..pools)
+            .map(|pool| PoolPlan {
+                extranonce1_len: 4,
+                difficulty: 1e-9,
+                nbits: 0x1d00_ffff,
+                mask: 0x1fff_e000,
+                varies: false,
+                resumes: false,
+                hostile: false,
+                job_every: 30 * SECOND,
+                goal: if goals.len() > 1 { pool as u8 } else { 0 },
+                ..first.clone()
+            })
+            .collect();
+        for miner in &mut plan.miners {
+            (miner.firmware, miner.rate) = (&ALL[0], 1.0);
+            miner.weather.buffer = 20_000;
+        }
+        plan.weights = [0; GOALS_MAX];
+        plan.weights[..goals.len()].copy_from_slice(goals);
+        plan.faults_for = u64::MAX / 4;
+        plan.fault_every = u64::MAX / 4;
+        (plan.links, plan.jobs, plan.pending) = (8, 16, 64);
+        (plan.few_ids, plan.geometry) = (false, None);
+        (plan.verdict, plan.identity) = (VerdictMode::Local, Identity::Single);
+        (plan.standby, plan.warm) = (true, true);
+        plan.keepalive = 45 * SECOND;
+        plan.share_interval = 4 * SECOND;
+        plan.start_difficulty = 5e-10;
+        (plan.retry_max, plan.healthy, plan.failover) = (4 * SECOND, 20 * SECOND, 5 * SECOND);
         (plan, rng)
     }
 }
@@ -300,6 +387,8 @@ impl PoolPlan {
             varies: rng.once_in(2),
             job_every: rng.within(2, 12) * SECOND,
             hostile: !rng.once_in(3),
+            goal: 0,
+            refuses: if faults.has(Fault::RefuseWorkers) { 1 << rng.below(6) & 0x1f } else { 0 },
             weather: Weather::draw(rng, faults, 60 * MILLI),
         }
     }

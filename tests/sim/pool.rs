@@ -11,6 +11,7 @@ use crate::json::{elements, hex, push_hex, unhex, unquoted};
 use crate::miner::Origin;
 use crate::plan::{Fault, Faults, PoolPlan};
 use crate::rng::Rng;
+use crate::world::USER;
 
 /// A line that a pool sent, as far as the gateway may act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Said {
     Answer { id: u32, accepted: bool },
     /// It asked to reconnect, to its own host or another.
     Reconnect { same_host: bool },
+    /// It takes no shares of a miner's worker.
+    Worker { miner: usize },
     /// Anything else.
     Other,
 }
@@ -51,6 +54,8 @@ pub struct Session {
     job_number: u32,
     /// It sends nothing any more, but keeps the connection.
     pub mute: bool,
+    /// It answers no share any more, though jobs go on.
+    pub deaf: bool,
 }
 
 /// What a submit turned out to be.
@@ -136,6 +141,7 @@ impl Pool {
             saved.authorized = false;
             saved.subscribed = false;
             saved.mute = false;
+            saved.deaf = false;
             saved.next = None;
             return saved;
         }
@@ -153,6 +159,7 @@ impl Pool {
             seen: HashSet::new(),
             job_number: 0,
             mute: false,
+            deaf: false,
         }
     }
 
@@ -242,7 +249,14 @@ impl Pool {
     /// Says what an honest pool says at the end: its own difficulty again.
     pub fn calm(&mut self, session: &mut Session) -> String {
         session.mute = false;
+        session.deaf = false;
         set_difficulty(session, self.plan.difficulty)
+    }
+
+    /// The miner of a name, where the pool does not take its shares.
+    fn refuses(&self, name: &str) -> Option<usize> {
+        let index = name.rsplit('.').next().and_then(|digits| digits.parse().ok())?;
+        (self.plan.refuses >> index & 1 == 1).then_some(index)
     }
 
     /// Answers a request other than a submit.
@@ -250,7 +264,7 @@ impl Pool {
         &mut self,
         session: &mut Session,
         method: &str,
-        id: &str,
+        (id, name): (&str, &str),
         now: u64,
     ) -> Vec<(String, Said)> {
         let mut lines = Vec::new();
@@ -285,6 +299,12 @@ impl Pool {
                     hex(&session.extranonce1),
                     session.n2
                 ));
+            }
+            "mining.authorize" if name != USER => {
+                let refused = self.refuses(name);
+                let takes = refused.is_none();
+                let line = format!("{{\"id\":{id},\"result\":{takes},\"error\":null}}");
+                lines.push((line, refused.map_or(Said::Other, |miner| Said::Worker { miner })));
             }
             "mining.authorize" => {
                 if self.does(Fault::RefuseAuthorize, 3) {
@@ -371,7 +391,7 @@ impl Pool {
         };
         let said = Said::Answer { id, accepted: code.is_none() };
         let mut lines = Vec::new();
-        if self.does(Fault::NoAnswers, 4) {
+        if session.deaf || self.does(Fault::NoAnswers, 4) {
             return lines;
         }
         let mut delay = self.rng.about(20_000);
@@ -448,11 +468,8 @@ impl Pool {
                     "{{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[{value}]}}"
                 ))
             }
-            // Bits that the job's version has itself would make two headers of one share that is on
-            // its way while the mask changes; no side can tell which was meant.
-            Fault::MaskChanges if session.mask == u32::MAX => Vec::new(),
             Fault::MaskChanges => {
-                let mask = *self.rng.pick(&[0, 0x1fff_e000, 0x0000_e000, 0x1ff0_0000, 0xdfff_ffff]);
+                let mask = *self.rng.pick(&[0, 0x1fff_e000, 0x0000_e000, 0x3ff0_0000, u32::MAX]);
                 session.mask = mask;
                 if !session.masks.contains(&mask) {
                     session.masks.push(mask);
@@ -468,6 +485,10 @@ impl Pool {
             ])),
             Fault::Silence => {
                 session.mute = true;
+                Vec::new()
+            }
+            Fault::FallSilent => {
+                session.deaf = true;
                 Vec::new()
             }
             _ => Vec::new(),

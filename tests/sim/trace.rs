@@ -69,17 +69,14 @@ impl Trace {
             word[..part.len()].copy_from_slice(part);
             self.mix(u64::from_le_bytes(word));
         }
+        if self.shown.is_none() {
+            self.event(now, kind, what, format_args!(""));
+            return;
+        }
         let end = bytes.len().min(220);
-        self.event(
-            now,
-            kind,
-            what,
-            format_args!(
-                "{who} {what}: {} B {}",
-                bytes.len(),
-                String::from_utf8_lossy(&bytes[..end]).trim_end()
-            ),
-        );
+        let text = String::from_utf8_lossy(&bytes[..end]);
+        let text = text.trim_end();
+        self.event(now, kind, what, format_args!("{who} {what}: {} B {text}", bytes.len()));
     }
 
     fn mix(&mut self, word: u64) {

@@ -9,13 +9,14 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use loka_stratum::downstream::Close;
-use loka_stratum::identity::Identity;
 use loka_stratum::limits::{
     DOWNSTREAM_LINE_BYTES_MAX, OUTPUT_BYTES_MIN, READ_BYTES_MAX, SPILL_BYTES_MAX,
 };
 use loka_stratum::links;
 use loka_stratum::pending::Pending;
-use loka_stratum::proxy::{Event, LinkSizes, Options, PoolLogin, Proxy, Storage, VerdictMode};
+use loka_stratum::proxy::{
+    Event, LinkSizes, Options, PoolLogin, Proxy, Refusal, Storage, VerdictMode,
+};
 use loka_stratum::table::{MinerHandle, RestingId, Slot};
 use loka_stratum::time::{Duration, Instant};
 use loka_stratum::upstream::{LinkClose, LinkIndex, Lost};
@@ -25,9 +26,9 @@ use loka_stratum::work::difficulty::Difficulty;
 use loka_stratum::work::extranonce::Geometry;
 use loka_stratum::work::job::Job;
 
-use crate::invariants::{Checks, View};
+use crate::invariants::{Checks, View, worker_of};
 use crate::json::message;
-use crate::miner::{Miner, Sent};
+use crate::miner::{Miner, Sent, upstream_name};
 use crate::pipe::Way;
 use crate::plan::{Fault, MILLI, Manners, Plan, SECOND, Weather};
 use crate::pool::{Judged, Pool, Said, Session};
@@ -40,6 +41,10 @@ const BASE: u64 = 1_000_000_000;
 pub const USER: &str = "farm.gateway";
 /// Time from the end of the faults until all must be well (I6).
 pub const LIVENESS: u64 = 30 * SECOND;
+/// Time in which a gateway that is told to end has answered all shares (F70).
+const DRAIN: u64 = 10 * SECOND;
+/// How often it is looked whether all is well.
+const WELL_EVERY: u64 = 3 * SECOND;
 /// Time for the last share to reach its pool.
 const LAST_SHARE: u64 = 2 * SECOND;
 /// Shares of each miner of which one must reach its pool.
@@ -105,8 +110,9 @@ fn options(plan: &Plan) -> Options {
             retry_max: time(plan.retry_max),
             healthy: time(plan.healthy),
             failover: time(plan.failover),
-            standby: false,
-            ..links::Policy::default()
+            standby: plan.standby,
+            goals: core::array::from_fn(|pool| plan.pools.get(pool).map_or(0, |pool| pool.goal)),
+            weights: plan.weights,
         },
         vardiff: vardiff::Policy {
             start: difficulty(plan.start_difficulty),
@@ -115,8 +121,8 @@ fn options(plan: &Plan) -> Options {
             share_interval: time(plan.share_interval),
         },
         keepalive: time(plan.keepalive),
-        identity: Identity::Single,
-        warm: true,
+        identity: plan.identity,
+        warm: plan.warm,
         verdict: plan.verdict,
         submit_interval: time(500),
         geometry: plan.geometry.and_then(|(id, roll)| Geometry::new(id, roll)),
@@ -160,6 +166,10 @@ pub struct Conn {
     inbox: Vec<u8>,
     /// Submits that wait for the pool's answer, and since when.
     pub outstanding: Vec<(u32, u64)>,
+    /// The workers that the pool was asked for.
+    asked: Vec<String>,
+    /// Those of them that it said no to, as far as the engine has read.
+    refused: Vec<String>,
     pub may_reconnect: bool,
 }
 
@@ -176,15 +186,33 @@ pub struct LinkEnd {
 enum Wake {
     ToGateway(usize),
     ToPeer(usize),
-    Miner { miner: usize, generation: u32 },
+    Miner {
+        miner: usize,
+        generation: u32,
+    },
     Job(usize),
     Mischief(usize),
-    Say { conn: usize, line: String, said: Said },
-    Dialled { link: LinkIndex, dial: u32, pool: u8, ok: bool },
+    Say {
+        conn: usize,
+        line: String,
+        said: Said,
+    },
+    Dialled {
+        link: LinkIndex,
+        dial: u32,
+        pool: u8,
+        ok: bool,
+    },
     Fault,
     GivenUp(usize),
+    /// A pool that has answered no share for a while says nothing at all any more.
+    Mute(usize),
+    AllAway(u64),
+    Apply,
     Stop,
+    Well(u64),
     Probe(usize),
+    Drained,
     End,
 }
 
@@ -220,6 +248,8 @@ pub struct World<'a> {
     pub now: u64,
     rng: Rng,
     pub proxy: Proxy<'a>,
+    /// The settings in force.
+    pub options: Options,
     queue: BinaryHeap<Reverse<Planned>>,
     order: u64,
     timer_at: u64,
@@ -233,13 +263,16 @@ pub struct World<'a> {
     pub trace: &'a mut Trace,
     pub checks: Checks,
     pub calm: bool,
+    /// By then all must be well (I6).
+    well_by: u64,
     over: bool,
 }
 
 impl<'a> World<'a> {
     pub fn new(plan: Plan, mut rng: Rng, memory: &'a mut Memory, trace: &'a mut Trace) -> Self {
         let now = Instant::from_micros(BASE);
-        let proxy = Proxy::new(memory.storage(), options(&plan), now).expect("a plan that fits");
+        let options = options(&plan);
+        let proxy = Proxy::new(memory.storage(), options.clone(), now).expect("a plan that fits");
         let miners = plan.miners.iter().enumerate();
         let miners = miners.map(|(i, plan)| Miner::new(i, plan.clone(), rng.fork())).collect();
         let pools = plan.pools.iter().enumerate();
@@ -248,6 +281,7 @@ impl<'a> World<'a> {
         let mut world = Self {
             now: 0,
             proxy,
+            options,
             queue: BinaryHeap::new(),
             order: 0,
             timer_at: 0,
@@ -258,8 +292,9 @@ impl<'a> World<'a> {
             links: (0..plan.links).map(|_| LinkEnd::default()).collect(),
             buffer: vec![0; OUTPUT_BYTES_MIN + READ_BYTES_MAX],
             trace,
-            checks: Checks::new(plan.slots),
+            checks: Checks::new(&plan),
             calm: false,
+            well_by: 0,
             over: false,
             rng,
             plan,
@@ -282,6 +317,13 @@ impl<'a> World<'a> {
         }
         self.later(self.plan.fault_every, Wake::Fault);
         self.later(self.plan.faults_for, Wake::Stop);
+        if let Some((from, length)) = self.plan.away {
+            self.later(from, Wake::AllAway(length));
+        }
+        if self.plan.faults.has(Fault::Apply) {
+            let at = self.rng.below(self.plan.faults_for);
+            self.later(at, Wake::Apply);
+        }
     }
 
     pub fn instant(&self) -> Instant {
@@ -301,25 +343,44 @@ impl<'a> World<'a> {
     pub fn run(&mut self) {
         self.serve();
         while !self.over {
-            let next = self.queue.peek().map_or(u64::MAX, |Reverse(planned)| planned.at);
-            if self.timer_at.max(self.stalled_until) < next {
-                self.now = self.timer_at.max(self.stalled_until).max(self.now);
-                self.trace.event(self.now, 1, 0, format_args!("timer"));
-            } else {
-                let Some(Reverse(planned)) = self.queue.pop() else { break };
-                self.now = planned.at.max(self.now);
-                self.wake(planned.wake);
-            }
-            if self.now >= self.stalled_until {
-                self.serve();
-            }
-            crate::invariants::check(self);
+            self.step();
         }
+    }
+
+    /// Runs until then, or until something is so; says whether it is.
+    pub fn run_until(&mut self, end: u64, is_so: impl Fn(&Self) -> bool) -> bool {
+        while self.now < end && !is_so(self) {
+            self.step();
+        }
+        is_so(self)
+    }
+
+    fn step(&mut self) {
+        let next = self.queue.peek().map_or(u64::MAX, |Reverse(planned)| planned.at);
+        if self.timer_at.max(self.stalled_until) < next {
+            self.now = self.timer_at.max(self.stalled_until).max(self.now);
+            self.trace.event(self.now, 1, 0, format_args!("timer"));
+        } else {
+            let Some(Reverse(planned)) = self.queue.pop() else { return };
+            self.now = planned.at.max(self.now);
+            self.wake(planned.wake);
+        }
+        if self.now >= self.stalled_until {
+            self.serve();
+        }
+        crate::invariants::check(self);
     }
 
     fn wake(&mut self, wake: Wake) {
         if self.now < self.stalled_until
-            && matches!(wake, Wake::ToGateway(_) | Wake::Dialled { .. } | Wake::GivenUp(_))
+            && matches!(
+                wake,
+                Wake::ToGateway(_)
+                    | Wake::Dialled { .. }
+                    | Wake::GivenUp(_)
+                    | Wake::Apply
+                    | Wake::Stop
+            )
         {
             self.at(self.stalled_until, wake);
             return;
@@ -334,11 +395,39 @@ impl<'a> World<'a> {
             Wake::Dialled { link, dial, pool, ok } => self.dialled(link, dial, pool, ok),
             Wake::Fault => self.fault(),
             Wake::GivenUp(conn) => self.lose(conn),
+            Wake::Mute(conn) => {
+                if let Some(session) = &mut self.conns[conn].session {
+                    session.mute |= session.deaf;
+                }
+            }
+            Wake::AllAway(length) => {
+                for pool in 0..self.pools.len() {
+                    self.down(pool, length);
+                }
+            }
+            Wake::Apply if self.calm => {}
+            Wake::Apply => self.apply(),
+            Wake::Drained => {
+                crate::invariants::f70_drained(self);
+                self.over = true;
+            }
             Wake::Stop => self.stop(),
+            Wake::Well(end) => self.is_well(end),
             Wake::Probe(round) => self.probe(round),
             Wake::End => {
+                // Tried before the 30 s were over, as most farms are well long before.
+                if self.now < self.well_by && crate::invariants::lacking(self).is_some() {
+                    self.checks.forget_probes();
+                    self.at(self.well_by, Wake::Well(self.well_by));
+                    return;
+                }
                 crate::invariants::i6_liveness(self);
-                self.over = true;
+                if self.plan.drains {
+                    self.proxy.drain();
+                    self.later(DRAIN, Wake::Drained);
+                } else {
+                    self.over = true;
+                }
             }
         }
     }
@@ -574,6 +663,11 @@ impl<'a> World<'a> {
         self.conns[conn].may_reconnect =
             said.iter().any(|said| matches!(said, Said::Reconnect { same_host: true }));
         let result = self.proxy.handle_link_input(link, bytes, self.instant());
+        for said in &said {
+            if let Said::Worker { miner } = said {
+                self.conns[conn].refused.push(upstream_name(*miner));
+            }
+        }
         self.checks.pool_said(&mut self.conns[conn], &said, result.is_err(), self.now);
         if result.is_err() {
             self.checks.links_down += 1;
@@ -638,7 +732,8 @@ impl<'a> World<'a> {
             u64::from(pool),
             format_args!("dial {link:?} to pool {pool}"),
         );
-        hold!("I7", usize::from(pool) < self.pools.len(), "pool {pool} is not in the settings");
+        let known = usize::from(pool) < self.options.pools.len();
+        hold!("I7", known, "pool {pool} is not in the settings");
         let end = &mut self.links[link.index()];
         hold!("I2", end.conn.is_none() && !end.dialling, "{link:?} is dialled twice");
         end.dial += 1;
@@ -690,6 +785,8 @@ impl<'a> World<'a> {
             session: None,
             inbox: Vec::new(),
             outstanding: Vec::new(),
+            asked: Vec::new(),
+            refused: Vec::new(),
             may_reconnect: false,
         });
         self.conns.len() - 1
@@ -737,12 +834,17 @@ impl<'a> World<'a> {
                     judged.unwrap_or_else(|| self.checks.late_block(&self.proxy, line, &message))
                 } else {
                     self.conns[conn].outstanding.push((message.id.parse().unwrap_or(0), self.now));
-                    self.checks.sent_to_pool(conn, judged, line)
+                    let wire = &self.conns[conn];
+                    let to = (conn, wire.asked.as_slice(), wire.refused.as_slice());
+                    self.checks.sent_to_pool(to, judged, line)
                 };
                 hold!("I5", !(judged.is_block && light_was_sent), "a block after a share: {line}");
                 light_was_sent |= !judged.is_block;
                 Some(judged)
             } else {
+                if message.method == Some("mining.authorize") {
+                    self.conns[conn].asked.push(worker_of(line));
+                }
                 None
             };
             self.conns[conn].judged.push_back(judged);
@@ -886,6 +988,9 @@ impl<'a> World<'a> {
                 let delay = self.rng.about(2 * SECOND);
                 self.later(delay, Wake::Miner { miner, generation });
             }
+            Err(Refusal::Draining) => {
+                self.later(500 * MILLI, Wake::Miner { miner, generation });
+            }
             Err(refusal) => {
                 let (used, capacity) = self.proxy.occupancy();
                 hold!("I8", used == capacity, "{refusal} with {used} of {capacity} places taken");
@@ -911,7 +1016,9 @@ impl<'a> World<'a> {
                 }
                 None => {
                     let method = message.method.unwrap_or("");
-                    let lines = self.pools[pool].hear(&mut session, method, message.id, self.now);
+                    let said = (message.id, worker_of(line));
+                    let said = (said.0, said.1.as_str());
+                    let lines = self.pools[pool].hear(&mut session, method, said, self.now);
                     lines.into_iter().map(|(line, said)| (0, line, said)).collect()
                 }
             };
@@ -988,8 +1095,8 @@ impl<'a> World<'a> {
         self.trace.event(self.now, 14, pool as u64, format_args!("pool {pool}: {fault:?}"));
         match fault {
             Fault::PoolDown => {
-                self.pools[pool].down_until = self.now + self.rng.within(1, 15) * SECOND;
-                self.cut_pool(pool);
+                let length = self.rng.within(1, 15) * SECOND;
+                self.down(pool, length);
             }
             Fault::CutPool => self.cut_pool(pool),
             Fault::JobStorm => {
@@ -1005,7 +1112,54 @@ impl<'a> World<'a> {
                     for (line, said) in lines {
                         self.pool_says(conn, &line, said);
                     }
+                    if fault == Fault::FallSilent {
+                        let delay = self.rng.within(2, 12) * SECOND;
+                        self.later(delay, Wake::Mute(conn));
+                    }
                 }
+            }
+        }
+    }
+
+    /// The owner changes settings: weights, how pools are left, a password, the last pool.
+    fn apply(&mut self) {
+        let mut options = options(&self.plan);
+        if !self.calm {
+            let goals = options.links.weights.iter().filter(|weight| **weight > 0).count();
+            options.links.weights = crate::plan::weights(&mut self.rng, goals as u64);
+            options.links.standby = self.rng.once_in(2);
+            options.warm = self.rng.once_in(2);
+            let last = options.pools.len() - 1;
+            if self.rng.once_in(3) {
+                options.pools[last].password = "y".try_into().unwrap();
+            } else if last > 0 && self.rng.once_in(3) {
+                options.pools.truncate(last);
+                options.links.pools = last;
+            }
+            let delay = self.rng.within(2, 12) * SECOND;
+            self.later(delay, Wake::Apply);
+        }
+        self.trace.event(self.now, 18, options.pools.len() as u64, format_args!("apply"));
+        self.change(options);
+    }
+
+    /// Puts other settings in force.
+    pub fn change(&mut self, options: Options) {
+        self.options = options.clone();
+        self.proxy.apply(options, self.instant());
+    }
+
+    /// A pool is away for a time, and its connections with it.
+    pub fn down(&mut self, pool: usize, length: u64) {
+        self.pools[pool].down_until = self.now + length;
+        self.cut_pool(pool);
+    }
+
+    /// A pool answers no share any more, though its jobs go on.
+    pub fn deafen(&mut self, pool: usize) {
+        for conn in self.sessions_of(pool) {
+            if let Some(session) = &mut self.conns[conn].session {
+                session.deaf = true;
             }
         }
     }
@@ -1062,6 +1216,9 @@ impl<'a> World<'a> {
     fn stop(&mut self) {
         self.trace.event(self.now, 16, 0, format_args!("the faults stop"));
         self.calm = true;
+        if self.plan.faults.has(Fault::Apply) {
+            self.apply();
+        }
         for pool in 0..self.pools.len() {
             self.pools[pool].reform();
             self.pools[pool].down_until = 0;
@@ -1082,7 +1239,8 @@ impl<'a> World<'a> {
                     }
                 }
                 End::Pool { .. } => {
-                    let is_whole = wire.session.as_ref().is_some_and(|s| s.authorized && !s.mute);
+                    let is_whole =
+                        wire.session.as_ref().is_some_and(|s| s.authorized && !s.mute && !s.deaf);
                     if wire.pulled {
                         self.at(self.now, Wake::GivenUp(conn));
                     } else if !is_whole {
@@ -1101,7 +1259,21 @@ impl<'a> World<'a> {
             }
             self.give_job(pool, true);
         }
-        self.later(LIVENESS, Wake::Probe(0));
+        // Within 30 s: one that is well sooner is not waited for, but in every fourth seed.
+        let patient = self.plan.seed.is_multiple_of(4);
+        self.well_by = self.now + LIVENESS;
+        self.later(if patient { LIVENESS } else { WELL_EVERY }, Wake::Well(self.well_by));
+        self.plan.drains &= patient;
+    }
+
+    /// Looks whether every miner has a job of a pool that is there; if so, or when the time is up,
+    /// shares must come.
+    fn is_well(&mut self, end: u64) {
+        if self.now >= end || crate::invariants::is_well(self) {
+            self.probe(0);
+        } else {
+            self.later(WELL_EVERY, Wake::Well(end));
+        }
     }
 
     /// Has every miner find more shares that its pool would take, one after the other: a link has
