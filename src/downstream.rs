@@ -238,9 +238,10 @@ pub struct Downstream {
     /// The mask that the miner was told last.
     pub(crate) told_mask: VersionMask,
     pub(crate) vardiff: Vardiff,
+    /// The difficulty that it was told last.
     told_difficulty: Option<Difficulty>,
     told: heapless::Deque<Told, TOLD_DIFFICULTIES_MAX>,
-    /// The target of the last of them, which most shares are judged by.
+    /// The target of what it was told last, which most shares are judged by.
     told_target: Target,
     /// The newest job that was sent.
     pub(crate) told_job: Serial,
@@ -342,9 +343,10 @@ impl Downstream {
 
     /// Returns the target of what the miner was told.
     pub(crate) fn target_of(&self, told: &Told) -> Target {
-        match self.told.back() {
-            Some(last) if last.difficulty == told.difficulty => self.told_target,
-            _ => told.difficulty.to_target(),
+        if self.told_difficulty == Some(told.difficulty) {
+            self.told_target
+        } else {
+            told.difficulty.to_target()
         }
     }
 
@@ -650,6 +652,13 @@ mod tests {
         let of = |serial| miner.told_for(link, serial).unwrap().difficulty.as_f64();
         assert_eq!([of(serials[0]), of(serials[1]), of(serials[3])], [8.0; 3]);
         assert_eq!([of(serials[4]), of(serials[8])], [16.0; 2]);
+        // Back to the first link with what it had there: nothing new is remembered, and targets are
+        // those of each.
+        miner.tell(link, serials[5], difficulty(16.0), mask);
+        for (link, serial, told) in [(link, serials[8], 16.0), (other, serials[8], 2.0)] {
+            let target = miner.target_of(miner.told_for(link, serial).unwrap());
+            assert_eq!(target, difficulty(told).to_target());
+        }
         let of_other = miner.told_for(other, serials[8]).unwrap().difficulty.as_f64();
         assert_eq!(of_other, 2.0, "jobs of another link have their own");
     }

@@ -124,8 +124,8 @@ impl Site {
         let gateway = Gateway::start(&GatewayOptions {
             pools: vec![address],
             ca_file: Some(ca_file),
-            // Room for those of the last round whose ids are still at rest.
-            miners_max: (miners + miners / 2).min(16_384),
+            // Room for those of the last round that are just leaving.
+            miners_max: (miners + (miners / 16).max(64)).min(16_384),
             difficulty: [MINER_DIFFICULTY; 3],
             seconds_per_share: 10,
             log: None,
