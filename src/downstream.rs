@@ -342,8 +342,8 @@ impl Downstream {
 
     /// Returns the target of what the miner was told.
     pub(crate) fn target_of(&self, told: &Told) -> Target {
-        match self.told.back() {
-            Some(last) if last.difficulty == told.difficulty => self.told_target,
+        match self.told_difficulty {
+            Some(newest) if newest == told.difficulty => self.told_target,
             _ => told.difficulty.to_target(),
         }
     }
