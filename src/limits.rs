@@ -299,7 +299,7 @@ pub const SUBMITS_BURST_MAX: u32 = 2_000;
 pub const RECENT_SHARES_MAX: usize = 32;
 
 /// Difficulties and masks that a miner was told and whose jobs may still be alive.
-pub const TOLD_DIFFICULTIES_MAX: usize = 4;
+pub const TOLD_DIFFICULTIES_MAX: usize = 8;
 
 /// Accepted shares before vardiff may raise a difficulty: relative error 1/sqrt(8), a third.
 pub const VARDIFF_SHARES_MIN: u32 = 8;

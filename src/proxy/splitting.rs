@@ -81,7 +81,9 @@ impl Proxy<'_> {
         let gap = too_much.min(lacks(to).unwrap_or(0.0));
         let stranded = !self.split.serves(from);
         let rested = now.since(session.moved) >= SPLIT_DWELL;
-        if !stranded && (!rested || rate <= 0.0 || rate >= 2.0 * gap) {
+        // A whole miner is moved where a good part of it is missing: at half of it the rates would
+        // be as far off on the other side, and a lone miner would go to and fro.
+        if !stranded && (!rested || rate <= 0.0 || 1.5 * rate >= 2.0 * gap) {
             return;
         }
         let Ok(goal) = u8::try_from(to) else { return };
