@@ -441,13 +441,11 @@ impl<'a> Links<'a> {
     /// Says whether a pool has had no time yet to become live, as at the start: a later one that
     /// answers sooner is not to have the farm for that.
     fn is_awaited(&self, pool: u8, now: Instant) -> bool {
-        match self.find(pool, 0) {
-            Some(link) => {
-                let failing = self.failing_for(pool, now);
-                !link.was_live && link.attempts == 0 && failing < self.policy.failover
-            }
-            None => true,
-        }
+        // One without a link, as after a change of settings with every link in use, is not awaited.
+        self.find(pool, 0).is_some_and(|link| {
+            let failing = self.failing_for(pool, now);
+            !link.was_live && link.attempts == 0 && failing < self.policy.failover
+        })
     }
 
     /// The first pool of a goal that is trusted, else that is watched; else the active one where

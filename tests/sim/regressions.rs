@@ -24,3 +24,15 @@ fn seed_7_version_bits_of_a_wider_mask() {
 fn seed_45_a_difficulty_of_nearly_nothing() {
     holds(45);
 }
+
+/// Eight told difficulties are remembered; four were too few.
+#[test]
+fn seed_2663_a_late_share_by_its_own_difficulty() {
+    holds(2663);
+}
+
+/// A goal waited for a pool that had no link.
+#[test]
+fn seed_2675_a_pool_without_a_link_is_not_awaited() {
+    holds(2675);
+}
