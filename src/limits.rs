@@ -263,6 +263,10 @@ const _: () = assert!(ROLL_BYTES_PREFERRED <= ROLL_BYTES_MAX);
 /// and more stay free for the quarantine.
 pub const MINERS_MAX: usize = 16_384;
 
+/// Miners that a gateway makes room for where nobody says how many: a large farm's. The room costs
+/// memory from the start.
+pub const MINERS_AUTO_MAX: usize = 10_000;
+
 /// Bytes of worker names that one connection may hold: two of the longest, or many short ones.
 pub const WORKERS_BYTES_MAX: usize = 2 * (WORKER_NAME_BYTES_MAX + 1);
 

@@ -17,7 +17,7 @@ use std::path::Path;
 use loka_stratum::limits::{
     CONNECTION_BYTES_MAX, HTTP_ANSWER_BYTES_MAX, HTTP_BODY_BYTES_MAX, HTTP_CONNECTIONS_MAX,
     HTTP_HEAD_BYTES_MAX, KERNEL_FILE_BYTES_MAX, LANES_MAX, LINK_CONNECTION_BYTES_MAX,
-    OUTPUT_BYTES_MIN, PROCESS_BYTES_MAX, READ_BYTES_MAX,
+    MINERS_AUTO_MAX, OUTPUT_BYTES_MIN, PROCESS_BYTES_MAX, READ_BYTES_MAX,
 };
 use loka_stratum::proxy::Storage;
 use loka_stratum::settings::{AUTO, Settings};
@@ -207,7 +207,7 @@ impl Plan {
         };
         let fits = |miners: &usize| of(*miners).bytes() <= bytes_max;
         let most = (1..=miners_max).rev().find(fits).unwrap_or(0);
-        let wanted = settings.miners.max.map_or(most.max(1), usize::from);
+        let wanted = settings.miners.max.map_or(most.clamp(1, MINERS_AUTO_MAX), usize::from);
         if wanted > miners_max {
             return Err(PlanError::Miners { got: wanted, max: miners_max, board });
         }
@@ -325,7 +325,7 @@ fn memory_bytes(text: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
     use loka_stratum::limits::{
-        LINKS_MAX, LINKS_MIN, MINERS_MAX, SPILL_BYTES_MAX, SPILLS_BYTES_MAX,
+        LINKS_MAX, LINKS_MIN, MINERS_AUTO_MAX, MINERS_MAX, SPILL_BYTES_MAX, SPILLS_BYTES_MAX,
     };
     use loka_stratum::settings::Key;
 
@@ -409,8 +409,8 @@ mod tests {
             ("raspberrypi,4-model-b\0brcm,bcm2711\0", "raspberry-pi-4", 10_000),
             ("raspberrypi,5-model-b\0brcm,bcm2712\0", "raspberry-pi-5", 10_000),
             ("linux,dummy-virt\0", "virt-aarch64", 1024),
-            ("some,board\0mediatek,mt7981\0", "generic", MINERS_MAX),
-            ("", "generic", MINERS_MAX),
+            ("some,board\0mediatek,mt7981\0", "generic", MINERS_AUTO_MAX),
+            ("", "generic", MINERS_AUTO_MAX),
         ] {
             let plan = Plan::new(&settings(&[]), &machine(compatible, 2048)).unwrap();
             assert_eq!((plan.board, plan.miners), (board, miners), "{compatible:?}");

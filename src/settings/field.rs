@@ -290,8 +290,8 @@ pub const FIELDS: &[Field] = &[
         unit: "miners",
         allowed: Allowed::IntegerOrAuto { min: 1, max: limits::MINERS_MAX as u64 },
         effect: "Miners served at once; their memory is set aside at the start. auto: as many as \
-                 the board's profile and the machine's memory hold; more is an error. A change \
-                 takes effect at the next start.",
+                 the board's profile and the machine's memory hold, up to 10000; more than they \
+                 hold is an error. A change takes effect at the next start.",
         set: |s, _, text| {
             s.miners.max = match text {
                 AUTO => None,
