@@ -224,6 +224,15 @@ impl Bucket {
         }
     }
 
+    /// Iterates over all buckets.
+    pub fn all() -> impl Iterator<Item = Self> {
+        [Self::BelowUpstream, Self::Pending, Self::Held, Self::PoolAccepted]
+            .into_iter()
+            .chain(PoolReject::ALL.map(Self::PoolRejected))
+            .chain(Reject::ALL.map(Self::Rejected))
+            .chain(Orphan::ALL.map(Self::Orphaned))
+    }
+
     /// Says whether a submit in this bucket can still move.
     pub const fn is_open(self) -> bool {
         matches!(self, Self::Pending | Self::Held)
@@ -366,18 +375,9 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    fn all_buckets() -> Vec<Bucket> {
-        let mut all =
-            std::vec![Bucket::BelowUpstream, Bucket::Pending, Bucket::Held, Bucket::PoolAccepted,];
-        all.extend(PoolReject::ALL.map(Bucket::PoolRejected));
-        all.extend(Reject::ALL.map(Bucket::Rejected));
-        all.extend(Orphan::ALL.map(Bucket::Orphaned));
-        all
-    }
-
     #[test]
     fn every_bucket_has_a_place_of_its_own() {
-        let all = all_buckets();
+        let all = Bucket::all().collect::<Vec<_>>();
         assert_eq!(all.len(), Bucket::COUNT);
         for (index, bucket) in all.iter().enumerate() {
             assert_eq!(bucket.index(), index);
@@ -388,7 +388,7 @@ mod tests {
     fn sums_hold_whatever_happens() {
         let mut ledger = Ledger::ZERO;
         let mut counts = Counts::ZERO;
-        for bucket in all_buckets() {
+        for bucket in Bucket::all().collect::<Vec<_>>() {
             ledger.open(bucket);
             counts.open(bucket);
             assert!(ledger.check());

@@ -5,11 +5,12 @@
 //! farm as long as the pool's extranonce2 has room; where it leaves one byte for the miner id
 //! further lanes are opened, each with a link of its own of the same login (DESIGN section 2).
 //!
-//! The plan ([`Links::plan`]) is one pure pass over all links: the pools are an ordered list, the
-//! first that is live serves. A later pool is tried once those before it have failed for a few
-//! seconds; an earlier one gets the miners back once it has been healthy for a minute. Moving a
-//! lane to another link is a new serial for that link's newest job and nothing else: miners hear
-//! a notify with `clean_jobs`, and stay connected (`docs/adr/0003`).
+//! The plan ([`Links::plan`]) is one pure pass over all links. Pools make goals; those of one goal
+//! are an ordered list of which one serves, and the next is kept live as its standby. A pool is
+//! left when its circuit opens ([`crate::health`]), and an earlier one gets its goal back when its
+//! own has closed. A lane has a [`Route`] per goal; pointing it at another link is a new serial for
+//! that link's newest job and nothing else: miners hear a notify with `clean_jobs`, and stay
+//! connected (`docs/adr/0003`, `docs/adr/0007`).
 //!
 //! Back-off is one function ([`Links::retry_delay`]): doubling from the least to the most, with
 //! jitter, reset only by health (F55, F57).
@@ -275,8 +276,8 @@ impl<'a> Links<'a> {
         self.active_pool(self.policy.goal_of(pool)) == pool
     }
 
-    /// Returns the weights of the goals that have work to give now, or lost it a moment ago; all
-    /// that have ever had any where that is none, so that their miners stay where they are.
+    /// Returns the weights of the goals that have work to give now, or lost it a moment ago; 0 for
+    /// any other.
     pub(crate) fn served(&self, now: Instant) -> Weights {
         let mut served = [0; GOALS_MAX];
         let weights = self.policy.weights;

@@ -259,8 +259,7 @@ impl<'a> PendingShares<'a> {
         let is_it = |entry: &Pending| {
             entry.share.is_some_and(|share| share.is_block() && share.hash() == hash)
         };
-        let waits = |entry: &Pending| !matches!(entry.stage, Stage::Answered(_));
-        self.len > 0 && self.entries.iter().any(|e| !e.is_free() && waits(e) && is_it(e))
+        !self.is_empty() && self.iter().any(|entry| entry.is_open() && is_it(entry))
     }
 
     /// Iterates over the shares that wait.

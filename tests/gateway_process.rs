@@ -126,13 +126,7 @@ fn f70_sigterm_awaits_the_last_answers_and_ends_cleanly() {
 
 #[test]
 fn f70_a_second_signal_ends_at_once() {
-    let pool = Pool::start("abcd", 8);
-    pool.be_mute();
-    let mut gateway = Gateway::start(pool.address, &[]);
-    let mut miner = gateway.miner();
-    miner.log_in("farm.1");
-    let job = miner.wait_for_job();
-    miner.submit("farm.1", &job, 1);
+    let (_pool, mut gateway, _miner) = gateway::with_a_share_unanswered();
     gateway.signal("TERM");
     gateway.wait_for_line("ending");
     gateway.signal("TERM");

@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 use farm::{Farm, HOPELESS, TRIVIAL, job, notified, notify, notify_of, options, parse};
 use loka_stratum::downstream::State;
-use loka_stratum::ledger::{Bucket, Orphan, PoolReject, Reject};
+use loka_stratum::ledger::Bucket;
 use loka_stratum::proxy::{Options, VerdictMode};
 use loka_stratum::table::MinerHandle;
 use loka_stratum::time::Duration;
@@ -383,9 +383,9 @@ impl World {
             let session = self.farm.proxy.miner(miner.handle).unwrap();
             let counts = session.counts();
             assert_eq!(counts.submitted(), miner.submitted);
-            let in_buckets: u32 = buckets().map(|bucket| counts.of(bucket)).sum();
+            let in_buckets: u32 = Bucket::all().map(|bucket| counts.of(bucket)).sum();
             assert_eq!(in_buckets, miner.submitted, "{counts:?}");
-            for (index, bucket) in buckets().enumerate() {
+            for (index, bucket) in Bucket::all().enumerate() {
                 *totals.entry(index).or_default() += u64::from(counts.of(bucket));
             }
             if let Some(seat) = session.seat() {
@@ -393,7 +393,7 @@ impl World {
             }
             assert!(miner.answers.values().all(|count| *count <= 1), "{:?}", miner.answers);
         }
-        for (index, bucket) in buckets().enumerate() {
+        for (index, bucket) in Bucket::all().enumerate() {
             let connected = totals.get(&index).copied().unwrap_or(0);
             assert!(connected <= ledger.of(bucket), "{bucket:?}: {connected} of {ledger:?}");
         }
@@ -441,14 +441,6 @@ impl World {
             assert_eq!(unanswered, 0, "exactly one answer each: {:?}", miner.answers);
         }
     }
-}
-
-fn buckets() -> impl Iterator<Item = Bucket> {
-    [Bucket::BelowUpstream, Bucket::Pending, Bucket::Held, Bucket::PoolAccepted]
-        .into_iter()
-        .chain(PoolReject::ALL.map(Bucket::PoolRejected))
-        .chain(Reject::ALL.map(Bucket::Rejected))
-        .chain(Orphan::ALL.map(Bucket::Orphaned))
 }
 
 proptest! {

@@ -12,7 +12,7 @@
 use std::collections::HashSet;
 
 use loka_stratum::identity::{FIRST_AUTHORIZATION, Identity};
-use loka_stratum::ledger::{Bucket, Orphan, PoolReject, Reject};
+use loka_stratum::ledger::Bucket;
 use loka_stratum::limits::{
     DOWNSTREAM_LINE_BYTES_MAX, LINK_OUTPUT_BYTES_MIN, OUTPUT_BYTES_MIN, UPSTREAM_LINE_BYTES_LEAST,
 };
@@ -522,16 +522,16 @@ impl World<'_> {
         let mut connected = vec![0; Bucket::COUNT];
         for (_, session) in self.proxy.miners() {
             let counts = session.counts();
-            let all: u32 = buckets().map(|bucket| counts.of(bucket)).sum();
+            let all: u32 = Bucket::all().map(|bucket| counts.of(bucket)).sum();
             assert_eq!(all, counts.submitted(), "{counts:?}");
-            for (sum, bucket) in connected.iter_mut().zip(buckets()) {
+            for (sum, bucket) in connected.iter_mut().zip(Bucket::all()) {
                 *sum += u64::from(counts.of(bucket));
             }
             if let Some(seat) = session.seat() {
                 assert!(seats.insert((seat.lane, seat.id)), "two miners share {seat:?}");
             }
         }
-        for (sum, bucket) in connected.into_iter().zip(buckets()) {
+        for (sum, bucket) in connected.into_iter().zip(Bucket::all()) {
             assert!(sum <= ledger.of(bucket), "{bucket:?}: {sum} of {ledger:?}");
         }
     }
@@ -567,12 +567,4 @@ fn lines(bytes: &[u8]) -> Vec<Value> {
     assert!(bytes.is_empty() || bytes.ends_with(b"\n"), "whole lines only");
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| serde_json::from_slice(line).expect("JSON is written")).collect()
-}
-
-fn buckets() -> impl Iterator<Item = Bucket> {
-    [Bucket::BelowUpstream, Bucket::Pending, Bucket::Held, Bucket::PoolAccepted]
-        .into_iter()
-        .chain(PoolReject::ALL.map(Bucket::PoolRejected))
-        .chain(Reject::ALL.map(Bucket::Rejected))
-        .chain(Orphan::ALL.map(Bucket::Orphaned))
 }

@@ -5,7 +5,7 @@ use super::blocks::record;
 use super::miners::{NO_ANSWER, answer};
 use super::{Event, Proxy};
 use crate::downstream::Close;
-use crate::identity::Grant;
+use crate::identity::{Grant, WorkerName};
 use crate::ledger::{Bucket, Orphan, Reject};
 use crate::pending::{Pending, QueueFull, ReplyId, Stage};
 use crate::table::MinerHandle;
@@ -60,18 +60,16 @@ impl Proxy<'_> {
                 answer(out, |out| encode::result_error(id, ErrorCode::Other, NO_POOL, out));
                 Ok(())
             }
-            // The pool does not take this worker; a block goes out under another name (F39).
-            Ok((share, origin))
-                if self.name_of(miner, origin.worker, origin.link, share.is_block()).1
-                    == Grant::Refused =>
-            {
-                self.reject(miner, id, Reject::WorkerRefused, out)
-            }
             Ok((share, origin)) => {
+                let name = self.name_of(miner, origin.worker, origin.link, share.is_block());
+                // The pool does not take this worker; a block goes out under another name (F39).
+                if name.1 == Grant::Refused {
+                    return self.reject(miner, id, Reject::WorkerRefused, out);
+                }
                 let waits = share.reaches_pool() && !self.answers_at_once();
                 let bucket = if share.reaches_pool() {
                     let reply = waits.then(|| ReplyId::from_slice(id.as_raw()).unwrap_or_default());
-                    self.forward(miner, reply, share, origin, now)
+                    self.forward(miner, name, reply, share, origin, now)
                 } else {
                     Bucket::BelowUpstream
                 };
@@ -141,6 +139,7 @@ impl Proxy<'_> {
     fn forward(
         &mut self,
         miner: MinerHandle,
+        (worker, grant): (WorkerName, Grant),
         reply: Option<ReplyId>,
         share: AcceptedShare,
         origin: Origin,
@@ -149,7 +148,6 @@ impl Proxy<'_> {
         if share.is_block() {
             self.push_event(Event::Block { hash: share.hash() });
         }
-        let (worker, grant) = self.name_of(miner, origin.worker, origin.link, share.is_block());
         let Some(link) = self.links.get_mut(origin.link) else {
             return Bucket::Orphaned(Orphan::SessionLost);
         };

@@ -36,11 +36,10 @@ impl Proxy<'_> {
         }
         self.split.serve(served);
         let lone = served.iter().filter(|weight| **weight > 0).count() == 1;
-        if lone && self.at_goal.iter().filter(|count| **count > 0).count() <= 1 {
-            let only = served.iter().position(|weight| *weight > 0).unwrap_or(0);
-            if self.at_goal.get(only).is_some_and(|count| *count > 0) || self.seated == 0 {
-                return;
-            }
+        let stranded =
+            self.at_goal.iter().zip(served).any(|(count, weight)| *count > 0 && weight == 0);
+        if lone && !stranded {
+            return;
         }
         let mut rates = self.rates(now);
         let wanted = self.split.wanted(&rates);

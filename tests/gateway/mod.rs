@@ -333,6 +333,18 @@ struct PoolState {
 /// A difficulty that every hash reaches.
 pub const TRIVIAL: f64 = 1e-10;
 
+/// A pool that answers no submit, a gateway, and a miner whose share waits.
+pub fn with_a_share_unanswered() -> (Pool, Gateway, Miner) {
+    let pool = Pool::start("abcd", 8);
+    pool.be_mute();
+    let gateway = Gateway::start(pool.address, &[]);
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    miner.submit("farm.1", &job, 1);
+    (pool, gateway, miner)
+}
+
 impl Pool {
     /// Opens a pool.
     pub fn start(extranonce1: &str, extranonce2_size: u8) -> Self {

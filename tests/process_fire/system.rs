@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::cpu_time;
-use super::gateway::{Gateway, Miner, PATIENCE, Pool, program};
+use super::gateway::{self, Gateway, Miner, PATIENCE, Pool, program};
 
 /// Runs a command of the system; `false` where it is not there or not permitted.
 fn is_done(words: &[&str]) -> bool {
@@ -84,13 +84,7 @@ fn f71_a_process_that_stood_still_for_five_seconds_loses_nothing() {
 
 #[test]
 fn f70_a_mute_pool_delays_the_end_by_ten_seconds_and_no_more() {
-    let pool = Pool::start("abcd", 8);
-    pool.be_mute();
-    let mut gateway = Gateway::start(pool.address, &[]);
-    let mut miner = gateway.miner();
-    miner.log_in("farm.1");
-    let job = miner.wait_for_job();
-    miner.submit("farm.1", &job, 1);
+    let (_pool, mut gateway, _miner) = gateway::with_a_share_unanswered();
     let start = Instant::now();
     gateway.signal("TERM");
     assert!(gateway.wait().success());
