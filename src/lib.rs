@@ -26,6 +26,7 @@
 //! | [`links`] | which pool gets which miner, and when that changes |
 //! | [`proxy`] | the engine as its owner sees it, and the order of calls |
 //! | [`settings`] | what an operator may set, and the checks that all ways of setting share |
+//! | [`control`] | what an operator can ask, whichever way it is asked |
 //!
 //! # The one idea
 //!
@@ -63,6 +64,7 @@ extern crate std;
 pub mod blocks;
 #[cfg(feature = "canary")]
 pub mod canary;
+pub mod control;
 pub mod downstream;
 pub mod health;
 pub mod identity;

@@ -35,7 +35,7 @@ use crate::split::Weights;
 mod field;
 mod url;
 
-pub use field::{Allowed, FIELDS, Field, Got, Key, Problem};
+pub use field::{Allowed, Applies, FIELDS, Field, Got, Key, Problem};
 pub use url::{PoolUrl, Scheme, UrlError};
 
 /// All settings of a gateway.

@@ -5,8 +5,10 @@ use core::net::SocketAddr;
 use core::str::FromStr;
 
 use heapless::{String, Vec};
+use serde::{Deserialize, Serialize};
 
 use super::{AUTO, IdentityMode, Pool, PoolUrl, Settings, Trust, UrlError, VerdictMode};
+use crate::control::Role;
 use crate::limits;
 
 /// Highest difficulty that a setting may name: the first power of two above the most that any
@@ -30,8 +32,26 @@ pub struct Field {
     pub allowed: Allowed,
     /// What it does, in sentences.
     pub effect: &'static str,
+    /// What a change of it needs.
+    pub applies: Applies,
     set: fn(&mut Settings, usize, &str) -> Result<(), Refused>,
     show: fn(&Settings, usize, &mut fmt::Formatter<'_>) -> fmt::Result,
+}
+
+/// What a change of a key needs to take effect.
+///
+/// Variants are appended, never reordered: they are numbers on a framed line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Applies {
+    /// Nothing: it is in effect with the commit.
+    Live,
+    /// As [`Self::Live`], and to be confirmed, since it may cut the operator or the farm off.
+    Provisional,
+    /// The next start.
+    Restart,
+    /// The file, the environment or a flag: it is needed before anything else can be read.
+    File,
 }
 
 /// Names one key; of the keys of a pool, also which pool.
@@ -151,6 +171,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "pool",
         name: "url",
+        applies: Applies::Provisional,
         unit: "",
         allowed: Allowed::Url,
         effect: "Where the pool listens. stratum+ssl is verified TLS; over stratum+tcp anybody on \
@@ -169,6 +190,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "pool",
         name: "user",
+        applies: Applies::Provisional,
         unit: "",
         allowed: Allowed::Bytes { min: 1, max: limits::WORKER_NAME_BYTES_MAX },
         effect: "The account, or account.worker, that the farm's shares are sent for.",
@@ -178,6 +200,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "pool",
         name: "password",
+        applies: Applies::Provisional,
         unit: "",
         allowed: Allowed::Bytes { min: 0, max: limits::PASSWORD_BYTES_MAX },
         effect: "The password of the account. Most pools take anything; some read options from it.",
@@ -187,6 +210,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "pool",
         name: "ca_file",
+        applies: Applies::File,
         unit: "",
         allowed: Allowed::Bytes { min: 0, max: limits::PATH_BYTES_MAX },
         effect: "File of PEM certificates that are trusted for this pool instead of the built-in \
@@ -197,6 +221,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "pool",
         name: "pins",
+        applies: Applies::Provisional,
         unit: "",
         allowed: Allowed::List {
             min: 0,
@@ -211,6 +236,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "pool",
         name: "trust",
+        applies: Applies::Provisional,
         unit: "",
         allowed: Allowed::OneOf(&["chain", "pin"]),
         effect: "chain: the certificate's chain to a root, its name and its dates are verified, and \
@@ -236,6 +262,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "pool",
         name: "goal",
+        applies: Applies::Live,
         unit: "",
         allowed: Allowed::Bytes { min: 0, max: limits::GOAL_NAME_BYTES_MAX },
         effect: "Pools of one goal stand in for each other, in this order. Where there are several \
@@ -247,6 +274,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "pool",
         name: "weight",
+        applies: Applies::Live,
         unit: "",
         allowed: Allowed::Integer { min: 1, max: 10_000 },
         effect: "What part of the work the pool's goal gets, against the other goals' weights: 70 \
@@ -257,6 +285,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "listen",
         name: "addresses",
+        applies: Applies::Provisional,
         unit: "",
         allowed: Allowed::List { min: 1, max: limits::LISTEN_MAX, form: ADDRESS_FORM },
         effect: "Where miners connect: stratum+tcp://<this machine>:<port>.",
@@ -266,6 +295,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "listen",
         name: "per_address_max",
+        applies: Applies::Live,
         unit: "connections",
         allowed: Allowed::Integer { min: 1, max: limits::MINERS_MAX as u64 },
         effect: "Connections from one IP address (one /64 of IPv6) at once; more are refused. Raise \
@@ -276,6 +306,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "board",
         name: "profile",
+        applies: Applies::Restart,
         unit: "",
         allowed: Allowed::Form(BOARD_FORM),
         effect: "What the gateway runs on; it decides how much there may be of everything. auto: \
@@ -287,6 +318,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "miners",
         name: "max",
+        applies: Applies::Restart,
         unit: "miners",
         allowed: Allowed::IntegerOrAuto { min: 1, max: limits::MINERS_MAX as u64 },
         effect: "Miners served at once; their memory is set aside at the start. auto: as many as \
@@ -307,6 +339,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "miners",
         name: "blocked_secs",
+        applies: Applies::Live,
         unit: "seconds",
         allowed: Allowed::Integer { min: 5, max: 120 },
         effect: "Time that a miner may leave its answers unread; who takes longer is closed.",
@@ -316,6 +349,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "difficulty",
         name: "start",
+        applies: Applies::Live,
         unit: "",
         allowed: Allowed::Number { min: DIFFICULTY_MIN, max: DIFFICULTY_MAX },
         effect: "Difficulty of a miner that asks for none, until its own rate is known. Miners get \
@@ -326,6 +360,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "difficulty",
         name: "min",
+        applies: Applies::Live,
         unit: "",
         allowed: Allowed::Number { min: DIFFICULTY_MIN, max: DIFFICULTY_MAX },
         effect: "Lowest difficulty that a miner gets.",
@@ -335,6 +370,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "difficulty",
         name: "max",
+        applies: Applies::Live,
         unit: "",
         allowed: Allowed::Number { min: DIFFICULTY_MIN, max: DIFFICULTY_MAX },
         effect: "Highest difficulty that a miner gets.",
@@ -344,6 +380,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "difficulty",
         name: "seconds_per_share",
+        applies: Applies::Live,
         unit: "seconds",
         allowed: Allowed::Integer { min: 1, max: 600 },
         effect: "Time between two shares of one miner that its difficulty aims at. Shorter shows a \
@@ -354,6 +391,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "upstream",
         name: "retry_min_secs",
+        applies: Applies::Live,
         unit: "seconds",
         allowed: Allowed::Integer { min: 1, max: 60 },
         effect: "Time before a lost pool is tried again; it doubles with every failure.",
@@ -363,6 +401,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "upstream",
         name: "retry_max_secs",
+        applies: Applies::Live,
         unit: "seconds",
         allowed: Allowed::Integer { min: 1, max: 600 },
         effect: "Time between two tries at most.",
@@ -372,6 +411,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "upstream",
         name: "healthy_secs",
+        applies: Applies::Live,
         unit: "seconds",
         allowed: Allowed::Integer { min: 10, max: 3600 },
         effect: "Time that a pool must have been good before its failures are forgotten, and before \
@@ -382,6 +422,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "upstream",
         name: "keepalive_secs",
+        applies: Applies::Live,
         unit: "seconds",
         allowed: Allowed::Integer { min: 30, max: limits::KEEPALIVE_MAX.as_secs() },
         effect: "Silence after which a miner is sent the job again; miners give a pool up after 90 \
@@ -392,6 +433,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "upstream",
         name: "failover_secs",
+        applies: Applies::Live,
         unit: "seconds",
         allowed: Allowed::Integer { min: 1, max: 300 },
         effect: "How long a pool may leave a share without an answer, or have no connection, \
@@ -402,6 +444,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "upstream",
         name: "standby",
+        applies: Applies::Live,
         unit: "",
         allowed: Allowed::Switch,
         effect: "true: the next pool of every goal is kept connected, with a job, so that the farm \
@@ -412,6 +455,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "upstream",
         name: "warm",
+        applies: Applies::Live,
         unit: "",
         allowed: Allowed::Switch,
         effect: "What miners do once no pool has been there for 30 s. true: they keep hashing on \
@@ -424,6 +468,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "identity",
         name: "mode",
+        applies: Applies::Live,
         unit: "",
         allowed: Allowed::OneOf(&["single", "per-worker"]),
         effect: "Under whose name shares go to the pool. single: pool.user for the whole farm. \
@@ -447,6 +492,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "verdict",
         name: "mode",
+        applies: Applies::Live,
         unit: "",
         allowed: Allowed::OneOf(&["local", "pool"]),
         effect: "Who answers a share. local: the gateway, at once. pool: the pool, where the share \
@@ -469,6 +515,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "status",
         name: "address",
+        applies: Applies::Provisional,
         unit: "",
         allowed: Allowed::Form("address:port, such as 127.0.0.1:8080, or \"off\""),
         effect: "Where /metrics, /healthz, /readyz and /api/v1/status are served, to whoever can \
@@ -488,6 +535,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         section: "state",
         name: "dir",
+        applies: Applies::File,
         unit: "",
         allowed: Allowed::Bytes { min: 0, max: limits::PATH_BYTES_MAX },
         effect: "Directory for the few facts that the gateway remembers across restarts, a write or \
@@ -570,6 +618,21 @@ impl Field {
     /// Says whether every pool has one.
     pub fn is_of_pool(&self) -> bool {
         self.section == "pool"
+    }
+
+    /// Returns the role that a change of it takes.
+    pub fn role(&self) -> Role {
+        match self.section {
+            "pool" | "miners" | "difficulty" | "upstream" | "identity" | "verdict" => {
+                Role::Operator
+            }
+            _ => Role::Admin,
+        }
+    }
+
+    /// Says whether nobody may be shown its value.
+    pub fn is_secret(&self) -> bool {
+        self.name == "password"
     }
 
     /// Sets the value if it is in range.
