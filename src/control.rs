@@ -65,7 +65,7 @@ pub enum Request<'a> {
     Rollback,
     /// How the gateway is: a [`Item::Text`] per line.
     Status,
-    /// The miners in the order of their places: a [`Item::Text`] each.
+    /// The miners in the order of their places: a [`Item::Miner`] each.
     Miners {
         /// How many to pass over.
         skip: u16,
@@ -75,7 +75,8 @@ pub enum Request<'a> {
         /// How many at most.
         count: u16,
     },
-    /// Tries a pool: name, TCP, TLS with its certificates, subscribe, authorize.
+    /// Tries a pool: name, TCP, TLS with its certificates, subscribe, authorize. A [`Item::Text`]
+    /// for each step, a [`Item::Certificate`] each, a [`Item::Problem`] in words where one fails.
     Test {
         /// An address, or `pool.N` for one of the candidate.
         pool: &'a str,
@@ -139,6 +140,36 @@ pub enum Item<'a> {
     Provisional {
         /// Seconds until it is taken back.
         seconds_left: u16,
+    },
+    /// A certificate of a pool that was tried, the pool's own first.
+    Certificate {
+        /// Whose it is.
+        subject: &'a str,
+        /// Who signed it.
+        issuer: &'a str,
+        /// The day after which it is not good any more, as `2027-01-31`.
+        until: &'a str,
+        /// SHA-256 of its public key, 64 hex digits, as `pool.N.pins` takes it.
+        pin: &'a str,
+    },
+    /// A miner.
+    Miner {
+        /// Its place in the table.
+        place: u16,
+        /// Its address.
+        peer: &'a str,
+        /// Its worker; empty before it has one.
+        worker: &'a str,
+        /// What its firmware calls itself.
+        agent: &'a str,
+        /// The difficulty that it has been told.
+        difficulty: f64,
+        /// Hashes per second, as its shares show.
+        hashrate: f64,
+        /// Shares that were good.
+        accepted: u32,
+        /// Shares that were not.
+        rejected: u32,
     },
 }
 

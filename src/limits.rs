@@ -157,6 +157,12 @@ pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest settings file, in bytes; the longest that says anything is under 8 KiB.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
 
+/// Changes that one operator has made and not committed: every key there is, and as many again.
+pub const EDITS_MAX: usize = 128;
+
+/// Time in which a commit that may cut the operator off must be confirmed, else it is taken back.
+pub const CONFIRM_MAX: Duration = Duration::from_secs(120);
+
 /// Time that the name of a pool may take to resolve (F61).
 pub const RESOLVE_MAX: Duration = Duration::from_secs(8);
 

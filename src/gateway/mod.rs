@@ -23,6 +23,7 @@ pub mod args;
 mod board;
 mod clock;
 mod config;
+mod control;
 mod dial;
 mod fanout;
 mod http;
@@ -56,12 +57,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 use args::{CheckArgs, RunArgs};
-use board::Plan;
-use config::{ConfigError, Sources};
+use config::{ConfigError, Merged, Sources};
+use control::Control;
 use dial::Dialer;
-use http::StatusPort;
 use hub::Hub;
-use listen::Doors;
 use log::Kind;
 use store::{Block, Blocks, Memory, Store};
 
@@ -83,17 +82,12 @@ const DRAIN_CHECK: Duration = Duration::from_millis(20);
 /// The gateway as it runs.
 struct Gateway {
     hub: Rc<Hub>,
-    sources: Sources,
-    doors: Doors,
-    status: Option<StatusPort>,
-    seed: u64,
-    geometry: Option<Geometry>,
+    control: Rc<Control>,
 }
 
 /// What the settings come to.
 struct Loaded {
-    settings: Box<Settings>,
-    plan: Plan,
+    merged: Merged,
     dialers: Vec<Rc<Dialer>>,
 }
 
@@ -104,7 +98,7 @@ pub fn check(args: &CheckArgs) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match load(&args.settings.sources()) {
-        Ok(Loaded { settings, plan, .. }) => {
+        Ok(Loaded { merged: Merged { settings, plan, .. }, .. }) => {
             say(format_args!("settings are good"));
             say(format_args!("{plan}"));
             for (index, pool) in settings.pools.iter().enumerate() {
@@ -147,9 +141,9 @@ pub fn run(args: &RunArgs) -> ExitCode {
 
 /// Reads the settings, plans the memory, and prepares the ways to the pools.
 fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
-    let (settings, plan) = config::load(sources)?;
-    let dialers = dialers(&settings, None)?;
-    Ok(Loaded { settings, plan, dialers })
+    let merged = config::load(sources)?;
+    let dialers = dialers(&merged.settings, None)?;
+    Ok(Loaded { merged, dialers })
 }
 
 /// Prepares the ways to the pools; one to a pool that has not changed is kept, since its TLS
@@ -176,7 +170,8 @@ fn dialers(
 
 /// Starts everything and serves until the end.
 fn start(sources: Sources, loaded: Loaded) -> Result<(), Box<dyn std::error::Error>> {
-    let Loaded { settings, mut plan, dialers } = loaded;
+    let Loaded { merged, dialers } = loaded;
+    let (settings, mut plan) = (merged.settings.clone(), merged.plan.clone());
     process::forbid_core_dumps();
     plan.miners = process::make_room(plan.miners)?;
     let mut seed = [0; 8];
@@ -196,8 +191,8 @@ fn start(sources: Sources, loaded: Loaded) -> Result<(), Box<dyn std::error::Err
         let hub = Rc::new(Hub::new(proxy, plan, settings, dialers));
         *hub.store.borrow_mut() = store;
         hub.recall_blocks(&state_dir);
-        let (doors, status) = (Doors::default(), None);
-        Gateway { hub, sources, doors, status, seed, geometry }.serve().await
+        let control = Control::new(hub.clone(), sources, seed, geometry, merged);
+        Gateway { hub, control }.serve().await
     });
     // A resolver that still blocks must not hold the end up.
     runtime.shutdown_background();
@@ -255,13 +250,13 @@ impl Hub {
 }
 
 impl Gateway {
-    async fn serve(mut self) -> io::Result<()> {
+    async fn serve(self) -> io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let settings = self.hub.settings.borrow().clone();
-        let bound = self.doors.bind(&settings.listen.addresses).map_err(io::Error::other)?;
-        self.status = self.open_status(&settings)?;
+        let bound = self.control.bind_doors(&settings)?;
+        self.control.open_web()?;
         log::info(Kind::Process, format_args!("{}", self.hub.plan));
         for text in plain_warnings(&settings) {
             log::warn(Kind::Settings, format_args!("{text}"));
@@ -274,86 +269,23 @@ impl Gateway {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
         }
-        self.announce(bound);
+        self.control.announce(bound);
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => self.reload(),
+                _ = hangup.recv() => self.control.reload(),
             }
         }
         self.drain(&mut terminate, &mut interrupt).await;
         Ok(())
     }
 
-    fn open_status(&self, settings: &Settings) -> io::Result<Option<StatusPort>> {
-        let Some(address) = settings.status.address else { return Ok(None) };
-        let port = StatusPort::open(address, &self.hub).map_err(|error| {
-            io::Error::new(error.kind(), format!("status port {address}: {error}"))
-        })?;
-        // For programs that start the gateway with port 0; people read the log on stderr.
-        say(format_args!("status {}", port.address));
-        log::info(Kind::Settings, format_args!("status port at http://{}", port.address));
-        Ok(Some(port))
-    }
-
-    fn announce(&mut self, bound: listen::Bound) {
-        for address in self.doors.open(bound, &self.hub) {
-            let text = "listening for miners on";
-            say(format_args!("listening {address}"));
-            log::info(Kind::Settings, format_args!("{text} {address}"));
-        }
-    }
-
-    /// Reads the settings again. Whatever is wrong, the old ones stay in use as a whole (F70).
-    fn reload(&mut self) {
-        match self.try_reload() {
-            Ok(()) => log::info(Kind::Settings, format_args!("settings reloaded")),
-            Err(error) => {
-                for line in error.to_string().lines() {
-                    log::error(Kind::Settings, format_args!("{line}"));
-                }
-                log::error(Kind::Settings, format_args!("the settings before stay in use"));
-            }
-        }
-    }
-
-    fn try_reload(&mut self) -> Result<(), Box<dyn std::error::Error>> {
-        let (settings, _) = config::load(&self.sources)?;
-        let before = self.hub.settings.borrow().clone();
-        let dialers = {
-            let kept = self.hub.dialers.borrow();
-            dialers(&settings, Some((&before.pools, &kept)))?
-        };
-        let bound = self.doors.bind(&settings.listen.addresses)?;
-        let is_same_port = settings.status.address == self.status.as_ref().map(|port| port.wanted);
-        let status = if is_same_port { None } else { self.open_status(&settings)? };
-        // From here on nothing fails.
-        if !is_same_port {
-            self.status = status;
-        }
-        for text in plain_warnings(&settings) {
-            log::warn(Kind::Settings, format_args!("{text}"));
-        }
-        if settings.miners.max != before.miners.max {
-            log::warn(Kind::Settings, format_args!("miners.max changes at the next start"));
-        }
-        if settings.board != before.board {
-            log::warn(Kind::Settings, format_args!("board.profile changes at the next start"));
-        }
-        if settings.state != before.state {
-            log::warn(Kind::Settings, format_args!("state.dir changes at the next start"));
-        }
-        self.hub.replace(&settings, dialers, options::options(&settings, self.geometry, self.seed));
-        self.announce(bound);
-        Ok(())
-    }
-
     /// Ends: no more connections, the pools' last answers awaited for ten seconds, miners told
     /// (F70). A second signal ends at once.
-    async fn drain(&mut self, terminate: &mut Signal, interrupt: &mut Signal) {
+    async fn drain(&self, terminate: &mut Signal, interrupt: &mut Signal) {
         log::info(Kind::Process, format_args!("ending: waiting for the pools' last answers"));
-        self.doors.close();
+        self.control.close_doors();
         self.hub.drain();
         let drained = async {
             while !self.hub.proxy.borrow().is_drained() {

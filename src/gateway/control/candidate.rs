@@ -1,0 +1,155 @@
+//! What an operator has changed and not committed: a bounded list of edits.
+
+use loka_stratum::control::{Refused, Role};
+use loka_stratum::limits::EDITS_MAX;
+use loka_stratum::settings::{Key, Settings};
+
+use super::Answer;
+
+/// Edits in the order that they were made, at most one of each key.
+#[derive(Clone, Debug, Default)]
+pub struct Candidate {
+    edits: Vec<Edit>,
+}
+
+#[derive(Clone)]
+enum Edit {
+    Set(Key, String),
+    Unset(Key),
+    RemovePool(usize),
+}
+
+impl std::fmt::Debug for Edit {
+    /// Values may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Set(key, _) => write!(f, "set {key}"),
+            Self::Unset(key) => write!(f, "unset {key}"),
+            Self::RemovePool(pool) => write!(f, "unset pool.{}", pool + 1),
+        }
+    }
+}
+
+impl Candidate {
+    /// Puts a value in; its range is checked at once, its relations with others at the commit.
+    pub(super) fn set(&mut self, base: &Settings, path: &str, value: &str, role: Role) -> Answer {
+        let key = key(path)?;
+        is_allowed(key, role)?;
+        let mut settings = self.apply(base)?;
+        settings.set(key, value).map_err(|problem| Refused::Invalid(problem.to_string()))?;
+        self.push(Edit::Set(key, value.to_owned()))
+    }
+
+    /// Puts a key back to its default, or takes a pool away.
+    pub(super) fn unset(&mut self, base: &Settings, path: &str, role: Role) -> Answer {
+        let settings = self.apply(base)?;
+        if let Some(pool) = pool(path) {
+            let count = settings.pools.len();
+            if pool >= count {
+                let text = format!("{path}: there are {count} pools");
+                return Err(Refused::Invalid(text));
+            }
+            return self.push(Edit::RemovePool(pool));
+        }
+        let key = key(path)?;
+        is_allowed(key, role)?;
+        self.push(Edit::Unset(key))
+    }
+
+    fn push(&mut self, edit: Edit) -> Answer {
+        if let Edit::Set(new, _) | Edit::Unset(new) = &edit {
+            // An edit before the last pool that was taken away is about another pool's number.
+            let is_removal = |edit: &Edit| matches!(edit, Edit::RemovePool(_));
+            let last = self.edits.iter().rposition(is_removal).map_or(0, |index| index + 1);
+            let is_same =
+                |edit: &Edit| matches!(edit, Edit::Set(key, _) | Edit::Unset(key) if key == new);
+            let tail = self.edits.split_off(last);
+            self.edits.extend(tail.into_iter().filter(|edit| !is_same(edit)));
+        }
+        if self.edits.len() >= EDITS_MAX {
+            let text = format!("got more than {EDITS_MAX} changes; commit or rollback comes first");
+            return Err(Refused::Conflict(text));
+        }
+        self.edits.push(edit);
+        Ok(())
+    }
+
+    /// Makes the settings that a commit would build on this base.
+    pub(super) fn apply(&self, base: &Settings) -> Result<Box<Settings>, Refused<String>> {
+        let mut settings = Box::new(base.clone());
+        let default = Settings::default();
+        for edit in &self.edits {
+            let result = match edit {
+                Edit::Set(key, text) => settings.set(*key, text),
+                Edit::Unset(key) => reset(&mut settings, &default, *key),
+                Edit::RemovePool(pool) => {
+                    if *pool < settings.pools.len() {
+                        settings.pools.remove(*pool);
+                    }
+                    Ok(())
+                }
+            };
+            result.map_err(|problem| Refused::Invalid(problem.to_string()))?;
+        }
+        Ok(settings)
+    }
+
+    /// Says whether a key has been edited.
+    pub(super) fn touches(&self, of: Key) -> bool {
+        self.edits.iter().any(|edit| match edit {
+            Edit::Set(key, _) | Edit::Unset(key) => *key == of,
+            Edit::RemovePool(pool) => of.field().is_of_pool() && of.pool() >= *pool,
+        })
+    }
+
+    /// Says whether nothing was changed.
+    pub fn is_empty(&self) -> bool {
+        self.edits.is_empty()
+    }
+
+    /// Forgets all edits.
+    pub fn clear(&mut self) {
+        self.edits.clear();
+    }
+}
+
+fn reset(
+    settings: &mut Settings,
+    default: &Settings,
+    key: Key,
+) -> Result<(), loka_stratum::settings::Problem> {
+    let mut pool = Settings::default();
+    let default = if key.field().is_of_pool() {
+        // The defaults of a pool are those of a pool that was just begun.
+        for _ in 0..=key.pool() {
+            let _ = pool.pools.push(loka_stratum::settings::Pool::default());
+        }
+        &pool
+    } else {
+        default
+    };
+    settings.set(key, &default.show(key).to_string())
+}
+
+fn key(path: &str) -> Result<Key, Refused<String>> {
+    Key::parse(path)
+        .ok_or_else(|| Refused::Invalid(format!("{path:?} is no key; show lists them all")))
+}
+
+/// Reads `pool.2`: the number of a pool, from 1.
+fn pool(path: &str) -> Option<usize> {
+    path.strip_prefix("pool.")?.parse::<usize>().ok()?.checked_sub(1)
+}
+
+fn is_allowed(key: Key, role: Role) -> Answer {
+    use loka_stratum::settings::Applies;
+    let needs = key.field().role();
+    if role < needs {
+        return Err(Refused::Forbidden { needs });
+    }
+    if key.field().applies == Applies::File {
+        let text = "is set in the file, the environment or by a flag, since it names a path";
+        return Err(Refused::Invalid(format!("{key} {text}")));
+    }
+    Ok(())
+}
