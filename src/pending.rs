@@ -9,6 +9,7 @@
 //! Nothing here reads or writes lines, and the ledger is moved by the caller.
 
 use crate::identity::{FIRST_AUTHORIZATION, Grant, WorkerName};
+use crate::ledger::Orphan;
 use crate::limits::{ID_BYTES_MAX, PENDING_PER_BLOCK_RESERVED, PENDING_SHARES_MAX};
 use crate::table::MinerHandle;
 use crate::time::Instant;
@@ -88,12 +89,26 @@ impl Pending {
 
     /// Says whether the share would be a block.
     pub fn is_block(&self) -> bool {
-        self.share.is_some_and(|share| share.is_block())
+        self.block().is_some()
+    }
+
+    /// Returns the hash of the block that the share would be.
+    pub fn block(&self) -> Option<BlockHash> {
+        self.share.filter(AcceptedShare::is_block).map(|share| share.hash())
     }
 
     /// Says whether the pool has still to be sent it, or to answer it.
     pub fn is_open(&self) -> bool {
         !matches!(self.stage, Stage::Answered(_))
+    }
+
+    /// Returns as what it is booked where no answer came, and none will.
+    pub fn orphaned_as(&self) -> Orphan {
+        match self.stage {
+            Stage::Sent | Stage::Answered(_) => Orphan::NoAnswer,
+            Stage::Held { sent: true } => Orphan::Unanswered,
+            Stage::Queued | Stage::Held { sent: false } => Orphan::Unsent,
+        }
     }
 
     /// Notes that its connection is gone, and with it what was granted there.
@@ -143,14 +158,18 @@ impl<'a> PendingShares<'a> {
         self.len == 0
     }
 
+    /// Says whether there is no room left for a share that is no block candidate.
+    pub fn is_crowded(&self) -> bool {
+        self.len.saturating_add(self.reserved()) >= self.entries.len()
+    }
+
     /// Takes a share in, under a request id of its own.
     ///
     /// # Errors
     ///
     /// [`QueueFull`] where no entry is free, or only those for block candidates are.
     pub fn insert(&mut self, mut entry: Pending) -> Result<(), QueueFull> {
-        let reserved = if entry.is_block() { 0 } else { self.reserved() };
-        if self.len.saturating_add(reserved) >= self.entries.len() {
+        if !entry.is_block() && self.is_crowded() {
             return Err(QueueFull);
         }
         entry.request = self.unused_request();
@@ -256,10 +275,7 @@ impl<'a> PendingShares<'a> {
 
     /// Says whether the block with this hash is still to be sent or answered.
     pub(crate) fn waits_for(&self, hash: BlockHash) -> bool {
-        let is_it = |entry: &Pending| {
-            entry.share.is_some_and(|share| share.is_block() && share.hash() == hash)
-        };
-        !self.is_empty() && self.iter().any(|entry| entry.is_open() && is_it(entry))
+        !self.is_empty() && self.iter().any(|entry| entry.is_open() && entry.block() == Some(hash))
     }
 
     /// Iterates over the shares that wait.

@@ -37,7 +37,7 @@ mod workers;
 use crate::blocks::Blocks;
 use crate::downstream::{Close, Downstream};
 use crate::identity::{Grant, Identity};
-use crate::ledger::{Bucket, Ledger, Orphan};
+use crate::ledger::{Bucket, Ledger};
 use crate::limits::{
     ANSWER_MAX, DOWNSTREAM_LINE_BYTES_MAX, EVENTS_MAX, GOALS_MAX, HOLD_MAX, JOB_AGE_MAX,
     JOB_SILENCE_MAX, JOBS_PER_LINK, LANES_MAX, LINKS_MAX, MINERS_MAX, NOTIFY_LINE_BYTES_MAX,
@@ -599,6 +599,19 @@ impl<'a> Proxy<'a> {
         }
     }
 
+    /// Settles every share that still waits, as the owner ends and no pool's answer will be heard
+    /// any more (F70): miners that wait for a verdict are due one. Block candidates without an
+    /// answer stay in [`Proxy::blocks`], for the next run.
+    pub fn settle_all(&mut self) {
+        let Self { links, ledger, table, due, .. } = self;
+        for (_, link) in links.iter_mut() {
+            link.pending.free_where(|entry| {
+                let to = Bucket::Orphaned(entry.orphaned_as());
+                settle(entry, to, Verdict::NoAnswer, ledger, table, due)
+            });
+        }
+    }
+
     /// Says whether no share waits for an answer any more.
     pub fn is_drained(&self) -> bool {
         self.links.iter().all(|(_, link)| link.pending.is_empty())
@@ -772,7 +785,7 @@ impl<'a> Proxy<'a> {
 
     /// Settles shares that waited too long, and ends jobs that are too old.
     fn settle_overdue(&mut self, now: Instant) {
-        let Self { links, ledger, table, due, .. } = self;
+        let Self { links, ledger, table, due, draining, .. } = self;
         let serving = links.serving();
         for (index, link) in links.iter_mut() {
             if now.as_micros() > JOB_AGE_MAX.as_micros() {
@@ -781,25 +794,27 @@ impl<'a> Proxy<'a> {
                 link.jobs.end_older(before, serving.contains(&index));
             }
             let open = link.state.is_open();
+            // Nobody dials it again: a late share for one of its jobs has nothing to wait for.
+            let is_over = link.state == State::Idle && (!link.wanted || *draining);
+            let is_crowded = link.pending.is_crowded();
             link.pending.free_where(|entry| {
                 let age = now.since(entry.since);
-                // A block candidate is worth waiting for as long as its job can live (F39).
-                let (answer, hold) = match entry.is_block() {
-                    true => (JOB_AGE_MAX, JOB_AGE_MAX),
-                    false => (ANSWER_MAX, HOLD_MAX),
-                };
-                let reason = match entry.stage {
-                    Stage::Sent if age >= answer => Orphan::NoAnswer,
-                    Stage::Queued if age >= hold && !open => Orphan::Unsent,
+                // A block candidate is worth waiting for as long as its job can live (F39). A pool
+                // that answers none must not fill the queue with them for so long, though: from its
+                // record each is tried late without a place there.
+                let hold = if entry.is_block() { JOB_AGE_MAX } else { HOLD_MAX };
+                let answer = if entry.is_block() && !is_crowded { JOB_AGE_MAX } else { ANSWER_MAX };
+                let is_overdue = match entry.stage {
+                    Stage::Sent => age >= answer,
                     // Its name was neither granted nor refused, as after a change of the mode.
-                    Stage::Queued if age >= ANSWER_MAX + hold && entry.grant != Grant::Granted => {
-                        Orphan::Unsent
+                    Stage::Queued if open => {
+                        age >= ANSWER_MAX + hold && entry.grant != Grant::Granted
                     }
-                    Stage::Held { sent: true } if age >= hold => Orphan::Unanswered,
-                    Stage::Held { sent: false } if age >= hold => Orphan::Unsent,
-                    _ => return false,
+                    Stage::Queued | Stage::Held { .. } => is_over || age >= hold,
+                    Stage::Answered(_) => false,
                 };
-                settle(entry, Bucket::Orphaned(reason), Verdict::NoAnswer, ledger, table, due)
+                let to = Bucket::Orphaned(entry.orphaned_as());
+                is_overdue && settle(entry, to, Verdict::NoAnswer, ledger, table, due)
             });
         }
     }

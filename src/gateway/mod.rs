@@ -300,6 +300,7 @@ impl Gateway {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        self.hub.proxy.borrow_mut().settle_all();
         self.hub.turn();
         self.hub.save_blocks(clock::now());
         self.hub.end_all();

@@ -4,8 +4,9 @@ use loka_stratum::blocks::Unsaved;
 use loka_stratum::downstream::Close;
 use loka_stratum::ledger::{Bucket, Orphan, PoolReject, Reject};
 use loka_stratum::limits::{
-    ANSWER_MAX, EXCESS_REJECTS_MAX, HOLD_MAX, JOB_AGE_MAX, JOBS_PER_LINK, LINK_ODDITIES_MAX,
-    PENDING_BLOCKS_RESERVED, PENDING_SHARES_MAX, RECENT_SHARES_MAX, SUBMITS_BURST_MAX,
+    ANSWER_MAX, DRAIN_MAX, EXCESS_REJECTS_MAX, HOLD_MAX, JOB_AGE_MAX, JOBS_PER_LINK,
+    LINK_ODDITIES_MAX, PENDING_BLOCKS_RESERVED, PENDING_SHARES_MAX, RECENT_SHARES_MAX,
+    SUBMITS_BURST_MAX,
 };
 use loka_stratum::proxy::{Event, Options, VerdictMode};
 use loka_stratum::table::MinerHandle;
@@ -476,6 +477,58 @@ fn f39_a_block_waits_for_its_pool_as_long_as_its_job_can_live() {
         farm.pool_says(link, &json!({"id": id, "result": true}).to_string());
     }
     assert_eq!(farm.proxy.ledger().of(Bucket::PoolAccepted), 2);
+}
+
+#[test]
+fn f39_blocks_that_a_pool_leaves_unanswered_make_room_for_other_shares() {
+    let (blocks, others) = nonces(PENDING_SHARES_MAX);
+    let mut options = options(1);
+    options.submit_interval = Duration::ZERO;
+    let (mut farm, link, miner, job) = regtest(options, TRIVIAL);
+    let unanswered = PENDING_SHARES_MAX - PENDING_BLOCKS_RESERVED;
+    for nonce in &blocks[..unanswered] {
+        assert_eq!(farm.submit(miner, share(&job, *nonce))["result"], true);
+    }
+    assert_eq!(submit_ids(&farm.pool_hears(link)).len(), unanswered);
+    farm.submit(miner, share(&job, others[0]));
+    assert_eq!(orphaned(&farm, Orphan::QueueFull), 1);
+    farm.wait(ANSWER_MAX + Duration::from_secs(1));
+    assert_eq!(orphaned(&farm, Orphan::NoAnswer), unanswered as u64);
+    farm.pool_hears(link);
+    farm.submit(miner, share(&job, others[1]));
+    assert_eq!(farm.pool_hears(link).len(), 1, "it is sent at once");
+}
+
+#[test]
+fn f70_what_still_waits_at_the_end_is_settled_and_its_miner_told() {
+    let (mut farm, link, miner, job) = waiting_farm();
+    farm.proxy.drain();
+    farm.send(miner, &submit(7, &job, 1));
+    assert_eq!(farm.pool_hears(link).len(), 1);
+    farm.wait(DRAIN_MAX);
+    assert!(!farm.proxy.is_drained());
+    farm.proxy.settle_all();
+    assert_eq!(orphaned(&farm, Orphan::NoAnswer), 1);
+    assert_eq!(farm.proxy.ledger().of(Bucket::Pending), 0);
+    assert_eq!(parse(&farm.due(miner)[0])["error"][1], "no answer from pool");
+    assert!(farm.proxy.is_drained());
+}
+
+#[test]
+fn f70_a_late_share_for_a_link_that_nobody_dials_again_does_not_wait() {
+    let (mut farm, _, miner, job) = waiting_farm();
+    let mut changed = Options { verdict: VerdictMode::Pool, ..options(1) };
+    changed.pools[0].password = "other".try_into().unwrap();
+    farm.proxy.apply(changed, farm.now);
+    assert!(farm.proxy.poll_hangup(farm.now).is_some());
+    let link = farm.dialled();
+    farm.pool_up(link, "beef", 8, TRIVIAL);
+    farm.send(miner, &submit(7, &job, 1));
+    farm.wait(Duration::from_secs(1));
+    assert_eq!(orphaned(&farm, Orphan::Unsent), 1);
+    let told = farm.due(miner);
+    assert!(told.iter().any(|line| line.contains("no answer from pool")), "{told:?}");
+    assert!(farm.proxy.is_drained());
 }
 
 #[test]
