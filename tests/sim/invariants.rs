@@ -25,7 +25,7 @@ use crate::miner::{Origin, Sent, Share, Truth, What, origin, upstream_name};
 use crate::plan::Plan;
 use crate::pool::{Judged, Said};
 use crate::trace::{broken, hold};
-use crate::world::{Conn, End, USER, World};
+use crate::world::{Asked, Conn, End, USER, World};
 
 /// The longest that a share of an honest pool waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -420,9 +420,10 @@ impl Checks {
     /// I4: what goes to a pool is a share that a miner made for that job, once.
     pub fn sent_to_pool(
         &mut self,
-        (conn, asked, refused): (usize, &[String], &[String]),
+        (conn, asked): (usize, &[Asked]),
         judged: Option<Judged>,
         line: &str,
+        now: u64,
     ) -> Judged {
         let Some(judged) = judged else {
             broken("I4", format!("a share that nobody made: {line}"));
@@ -431,11 +432,19 @@ impl Checks {
         let by = self.made.get(&judged.hash.key()).map_or(0, |made| made.by);
         let is_own = match self.identity {
             Identity::Single => name == USER,
-            Identity::PerWorker => name == upstream_name(by) && asked.contains(&name),
+            Identity::PerWorker => {
+                name == upstream_name(by) && asked.iter().any(|asked| asked.name == name)
+            }
         };
         let is_login = judged.is_block && name == USER;
         hold!("I4", is_own || is_login, "another worker's share: {line}");
-        let taken = is_login || !refused.contains(&name);
+        // A pool that leaves a request without an answer in time judges each share instead; that it
+        // said no to another request of the name, or says so later, changes nothing.
+        let in_time = |asked: &Asked, until: u64| until - asked.at < ANSWER_MAX.as_micros();
+        let of_name = || asked.iter().filter(|asked| asked.name == name);
+        let refused = of_name().any(|a| a.refused.is_some_and(|at| in_time(a, at)));
+        let given_up = of_name().any(|a| !in_time(a, a.refused.unwrap_or(now)));
+        let taken = is_login || !refused || given_up;
         hold!("I4", taken, "a share of a worker that is refused: {line}");
         let is_heavy = judged.is_block || judged.difficulty >= judged.job_difficulty;
         hold!("I4", is_heavy, "below the pool's difficulty: {judged:?}");
@@ -655,12 +664,29 @@ fn is_served(world: &World<'_>) -> bool {
 
 /// A gateway that was told to end has settled every share in time, and takes nobody new.
 pub fn f70_drained(world: &mut World<'_>) {
-    // A block waits for its answer as long as it can (F39).
-    let mut waiting = world.proxy.links().iter().flat_map(|(_, link)| link.pending().iter());
-    // Miners go on until their connections end, so the newest shares may be on their way.
-    let lately = world.instant();
-    let fine = waiting.all(|entry| entry.is_block() || lately.since(entry.since) < PATIENCE);
-    hold!("F70", fine || !is_served(world), "shares wait for an answer");
+    // A block waits for its answer as long as it can (F39); miners go on until their connections
+    // end, so the newest shares may be on their way.
+    let now = world.instant();
+    let links = world.proxy.links().iter();
+    let mut waiting = links.flat_map(|(_, link)| link.pending().iter().map(move |e| (link, e)));
+    let late = waiting.find(|(_, entry)| !entry.is_block() && now.since(entry.since) >= PATIENCE);
+    if let Some((link, entry)) = late.filter(|_| is_served(world)) {
+        let (age, state) = (now.since(entry.since), link.state());
+        let is = (entry.request, entry.stage, &entry.worker, entry.grant);
+        broken("F70", format!("waits for {age:?} at pool {}, {state:?}: {is:?}", link.pool()));
+    }
+}
+
+/// And at the end of that time nothing waits at all any more, whatever the pools did.
+pub fn f70_settled(world: &World<'_>) {
+    let ledger = world.proxy.ledger();
+    let open = ledger.of(Bucket::Pending) + ledger.of(Bucket::Held);
+    hold!("F70", open == 0 && ledger.check(), "{open} shares wait at the end");
+    let readers = world.checks.ports.iter().flatten().map(|conn| &world.conns[*conn]);
+    let due = |conn: &Conn| conn.due.iter().any(|sent| matches!(sent.what, What::Share(_)));
+    let untold = readers.filter(|conn| conn.blocked_since.is_none() && due(conn)).count();
+    hold!("F70", untold == 0, "{untold} miners wait for a verdict at the end");
+    i1_conservation(world);
 }
 
 /// Whether every miner that can be served holds the newest job of a pool that is there.

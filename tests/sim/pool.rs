@@ -20,8 +20,8 @@ pub enum Said {
     Answer { id: u32, accepted: bool },
     /// It asked to reconnect, to its own host or another.
     Reconnect { same_host: bool },
-    /// It takes no shares of a miner's worker.
-    Worker { miner: usize },
+    /// It takes no shares of the worker that this request asked for.
+    Refused { request: u32 },
     /// Anything else.
     Other,
 }
@@ -223,9 +223,6 @@ impl Pool {
             format!("{:x}{:x}", self.index, self.seq as u64 * 1_000_003 + session.job_number as u64)
         };
         let line = notify_line(&id, &self.newest, clean);
-        if session.jobs.len() >= 64 {
-            session.jobs.pop_front();
-        }
         session.jobs.push_back(SessionJob {
             id,
             seq: self.seq,
@@ -253,10 +250,10 @@ impl Pool {
         set_difficulty(session, self.plan.difficulty)
     }
 
-    /// The miner of a name, where the pool does not take its shares.
-    fn refuses(&self, name: &str) -> Option<usize> {
-        let index = name.rsplit('.').next().and_then(|digits| digits.parse().ok())?;
-        (self.plan.refuses >> index & 1 == 1).then_some(index)
+    /// Whether the pool does not take the shares of a name.
+    fn refuses(&self, name: &str) -> bool {
+        let index = name.rsplit('.').next().and_then(|digits| digits.parse::<u32>().ok());
+        index.is_some_and(|index| self.plan.refuses >> index & 1 == 1)
     }
 
     /// Answers a request other than a submit.
@@ -301,10 +298,10 @@ impl Pool {
                 ));
             }
             "mining.authorize" if name != USER => {
-                let refused = self.refuses(name);
-                let takes = refused.is_none();
+                let takes = !self.refuses(name);
                 let line = format!("{{\"id\":{id},\"result\":{takes},\"error\":null}}");
-                lines.push((line, refused.map_or(Said::Other, |miner| Said::Worker { miner })));
+                let refused = Said::Refused { request: id.parse().unwrap_or(0) };
+                lines.push((line, if takes { Said::Other } else { refused }));
             }
             "mining.authorize" => {
                 if self.does(Fault::RefuseAuthorize, 3) {

@@ -36,3 +36,27 @@ fn seed_2663_a_late_share_by_its_own_difficulty() {
 fn seed_2675_a_pool_without_a_link_is_not_awaited() {
     holds(2675);
 }
+
+/// A pool that left a request for a worker unanswered had refused it before.
+#[test]
+fn seed_9732_a_worker_that_was_refused_and_asked_for_again() {
+    holds(9732);
+}
+
+/// A pool knows every job that it gave, however many.
+#[test]
+fn seed_203677_a_storm_of_jobs_over_a_clogged_wire() {
+    holds(203_677);
+}
+
+/// A late share for a link that nobody dials again waits for nothing.
+#[test]
+fn seed_2037340_a_late_share_at_the_end() {
+    holds(2_037_340);
+}
+
+/// Blocks without an answer leave room for other shares.
+#[test]
+fn seed_1019415_unanswered_blocks_fill_a_queue() {
+    holds(1_019_415);
+}

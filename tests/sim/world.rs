@@ -28,7 +28,7 @@ use loka_stratum::work::job::Job;
 
 use crate::invariants::{Checks, View, worker_of};
 use crate::json::message;
-use crate::miner::{Miner, Sent, upstream_name};
+use crate::miner::{Miner, Sent};
 use crate::pipe::Way;
 use crate::plan::{Fault, MILLI, Manners, Plan, SECOND, Weather};
 use crate::pool::{Judged, Pool, Said, Session};
@@ -167,10 +167,17 @@ pub struct Conn {
     /// Submits that wait for the pool's answer, and since when.
     pub outstanding: Vec<(u32, u64)>,
     /// The workers that the pool was asked for.
-    asked: Vec<String>,
-    /// Those of them that it said no to, as far as the engine has read.
-    refused: Vec<String>,
+    pub asked: Vec<Asked>,
     pub may_reconnect: bool,
+}
+
+/// A request for a worker, on one connection to a pool.
+pub struct Asked {
+    pub name: String,
+    request: u32,
+    pub at: u64,
+    /// When the engine read that the pool says no.
+    pub refused: Option<u64>,
 }
 
 #[derive(Default)]
@@ -409,6 +416,10 @@ impl<'a> World<'a> {
             Wake::Apply => self.apply(),
             Wake::Drained => {
                 crate::invariants::f70_drained(self);
+                // The time is up: what no honest pool could answer is settled all the same.
+                self.proxy.settle_all();
+                self.serve();
+                crate::invariants::f70_settled(self);
                 self.over = true;
             }
             Wake::Stop => self.stop(),
@@ -664,8 +675,11 @@ impl<'a> World<'a> {
             said.iter().any(|said| matches!(said, Said::Reconnect { same_host: true }));
         let result = self.proxy.handle_link_input(link, bytes, self.instant());
         for said in &said {
-            if let Said::Worker { miner } = said {
-                self.conns[conn].refused.push(upstream_name(*miner));
+            if let Said::Refused { request } = said {
+                let mut asked = self.conns[conn].asked.iter_mut();
+                if let Some(asked) = asked.find(|asked| asked.request == *request) {
+                    asked.refused = Some(self.now);
+                }
             }
         }
         self.checks.pool_said(&mut self.conns[conn], &said, result.is_err(), self.now);
@@ -786,7 +800,6 @@ impl<'a> World<'a> {
             inbox: Vec::new(),
             outstanding: Vec::new(),
             asked: Vec::new(),
-            refused: Vec::new(),
             may_reconnect: false,
         });
         self.conns.len() - 1
@@ -834,16 +847,17 @@ impl<'a> World<'a> {
                     judged.unwrap_or_else(|| self.checks.late_block(&self.proxy, line, &message))
                 } else {
                     self.conns[conn].outstanding.push((message.id.parse().unwrap_or(0), self.now));
-                    let wire = &self.conns[conn];
-                    let to = (conn, wire.asked.as_slice(), wire.refused.as_slice());
-                    self.checks.sent_to_pool(to, judged, line)
+                    let to = (conn, self.conns[conn].asked.as_slice());
+                    self.checks.sent_to_pool(to, judged, line, self.now)
                 };
                 hold!("I5", !(judged.is_block && light_was_sent), "a block after a share: {line}");
                 light_was_sent |= !judged.is_block;
                 Some(judged)
             } else {
                 if message.method == Some("mining.authorize") {
-                    self.conns[conn].asked.push(worker_of(line));
+                    let (name, request) = (worker_of(line), message.id.parse().unwrap_or(0));
+                    let asked = Asked { name, request, at: self.now, refused: None };
+                    self.conns[conn].asked.push(asked);
                 }
                 None
             };
