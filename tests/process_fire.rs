@@ -6,6 +6,8 @@
 #![cfg(feature = "lab")]
 #![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
 
+#[path = "process_fire/clock.rs"]
+mod clock;
 #[path = "gateway/mod.rs"]
 mod gateway;
 mod lab;

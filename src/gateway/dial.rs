@@ -475,7 +475,10 @@ fn explain(f: &mut fmt::Formatter<'_>, error: &rustls::Error, key: Option<Pin>) 
             key(f)
         }
         rustls::Error::InvalidCertificate(
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+            CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }
+            | CertificateError::Expired
+            | CertificateError::ExpiredContext { .. },
         ) => {
             let now = clock::Utc(clock::wall());
             write!(f, "{error}; clock reads {now}")

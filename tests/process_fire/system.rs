@@ -11,14 +11,14 @@ use super::cpu_time;
 use super::gateway::{self, Gateway, Miner, PATIENCE, Pool, program};
 
 /// Runs a command of the system; `false` where it is not there or not permitted.
-fn is_done(words: &[&str]) -> bool {
+pub fn is_done(words: &[&str]) -> bool {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
 /// Says on the test's output why it could not be done here.
-fn skipped(why: &str) {
+pub fn skipped(why: &str) {
     println!("skipped: {why}");
 }
 
