@@ -11,6 +11,8 @@ mod clock;
 #[path = "gateway/mod.rs"]
 mod gateway;
 mod lab;
+#[path = "process_fire/names.rs"]
+mod names;
 #[path = "process_fire/peers.rs"]
 mod peers;
 #[path = "process_fire/pools.rs"]

@@ -13,6 +13,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin as Pinned;
@@ -50,7 +51,8 @@ use super::socket;
 pub struct Dialer {
     url: PoolUrl,
     tls: Option<Tls>,
-    /// A lookup that took too long; the next attempt waits for it rather than begin another.
+    /// A lookup that took too long, or whose attempt was given up; the next attempt waits for it
+    /// rather than begin another, so there is never more than one thread for it.
     lookup: Cell<Option<Lookup>>,
 }
 
@@ -93,14 +95,14 @@ pub enum DialError {
     /// No TCP connection came about.
     Connect {
         /// The last address that was tried.
-        address: SocketAddr,
+        place: Place,
         /// What the system says; none where it took too long.
         source: Option<io::Error>,
     },
     /// No TLS connection came about.
     Tls {
         /// The address.
-        address: SocketAddr,
+        place: Place,
         /// What TLS says; none where it took too long.
         source: Option<io::Error>,
         /// The key of the certificate that was offered.
@@ -108,6 +110,14 @@ pub enum DialError {
     },
     /// The clock cannot be right, so dates of certificates cannot be verified.
     Clock(ClockUnset),
+}
+
+/// Where a pool was looked for.
+#[derive(Debug)]
+pub struct Place {
+    address: SocketAddr,
+    /// The name that stands for the address; none where the settings have the address itself.
+    name: Option<String>,
 }
 
 /// Why the way to a pool could not be prepared.
@@ -148,7 +158,9 @@ impl Dialer {
             let address = SocketAddr::new(address, port);
             match connect(address).await {
                 Ok(stream) => return self.encrypt(stream, address).await,
-                Err(error) => failed = Some(error),
+                Err(source) => {
+                    failed = Some(DialError::Connect { place: self.place(address), source });
+                }
             }
         }
         Err(failed.unwrap_or_else(|| self.unresolved(Some(io::Error::other("no address")))))
@@ -159,24 +171,29 @@ impl Dialer {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
-        let mut lookup = self.lookup.take().unwrap_or_else(|| {
-            let host = host.to_owned();
-            tokio::task::spawn_blocking(move || {
-                Ok((host.as_str(), 0).to_socket_addrs()?.map(|address| address.ip()).collect())
-            })
+        let answer = poll_fn(|context| {
+            let mut lookup = self.lookup.take().unwrap_or_else(|| look_up(host.to_owned()));
+            let answer = Pinned::new(&mut lookup).poll(context);
+            if answer.is_pending() {
+                self.lookup.set(Some(lookup));
+            }
+            answer
         });
-        match timeout(std_time(limits::RESOLVE_MAX), &mut lookup).await {
+        match timeout(std_time(limits::RESOLVE_MAX), answer).await {
             Ok(Ok(Ok(mut addresses))) => {
                 addresses.dedup();
                 Ok(addresses)
             }
             Ok(Ok(Err(error))) => Err(self.unresolved(Some(error))),
             Ok(Err(error)) => Err(self.unresolved(Some(io::Error::other(error)))),
-            Err(_) => {
-                self.lookup.set(Some(lookup));
-                Err(self.unresolved(None))
-            }
+            Err(_) => Err(self.unresolved(None)),
         }
+    }
+
+    fn place(&self, address: SocketAddr) -> Place {
+        let host = self.url.host();
+        let name = host.parse::<IpAddr>().is_err().then(|| host.to_owned());
+        Place { address, name }
     }
 
     fn unresolved(&self, source: Option<io::Error>) -> DialError {
@@ -193,7 +210,10 @@ impl Dialer {
         };
         tls.verifier.forget();
         let handshake = tls.connector.connect(tls.name.clone(), stream);
-        let failed = |source| DialError::Tls { address, source, key: tls.verifier.offered() };
+        let failed = |source| {
+            let key = tls.verifier.offered();
+            DialError::Tls { place: self.place(address), source, key }
+        };
         let stream = match timeout(std_time(limits::TLS_HANDSHAKE_MAX), handshake).await {
             Ok(result) => result.map_err(|error| failed(Some(error)))?,
             Err(_) => return Err(failed(None)),
@@ -203,15 +223,21 @@ impl Dialer {
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream, DialError> {
-    let failed = |source| DialError::Connect { address, source };
+fn look_up(host: String) -> Lookup {
+    tokio::task::spawn_blocking(move || {
+        Ok((host.as_str(), 0).to_socket_addrs()?.map(|address| address.ip()).collect())
+    })
+}
+
+/// Connects; an error without a text is that it took too long.
+async fn connect(address: SocketAddr) -> Result<TcpStream, Option<io::Error>> {
     match timeout(std_time(limits::CONNECT_MAX), TcpStream::connect(address)).await {
         Ok(Ok(stream)) => {
-            socket::tune(&stream).map_err(|error| failed(Some(error)))?;
+            socket::tune(&stream).map_err(Some)?;
             Ok(stream)
         }
-        Ok(Err(error)) => Err(failed(Some(error))),
-        Err(_) => Err(failed(None)),
+        Ok(Err(error)) => Err(Some(error)),
+        Err(_) => Err(None),
     }
 }
 
@@ -431,25 +457,61 @@ impl fmt::Display for DialError {
                 let limit = limits::RESOLVE_MAX.as_secs();
                 write!(f, "name {host} not resolved within {limit} s: is there a DNS server?")
             }
-            Self::Connect { address, source: Some(source) } => {
-                write!(f, "no connection to {address}: {source}")
+            Self::Connect { place, source: Some(source) } => {
+                write!(f, "no connection to {place}: {source}")
             }
-            Self::Connect { address, source: None } => {
+            Self::Connect { place, source: None } => {
                 let limit = limits::CONNECT_MAX.as_secs();
-                write!(f, "no connection to {address} within {limit} s")
+                write!(f, "no connection to {place} within {limit} s")
             }
             Self::Clock(error) => write!(f, "{error}"),
-            Self::Tls { address, source: None, .. } => {
+            Self::Tls { place, source: None, .. } => {
                 let limit = limits::TLS_HANDSHAKE_MAX.as_secs();
-                write!(f, "no TLS with {address} within {limit} s: is it a stratum+tcp port?")
+                write!(f, "no TLS with {place} within {limit} s: is it a stratum+tcp port?")
             }
-            Self::Tls { address, source: Some(source), key } => {
-                write!(f, "no TLS with {address}: ")?;
+            Self::Tls { place, source: Some(source), key } => {
+                write!(f, "no TLS with {place}: ")?;
                 match self.tls() {
                     Some(error) => explain(f, error, *key),
                     None => write!(f, "{source}"),
                 }
             }
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, name } = self;
+        let Some(name) = name else { return write!(f, "{address}") };
+        write!(f, "{name} at {address}")?;
+        if name != "localhost" && is_private(address.ip()) {
+            f.write_str(
+                " (a private address: unless the pool is on this network, something else \
+                 answers for its name)",
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Says whether an address leads nowhere in the public network (F61).
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            let is_carriers = a == 100 && b & 0xc0 == 64; // RFC 6598
+            v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_unspecified()
+                || is_carriers
+        }
+        IpAddr::V6(v6) => {
+            v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_unique_local()
+                || v6.is_unicast_link_local()
         }
     }
 }
@@ -484,7 +546,7 @@ fn explain(f: &mut fmt::Formatter<'_>, error: &rustls::Error, key: Option<Pin>) 
             write!(f, "{error}; clock reads {now}")
         }
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            f.write_str("the answer is not TLS: is it a stratum+tcp port?")
+            f.write_str("the answer is not TLS: is it a stratum+tcp port, or a captive portal?")
         }
         _ => write!(f, "{error}"),
     }

@@ -18,30 +18,13 @@ use tokio_rustls::TlsAcceptor;
 
 use super::cpu_time;
 use super::gateway::{Gateway, Pool, program};
-use super::system::skipped;
+use super::system::{Folder, skipped};
 
 /// Days in seconds since 1970, at noon.
 const DAY_IN_2016: i64 = 1_465_992_000; // 2016-06-15, ten years before the next
 const DAY_IN_2026: i64 = 1_796_817_600; // 2026-12-09, after this program was written
 const DAY_IN_2027: i64 = 1_812_974_400; // 2027-06-14, when the certificate is good
 const DAY_IN_2037: i64 = 2_128_507_200; // 2037-06-13, when it has long expired
-
-/// A folder that is gone when the test is over.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("loka-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The wall clock of a process.
 struct WallClock {

@@ -217,7 +217,7 @@ fn f62_an_answer_that_is_not_tls_is_named() {
         });
         dialer(port, &[]).dial(None).await.map(|_| ()).unwrap_err().to_string()
     });
-    assert!(text.contains("is it a stratum+tcp port?"), "{text}");
+    assert!(text.contains("is it a stratum+tcp port, or a captive portal?"), "{text}");
 }
 
 #[test]
@@ -244,6 +244,23 @@ fn f61_a_closed_port_is_named() {
         let text = dialer(port, &[]).dial(None).await.map(|_| ()).unwrap_err().to_string();
         assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");
     });
+}
+
+#[test]
+fn f61_an_address_that_a_name_cannot_have_in_public_is_said_to_be_private() {
+    let shown = |name: Option<&str>, ip: &str| {
+        let address = SocketAddr::new(ip.parse().unwrap(), 3334);
+        Place { address, name: name.map(str::to_owned) }.to_string()
+    };
+    for ip in ["10.0.0.7", "192.168.8.1", "100.64.0.1", "169.254.1.1", "0.0.0.0", "fd00::1", "::1"]
+    {
+        let text = shown(Some("pool.example"), ip);
+        assert!(text.starts_with("pool.example at ") && text.contains("private"), "{text}");
+    }
+    assert_eq!(shown(Some("pool.example"), "192.0.2.1"), "pool.example at 192.0.2.1:3334");
+    assert_eq!(shown(Some("pool.example"), "100.128.0.1"), "pool.example at 100.128.0.1:3334");
+    assert_eq!(shown(Some("localhost"), "127.0.0.1"), "localhost at 127.0.0.1:3334");
+    assert_eq!(shown(None, "10.0.0.7"), "10.0.0.7:3334", "that is what was asked for");
 }
 
 #[test]
