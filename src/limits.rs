@@ -181,9 +181,14 @@ pub const TLS_SESSIONS_MAX: usize = 8;
 /// Longest file of certificates, in bytes; Debian's bundle of all web roots has 220 kB.
 pub const CA_FILE_BYTES_MAX: usize = 1 << 20;
 
+/// Time after which the place of a miner whose cable was pulled is free again (F47), and a link
+/// that a NAT has forgotten is made anew (F63), whatever was sent meanwhile.
+pub const PEER_GONE_MAX: Duration = Duration::from_secs(90);
+
 /// Time that sent bytes may stay unacknowledged, and silence with keep-alive probes, before the
-/// kernel gives a connection up (F47, F63).
-pub const USER_TIMEOUT: Duration = Duration::from_secs(90);
+/// kernel gives a connection up. The one can follow the other: what is sent just before the end of
+/// the silence has its own time. So it is less than half of [`PEER_GONE_MAX`].
+pub const USER_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Connections that the status port serves at once (F74).
 pub const HTTP_CONNECTIONS_MAX: usize = 16;

@@ -13,6 +13,8 @@ mod gateway;
 mod lab;
 #[path = "process_fire/names.rs"]
 mod names;
+#[path = "process_fire/network.rs"]
+mod network;
 #[path = "process_fire/peers.rs"]
 mod peers;
 #[path = "process_fire/pools.rs"]

@@ -151,7 +151,7 @@ mod tests {
             let socket = SockRef::from(&stream);
             assert!(socket.tcp_nodelay().unwrap());
             assert!(socket.keepalive().unwrap());
-            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(90)));
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(40)));
         });
     }
 }

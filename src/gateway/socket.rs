@@ -4,17 +4,19 @@
 use std::io;
 use std::time::Duration;
 
-use loka_stratum::limits::USER_TIMEOUT;
+use loka_stratum::limits::{PEER_GONE_MAX, USER_TIMEOUT};
 use socket2::{SockRef, TcpKeepalive};
 
-/// Idle time before the first keep-alive probe; the probes then fill [`USER_TIMEOUT`].
-const PROBE_AFTER: Duration = Duration::from_secs(30);
-const PROBE_EVERY: Duration = Duration::from_secs(15);
-const PROBES: u32 = 4;
+/// Idle time before the first keep-alive probe, and between two. The kernel looks at each whether
+/// the silence has lasted for [`USER_TIMEOUT`], which overrides its count of probes.
+const PROBE_AFTER: Duration = Duration::from_secs(25);
+const PROBE_EVERY: Duration = Duration::from_secs(5);
 
+const _: () = assert!(PROBE_AFTER.as_secs() + PROBE_EVERY.as_secs() <= USER_TIMEOUT.as_secs());
 const _: () = assert!(
-    PROBE_AFTER.as_secs() + PROBES as u64 * PROBE_EVERY.as_secs() <= USER_TIMEOUT.as_secs(),
-    "a pulled cable is noticed within the user timeout (F47)"
+    USER_TIMEOUT.as_secs() + PROBE_EVERY.as_secs() + USER_TIMEOUT.as_secs()
+        <= PEER_GONE_MAX.as_secs(),
+    "silence, seen at a probe, and then what was sent just before that"
 );
 
 /// Sends small lines at once, and lets the kernel notice a peer that is gone (F47, F63).
@@ -28,8 +30,7 @@ where
 {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
-    let keepalive =
-        TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY).with_retries(PROBES);
+    let keepalive = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(Duration::from_secs(USER_TIMEOUT.as_secs())))
 }

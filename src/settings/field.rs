@@ -341,7 +341,8 @@ pub const FIELDS: &[Field] = &[
         name: "blocked_secs",
         applies: Applies::Live,
         unit: "seconds",
-        allowed: Allowed::Integer { min: 5, max: 120 },
+        // Above, the kernel's own timeout is the first to end it.
+        allowed: Allowed::Integer { min: 5, max: limits::USER_TIMEOUT.as_secs() },
         effect: "Time that a miner may leave its answers unread; who takes longer is closed.",
         set: |s, _, text| set_integer(&mut s.miners.blocked_secs, text),
         show: |s, _, f| write!(f, "{}", s.miners.blocked_secs),

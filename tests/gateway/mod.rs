@@ -6,7 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests have threads of their own, which may block")]
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -348,7 +348,12 @@ pub fn with_a_share_unanswered() -> (Pool, Gateway, Miner) {
 impl Pool {
     /// Opens a pool.
     pub fn start(extranonce1: &str, extranonce2_size: u8) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
+        Self::start_at(Ipv4Addr::LOCALHOST, extranonce1, extranonce2_size)
+    }
+
+    /// Opens a pool at one of this machine's addresses.
+    pub fn start_at(ip: Ipv4Addr, extranonce1: &str, extranonce2_size: u8) -> Self {
+        let listener = TcpListener::bind((ip, 0)).expect("the address is this machine's");
         let address = listener.local_addr().expect("it is bound");
         let state = PoolState {
             extranonce1: extranonce1.to_owned(),
@@ -385,6 +390,11 @@ impl Pool {
         for link in state.links.drain(..) {
             let _ = link.shutdown(std::net::Shutdown::Both);
         }
+    }
+
+    /// Returns where the newest link comes from.
+    pub fn link(&self) -> Option<SocketAddr> {
+        self.lock().links.last().and_then(|link| link.peer_addr().ok())
     }
 
     /// Sends all links a new job.

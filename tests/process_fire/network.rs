@@ -1,0 +1,202 @@
+//! A network that is pulled, or that forgets a connection without a word: F47, F63.
+//!
+//! The gateway runs in a network namespace of its own, and what it speaks with on this machine is
+//! reached through another that stands for a router. The kernel's own timers are what is tried, so
+//! these take a minute and more, and run only with `LONG=1`.
+
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::gateway::{Gateway, Pool, program};
+use super::sum;
+use super::system::{is_done, skipped};
+
+/// Within which the place of a miner that vanished is free, and a forgotten link made anew.
+const GONE_MAX: Duration = Duration::from_secs(90);
+
+/// This machine, a router, and a gateway behind it; gone when the test is over.
+struct Network {
+    router: String,
+    inner: String,
+    /// This machine's end of the cable to the router.
+    near: String,
+    /// Tests that run at the same time have networks of their own.
+    net: u8,
+}
+
+impl Network {
+    /// Lays it, with 10.213.N.1 for this machine and 10.214.N.2 for the gateway; none where that
+    /// is not permitted.
+    fn lay(net: u8) -> Option<Self> {
+        let id = format!("{}{net}", std::process::id());
+        let [router, inner, near] = ["lkr", "lkg", "lkn"].map(|prefix| format!("{prefix}{id}"));
+        let network = Self { router, inner, near, net };
+        let Self { router, inner, near, .. } = &network;
+        let steps = [
+            format!("ip netns add {router}"),
+            format!("ip netns add {inner}"),
+            format!("ip link add {near} type veth peer name lkup netns {router}"),
+            format!("ip -n {router} link add lkdown type veth peer name lkup netns {inner}"),
+            format!("ip addr add 10.213.{net}.1/30 dev {near}"),
+            format!("ip -n {router} addr add 10.213.{net}.2/30 dev lkup"),
+            format!("ip -n {router} addr add 10.214.{net}.1/30 dev lkdown"),
+            format!("ip -n {inner} addr add 10.214.{net}.2/30 dev lkup"),
+            format!("ip link set {near} up"),
+            format!("ip -n {router} link set lkup up"),
+            format!("ip -n {router} link set lkdown up"),
+            format!("ip -n {inner} link set lkup up"),
+            format!("ip -n {inner} link set lo up"),
+            format!("ip route add 10.214.{net}.0/30 via 10.213.{net}.2"),
+            format!("ip -n {inner} route add default via 10.214.{net}.1"),
+            format!("ip netns exec {router} sysctl -qw net.ipv4.ip_forward=1"),
+        ];
+        steps.iter().all(|step| run(step)).then_some(network)
+    }
+
+    /// Starts a gateway in it whose pool is on this machine.
+    fn gateway(&self, pool: &Pool) -> Gateway {
+        let Self { inner, net, .. } = self;
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", inner]).arg(program().get_program()).arg("run");
+        let here = format!("10.214.{net}.2:0");
+        command.args(["--listen", &here, "--status", &here, "--user", "farm"]);
+        command.args(["--pool", &format!("stratum+tcp://10.213.{net}.1:{}", pool.address.port())]);
+        Gateway::spawn(command)
+    }
+
+    /// Has the router drop what comes from a TCP port of this machine for one of the gateway, and
+    /// say nothing to anybody.
+    fn forget(&self, from: u16, to: u16) -> bool {
+        let Self { router, .. } = self;
+        let rule = "ipproto tcp sport";
+        run(&format!("ip -n {router} rule add {rule} {from} dport {to} blackhole"))
+            && run(&format!("ip -n {router} rule add {rule} {to} dport {from} blackhole"))
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        run(&format!("ip link del {}", self.near));
+        run(&format!("ip netns del {}", self.router));
+        run(&format!("ip netns del {}", self.inner));
+    }
+}
+
+fn run(line: &str) -> bool {
+    is_done(&line.split(' ').collect::<Vec<_>>())
+}
+
+/// Says why it is not done, where it is not.
+fn long_network(net: u8) -> Option<Network> {
+    if std::env::var_os("LONG").is_none() {
+        skipped("it takes more than a minute; LONG=1 runs it, and cargo xtask chaos does");
+        return None;
+    }
+    let network = Network::lay(net);
+    if network.is_none() {
+        skipped("a network namespace is not permitted");
+    }
+    network
+}
+
+fn connected(gateway: &Gateway) -> u64 {
+    gateway.report()["miners"]["connected"].as_u64().unwrap()
+}
+
+#[test]
+fn f47_a_pulled_cable_gives_the_place_back_within_90_seconds_whatever_is_sent_meanwhile() {
+    let Some(network) = long_network(47) else { return };
+    // Here the miners are behind the router, so that the gateway's status is reached throughout.
+    let pool = Pool::start("abcd", 8);
+    let mut command = program();
+    let here = format!("10.213.{}.1:0", network.net);
+    command.args(["run", "--listen", &here, "--status", "127.0.0.1:0", "--user", "farm"]);
+    command.args(["--pool", &format!("stratum+tcp://{}", pool.address)]);
+    let gateway = Gateway::spawn(command);
+    let listen = gateway.listen[0].to_string();
+    let mut miners = Command::new("ip")
+        .args(["netns", "exec", &network.inner])
+        .arg(program().get_program())
+        .args(["lab", "swarm", "--connect", &listen, "--miners", "5", "--work", "idle"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    gateway.wait_for("five miners", |report| report["miners"]["connected"] == 5);
+    // Beyond the router, which says nothing of it: no end sees a link go down.
+    assert!(run(&format!("ip -n {} rule add pref 1 blackhole", network.router)));
+    let start = Instant::now();
+    // The worst moment for a job: just before the silence is long enough.
+    while start.elapsed() < Duration::from_secs(36) {
+        assert_eq!(connected(&gateway), 5, "after {:?}", start.elapsed());
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    pool.new_job();
+    while connected(&gateway) != 0 {
+        assert!(start.elapsed() < GONE_MAX, "{}", gateway.report()["miners"]);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!("five places came back after {:?}", start.elapsed());
+    miners.kill().unwrap();
+    miners.wait().unwrap();
+}
+
+/// Has the router forget the link that stands, does something, and waits until there is another
+/// link.
+fn forget_link(
+    network: &Network,
+    pool: &Pool,
+    gateway: &Gateway,
+    mut act: impl FnMut(),
+) -> Duration {
+    let is_ready = |report: &Value| report["ready"] == true;
+    let lost = sum(&gateway.wait_for("the pool", is_ready)["links_lost"]);
+    let link = pool.link().expect("there is a link");
+    assert!(network.forget(pool.address.port(), link.port()));
+    let start = Instant::now();
+    act();
+    loop {
+        let report = gateway.report();
+        if sum(&report["links_lost"]) > lost && is_ready(&report) {
+            return start.elapsed();
+        }
+        assert!(start.elapsed() < GONE_MAX, "{report:#}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn f63_a_link_that_a_nat_forgot_is_found_and_made_anew_idle_or_not() {
+    let Some(network) = long_network(63) else { return };
+    let pool = Pool::start_at(Ipv4Addr::new(10, 213, network.net, 1), "abcd", 8);
+    let gateway = network.gateway(&pool);
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
+    gateway.wait_for("the answer", |report| report["ledger"]["pool_accepted"] == 1);
+
+    // With nothing to say, the kernel's probes find it.
+    let idle = forget_link(&network, &pool, &gateway, || ());
+    println!("an idle link that was forgotten was made anew after {idle:?}");
+    assert!(idle <= Duration::from_secs(50), "{idle:?}");
+
+    // With shares to send, their silence does; they are the pool's in the end, and once.
+    let found = forget_link(&network, &pool, &gateway, || {
+        for nonce in 2..12 {
+            assert_eq!(miner.submit("farm.1", &job, nonce)["result"], true);
+        }
+    });
+    println!("a link that was forgotten with shares under way was made anew after {found:?}");
+    assert!(found <= Duration::from_secs(50), "{found:?}");
+    let ledger = |report: &Value, place: &str| report["ledger"][place].as_u64().unwrap();
+    let report = gateway.wait_for("an end of all shares", |report| {
+        ledger(report, "pending") == 0 && ledger(report, "held") == 0
+    });
+    let accepted = ledger(&report, "pool_accepted");
+    assert_eq!(accepted as usize, pool.submits().len(), "each once");
+    assert_eq!(accepted + sum(&report["ledger"]["orphaned"]), 11, "{}", report["ledger"]);
+    assert_eq!(connected(&gateway), 1, "the miner stayed");
+}
