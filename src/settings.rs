@@ -33,9 +33,11 @@ use crate::limits;
 use crate::split::Weights;
 
 mod field;
+mod fields;
 mod url;
 
-pub use field::{Allowed, Applies, FIELDS, Field, Got, Key, Problem};
+pub use field::{Allowed, Applies, Field, Got, Key, Problem};
+pub use fields::FIELDS;
 pub use url::{PoolUrl, Scheme, UrlError};
 
 /// All settings of a gateway.
@@ -421,7 +423,7 @@ impl Default for Miners {
 
 impl Default for DifficultySettings {
     fn default() -> Self {
-        Self { start: 65_536.0, min: 0.001, max: field::DIFFICULTY_MAX, seconds_per_share: 10 }
+        Self { start: 65_536.0, min: 0.001, max: fields::DIFFICULTY_MAX, seconds_per_share: 10 }
     }
 }
 

@@ -423,7 +423,7 @@ const HEAD: &str = "\
 # LOKA_POOL__1__URL for the first pool's url, and from flags; flags win over the environment, the
 # environment over the file. `loka-stratum check --config FILE` lists everything that is wrong.
 #
-# This file is written from the list of keys in src/settings/field.rs; a test compares them.
+# This file is written from the list of keys in src/settings/fields.rs; a test compares them.
 
 # The pools in order of preference, each in a table of its own; the first of a goal is mined at
 # while it lives. 1 to 4 of them.

@@ -1,0 +1,464 @@
+//! The list itself: every key with its range, its effect, and how its text is read and shown.
+
+use core::fmt;
+use core::str::FromStr;
+
+use heapless::{String, Vec};
+
+use super::field::{Allowed, Applies, Field, Got, REFUSED, Refused, parts};
+use super::{AUTO, IdentityMode, Pool, PoolUrl, Settings, Trust, UrlError, VerdictMode};
+use crate::limits;
+
+/// Highest difficulty that a setting may name: the first power of two above the most that any
+/// ASIC of today finds a share of in a year (500 TH/s: 2^42).
+pub(super) const DIFFICULTY_MAX: f64 = (1_u64 << 42) as f64;
+
+/// Lowest difficulty that a setting may name. Every hash is a share at 2.3e-10 and below, which
+/// is what a rehearsal or a load test asks for; a microcontroller finds one of 1e-6 in a second.
+const DIFFICULTY_MIN: f64 = 1e-10;
+
+const ADDRESS_FORM: &str = "address:port, such as 0.0.0.0:3333";
+const BOARD_FORM: &str = "auto, or a profile's name: small letters, digits and hyphens";
+/// Every key there is, in the order of the file.
+pub const FIELDS: &[Field] = &[
+    Field {
+        section: "pool",
+        name: "url",
+        applies: Applies::Provisional,
+        unit: "",
+        allowed: Allowed::Url,
+        effect: "Where the pool listens. stratum+ssl is verified TLS; over stratum+tcp anybody on \
+                 the path can take the hash-rate, and the gateway warns of it.",
+        set: |s, pool, text| {
+            let url = text.parse::<PoolUrl>().map_err(|error| Refused {
+                // What stands before an '@' may be a password.
+                got: (error == UrlError::User).then_some(Got::Hidden),
+                allowed: Some(Allowed::UrlPart(error)),
+            })?;
+            of_pool(s, pool)?.url = url;
+            Ok(())
+        },
+        show: |s, pool, f| show_pool(s, pool, f, |p, f| write!(f, "{}", p.url)),
+    },
+    Field {
+        section: "pool",
+        name: "user",
+        applies: Applies::Provisional,
+        unit: "",
+        allowed: Allowed::Bytes { min: 1, max: limits::WORKER_NAME_BYTES_MAX },
+        effect: "The account, or account.worker, that the farm's shares are sent for.",
+        set: |s, pool, text| set_text(&mut of_pool(s, pool)?.user, text),
+        show: |s, pool, f| show_pool(s, pool, f, |p, f| f.write_str(&p.user)),
+    },
+    Field {
+        section: "pool",
+        name: "password",
+        applies: Applies::Provisional,
+        unit: "",
+        allowed: Allowed::Bytes { min: 0, max: limits::PASSWORD_BYTES_MAX },
+        effect: "The password of the account. Most pools take anything; some read options from it.",
+        set: |s, pool, text| set_text(&mut of_pool(s, pool)?.password.0, text),
+        show: |s, pool, f| show_pool(s, pool, f, |p, f| f.write_str(p.password.expose())),
+    },
+    Field {
+        section: "pool",
+        name: "ca_file",
+        applies: Applies::File,
+        unit: "",
+        allowed: Allowed::Bytes { min: 0, max: limits::PATH_BYTES_MAX },
+        effect: "File of PEM certificates that are trusted for this pool instead of the built-in \
+                 web roots. Empty: the web roots.",
+        set: |s, pool, text| set_text(&mut of_pool(s, pool)?.ca_file, text),
+        show: |s, pool, f| show_pool(s, pool, f, |p, f| f.write_str(&p.ca_file)),
+    },
+    Field {
+        section: "pool",
+        name: "pins",
+        applies: Applies::Provisional,
+        unit: "",
+        allowed: Allowed::List {
+            min: 0,
+            max: limits::PINS_MAX,
+            form: "SHA-256 of a public key (DER), 64 hex digits",
+        },
+        effect: "Public keys of which the pool's certificate must hold one, so that no other \
+                 certificate passes, whoever signed it. Name the next key before it is changed.",
+        set: |s, pool, text| set_list(&mut of_pool(s, pool)?.pins, text),
+        show: |s, pool, f| show_pool(s, pool, f, |p, f| show_list(&p.pins, f)),
+    },
+    Field {
+        section: "pool",
+        name: "trust",
+        applies: Applies::Provisional,
+        unit: "",
+        allowed: Allowed::OneOf(&["chain", "pin"]),
+        effect: "chain: the certificate's chain to a root, its name and its dates are verified, and \
+                 a pin where there are pins. pin: one of the pins is asked for and nothing else, \
+                 for a pool that signed its certificate itself.",
+        set: |s, pool, text| {
+            of_pool(s, pool)?.trust = match text {
+                "chain" => Trust::Chain,
+                "pin" => Trust::Pin,
+                _ => return Err(REFUSED),
+            };
+            Ok(())
+        },
+        show: |s, pool, f| {
+            show_pool(s, pool, f, |p, f| {
+                f.write_str(match p.trust {
+                    Trust::Chain => "chain",
+                    Trust::Pin => "pin",
+                })
+            })
+        },
+    },
+    Field {
+        section: "pool",
+        name: "goal",
+        applies: Applies::Live,
+        unit: "",
+        allowed: Allowed::Bytes { min: 0, max: limits::GOAL_NAME_BYTES_MAX },
+        effect: "Pools of one goal stand in for each other, in this order. Where there are several \
+                 goals, the farm's work is divided among them by weight; miners are moved by a new \
+                 job and stay connected. Empty is a goal like any other.",
+        set: |s, pool, text| set_text(&mut of_pool(s, pool)?.goal, text),
+        show: |s, pool, f| show_pool(s, pool, f, |p, f| f.write_str(&p.goal)),
+    },
+    Field {
+        section: "pool",
+        name: "weight",
+        applies: Applies::Live,
+        unit: "",
+        allowed: Allowed::Integer { min: 1, max: 10_000 },
+        effect: "What part of the work the pool's goal gets, against the other goals' weights: 70 \
+                 and 30, or 7 and 3. The first pool of a goal says it for the goal.",
+        set: |s, pool, text| set_integer(&mut of_pool(s, pool)?.weight, text),
+        show: |s, pool, f| show_pool(s, pool, f, |p, f| write!(f, "{}", p.weight)),
+    },
+    Field {
+        section: "listen",
+        name: "addresses",
+        applies: Applies::Provisional,
+        unit: "",
+        allowed: Allowed::List { min: 1, max: limits::LISTEN_MAX, form: ADDRESS_FORM },
+        effect: "Where miners connect: stratum+tcp://<this machine>:<port>.",
+        set: |s, _, text| set_list(&mut s.listen.addresses, text),
+        show: |s, _, f| show_list(&s.listen.addresses, f),
+    },
+    Field {
+        section: "listen",
+        name: "per_address_max",
+        applies: Applies::Live,
+        unit: "connections",
+        allowed: Allowed::Integer { min: 1, max: limits::MINERS_MAX as u64 },
+        effect: "Connections from one IP address (one /64 of IPv6) at once; more are refused. Raise \
+                 it where more miners share an address (NAT). This machine itself is not counted.",
+        set: |s, _, text| set_integer(&mut s.listen.per_address_max, text),
+        show: |s, _, f| write!(f, "{}", s.listen.per_address_max),
+    },
+    Field {
+        section: "board",
+        name: "profile",
+        applies: Applies::Restart,
+        unit: "",
+        allowed: Allowed::Form(BOARD_FORM),
+        effect: "What the gateway runs on; it decides how much there may be of everything. auto: \
+                 the board that the device tree names, or generic where it names none that is \
+                 known. A change takes effect at the next start.",
+        set: |s, _, text| set_name(&mut s.board.profile, text),
+        show: |s, _, f| f.write_str(&s.board.profile),
+    },
+    Field {
+        section: "miners",
+        name: "max",
+        applies: Applies::Restart,
+        unit: "miners",
+        allowed: Allowed::IntegerOrAuto { min: 1, max: limits::MINERS_MAX as u64 },
+        effect: "Miners served at once; their memory is set aside at the start. auto: as many as \
+                 the board's profile and the machine's memory hold, up to 10000; more than they \
+                 hold is an error. A change takes effect at the next start.",
+        set: |s, _, text| {
+            s.miners.max = match text {
+                AUTO => None,
+                _ => Some(text.parse().map_err(|_| REFUSED)?),
+            };
+            Ok(())
+        },
+        show: |s, _, f| match s.miners.max {
+            Some(max) => write!(f, "{max}"),
+            None => f.write_str(AUTO),
+        },
+    },
+    Field {
+        section: "miners",
+        name: "blocked_secs",
+        applies: Applies::Live,
+        unit: "seconds",
+        // Above, the kernel's own timeout is the first to end it.
+        allowed: Allowed::Integer { min: 5, max: limits::USER_TIMEOUT.as_secs() },
+        effect: "Time that a miner may leave its answers unread; who takes longer is closed.",
+        set: |s, _, text| set_integer(&mut s.miners.blocked_secs, text),
+        show: |s, _, f| write!(f, "{}", s.miners.blocked_secs),
+    },
+    Field {
+        section: "difficulty",
+        name: "start",
+        applies: Applies::Live,
+        unit: "",
+        allowed: Allowed::Number { min: DIFFICULTY_MIN, max: DIFFICULTY_MAX },
+        effect: "Difficulty of a miner that asks for none, until its own rate is known. Miners get \
+                 powers of two, rounded down, and never more than the pool's.",
+        set: |s, _, text| set_difficulty(&mut s.difficulty.start, text),
+        show: |s, _, f| write!(f, "{}", s.difficulty.start),
+    },
+    Field {
+        section: "difficulty",
+        name: "min",
+        applies: Applies::Live,
+        unit: "",
+        allowed: Allowed::Number { min: DIFFICULTY_MIN, max: DIFFICULTY_MAX },
+        effect: "Lowest difficulty that a miner gets.",
+        set: |s, _, text| set_difficulty(&mut s.difficulty.min, text),
+        show: |s, _, f| write!(f, "{}", s.difficulty.min),
+    },
+    Field {
+        section: "difficulty",
+        name: "max",
+        applies: Applies::Live,
+        unit: "",
+        allowed: Allowed::Number { min: DIFFICULTY_MIN, max: DIFFICULTY_MAX },
+        effect: "Highest difficulty that a miner gets.",
+        set: |s, _, text| set_difficulty(&mut s.difficulty.max, text),
+        show: |s, _, f| write!(f, "{}", s.difficulty.max),
+    },
+    Field {
+        section: "difficulty",
+        name: "seconds_per_share",
+        applies: Applies::Live,
+        unit: "seconds",
+        allowed: Allowed::Integer { min: 1, max: 600 },
+        effect: "Time between two shares of one miner that its difficulty aims at. Shorter shows a \
+                 miner's rate sooner and costs more CPU; the link to the pool is not affected.",
+        set: |s, _, text| set_integer(&mut s.difficulty.seconds_per_share, text),
+        show: |s, _, f| write!(f, "{}", s.difficulty.seconds_per_share),
+    },
+    Field {
+        section: "upstream",
+        name: "retry_min_secs",
+        applies: Applies::Live,
+        unit: "seconds",
+        allowed: Allowed::Integer { min: 1, max: 60 },
+        effect: "Time before a lost pool is tried again; it doubles with every failure.",
+        set: |s, _, text| set_integer(&mut s.upstream.retry_min_secs, text),
+        show: |s, _, f| write!(f, "{}", s.upstream.retry_min_secs),
+    },
+    Field {
+        section: "upstream",
+        name: "retry_max_secs",
+        applies: Applies::Live,
+        unit: "seconds",
+        allowed: Allowed::Integer { min: 1, max: 600 },
+        effect: "Time between two tries at most.",
+        set: |s, _, text| set_integer(&mut s.upstream.retry_max_secs, text),
+        show: |s, _, f| write!(f, "{}", s.upstream.retry_max_secs),
+    },
+    Field {
+        section: "upstream",
+        name: "healthy_secs",
+        applies: Applies::Live,
+        unit: "seconds",
+        allowed: Allowed::Integer { min: 10, max: 3600 },
+        effect: "Time that a pool must have been good before its failures are forgotten, and before \
+                 miners return to it from the next in the list.",
+        set: |s, _, text| set_integer(&mut s.upstream.healthy_secs, text),
+        show: |s, _, f| write!(f, "{}", s.upstream.healthy_secs),
+    },
+    Field {
+        section: "upstream",
+        name: "keepalive_secs",
+        applies: Applies::Live,
+        unit: "seconds",
+        allowed: Allowed::Integer { min: 30, max: limits::KEEPALIVE_MAX.as_secs() },
+        effect: "Silence after which a miner is sent the job again; miners give a pool up after 90 \
+                 s without a line.",
+        set: |s, _, text| set_integer(&mut s.upstream.keepalive_secs, text),
+        show: |s, _, f| write!(f, "{}", s.upstream.keepalive_secs),
+    },
+    Field {
+        section: "upstream",
+        name: "failover_secs",
+        applies: Applies::Live,
+        unit: "seconds",
+        allowed: Allowed::Integer { min: 1, max: 300 },
+        effect: "How long a pool may leave a share without an answer, or have no connection, \
+                 before the next of its goal is mined at.",
+        set: |s, _, text| set_integer(&mut s.upstream.failover_secs, text),
+        show: |s, _, f| write!(f, "{}", s.upstream.failover_secs),
+    },
+    Field {
+        section: "upstream",
+        name: "standby",
+        applies: Applies::Live,
+        unit: "",
+        allowed: Allowed::Switch,
+        effect: "true: the next pool of every goal is kept connected, with a job, so that the farm \
+                 is there the moment the first is lost. false: it is connected when it is needed.",
+        set: |s, _, text| set_switch(&mut s.upstream.standby, text),
+        show: |s, _, f| write!(f, "{}", s.upstream.standby),
+    },
+    Field {
+        section: "upstream",
+        name: "warm",
+        applies: Applies::Live,
+        unit: "",
+        allowed: Allowed::Switch,
+        effect: "What miners do once no pool has been there for 30 s. true: they keep hashing on \
+                 the last job; what they find is checked, counted as orphaned (no_pool) and \
+                 answered with an error, since nobody will pay for it. false: they get no more \
+                 jobs and go over to the pools of their own settings. A block is kept either way.",
+        set: |s, _, text| set_switch(&mut s.upstream.warm, text),
+        show: |s, _, f| write!(f, "{}", s.upstream.warm),
+    },
+    Field {
+        section: "identity",
+        name: "mode",
+        applies: Applies::Live,
+        unit: "",
+        allowed: Allowed::OneOf(&["single", "per-worker"]),
+        effect: "Under whose name shares go to the pool. single: pool.user for the whole farm. \
+                 per-worker: each miner's own worker is authorized on the same link, as it is \
+                 where it begins with the account of pool.user and a dot, else as account.worker.",
+        set: |s, _, text| {
+            s.identity.mode = match text {
+                "single" => IdentityMode::Single,
+                "per-worker" => IdentityMode::PerWorker,
+                _ => return Err(REFUSED),
+            };
+            Ok(())
+        },
+        show: |s, _, f| {
+            f.write_str(match s.identity.mode {
+                IdentityMode::Single => "single",
+                IdentityMode::PerWorker => "per-worker",
+            })
+        },
+    },
+    Field {
+        section: "verdict",
+        name: "mode",
+        applies: Applies::Live,
+        unit: "",
+        allowed: Allowed::OneOf(&["local", "pool"]),
+        effect: "Who answers a share. local: the gateway, at once. pool: the pool, where the share \
+                 is good enough for it; the miner waits for the answer.",
+        set: |s, _, text| {
+            s.verdict.mode = match text {
+                "local" => VerdictMode::Local,
+                "pool" => VerdictMode::Pool,
+                _ => return Err(REFUSED),
+            };
+            Ok(())
+        },
+        show: |s, _, f| {
+            f.write_str(match s.verdict.mode {
+                VerdictMode::Local => "local",
+                VerdictMode::Pool => "pool",
+            })
+        },
+    },
+    Field {
+        section: "status",
+        name: "address",
+        applies: Applies::Provisional,
+        unit: "",
+        allowed: Allowed::Form("address:port, such as 127.0.0.1:8080, or \"off\""),
+        effect: "Where /metrics, /healthz, /readyz and /api/v1/status are served, to whoever can \
+                 reach the address. off: nowhere.",
+        set: |s, _, text| {
+            s.status.address = match text {
+                "off" => None,
+                _ => Some(text.parse().map_err(|_| REFUSED)?),
+            };
+            Ok(())
+        },
+        show: |s, _, f| match s.status.address {
+            Some(address) => write!(f, "{address}"),
+            None => f.write_str("off"),
+        },
+    },
+    Field {
+        section: "state",
+        name: "dir",
+        applies: Applies::File,
+        unit: "",
+        allowed: Allowed::Bytes { min: 0, max: limits::PATH_BYTES_MAX },
+        effect: "Directory for the few facts that the gateway remembers across restarts, a write or \
+                 two a day. Empty: nothing is remembered.",
+        set: |s, _, text| set_text(&mut s.state.dir, text),
+        show: |s, _, f| f.write_str(&s.state.dir),
+    },
+];
+
+fn of_pool(settings: &mut Settings, pool: usize) -> Result<&mut Pool, Refused> {
+    settings.pools.get_mut(pool).ok_or(REFUSED)
+}
+
+fn show_pool(
+    settings: &Settings,
+    pool: usize,
+    f: &mut fmt::Formatter<'_>,
+    show: fn(&Pool, &mut fmt::Formatter<'_>) -> fmt::Result,
+) -> fmt::Result {
+    settings.pools.get(pool).map_or(Ok(()), |pool| show(pool, f))
+}
+
+fn set_text<const N: usize>(value: &mut String<N>, text: &str) -> Result<(), Refused> {
+    let too_long = |_| Refused { got: Some(Got::Bytes(text.len())), allowed: None };
+    *value = String::try_from(text).map_err(too_long)?;
+    Ok(())
+}
+
+/// Sets a name, in which nothing of a path has a place (F79).
+fn set_name<const N: usize>(value: &mut String<N>, text: &str) -> Result<(), Refused> {
+    let is_of_name = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    if text.is_empty() || !text.bytes().all(is_of_name) {
+        return Err(REFUSED);
+    }
+    set_text(value, text)
+}
+
+fn set_integer(value: &mut u16, text: &str) -> Result<(), Refused> {
+    *value = text.parse().map_err(|_| REFUSED)?;
+    Ok(())
+}
+
+fn set_switch(value: &mut bool, text: &str) -> Result<(), Refused> {
+    *value = text.parse().map_err(|_| REFUSED)?;
+    Ok(())
+}
+
+fn set_difficulty(value: &mut f64, text: &str) -> Result<(), Refused> {
+    *value = text.parse().map_err(|_| REFUSED)?;
+    Ok(())
+}
+
+fn set_list<T: FromStr, const N: usize>(list: &mut Vec<T, N>, text: &str) -> Result<(), Refused> {
+    let mut new = Vec::new();
+    for part in parts(text) {
+        let refused = |_| Refused { got: Some(Got::text(part)), allowed: None };
+        let count = text.split(',').count();
+        let too_many = |_| Refused { got: Some(Got::Count(count)), allowed: None };
+        new.push(part.parse().map_err(refused)?).map_err(too_many)?;
+    }
+    *list = new;
+    Ok(())
+}
+
+fn show_list<T: fmt::Display>(list: &[T], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut separator = "";
+    for item in list {
+        write!(f, "{separator}{item}")?;
+        separator = ",";
+    }
+    Ok(())
+}
