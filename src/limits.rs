@@ -104,8 +104,26 @@ pub const NTIME_AHEAD_SECS_MAX: u32 = 7000;
 /// Longest address of a pool as text, in bytes: scheme, host and port.
 pub const URL_BYTES_MAX: usize = HOST_BYTES_MAX + 24;
 
-/// Longest text of any one setting, in bytes: a pool's pins in hex, with commas.
-pub const SETTING_BYTES_MAX: usize = 512;
+/// Longest text of any one setting, in bytes: a list of patterns, or of hosts, with commas.
+pub const SETTING_BYTES_MAX: usize = 1088;
+
+/// Patterns of names, and ranges of addresses, that miners are let in by: a hall each, and some.
+pub const ADMIT_MAX: usize = 16;
+
+/// Longest pattern of a worker's name, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 64;
+
+/// Names that the page answers to, beside those that it has by itself.
+pub const WEB_HOSTS_MAX: usize = 4;
+
+/// Longest label of a host's name, in bytes (RFC 1035).
+pub const HOST_LABEL_BYTES_MAX: usize = 63;
+
+/// Longest name of a serial port, in bytes.
+pub const DEVICE_NAME_BYTES_MAX: usize = 32;
+
+const _: () = assert!(ADMIT_MAX * (PATTERN_BYTES_MAX + 1) <= SETTING_BYTES_MAX);
+const _: () = assert!(WEB_HOSTS_MAX * (HOST_BYTES_MAX + 1) <= SETTING_BYTES_MAX);
 
 // ---- the gateway ---------------------------------------------------------------------------
 

@@ -32,10 +32,14 @@ use serde::{Deserialize, Serialize};
 use crate::limits;
 use crate::split::Weights;
 
+mod admit;
+mod doors;
 mod field;
 mod fields;
 mod url;
 
+pub use admit::{Admit, AdmitMode, Pattern, Range};
+pub use doors::{Device, HostName, Mdns, Serial, Web};
 pub use field::{Allowed, Applies, Field, Got, Key, Problem};
 pub use fields::FIELDS;
 pub use url::{PoolUrl, Scheme, UrlError};
@@ -63,6 +67,14 @@ pub struct Settings {
     pub status: Status,
     /// Where the gateway remembers things.
     pub state: State,
+    /// The page and the API.
+    pub web: Web,
+    /// The serial line.
+    pub serial: Serial,
+    /// Which miners are let in.
+    pub admit: Admit,
+    /// The name that the gateway is found by.
+    pub mdns: Mdns,
 }
 
 /// One pool, `[[pool]]` in the file and `pool.1` in a key.
@@ -368,11 +380,28 @@ impl Settings {
                 say("listen", "addresses", Got::Address(*address), "each address once");
             }
         }
-        if let Some(address) =
-            self.status.address.filter(|a| a.port() != 0 && addresses.contains(a))
+        let relation = "a port of its own, not one of listen.addresses";
+        for (section, address) in [("status", self.status.address), ("web", self.web.address)] {
+            if let Some(address) = address.filter(|a| a.port() != 0 && addresses.contains(a)) {
+                say(section, "address", Got::Address(address), relation);
+            }
+        }
+        if let Some(address) = self.web.address.filter(|a| a.port() != 0)
+            && self.status.address == Some(address)
         {
-            let relation = "a port of its own, not one of listen.addresses";
-            say("status", "address", Got::Address(address), relation);
+            let relation = "a port of its own, not that of status.address";
+            say("web", "address", Got::Address(address), relation);
+        }
+        let admit = &self.admit;
+        let mut say_mode = |relation| say("admit", "mode", Got::text(admit.mode.name()), relation);
+        match admit.mode {
+            AdmitMode::Name if admit.names.is_empty() => {
+                say_mode("\"name\" only with at least one pattern in admit.names");
+            }
+            AdmitMode::Address if admit.addresses.is_empty() => {
+                say_mode("\"address\" only with at least one range in admit.addresses");
+            }
+            _ => {}
         }
     }
 
@@ -565,6 +594,16 @@ mod tests {
             ("identity.mode", "per-worker"),
             ("status.address", "off"),
             ("state.dir", "/var/lib/loka"),
+            ("web.address", "0.0.0.0:443"),
+            ("web.hosts", "gw.farm.example,loka"),
+            ("serial.device", "ttyS0"),
+            ("serial.device", "auto"),
+            ("serial.baud", "9600"),
+            ("admit.mode", "list"),
+            ("admit.names", "farm.*,*.s19"),
+            ("admit.addresses", "10.0.0.0/8,2001:db8::/32"),
+            ("mdns.name", "loka"),
+            ("mdns.name", "off"),
         ] {
             let mut settings = complete();
             settings.set(key(path), text).unwrap();
@@ -672,6 +711,8 @@ mod tests {
             ("upstream.retry_max_secs", "10"),
             ("listen.addresses", "127.0.0.1:1,127.0.0.1:1"),
             ("status.address", "127.0.0.1:1"),
+            ("web.address", "127.0.0.1:1"),
+            ("admit.mode", "name"),
             ("pool.1.trust", "pin"),
             ("pool.2.password", "secret"),
         ]);
@@ -685,8 +726,32 @@ mod tests {
                 "upstream.retry_min_secs: got 30, allowed at most upstream.retry_max_secs",
                 "listen.addresses: got 127.0.0.1:1, allowed each address once",
                 "status.address: got 127.0.0.1:1, allowed a port of its own, not one of listen.addresses",
+                "web.address: got 127.0.0.1:1, allowed a port of its own, not one of listen.addresses",
+                "web.address: got 127.0.0.1:1, allowed a port of its own, not that of status.address",
+                "admit.mode: got \"name\", allowed \"name\" only with at least one pattern in admit.names",
             ]
         );
+    }
+
+    #[test]
+    fn f80_the_longest_lists_are_read_shown_and_checked() {
+        let names = [const { "n" }; limits::ADMIT_MAX].map(|n| n.repeat(limits::PATTERN_BYTES_MAX));
+        let address = "fd00:1111:2222:3333:4444:5555:6666:7777/128";
+        let host = ["h".repeat(61), "h".repeat(63), "h".repeat(63), "h".repeat(63)].join(".");
+        let mut settings = complete();
+        for (path, text) in [
+            ("admit.names", names.join(",")),
+            ("admit.addresses", [address; limits::ADMIT_MAX].join(",")),
+            ("web.hosts", [host.as_str(); limits::WEB_HOSTS_MAX].join(",")),
+        ] {
+            settings.set(key(path), &text).unwrap();
+            assert_eq!(settings.show(key(path)).to_string(), text);
+            let one_more = format!("{text},a");
+            assert!(settings.set(key(path), &one_more).is_err(), "{path}");
+        }
+        assert!(settings.is_valid());
+        let problem = settings.set(key("admit.names"), &"n".repeat(65)).unwrap_err();
+        assert!(problem.to_string().contains("up to 64 bytes"), "{problem}");
     }
 
     #[test]

@@ -561,7 +561,7 @@ mod tests {
                 "farm.toml:3: miners.mxa: got an unknown key, allowed max, blocked_secs",
                 "farm.toml:4: miners.blocked_secs: got a string, allowed 5..40",
                 "farm.toml:5: upstraem: got an unknown key, allowed pool, listen, board, miners, \
-                 difficulty, upstream, identity, verdict, status, state",
+                 difficulty, upstream, identity, verdict, status, state, web, serial, admit, mdns",
                 "farm.toml:8: verdict.mode: got \"both\", allowed \"local\" or \"pool\"",
                 "farm.toml:10: pool.1.user: got nothing, allowed a name, since every pool needs one",
             ],
@@ -600,7 +600,7 @@ mod tests {
             let value =
                 ["7", "30", "pin", "off", &pin, "[::1]:9", "pool", "per-worker", "false", "a"]
                     .into_iter()
-                    .chain(["stratum+tcp://b.example:2"])
+                    .chain(["stratum+tcp://b.example:2", "9600", "list", "10.0.0.0/8"])
                     .find(|text| {
                         other.set(key, text).is_ok() && other.show(key).to_string() == *text
                     })

@@ -5,8 +5,11 @@ use core::str::FromStr;
 
 use heapless::{String, Vec};
 
+use super::doors::OFF;
 use super::field::{Allowed, Applies, Field, Got, REFUSED, Refused, parts};
-use super::{AUTO, IdentityMode, Pool, PoolUrl, Settings, Trust, UrlError, VerdictMode};
+use super::{
+    AUTO, AdmitMode, HostName, IdentityMode, Pool, PoolUrl, Settings, Trust, UrlError, VerdictMode,
+};
 use crate::limits;
 
 /// Highest difficulty that a setting may name: the first power of two above the most that any
@@ -18,6 +21,9 @@ pub(super) const DIFFICULTY_MAX: f64 = (1_u64 << 42) as f64;
 const DIFFICULTY_MIN: f64 = 1e-10;
 
 const ADDRESS_FORM: &str = "address:port, such as 0.0.0.0:3333";
+const STATUS_FORM: &str = "address:port, such as 127.0.0.1:8080, or \"off\"";
+const WEB_FORM: &str = "address:port, such as 0.0.0.0:443, or \"off\"";
+const DEVICE_FORM: &str = "off, auto, or the name of a port: letters and digits, such as ttyS0";
 const BOARD_FORM: &str = "auto, or a profile's name: small letters, digits and hyphens";
 /// Every key there is, in the order of the file.
 pub const FIELDS: &[Field] = &[
@@ -371,20 +377,11 @@ pub const FIELDS: &[Field] = &[
         name: "address",
         applies: Applies::Provisional,
         unit: "",
-        allowed: Allowed::Form("address:port, such as 127.0.0.1:8080, or \"off\""),
+        allowed: Allowed::Form(STATUS_FORM),
         effect: "Where /metrics, /healthz, /readyz and /api/v1/status are served, to whoever can \
                  reach the address. off: nowhere.",
-        set: |s, _, text| {
-            s.status.address = match text {
-                "off" => None,
-                _ => Some(text.parse().map_err(|_| REFUSED)?),
-            };
-            Ok(())
-        },
-        show: |s, _, f| match s.status.address {
-            Some(address) => write!(f, "{address}"),
-            None => f.write_str("off"),
-        },
+        set: |s, _, text| set_or_off(&mut s.status.address, text),
+        show: |s, _, f| show_or_off(s.status.address.as_ref(), f),
     },
     Field {
         section: "state",
@@ -396,6 +393,118 @@ pub const FIELDS: &[Field] = &[
                  two a day. Empty: nothing is remembered.",
         set: |s, _, text| set_text(&mut s.state.dir, text),
         show: |s, _, f| f.write_str(&s.state.dir),
+    },
+    Field {
+        section: "web",
+        name: "address",
+        applies: Applies::Provisional,
+        unit: "",
+        allowed: Allowed::Form(WEB_FORM),
+        effect: "Where the set-up page and the API are served over TLS. off: nowhere.",
+        set: |s, _, text| set_or_off(&mut s.web.address, text),
+        show: |s, _, f| show_or_off(s.web.address.as_ref(), f),
+    },
+    Field {
+        section: "web",
+        name: "hosts",
+        applies: Applies::Live,
+        unit: "",
+        allowed: Allowed::List {
+            min: 0,
+            max: limits::WEB_HOSTS_MAX,
+            form: "a host's name, such as gateway.farm.example",
+        },
+        effect: "Names that the page answers to, beside IP addresses, localhost and the name of \
+                 mdns.name. A browser that was led here under another name is refused.",
+        set: |s, _, text| set_list(&mut s.web.hosts, text),
+        show: |s, _, f| show_list(&s.web.hosts, f),
+    },
+    Field {
+        section: "serial",
+        name: "device",
+        applies: Applies::Provisional,
+        unit: "",
+        allowed: Allowed::Form(DEVICE_FORM),
+        effect: "The serial port with the console. auto: the one that the board's profile names, \
+                 where it names one. off: none.",
+        set: |s, _, text| {
+            s.serial.device = text.parse().map_err(|()| REFUSED)?;
+            Ok(())
+        },
+        show: |s, _, f| write!(f, "{}", s.serial.device),
+    },
+    Field {
+        section: "serial",
+        name: "baud",
+        applies: Applies::Provisional,
+        unit: "bits per second",
+        allowed: Allowed::Integer { min: 1200, max: 4_000_000 },
+        effect: "The speed of the serial port; 8 data bits, no parity, 1 stop bit.",
+        set: |s, _, text| set_integer(&mut s.serial.baud, text),
+        show: |s, _, f| write!(f, "{}", s.serial.baud),
+    },
+    Field {
+        section: "admit",
+        name: "mode",
+        applies: Applies::Live,
+        unit: "",
+        allowed: Allowed::OneOf(&["any", "name", "list", "address"]),
+        effect: "Which miners are let in. any: all. name: those whose worker matches a pattern of \
+                 admit.names. list: those whose worker is in the list of miners, with its \
+                 password. address: those that connect from a range of admit.addresses.",
+        set: |s, _, text| {
+            let mode = AdmitMode::ALL.into_iter().find(|mode| mode.name() == text);
+            s.admit.mode = mode.ok_or(REFUSED)?;
+            Ok(())
+        },
+        show: |s, _, f| f.write_str(s.admit.mode.name()),
+    },
+    Field {
+        section: "admit",
+        name: "names",
+        applies: Applies::Live,
+        unit: "",
+        allowed: Allowed::List {
+            min: 0,
+            max: limits::ADMIT_MAX,
+            form: "a worker's name of up to 64 bytes, with * for any text, such as farm.hall-2-*",
+        },
+        effect: "Names of workers that are let in by admit.mode = \"name\".",
+        set: |s, _, text| set_list(&mut s.admit.names, text),
+        show: |s, _, f| show_list(&s.admit.names, f),
+    },
+    Field {
+        section: "admit",
+        name: "addresses",
+        applies: Applies::Live,
+        unit: "",
+        allowed: Allowed::List {
+            min: 0,
+            max: limits::ADMIT_MAX,
+            form: "an address and how many bits of it count, such as 10.20.0.0/16",
+        },
+        effect: "Ranges of addresses that are let in by admit.mode = \"address\".",
+        set: |s, _, text| set_list(&mut s.admit.addresses, text),
+        show: |s, _, f| show_list(&s.admit.addresses, f),
+    },
+    Field {
+        section: "mdns",
+        name: "name",
+        applies: Applies::Live,
+        unit: "",
+        allowed: Allowed::Form("a host's name without a dot, such as loka, or \"off\""),
+        effect: "The name that the gateway has on the LAN, with .local behind it: the page is found \
+                 under it, and miners may be pointed at it. off: none.",
+        set: |s, _, text| {
+            let mut name: Option<HostName> = None;
+            set_or_off(&mut name, text)?;
+            if name.as_ref().is_some_and(|name| !name.is_label()) {
+                return Err(REFUSED);
+            }
+            s.mdns.name = name;
+            Ok(())
+        },
+        show: |s, _, f| show_or_off(s.mdns.name.as_ref(), f),
     },
 ];
 
@@ -427,9 +536,24 @@ fn set_name<const N: usize>(value: &mut String<N>, text: &str) -> Result<(), Ref
     set_text(value, text)
 }
 
-fn set_integer(value: &mut u16, text: &str) -> Result<(), Refused> {
+fn set_integer<T: FromStr>(value: &mut T, text: &str) -> Result<(), Refused> {
     *value = text.parse().map_err(|_| REFUSED)?;
     Ok(())
+}
+
+fn set_or_off<T: FromStr>(value: &mut Option<T>, text: &str) -> Result<(), Refused> {
+    *value = match text {
+        OFF => None,
+        _ => Some(text.parse().map_err(|_| REFUSED)?),
+    };
+    Ok(())
+}
+
+fn show_or_off<T: fmt::Display>(value: Option<&T>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match value {
+        Some(value) => write!(f, "{value}"),
+        None => f.write_str(OFF),
+    }
 }
 
 fn set_switch(value: &mut bool, text: &str) -> Result<(), Refused> {
