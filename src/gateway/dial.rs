@@ -568,4 +568,6 @@ impl fmt::Display for DialerError {
 impl std::error::Error for DialerError {}
 
 #[cfg(test)]
+pub mod fixture;
+#[cfg(test)]
 mod tests;

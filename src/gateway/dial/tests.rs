@@ -1,101 +1,12 @@
 //! A pool with certificates of all kinds, on loopback.
 
+use super::fixture::{Authority, Identity, serve};
 use super::*;
 
 use loka_stratum::settings::{Key, Settings};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rcgen::KeyPair;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
-
-/// An authority of our own, and the file that names it.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    file: std::path::PathBuf,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let file = format!("loka-dial-{}-{name}.pem", std::process::id());
-        let file = std::env::temp_dir().join(file);
-        std::fs::write(&file, certificate.pem()).unwrap();
-        Self { issuer: Issuer::new(params, key), file }
-    }
-}
-
-impl Drop for Authority {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.file);
-    }
-}
-
-/// A certificate with its key.
-struct Identity {
-    certificate: CertificateDer<'static>,
-    key: KeyPair,
-}
-
-impl Identity {
-    fn new(name: &str, expired: bool, authority: Option<&Authority>) -> Self {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        if expired {
-            params.not_before = date_time_ymd(2020, 1, 1);
-            params.not_after = date_time_ymd(2021, 1, 1);
-        }
-        let key = KeyPair::generate().unwrap();
-        let certificate = match authority {
-            Some(authority) => params.signed_by(&key, &authority.issuer).unwrap(),
-            None => params.self_signed(&key).unwrap(),
-        };
-        Self { certificate: certificate.into(), key }
-    }
-
-    fn pin(&self) -> String {
-        let parsed = ParsedCertificate::try_from(&self.certificate).unwrap();
-        Pin::new(Sha256::digest(parsed.subject_public_key_info().as_ref()).into()).to_string()
-    }
-
-    /// A server configuration that shows this certificate and signs with `key`.
-    fn server(&self, key: &KeyPair) -> Arc<ServerConfig> {
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let provider = Arc::new(ring::default_provider());
-        let resolver = rustls::sign::SingleCertAndKey::from(rustls::sign::CertifiedKey::new(
-            vec![self.certificate.clone()],
-            ring::sign::any_supported_type(&key).unwrap(),
-        ));
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(resolver));
-        Arc::new(config)
-    }
-}
-
-/// Serves TLS on a loopback port: sends a line and waits for the end.
-async fn serve(config: Arc<ServerConfig>) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        let acceptor = TlsAcceptor::from(config);
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                let _ = stream.write_all(b"{}\n").await;
-                let _ = stream.read(&mut [0; 16]).await;
-            });
-        }
-    });
-    port
-}
 
 fn dialer(port: u16, sets: &[(&str, &str)]) -> Dialer {
     let mut settings = Settings::default();
@@ -121,29 +32,25 @@ fn check(identity: &Identity, sets: &[(&str, &str)], expected: Result<(), &str>)
     }
 }
 
-fn path(authority: &Authority) -> &str {
-    authority.file.to_str().unwrap()
-}
-
 #[test]
 fn a_pool_of_an_authority_of_our_own_is_reached() {
     let authority = Authority::new("good");
     let identity = Identity::new("localhost", false, Some(&authority));
-    check(&identity, &[("ca_file", path(&authority))], Ok(()));
+    check(&identity, &[("ca_file", authority.path())], Ok(()));
 }
 
 #[test]
 fn f81_a_wrong_name_is_refused() {
     let authority = Authority::new("name");
     let identity = Identity::new("other.example", false, Some(&authority));
-    check(&identity, &[("ca_file", path(&authority))], Err("localhost"));
+    check(&identity, &[("ca_file", authority.path())], Err("localhost"));
 }
 
 #[test]
 fn f81_an_expired_certificate_is_refused() {
     let authority = Authority::new("expired");
     let identity = Identity::new("localhost", true, Some(&authority));
-    check(&identity, &[("ca_file", path(&authority))], Err("expired"));
+    check(&identity, &[("ca_file", authority.path())], Err("expired"));
 }
 
 #[test]
@@ -152,13 +59,13 @@ fn f81_a_certificate_of_a_stranger_is_refused_and_its_key_shown() {
     let key = format!("its key is {}", identity.pin());
     check(&identity, &[], Err(&key));
     let authority = Authority::new("stranger");
-    check(&identity, &[("ca_file", path(&authority))], Err("nobody that is trusted"));
+    check(&identity, &[("ca_file", authority.path())], Err("nobody that is trusted"));
 }
 
 #[test]
 fn f81_a_pin_narrows_the_chain_and_several_may_be_named() {
     let authority = Authority::new("pins");
-    let ca_file = ("ca_file", path(&authority));
+    let ca_file = ("ca_file", authority.path());
     let identity = Identity::new("localhost", false, Some(&authority));
     let other = "ab".repeat(32);
     check(&identity, &[ca_file, ("pins", &format!("{other},{}", identity.pin()))], Ok(()));
@@ -195,7 +102,7 @@ fn a_second_connection_resumes_the_session_of_the_first() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let port = serve(identity.server(&identity.key)).await;
-        let dialer = dialer(port, &[("ca_file", path(&authority))]);
+        let dialer = dialer(port, &[("ca_file", authority.path())]);
         let mut first = dialer.dial(None).await.unwrap();
         assert!(!first.is_resumed);
         // The tickets come after the handshake, so something has to be read.
