@@ -1,5 +1,6 @@
 //! What a firmware is like, as far as it is on record (`docs/stratum-quirks.md`): which
-//! difficulties it takes as they are, how long a coinbase it survives, how long a name it keeps.
+//! difficulties it takes as they are, how long a coinbase it survives, how long a name it keeps,
+//! and how it is asked to come back.
 //!
 //! A [`Personality`] is chosen by the user agent of mining.subscribe, which may be missing, shared
 //! by many devices or made up. So it never decides whether a miner is served, and what is unknown
@@ -19,6 +20,18 @@ pub enum Steps {
     Any,
 }
 
+/// How a firmware is asked to come back when the gateway ends for a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Farewell {
+    /// By `client.reconnect` without a host, which is obeyed at once; cgminer refuses a host
+    /// without a dot, such as an address of the LAN may be (QUIRKS 45).
+    Reconnect,
+    /// Not at all: it ignores the request, or nobody knows; its connection ends and it tries again
+    /// when it does.
+    Silent,
+}
+
 /// What a firmware is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Personality {
@@ -32,6 +45,8 @@ pub struct Personality {
     pub coinbase_bytes_max: Option<u32>,
     /// The longest worker name that it surely keeps whole, in bytes, where one is on record.
     pub worker_bytes_max: Option<u8>,
+    /// How it is asked to come back.
+    pub farewell: Farewell,
 }
 
 impl Personality {
@@ -42,6 +57,7 @@ impl Personality {
         steps: Steps::PowersOfTwo,
         coinbase_bytes_max: None,
         worker_bytes_max: None,
+        farewell: Farewell::Silent,
     };
 
     /// The first whose name fits the user agent.
@@ -57,6 +73,7 @@ static UNKNOWN: Personality = Personality::UNKNOWN;
 static KNOWN: [Personality; 8] = [
     Personality {
         name: "antminer-s21",
+        farewell: Farewell::Reconnect,
         agents: &["antminer s21"],
         // QUIRKS 41: 2.25 KB.
         coinbase_bytes_max: Some(2250),
@@ -64,6 +81,7 @@ static KNOWN: [Personality; 8] = [
     },
     Personality {
         name: "antminer",
+        farewell: Farewell::Reconnect,
         agents: &["antminer s19", "bmminer"],
         // QUIRKS 41: about 730 B, of an S19 with the maker's firmware.
         coinbase_bytes_max: Some(730),
@@ -71,6 +89,7 @@ static KNOWN: [Personality; 8] = [
     },
     Personality {
         name: "whatsminer",
+        farewell: Farewell::Reconnect,
         agents: &["whatsminer"],
         // QUIRKS 41: 6.5 KB.
         coinbase_bytes_max: Some(6500),
@@ -94,6 +113,7 @@ static KNOWN: [Personality; 8] = [
     },
     Personality {
         name: "avalon",
+        farewell: Farewell::Reconnect,
         agents: &["cgminer/4.11.1"],
         // QUIRKS 44: names are cut to 63 letters, so one of 63 may be a part of a name.
         worker_bytes_max: Some(62),
@@ -177,6 +197,16 @@ mod tests {
         check("NerdQAxe++/BM1370/v1.0.36", "unknown");
         check("cpuminer-opt-26.1-x64L", "cpuminer");
         check("", "unknown");
+    }
+
+    #[test]
+    fn who_ignores_a_request_to_come_back_is_not_sent_one() {
+        let farewell = |agent| Personality::of(agent).farewell;
+        assert_eq!(farewell("cgminer/4.11.1"), Farewell::Reconnect);
+        assert_eq!(farewell("bmminer/2.0.0"), Farewell::Reconnect);
+        assert_eq!(farewell("bitaxe/BM1370/v2.13.1"), Farewell::Silent);
+        assert_eq!(farewell("cpuminer/2.5.1"), Farewell::Silent);
+        assert_eq!(farewell("a new thing"), Farewell::Silent);
     }
 
     #[test]

@@ -124,6 +124,19 @@ fn f70_sigterm_awaits_the_last_answers_and_ends_cleanly() {
     assert_eq!(books["pending"], 0);
 }
 
+/// QUIRKS 45.
+#[test]
+fn a_miner_that_heeds_it_is_asked_to_come_back_at_the_end() {
+    let pool = Pool::start("abcd", 8);
+    let mut gateway = Gateway::start(pool.address, &[]);
+    let mut miner = gateway.miner();
+    miner.ask("mining.subscribe", json!(["cgminer/4.11.1"]));
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait().code(), Some(0), "{:#?}", gateway.log);
+    miner.wait_for("the request", |line| line["method"] == "client.reconnect");
+    assert!(miner.is_closed());
+}
+
 #[test]
 fn f70_a_second_signal_ends_at_once() {
     let (_pool, mut gateway, _miner) = gateway::with_a_share_unanswered();
@@ -131,7 +144,7 @@ fn f70_a_second_signal_ends_at_once() {
     gateway.wait_for_line("ending");
     gateway.signal("TERM");
     assert_eq!(gateway.wait().code(), Some(0));
-    assert!(gateway.log.iter().any(|line| line.contains("\"pending\":1")), "{:#?}", gateway.log);
+    assert!(gateway.log.iter().any(|line| line.contains("\"no_answer\":1")), "{:#?}", gateway.log);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use farm::{Farm, TRIVIAL, notify, notify_with, options, set_difficulty};
 use loka_stratum::personality::{Steps, Unfit};
 use loka_stratum::proxy::{Event, Options};
 use loka_stratum::table::MinerHandle;
+use loka_stratum::wire::writer::Writer;
 use loka_stratum::work::difficulty::Difficulty;
 use serde_json::json;
 
@@ -99,4 +100,25 @@ fn a_name_that_may_have_been_cut_is_said() {
         unfit(&mut farm),
         [Unfit::WorkerName { got: 63, limit: 62 }, Unfit::WorkerName { got: 128, limit: 127 }]
     );
+}
+
+/// QUIRKS 45: without a host, and only to who is known to heed it.
+#[test]
+fn a_firmware_that_heeds_it_is_asked_to_come_back() {
+    let (mut farm, _) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let last_words = |farm: &Farm, miner| {
+        let mut buffer = [0; 256];
+        let mut out = Writer::new(&mut buffer);
+        farm.proxy.take_leave(miner, &mut out);
+        String::from_utf8(out.as_slice().to_vec()).unwrap()
+    };
+    let heeding = connect(&mut farm, "cgminer/4.11.1", "w");
+    let deaf = connect(&mut farm, "bitaxe/BM1370/v2.13.1", "w");
+    let unknown = connect(&mut farm, "a new thing", "w");
+    let too_new = farm.connect();
+    let asked = "{\"id\":null,\"method\":\"client.reconnect\",\"params\":[]}\n";
+    assert_eq!(last_words(&farm, heeding), asked);
+    for miner in [deaf, unknown, too_new] {
+        assert_eq!(last_words(&farm, miner), "");
+    }
 }

@@ -482,10 +482,23 @@ impl Hub {
         self.is_draining.get()
     }
 
+    /// Says the last words to a miner, as far as its socket takes them.
+    fn take_leave(&self, miner: MinerHandle) {
+        let mut ports = self.ports.borrow_mut();
+        let Some(Some(port)) = ports.get_mut(miner.index()) else { return };
+        let scratch = &mut *self.scratch.borrow_mut();
+        let mut out = Writer::new(&mut scratch.write);
+        self.proxy.borrow().take_leave(miner, &mut out);
+        if port.spill.is_empty() && !out.is_empty() {
+            let _ = port.stream.try_write(out.as_slice());
+        }
+    }
+
     /// Ends all connections, as the last act.
     pub fn end_all(&self) {
         let miners: Vec<_> = self.ports.borrow().iter().flatten().map(|port| port.miner).collect();
         for miner in miners {
+            self.take_leave(miner);
             self.end(miner, End::Gone);
         }
         for link in self.links.borrow_mut().iter_mut() {

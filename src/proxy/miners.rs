@@ -17,7 +17,7 @@ use crate::limits::{
 };
 use crate::links::Route;
 use crate::pending::{Stage, Verdict};
-use crate::personality::{Personality, Steps, Unfit};
+use crate::personality::{Farewell, Personality, Steps, Unfit};
 use crate::table::{IdPool, IdsExhausted, MinerHandle};
 use crate::time::Instant;
 use crate::upstream::{Link, LinkIndex};
@@ -567,6 +567,15 @@ impl Proxy<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Writes the last words to a miner whose connection is about to end with the gateway, where
+    /// its firmware heeds any: without them it may go to the pools of its own settings for minutes.
+    pub fn take_leave(&self, miner: MinerHandle, out: &mut Writer<'_>) {
+        let session = self.table.get(miner).filter(|session| session.seat.is_some());
+        if session.is_some_and(|s| s.personality.farewell == Farewell::Reconnect) {
+            answer(out, encode::reconnect);
+        }
     }
 
     /// Says whether the miner hears verdicts at once.
