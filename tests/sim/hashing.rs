@@ -35,16 +35,32 @@ pub fn merkle_root(parts: &Parts, middle: &[&[u8]]) -> [u8; 32] {
     })
 }
 
-/// The hash of a header.
-pub fn header_hash(parts: &Parts, root: &[u8; 32], version: u32, ntime: u32, nonce: u32) -> Hash {
-    let mut header = [0; 80];
-    header[..4].copy_from_slice(&version.to_le_bytes());
-    header[4..36].copy_from_slice(&parts.prev_hash);
-    header[36..68].copy_from_slice(root);
-    header[68..72].copy_from_slice(&ntime.to_le_bytes());
-    header[72..76].copy_from_slice(&parts.nbits.to_le_bytes());
-    header[76..].copy_from_slice(&nonce.to_le_bytes());
-    Hash(sha256d(&header))
+/// A header without its nonce: what does not change from one to the next is hashed once.
+#[derive(Clone)]
+pub struct Header {
+    head: Sha256,
+    tail: [u8; 16],
+}
+
+impl Header {
+    pub fn new(parts: &Parts, root: &[u8; 32], version: u32, ntime: u32) -> Self {
+        let mut head = [0; 64];
+        head[..4].copy_from_slice(&version.to_le_bytes());
+        head[4..36].copy_from_slice(&parts.prev_hash);
+        head[36..].copy_from_slice(&root[..28]);
+        let mut tail = [0; 16];
+        tail[..4].copy_from_slice(&root[28..]);
+        tail[4..8].copy_from_slice(&ntime.to_le_bytes());
+        tail[8..12].copy_from_slice(&parts.nbits.to_le_bytes());
+        Self { head: Sha256::new_with_prefix(head), tail }
+    }
+
+    /// The hash with this nonce.
+    pub fn hash(&self, nonce: u32) -> Hash {
+        let mut tail = self.tail;
+        tail[12..].copy_from_slice(&nonce.to_le_bytes());
+        Hash(Sha256::digest(self.head.clone().chain_update(tail).finalize()).into())
+    }
 }
 
 /// A block hash, least significant byte first.

@@ -3,14 +3,14 @@
 //! The books are the simulation's own: what miners sent and were answered, what pools were sent
 //! and said. The engine's getters are only ever compared with them or with each other.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use loka_stratum::blocks::BlockRecord;
 use loka_stratum::downstream::{Close, State};
 use loka_stratum::identity::Identity;
 use loka_stratum::ledger::{Bucket, Counts, Orphan};
-use loka_stratum::limits::{ANSWER_MAX, RECENT_SHARES_MAX, REPLY_BYTES_MAX};
+use loka_stratum::limits::{ANSWER_MAX, GOALS_MAX, LANES_MAX, RECENT_SHARES_MAX, REPLY_BYTES_MAX};
 use loka_stratum::links::Route;
 use loka_stratum::pending::Stage;
 use loka_stratum::proxy::{Proxy, VerdictMode};
@@ -22,7 +22,7 @@ use loka_stratum::work::job::Serial;
 use crate::hashing::Hash;
 use crate::json::{Message, elements, message, unquoted};
 use crate::miner::{Origin, Sent, Share, Truth, What, origin, upstream_name};
-use crate::plan::Plan;
+use crate::plan::{Plan, PoolPlan};
 use crate::pool::{Judged, Said};
 use crate::trace::{broken, hold};
 use crate::world::{Asked, Conn, End, USER, World};
@@ -78,7 +78,8 @@ pub struct Checks {
     given: Map<Origin, f64>,
     /// What each place in the search space was told while it was last in use.
     rests: Map<(u8, u16), Vec<u32>>,
-    departed: Vec<(Counts, u64)>,
+    /// The places of all who are connected.
+    seats: BTreeSet<(u8, u16)>,
     pub links_down: u64,
     pub links_down_said: u64,
     probes: Vec<(usize, u64)>,
@@ -87,8 +88,7 @@ pub struct Checks {
     /// Miners' connections that the gateway ended.
     pub ended: u64,
     identity: Identity,
-    /// The miners that each pool refuses, a bit for each.
-    refused_by: Vec<u8>,
+    pools: Vec<PoolPlan>,
 }
 
 impl Checks {
@@ -96,7 +96,7 @@ impl Checks {
         Self {
             ports: vec![None; plan.slots],
             identity: plan.identity,
-            refused_by: plan.pools.iter().map(|pool| pool.refuses).collect(),
+            pools: plan.pools.clone(),
             submitted: 0,
             below: 0,
             forwarded: 0,
@@ -106,7 +106,7 @@ impl Checks {
             made: Map::default(),
             given: Map::default(),
             rests: Map::default(),
-            departed: Vec::new(),
+            seats: BTreeSet::new(),
             links_down: 0,
             links_down_said: 0,
             probes: Vec::new(),
@@ -145,6 +145,7 @@ impl Checks {
     /// A connection ends: its place rests from now on.
     pub fn miner_ends(&mut self, proxy: &Proxy<'_>, handle: MinerHandle, view: &View) {
         if let Some(seat) = view.seat {
+            self.seats.remove(&seat);
             self.rests.insert(seat, view.told.clone());
         }
         if let Some(session) = proxy.miner(handle) {
@@ -153,7 +154,7 @@ impl Checks {
                 session.counts().submitted() == view.submitted,
                 "a leaving miner's submits"
             );
-            self.departed.push((*session.counts(), 0));
+            i1_own_counts(session.counts());
         }
         self.ports[handle.index()] = None;
         self.ended += 1;
@@ -312,12 +313,12 @@ impl Checks {
 
     /// Whether a pool takes no shares of a miner.
     fn is_refused(&self, pool: u8, miner: usize) -> bool {
-        self.identity == Identity::PerWorker && self.refused_by[usize::from(pool)] >> miner & 1 == 1
+        self.identity == Identity::PerWorker && self.pools[usize::from(pool)].refuses(miner)
     }
 
     /// Whether any pool takes none.
     pub fn is_refused_anywhere(&self, miner: usize) -> bool {
-        (0u8..).zip(&self.refused_by).any(|(pool, _)| self.is_refused(pool, miner))
+        (0..).zip(&self.pools).any(|(pool, _)| self.is_refused(pool, miner))
     }
 
     /// Whether the share is for the job that its miner should work on.
@@ -557,12 +558,23 @@ fn i1_conservation(world: &World<'_>) {
     hold!("I1", counted == waiting[..2], "pending, held: {counted:?}, waiting {waiting:?}");
     let due: u64 = world.proxy.miners().map(|(_, session)| u64::from(session.answers_due())).sum();
     hold!("I1", due <= waiting[2], "{due} answers due, {} kept", waiting[2]);
-    for (_, session) in world.proxy.miners() {
-        let counts = session.counts();
-        let orphaned: u32 =
-            Orphan::ALL.iter().map(|reason| counts.of(Bucket::Orphaned(*reason))).sum();
-        hold!("I1", orphaned <= counts.accepted(), "a miner's counts: {counts:?}");
+    // Of the miners' own counts those of one are looked at, in turn.
+    let turn = world.trace.events as usize % checks.ports.len();
+    let End::Miner { handle, .. } = (match checks.ports[turn] {
+        Some(conn) => world.conns[conn].end,
+        None => return,
+    }) else {
+        return;
+    };
+    if let Some(session) = world.proxy.miner(handle) {
+        i1_own_counts(session.counts());
     }
+}
+
+/// What is orphaned of a miner was accepted of it.
+fn i1_own_counts(counts: &Counts) {
+    let orphaned: u32 = Orphan::ALL.iter().map(|reason| counts.of(Bucket::Orphaned(*reason))).sum();
+    hold!("I1", orphaned <= counts.accepted(), "a miner's counts: {counts:?}");
 }
 
 /// No container holds more than it may, and nothing leaks: places, ids, shares that wait.
@@ -598,31 +610,34 @@ fn i3_isolation(world: &World<'_>) {
     if world.is_stalled() {
         return;
     }
+    let links = world.proxy.links();
+    // What the miners of each lane and goal should hold.
+    let mut routes = [[None; GOALS_MAX]; LANES_MAX];
+    for (lane, goals) in (0..).zip(routes.iter_mut()).take(links.lanes().len()) {
+        for (goal, due) in (0..).zip(goals.iter_mut()) {
+            *due = links.route(lane, goal).and_then(|route| {
+                let (link, current) = (links.get(route.serves()?)?, route.current()?);
+                let is_live = link.state() == upstream::State::Live;
+                (is_live && link.kept_job(current)?.live).then_some(current)
+            });
+        }
+    }
     for conn in world.checks.ports.iter().flatten().map(|conn| &world.conns[*conn]) {
         let End::Miner { handle, miner } = conn.end else { continue };
         let Some(session) = world.proxy.miner(handle) else { continue };
         if conn.blocked_since.is_some() || session.state() != State::Authorized {
             continue;
         }
-        let links = world.proxy.links();
         let Some(seat) = session.seat() else { continue };
-        let Some(route) = links.route(seat.lane, session.goal()) else { continue };
-        let Some(link) = route.serves().and_then(|link| links.get(link)) else { continue };
-        let Some(current) = route.current() else { continue };
-        let works = link.state() == upstream::State::Live
-            && link.kept_job(current).is_some_and(|job| job.live);
+        let due = routes[usize::from(seat.lane)][usize::from(session.goal())];
         let told = session.told_job();
-        hold!(
-            "I3",
-            !works || told == current,
-            "miner {miner} holds {told:?} while {current:?} is out"
-        );
+        let holds_it = due.is_none_or(|current| told == current);
+        hold!("I3", holds_it, "miner {miner} holds {told:?} while {due:?} is out");
     }
 }
 
 /// No two live miners share a place in the search space, and none gets one whose last jobs live.
 fn i4_identity(world: &mut World<'_>) {
-    let mut seats = Vec::with_capacity(8);
     for port in 0..world.checks.ports.len() {
         let Some(conn) = world.checks.ports[port] else { continue };
         let End::Miner { handle, .. } = world.conns[conn].end else { continue };
@@ -630,12 +645,11 @@ fn i4_identity(world: &mut World<'_>) {
             continue;
         };
         let place = (seat.lane, seat.id.0);
-        hold!("I4", !seats.contains(&place), "two miners at {place:?}");
-        seats.push(place);
         if world.conns[conn].view.seat == Some(place) {
             continue;
         }
         hold!("I4", world.conns[conn].view.seat.is_none(), "a miner was moved to {place:?}");
+        hold!("I4", world.checks.seats.insert(place), "two miners at {place:?}");
         world.conns[conn].view.seat = Some(place);
         for told in world.checks.rests.remove(&place).unwrap_or_default() {
             let mut jobs = world.proxy.links().iter().filter_map(|(_, l)| l.kept_job(serial(told)));

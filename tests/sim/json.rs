@@ -16,10 +16,10 @@ pub struct Message<'a> {
 /// Reads a line; `None` where it is no object of the members that Stratum has.
 pub fn message(line: &str) -> Option<Message<'_>> {
     let mut message = Message::default();
-    let mut rest = line.trim().strip_prefix('{')?;
+    let mut rest = line.trim_ascii().strip_prefix('{')?;
     loop {
         let (key, after) = value(rest)?;
-        let (member, after) = value(after.trim_start().strip_prefix(':')?)?;
+        let (member, after) = value(after.trim_ascii_start().strip_prefix(':')?)?;
         match unquoted(key)? {
             "id" => message.id = member,
             "method" => message.method = Some(unquoted(member)?),
@@ -28,7 +28,7 @@ pub fn message(line: &str) -> Option<Message<'_>> {
             "error" => message.error = member,
             _ => return None,
         }
-        let after = after.trim_start();
+        let after = after.trim_ascii_start();
         if let Some(more) = after.strip_prefix(',') {
             rest = more;
         } else {
@@ -40,10 +40,10 @@ pub fn message(line: &str) -> Option<Message<'_>> {
 /// The elements of an array.
 pub fn elements(array: &str) -> Vec<&str> {
     let mut elements = Vec::with_capacity(9);
-    let Some(mut rest) = array.trim().strip_prefix('[') else { return elements };
+    let Some(mut rest) = array.trim_ascii().strip_prefix('[') else { return elements };
     while let Some((element, after)) = value(rest) {
         elements.push(element);
-        match after.trim_start().strip_prefix(',') {
+        match after.trim_ascii_start().strip_prefix(',') {
             Some(more) => rest = more,
             None => break,
         }
@@ -58,40 +58,38 @@ pub fn unquoted(text: &str) -> Option<&str> {
 
 /// Splits off one value.
 fn value(text: &str) -> Option<(&str, &str)> {
-    let text = text.trim_start();
+    let text = text.trim_ascii_start();
     let bytes = text.as_bytes();
-    let (mut depth, mut at) = (0_usize, 0_usize);
+    let end = match bytes.first()? {
+        b'"' => string(bytes)?,
+        b'[' | b'{' => {
+            let (mut depth, mut at) = (1_usize, 1);
+            while depth > 0 {
+                match *bytes.get(at)? {
+                    b'"' => at += string(&bytes[at..])? - 1,
+                    b'[' | b'{' => depth += 1,
+                    b']' | b'}' => depth -= 1,
+                    _ => {}
+                }
+                at += 1;
+            }
+            at
+        }
+        _ => bytes.iter().position(|byte| b",: ]}".contains(byte))?,
+    };
+    (end > 0).then(|| text.split_at(end))
+}
+
+/// The length of a string with its quotes.
+fn string(bytes: &[u8]) -> Option<usize> {
+    let mut at = 1;
     loop {
-        match *bytes.get(at)? {
-            b'"' => {
-                at += 1;
-                while *bytes.get(at)? != b'"' {
-                    at += if bytes[at] == b'\\' { 2 } else { 1 };
-                }
-                at += 1;
-                if depth == 0 {
-                    break;
-                }
-            }
-            b'[' | b'{' => {
-                depth += 1;
-                at += 1;
-            }
-            b']' | b'}' => {
-                if depth == 0 {
-                    break;
-                }
-                depth -= 1;
-                at += 1;
-                if depth == 0 {
-                    break;
-                }
-            }
-            b',' | b':' | b' ' if depth == 0 => break,
-            _ => at += 1,
+        at += bytes.get(at..)?.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        match bytes[at] {
+            b'"' => return Some(at + 1),
+            _ => at += 2,
         }
     }
-    (at > 0).then(|| text.split_at(at))
 }
 
 /// Appends hex.
@@ -112,10 +110,33 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// Reads hex.
 pub fn unhex(digits: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| (byte as char).to_digit(16).map(|value| value as u8);
-    digits
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?))
-        .collect()
+    let mut bytes = vec![0; digits.len() / 2];
+    unhex_into(digits, &mut bytes)?;
+    Some(bytes)
+}
+
+/// Reads hex of a length that is known.
+pub fn unhex_array<const N: usize>(digits: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    unhex_into(digits, &mut bytes)?;
+    Some(bytes)
+}
+
+fn unhex_into(digits: &str, bytes: &mut [u8]) -> Option<()> {
+    if digits.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(())
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
 }

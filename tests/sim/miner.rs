@@ -4,10 +4,11 @@
 //! gateway must make of it ([`Truth`]), worked out by the simulation's own arithmetic.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use crate::firmware::{Counting, Rolling};
-use crate::hashing::{Hash, Parts, header_hash, merkle_root, words_reversed};
-use crate::json::{elements, hex, message, unhex, unquoted};
+use crate::hashing::{Hash, Header, Parts, merkle_root, words_reversed};
+use crate::json::{elements, hex, message, unhex, unhex_array, unquoted};
 use crate::plan::{Manners, MinerPlan, SECOND};
 use crate::rng::Rng;
 use crate::trace::{broken, hold};
@@ -107,7 +108,7 @@ pub struct Miner {
     authorized: bool,
     difficulty: f64,
     mask: u32,
-    jobs: VecDeque<Work>,
+    jobs: VecDeque<Rc<Work>>,
     roll: u64,
     nonce: u32,
     last: Option<(String, Sent)>,
@@ -153,7 +154,7 @@ impl Miner {
     }
 
     pub fn newest(&self) -> Option<&Work> {
-        self.jobs.back()
+        self.jobs.back().map(Rc::as_ref)
     }
 
     /// Whether a share could be found at all: difficulties that no hash reaches exist.
@@ -256,15 +257,16 @@ impl Miner {
     /// Takes bytes and returns what it says to them.
     pub fn hear(&mut self, bytes: &[u8]) -> Lines {
         let mut lines = Lines::new();
-        self.inbox.extend_from_slice(bytes);
-        let inbox = std::mem::take(&mut self.inbox);
-        let mut rest = inbox.as_slice();
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let line = std::str::from_utf8(&rest[..end]).unwrap_or("");
+        let mut inbox = std::mem::take(&mut self.inbox);
+        inbox.extend_from_slice(bytes);
+        let mut from = 0;
+        while let Some(end) = inbox[from..].iter().position(|byte| *byte == b'\n') {
+            let line = std::str::from_utf8(&inbox[from..from + end]).unwrap_or("");
             self.hear_line(line, &mut lines);
-            rest = &rest[end + 1..];
+            from += end + 1;
         }
-        self.inbox = rest.to_vec();
+        inbox.drain(..from);
+        self.inbox = inbox;
         lines
     }
 
@@ -302,7 +304,7 @@ impl Miner {
                 if let Some(at) = result.find("version-rolling.mask\":") {
                     self.mask = mask_of(&result[at + 22..at + 32]);
                     if let Some(work) = self.jobs.back_mut() {
-                        work.mask = self.mask;
+                        Rc::make_mut(work).mask = self.mask;
                     }
                 }
             }
@@ -352,7 +354,7 @@ impl Miner {
         if self.jobs.len() >= 3 {
             self.jobs.pop_front();
         }
-        self.jobs.push_back(work);
+        self.jobs.push_back(Rc::new(work));
         match self.plan.firmware.counting {
             Counting::Up if !is_clean => {}
             Counting::Random => {}
@@ -368,7 +370,7 @@ impl Miner {
     fn read_job(&self, params: &[&str]) -> Option<Work> {
         let id = unquoted(params[0])?;
         let number = |text: &str| u32::from_str_radix(unquoted(text)?, 16).ok();
-        let hash = |text: &str| <[u8; 32]>::try_from(unhex(unquoted(text)?)?).ok();
+        let hash = |text: &str| unhex_array::<32>(unquoted(text)?);
         Some(Work {
             serial: u32::from_str_radix(id, 16).ok()?,
             id: id.to_owned(),
@@ -459,10 +461,11 @@ impl Miner {
             bits.map_or(work.parts.version, |bits| work.parts.version & !work.mask | bits);
         let ntime = work.parts.ntime + self.rng.below(8) as u32;
         let root = merkle_root(&work.parts, &[&extranonce1, &roll]);
+        let header = Header::new(&work.parts, &root, version, ntime);
         let wanted = work.difficulty.max(least);
         for _ in 0..256 {
             self.nonce = self.nonce.wrapping_add(1);
-            let hash = header_hash(&work.parts, &root, version, ntime, self.nonce);
+            let hash = header.hash(self.nonce);
             if hash.difficulty() >= wanted {
                 self.submit(&work, &roll, ntime, bits, Some((hash, Truth::Valid)), lines);
                 return true;
@@ -530,7 +533,8 @@ impl Miner {
             0 | 1 => {
                 let extranonce1 = self.extranonce1.clone().unwrap_or_default();
                 let root = merkle_root(&work.parts, &[&extranonce1, &roll]);
-                let hash = header_hash(&work.parts, &root, work.parts.version, ntime, self.nonce);
+                let header = Header::new(&work.parts, &root, work.parts.version, ntime);
+                let hash = header.hash(self.nonce);
                 // Near the target the two arithmetics may round apart; nobody is that near.
                 let is_enough =
                     hash.difficulty() >= work.difficulty || hash.is_block(work.parts.nbits);
@@ -545,7 +549,7 @@ impl Miner {
             5 => self.submit(&work, &roll, ntime, Some(!self.mask | 1), None, lines),
             6 => {
                 let id = self.rng.bits() as u32;
-                let unknown = Work { id: format!("{id:08x}"), ..work };
+                let unknown = Work { id: format!("{id:08x}"), ..work.as_ref().clone() };
                 self.submit(&unknown, &roll, ntime, None, None, lines);
             }
             _ => {

@@ -176,7 +176,7 @@ pub struct PoolPlan {
     pub hostile: bool,
     pub goal: u8,
     /// The miners whose workers it refuses, a bit for each.
-    pub refuses: u8,
+    refuses: u8,
     pub weather: Weather,
 }
 
@@ -346,6 +346,13 @@ impl Plan {
         plan.start_difficulty = 5e-10;
         (plan.retry_max, plan.healthy, plan.failover) = (4 * SECOND, 20 * SECOND, 5 * SECOND);
         (plan, rng)
+    }
+}
+
+impl PoolPlan {
+    /// Whether it refuses the worker of a miner.
+    pub fn refuses(&self, miner: usize) -> bool {
+        miner < 8 && self.refuses >> miner & 1 == 1
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
-use crate::hashing::{Hash, Parts, header_hash, merkle_root, words_reversed};
+use crate::hashing::{Hash, Header, Parts, merkle_root, words_reversed};
 use crate::json::{elements, hex, push_hex, unhex, unquoted};
 use crate::miner::Origin;
 use crate::plan::{Fault, Faults, PoolPlan};
@@ -251,9 +251,9 @@ impl Pool {
     }
 
     /// Whether the pool does not take the shares of a name.
-    fn refuses(&self, name: &str) -> bool {
-        let index = name.rsplit('.').next().and_then(|digits| digits.parse::<u32>().ok());
-        index.is_some_and(|index| self.plan.refuses >> index & 1 == 1)
+    fn refuses_name(&self, name: &str) -> bool {
+        let miner = name.rsplit('.').next().and_then(|digits| digits.parse().ok());
+        miner.is_some_and(|miner| self.plan.refuses(miner))
     }
 
     /// Answers a request other than a submit.
@@ -298,7 +298,7 @@ impl Pool {
                 ));
             }
             "mining.authorize" if name != USER => {
-                let takes = !self.refuses(name);
+                let takes = !self.refuses_name(name);
                 let line = format!("{{\"id\":{id},\"result\":{takes},\"error\":null}}");
                 let refused = Said::Refused { request: id.parse().unwrap_or(0) };
                 lines.push((line, if takes { Said::Other } else { refused }));
@@ -342,7 +342,7 @@ impl Pool {
                     Some(bits) => job.parts.version & !mask | bits & mask,
                     None => job.parts.version,
                 };
-                let hash = header_hash(&job.parts, &root, version, ntime, nonce);
+                let hash = Header::new(&job.parts, &root, version, ntime).hash(nonce);
                 if is_known(&hash) {
                     return Some(Judged {
                         id: id.parse().ok()?,

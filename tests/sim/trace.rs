@@ -64,11 +64,11 @@ impl Trace {
 
     /// Takes bytes in.
     pub fn bytes(&mut self, now: u64, kind: u64, what: u64, who: &str, bytes: &[u8]) {
-        for part in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..part.len()].copy_from_slice(part);
-            self.mix(u64::from_le_bytes(word));
-        }
+        let (words, rest) = bytes.as_chunks();
+        words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
+        let mut word = [0; 8];
+        rest.iter().zip(&mut word).for_each(|(byte, place)| *place = *byte);
+        self.mix(u64::from_le_bytes(word));
         if self.shown.is_none() {
             self.event(now, kind, what, format_args!(""));
             return;

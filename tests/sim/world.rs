@@ -223,6 +223,18 @@ enum Wake {
     End,
 }
 
+impl Wake {
+    /// Whether the gateway is called; what peers do by themselves it does not notice.
+    fn is_of_gateway(&self) -> bool {
+        match self {
+            Self::ToPeer(_) | Self::Job(_) | Self::Mischief(_) | Self::Say { .. } => false,
+            Self::Mute(_) | Self::Miner { .. } | Self::Fault | Self::AllAway(_) => false,
+            Self::ToGateway(_) | Self::Dialled { .. } | Self::GivenUp(_) | Self::Apply => true,
+            Self::Stop | Self::Well(_) | Self::Probe(_) | Self::Drained | Self::End => true,
+        }
+    }
+}
+
 struct Planned {
     at: u64,
     order: u64,
@@ -260,6 +272,8 @@ pub struct World<'a> {
     queue: BinaryHeap<Reverse<Planned>>,
     order: u64,
     timer_at: u64,
+    /// Something happened to the gateway, not only among its peers.
+    touched: bool,
     /// The gateway's loop stands still until then (F71).
     stalled_until: u64,
     pub conns: Vec<Conn>,
@@ -292,6 +306,7 @@ impl<'a> World<'a> {
             queue: BinaryHeap::new(),
             order: 0,
             timer_at: 0,
+            touched: false,
             stalled_until: 0,
             conns: Vec::new(),
             miners,
@@ -367,15 +382,20 @@ impl<'a> World<'a> {
         if self.timer_at.max(self.stalled_until) < next {
             self.now = self.timer_at.max(self.stalled_until).max(self.now);
             self.trace.event(self.now, 1, 0, format_args!("timer"));
+            self.touched = true;
         } else {
             let Some(Reverse(planned)) = self.queue.pop() else { return };
             self.now = planned.at.max(self.now);
+            self.touched |= planned.wake.is_of_gateway();
             self.wake(planned.wake);
         }
-        if self.now >= self.stalled_until {
-            self.serve();
+        if self.touched {
+            if self.now >= self.stalled_until {
+                self.touched = false;
+                self.serve();
+            }
+            crate::invariants::check(self);
         }
-        crate::invariants::check(self);
     }
 
     fn wake(&mut self, wake: Wake) {
@@ -886,6 +906,7 @@ impl<'a> World<'a> {
         if wire.blocked_since.is_some() && wire.to_peer.bytes <= wire.weather.buffer / 2 {
             wire.blocked_since = None;
             // The gateway goes on: it writes what became due, and reads again.
+            self.touched = true;
             self.deliver(conn);
             self.at(self.now, Wake::ToGateway(conn));
         }
@@ -983,6 +1004,7 @@ impl<'a> World<'a> {
             self.at(self.stalled_until, Wake::Miner { miner, generation });
             return;
         }
+        self.touched = true;
         match self.proxy.handle_connect([miner as u8; 16], now) {
             Ok(handle) => {
                 let weather = self.miners[miner].plan.weather;

@@ -11,7 +11,8 @@ use crate::report::Ended;
 /// Longest time that the canary may take to build and run, in seconds.
 const CANARY_SECONDS_MAX: u32 = 900;
 
-const USAGE: &str = "usage: cargo xtask sim SEED [--log] | --seeds N [--from S] [--threads T]";
+const USAGE: &str = "usage: cargo xtask sim SEED [--log] | --seeds N [--from S] [--threads T] | \
+                     --miners N";
 
 /// Runs what the arguments ask for.
 ///
@@ -37,6 +38,9 @@ pub fn run(arguments: &[&str]) -> Result<(), String> {
             if !options.is_empty() {
                 return Err(USAGE.to_owned());
             }
+        }
+        ["--miners", miners] => {
+            command.arg("a_hundred_miners").env("SIM_MINERS", number(miners)?);
         }
         [seed] => {
             command.arg("one_seed").env("SIM_SEED", number(seed)?);
@@ -80,8 +84,14 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_refused_before_anything_is_built() {
-        for arguments in [&["x"][..], &[], &["--seeds"], &["--seeds", "1", "--from"], &["1", "-v"]]
-        {
+        for arguments in [
+            &["x"][..],
+            &[],
+            &["--seeds"],
+            &["--seeds", "1", "--from"],
+            &["1", "-v"],
+            &["--miners", "x"],
+        ] {
             assert!(run(arguments).is_err_and(|error| error.contains("usage")), "{arguments:?}");
         }
     }
