@@ -205,7 +205,9 @@ pub enum Role {
 }
 
 /// Why something was not done, in one sentence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Variants are appended, never reordered: they are numbers on a framed line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refused<T> {
     /// The role does not reach.
     Forbidden {

@@ -27,6 +27,8 @@
 //! | [`proxy`] | the engine as its owner sees it, and the order of calls |
 //! | [`settings`] | what an operator may set, and the checks that all ways of setting share |
 //! | [`control`] | what an operator can ask, whichever way it is asked |
+//! | [`console`] | a terminal's bytes to requests, and answers for people to read |
+//! | [`frame`] | the same for programs, over a line that may lose and turn bits |
 //!
 //! # The one idea
 //!
@@ -64,8 +66,10 @@ extern crate std;
 pub mod blocks;
 #[cfg(feature = "canary")]
 pub mod canary;
+pub mod console;
 pub mod control;
 pub mod downstream;
+pub mod frame;
 pub mod health;
 pub mod identity;
 pub mod ledger;

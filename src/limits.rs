@@ -125,6 +125,31 @@ pub const DEVICE_NAME_BYTES_MAX: usize = 32;
 const _: () = assert!(ADMIT_MAX * (PATTERN_BYTES_MAX + 1) <= SETTING_BYTES_MAX);
 const _: () = assert!(WEB_HOSTS_MAX * (HOST_BYTES_MAX + 1) <= SETTING_BYTES_MAX);
 
+// ---- the serial line -----------------------------------------------------------------------
+
+/// Longest line of the console, in bytes without its end (F73).
+pub const CONSOLE_LINE_BYTES_MAX: usize = 256;
+
+/// Lines that the console can bring back; the oldest is forgotten.
+pub const CONSOLE_HISTORY_MAX: usize = 8;
+
+/// Letters of an escape sequence of a terminal; the longest of those that mean something has 3.
+pub const ESCAPE_BYTES_MAX: u8 = 8;
+
+/// Longest frame, in bytes with its checksum and without COBS and zeroes: an [`Item`] with the
+/// longest text of a setting and all that stands around it. A line of a log that is longer is cut.
+///
+/// [`Item`]: crate::control::Item
+pub const FRAME_BYTES_MAX: usize = 1024;
+
+/// Bytes of a frame on the line: COBS adds one to every 254, and there is a zero on either side.
+pub const FRAME_WIRE_BYTES_MAX: usize = FRAME_BYTES_MAX + FRAME_BYTES_MAX / 254 + 3;
+
+/// Longest text of a frame that holds nothing else of length.
+pub const FRAME_TEXT_BYTES_MAX: usize = FRAME_BYTES_MAX - 128;
+
+const _: () = assert!(FRAME_BYTES_MAX >= SETTING_BYTES_MAX + 256, "a value, its key and origin");
+
 // ---- the gateway ---------------------------------------------------------------------------
 
 /// Bytes of the buffer that all miners' reads share.

@@ -12,7 +12,7 @@ const ALLOWED: [(&str, &str); 23] = [
     ("block-buffer", "of digest"),
     ("byteorder", "of hash32"),
     ("cfg-if", "of sha2"),
-    ("cobs", "of postcard"),
+    ("cobs", "frames on a serial line; also of postcard"),
     ("cpufeatures", "finds the SHA instructions at run time, of sha2"),
     ("crc", "guards what is stored and what crosses a serial line"),
     ("crc-catalog", "of crc"),
