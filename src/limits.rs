@@ -137,10 +137,11 @@ pub const CONSOLE_HISTORY_MAX: usize = 8;
 pub const ESCAPE_BYTES_MAX: u8 = 8;
 
 /// Longest frame, in bytes with its checksum and without COBS and zeroes: an [`Item`] with the
-/// longest text of a setting and all that stands around it. A line of a log that is longer is cut.
+/// longest text of a setting twice, and what stands around it. A line of a log that is longer is
+/// cut.
 ///
 /// [`Item`]: crate::control::Item
-pub const FRAME_BYTES_MAX: usize = 1024;
+pub const FRAME_BYTES_MAX: usize = 2560;
 
 /// Bytes of a frame on the line: COBS adds one to every 254, and there is a zero on either side.
 pub const FRAME_WIRE_BYTES_MAX: usize = FRAME_BYTES_MAX + FRAME_BYTES_MAX / 254 + 3;
@@ -148,7 +149,7 @@ pub const FRAME_WIRE_BYTES_MAX: usize = FRAME_BYTES_MAX + FRAME_BYTES_MAX / 254 
 /// Longest text of a frame that holds nothing else of length.
 pub const FRAME_TEXT_BYTES_MAX: usize = FRAME_BYTES_MAX - 128;
 
-const _: () = assert!(FRAME_BYTES_MAX >= SETTING_BYTES_MAX + 256, "a value, its key and origin");
+const _: () = assert!(FRAME_BYTES_MAX >= 2 * SETTING_BYTES_MAX + 256, "from, to and the key");
 
 // ---- the gateway ---------------------------------------------------------------------------
 
@@ -516,6 +517,11 @@ pub const LINGER: Duration = Duration::from_secs(30);
 
 /// Events kept for the log until the owner takes them; the oldest is dropped when full.
 pub const EVENTS_MAX: usize = 64;
+
+/// Longest notify that is kept when it comes before the answer to mining.subscribe (QUIRKS 10), in
+/// bytes: those on record have at most 2.5 KB, and it is read from a copy on the stack. A longer
+/// one is passed over, and the next is used.
+pub const EARLY_LINE_BYTES_MAX: usize = 4096;
 
 /// Links that every gateway can hold, whatever its board: two to each pool, the one in use and
 /// the one that takes over from it.

@@ -20,8 +20,8 @@ mod notify_line;
 use crate::health::Health;
 use crate::identity::Authorizations;
 use crate::limits::{
-    EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, FORGIVE_INTERVAL, LINK_ODDITIES_MAX,
-    POOL_JOB_ID_BYTES_MAX, SESSION_BYTES_MAX, UNRESPONSIVE_MAX,
+    EARLY_LINE_BYTES_MAX, EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, FORGIVE_INTERVAL,
+    LINK_ODDITIES_MAX, POOL_JOB_ID_BYTES_MAX, SESSION_BYTES_MAX, UNRESPONSIVE_MAX,
 };
 use crate::pending::PendingShares;
 use crate::time::{Duration, Instant};
@@ -379,6 +379,7 @@ impl<'a> Link<'a> {
         self.subscribed = false;
         self.authorized = false;
         self.next_extranonce = None;
+        self.line.forget_early();
         self.oddities = 0;
         self.owed.clear();
         self.connection = self.connection.wrapping_add(1);
@@ -659,6 +660,20 @@ impl<'a> Link<'a> {
         if let (false, Ok(id)) = (id.is_null(), heapless::Vec::from_slice(id.as_raw())) {
             let _ = self.owed.push_back(Owed { id, version });
         }
+    }
+
+    /// Keeps a notify that came before the answer to mining.subscribe (QUIRKS 10), of which the
+    /// newest counts; `false` where that has been answered.
+    pub(crate) fn keep_early_notify(&mut self, line: &[u8]) -> bool {
+        if !self.subscribed {
+            self.line.keep_early(line);
+        }
+        !self.subscribed
+    }
+
+    /// Returns the notify that came early, to be read now.
+    pub(crate) fn take_early_notify(&mut self) -> Option<heapless::Vec<u8, EARLY_LINE_BYTES_MAX>> {
+        self.line.take_early()
     }
 
     /// Builds the job of a notify and encodes the line that all miners are sent.

@@ -78,11 +78,11 @@ impl Proxy<'_> {
         let geometry = self.geometry;
         let Some(link) = self.links.get_mut(index) else { return Ok(()) };
         link.asked = None;
-        let line = match server::parse(line) {
-            Ok(line) => line,
+        let parsed = match server::parse(line) {
+            Ok(parsed) => parsed,
             Err(error) => return link.handle_error(error),
         };
-        match line {
+        match parsed {
             ServerLine::Response(response) => {
                 let was_live = link.state == State::Live;
                 let heard = link.handle_response(&response, geometry, now)?;
@@ -90,6 +90,7 @@ impl Proxy<'_> {
                 self.note_live(index, was_live, now);
                 Ok(())
             }
+            ServerLine::Notify(_) if link.keep_early_notify(line) => Ok(()),
             ServerLine::Notify(notify) => self.handle_notify(index, &notify, now),
             ServerLine::SetDifficulty(difficulty) => match Difficulty::new(difficulty) {
                 Ok(difficulty)
@@ -139,12 +140,22 @@ impl Proxy<'_> {
                         geometry.fits(size).map(|_| ()).map_err(|incompatible| {
                             self.push_event(Event::Incompatible(incompatible));
                             LinkClose::Incompatible(incompatible)
-                        })
+                        })?;
                     }
-                    _ => Ok(()),
+                    _ => return Ok(()),
                 }
+                self.handle_early_notify(index, now)
             }
             Heard::Answer { request, outcome } => self.handle_answer(index, request, outcome, now),
+        }
+    }
+
+    /// Reads the notify that came before the answer to mining.subscribe.
+    fn handle_early_notify(&mut self, index: LinkIndex, now: Instant) -> Result<(), LinkClose> {
+        let early = self.links.get_mut(index).and_then(Link::take_early_notify);
+        match early.as_deref().map(server::parse) {
+            Some(Ok(ServerLine::Notify(notify))) => self.handle_notify(index, &notify, now),
+            _ => Ok(()),
         }
     }
 
@@ -157,7 +168,6 @@ impl Proxy<'_> {
         let serial = self.links.issue();
         let (geometry, link) = (self.geometry, self.links.get_mut(index));
         let (Some(link), Some(geometry)) = (link, geometry) else {
-            // A job before the subscription is answered cannot be used: extranonce1 is not known.
             return Ok(());
         };
         let was_live = link.state == State::Live;

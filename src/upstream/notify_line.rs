@@ -3,6 +3,8 @@
 //! The line ends before its last parameter: `clean_jobs` differs from miner to miner, by what each
 //! was told before. Job id and ntime have fixed places and lengths, so that announcing the job once
 //! more writes sixteen digits and nothing else.
+//!
+//! While there is none, its memory keeps a notify that came before its extranonce1 did.
 
 use crate::limits::{NOTIFY_LINE_BYTES_MAX, UPSTREAM_LINE_BYTES_MAX};
 use crate::wire::hex;
@@ -23,12 +25,14 @@ const _: () = assert!(NOTIFY_LINE_BYTES_MAX > UPSTREAM_LINE_BYTES_MAX);
 pub(super) struct NotifyLine<'a> {
     bytes: &'a mut [u8],
     len: usize,
+    /// Bytes of a line of the pool that stands here, to be read later.
+    early: usize,
 }
 
 impl<'a> NotifyLine<'a> {
     /// Takes the memory, at most [`NOTIFY_LINE_BYTES_MAX`]; there is no line yet.
     pub(super) fn new(bytes: &'a mut [u8]) -> Self {
-        Self { bytes, len: 0 }
+        Self { bytes, len: 0, early: 0 }
     }
 
     /// Says whether there is nothing to send.
@@ -41,9 +45,30 @@ impl<'a> NotifyLine<'a> {
         self.len = 0;
     }
 
+    /// Keeps a line of the pool until [`Self::take_early`], where no notify is in the way.
+    pub(super) fn keep_early(&mut self, line: &[u8]) {
+        if let (true, Some(place)) = (self.is_empty(), self.bytes.get_mut(..line.len())) {
+            place.copy_from_slice(line);
+            self.early = line.len();
+        }
+    }
+
+    /// Drops the line that was kept.
+    pub(super) fn forget_early(&mut self) {
+        self.early = 0;
+    }
+
+    /// Returns the line that was kept last; none where it is longer than `N` bytes.
+    pub(super) fn take_early<const N: usize>(&mut self) -> Option<heapless::Vec<u8, N>> {
+        let early = core::mem::take(&mut self.early);
+        let line = self.bytes.get(..early).filter(|line| !line.is_empty())?;
+        heapless::Vec::from_slice(line).ok()
+    }
+
     /// Drops the line and lends its memory, until the next is encoded.
     pub(super) fn scratch(&mut self) -> &mut [u8] {
-        self.len = 0;
+        self.clear();
+        self.forget_early();
         self.bytes
     }
 
@@ -55,7 +80,8 @@ impl<'a> NotifyLine<'a> {
         pad: usize,
         serial: Serial,
     ) -> Result<(), Full> {
-        self.len = 0;
+        self.clear();
+        self.forget_early();
         let mut out = Writer::new(self.bytes);
         out.push(HEAD)?;
         out.push(&serial.digits())?;

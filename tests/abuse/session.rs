@@ -442,6 +442,42 @@ fn f24_a_job_before_the_subscription_is_not_given_the_last_extranonce() {
     assert!(second[2].as_str().unwrap().ends_with("beef000000"), "{}", second[2]);
 }
 
+/// QUIRKS 10: ckpool sends a job before it answers mining.subscribe; the next may be a minute away.
+#[test]
+fn a_job_that_comes_before_the_subscription_is_used_once_that_is_answered() {
+    let mut farm = Farm::with(8, options(1));
+    let link = farm.dialled();
+    farm.pool_hears(link);
+    farm.pool_says(link, r#"{"id":1,"result":{}}"#);
+    farm.pool_says(link, &set_difficulty(TRIVIAL));
+    farm.pool_says(link, &notify("older", 1, true));
+    farm.pool_says(link, &notify("early", 1, true));
+    farm.pool_hears(link);
+    farm.pool_says(link, r#"{"id":2,"result":[[],"c0ffee01",8]}"#);
+    farm.pool_says(link, r#"{"id":3,"result":true}"#);
+    let (miner, heard) = farm.miner("farm.s19");
+    let job = notified(&heard);
+    assert!(job[2].as_str().unwrap().ends_with("c0ffee01000000"), "{}", job[2]);
+    farm.submit(miner, share("farm.s19", &job, 1));
+    let sent = farm.pool_hears(link);
+    let submit = sent.iter().find(|line| line.contains("mining.submit")).expect("a share is sent");
+    assert_eq!(parse(submit)["params"][1], "early");
+}
+
+/// What came early on a connection that broke before its subscription is of no use to the next.
+#[test]
+fn a_job_before_a_subscription_that_never_came_is_forgotten() {
+    let mut farm = Farm::with(8, options(1));
+    let link = farm.dialled();
+    farm.pool_says(link, &notify("early", 1, true));
+    farm.pool_lost(link);
+    farm.wait(Duration::from_secs(5));
+    let link = farm.dialled();
+    farm.handshake(link, "c0ffee01", 8);
+    let (_, heard) = farm.miner("farm.s19");
+    assert!(heard.iter().all(|line| parse(line)["method"].is_null()), "{heard:?}");
+}
+
 #[test]
 fn f25_sizes_that_hold_no_farm_are_refused_with_both_numbers() {
     let incompatible = |got, need| LinkClose::Incompatible(Incompatible { got, need });
