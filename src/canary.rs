@@ -1,4 +1,5 @@
-//! Planted defects: one for each invariant of the simulation, to show that it would be found.
+//! Planted defects: one for each invariant of the simulation and more, to show that it would be
+//! found.
 //!
 //! Read this first. Nothing here is in a build that is shipped: the feature `canary` is never a
 //! default, and with it the engine still does what it should until [`Proxy::plant`] is called.
@@ -32,11 +33,17 @@ pub enum Defect {
     I8Speech,
     /// Deadlines depend on how many there were before, in any run.
     I9Determinism,
+    /// Blocks that only their records know are never sent.
+    F39Blocks,
+    /// After a leap of the clock the deadlines that it passed are gone through one by one.
+    F66Leap,
+    /// What still waits at the end is left open.
+    F70Drain,
 }
 
 impl Defect {
     /// All of them, in the order of the invariants.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::I1Conservation,
         Self::I2Bounds,
         Self::I3Isolation,
@@ -46,6 +53,9 @@ impl Defect {
         Self::I7FailClosed,
         Self::I8Speech,
         Self::I9Determinism,
+        Self::F39Blocks,
+        Self::F66Leap,
+        Self::F70Drain,
     ];
 }
 

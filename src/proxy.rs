@@ -514,6 +514,10 @@ impl<'a> Proxy<'a> {
 
     /// Returns when [`Proxy::handle_timeout`] is to be called next, if nothing else happens.
     pub fn poll_timeout(&self) -> Instant {
+        #[cfg(feature = "canary")]
+        if self.has(crate::canary::Defect::I6Liveness) {
+            return self.sweep_at;
+        }
         match self.links.next_attempt() {
             Some(retry) if !self.draining => retry.min(self.sweep_at),
             _ => self.sweep_at,
@@ -603,6 +607,10 @@ impl<'a> Proxy<'a> {
     /// any more (F70): miners that wait for a verdict are due one. Block candidates without an
     /// answer stay in [`Proxy::blocks`], for the next run.
     pub fn settle_all(&mut self) {
+        #[cfg(feature = "canary")]
+        if self.has(crate::canary::Defect::F70Drain) {
+            return;
+        }
         let Self { links, ledger, table, due, .. } = self;
         for (_, link) in links.iter_mut() {
             link.pending.free_where(|entry| {
@@ -824,7 +832,13 @@ impl<'a> Proxy<'a> {
         if now < self.sweep_at {
             return;
         }
+        #[cfg(feature = "canary")]
+        let passed = self.sweep_at;
         self.sweep_at = now + SWEEP_STEP;
+        #[cfg(feature = "canary")]
+        if self.has(crate::canary::Defect::F66Leap) {
+            self.sweep_at = passed + SWEEP_STEP;
+        }
         self.balance(now);
         #[cfg(feature = "canary")]
         if self.has(crate::canary::Defect::I9Determinism) {

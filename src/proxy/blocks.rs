@@ -70,6 +70,10 @@ impl Proxy<'_> {
         index: LinkIndex,
         out: &mut Writer<'_>,
     ) -> Result<bool, Full> {
+        #[cfg(feature = "canary")]
+        if self.has(crate::canary::Defect::F39Blocks) {
+            return Ok(false);
+        }
         let Self { blocks, links, options, .. } = self;
         if blocks.is_empty() {
             return Ok(false);

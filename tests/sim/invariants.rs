@@ -82,6 +82,8 @@ pub struct Checks {
     seats: BTreeSet<(u8, u16)>,
     pub links_down: u64,
     pub links_down_said: u64,
+    /// Late tries of blocks, by connection and hash.
+    late: BTreeSet<(usize, u64)>,
     probes: Vec<(usize, u64)>,
     /// What was done for each pool: shares that were taken, and their miners' difficulties.
     pub work: Vec<(u64, f64)>,
@@ -109,6 +111,7 @@ impl Checks {
             seats: BTreeSet::new(),
             links_down: 0,
             links_down_said: 0,
+            late: BTreeSet::new(),
             probes: Vec::new(),
             work: vec![(0, 0.0); plan.pools.len()],
             ended: 0,
@@ -484,6 +487,22 @@ impl Checks {
             seq: u32::MAX,
             is_block: true,
         }
+    }
+
+    /// I4: a late try of a block goes out once on each connection.
+    pub fn tried_late(&mut self, conn: usize, judged: &Judged) {
+        let key = judged.hash.key();
+        hold!("I4", self.late.insert((conn, key)), "tried late again on {conn}: {judged:?}");
+    }
+
+    /// A block of an earlier run is as good as one of this.
+    pub fn restored(&mut self, key: u64) {
+        self.made.entry(key).or_default();
+    }
+
+    /// Whether a block was tried late at all.
+    pub fn was_tried_late(&self, key: u64) -> bool {
+        self.late.iter().any(|(_, tried)| *tried == key)
     }
 
     /// I1: what the pool answered is what is counted as answered.

@@ -4,6 +4,8 @@
 
 #[cfg(feature = "canary")]
 mod canary;
+mod clock;
+mod earlier;
 mod firmware;
 mod hashing;
 mod invariants;

@@ -8,6 +8,7 @@ use loka_stratum::limits::GOALS_MAX;
 use loka_stratum::proxy::VerdictMode;
 use loka_stratum::split::Weights;
 
+use crate::clock::Trick;
 use crate::firmware::{ALL, Firmware};
 use crate::rng::Rng;
 
@@ -216,6 +217,10 @@ pub struct Plan {
     pub warm: bool,
     /// Every pool is away for that long, from then on.
     pub away: Option<(u64, u64)>,
+    /// What the gateway's clock does, and when.
+    pub tricks: Vec<(u64, Trick)>,
+    /// The pools of the blocks that an earlier run left without an answer.
+    pub earlier: Vec<usize>,
     /// The gateway is told to end when all is over.
     pub drains: bool,
     pub verdict: VerdictMode,
@@ -265,8 +270,16 @@ impl Plan {
         let faults_for = rng.within(5, 25) * SECOND;
         let away = (faults.has(Fault::AllAway) && rng.once_in(8))
             .then(|| (rng.within(2, 10) * SECOND, rng.within(20, 45) * SECOND));
+        // Of a sequence of their own, so that they change nothing else.
+        let mut apart = Rng::new(seed ^ 0x636c_6f63_6b73);
+        let tricks = if faults.0 != 0 && apart.once_in(8) { apart.within(1, 3) } else { 0 };
+        let earlier = if size == Size::Small && apart.once_in(8) { apart.within(1, 3) } else { 0 };
         let plan = Self {
             seed,
+            tricks: (0..tricks)
+                .map(|_| (apart.below(faults_for), Trick::draw(&mut apart)))
+                .collect(),
+            earlier: (0..earlier).map(|_| apart.below(pools.len() as u64) as usize).collect(),
             miners: (0..miners).map(|_| MinerPlan::draw(&mut rng, faults)).collect(),
             pools,
             faults,

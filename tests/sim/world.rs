@@ -26,6 +26,8 @@ use loka_stratum::work::difficulty::Difficulty;
 use loka_stratum::work::extranonce::Geometry;
 use loka_stratum::work::job::Job;
 
+use crate::clock::{Clock, Trick};
+use crate::earlier::{self, Earlier};
 use crate::invariants::{Checks, View, worker_of};
 use crate::json::message;
 use crate::miner::{Miner, Sent};
@@ -35,14 +37,14 @@ use crate::pool::{Judged, Pool, Said, Session};
 use crate::rng::Rng;
 use crate::trace::{Trace, hold};
 
-/// The engine's clock does not begin at zero.
-const BASE: u64 = 1_000_000_000;
 /// The account at every pool.
 pub const USER: &str = "farm.gateway";
 /// Time from the end of the faults until all must be well (I6).
 pub const LIVENESS: u64 = 30 * SECOND;
 /// Time in which a gateway that is told to end has answered all shares (F70).
 const DRAIN: u64 = 10 * SECOND;
+/// How long before that no share is answered any more: less than the invariant's patience.
+const DEAF_AT_END: u64 = 4 * SECOND;
 /// How often it is looked whether all is well.
 const WELL_EVERY: u64 = 3 * SECOND;
 /// Time for the last share to reach its pool.
@@ -216,9 +218,12 @@ enum Wake {
     Mute(usize),
     AllAway(u64),
     Apply,
+    Clock(Trick),
     Stop,
     Well(u64),
     Probe(usize),
+    /// Shares that no pool answers any more.
+    LastShares,
     Drained,
     End,
 }
@@ -229,6 +234,7 @@ impl Wake {
         match self {
             Self::ToPeer(_) | Self::Job(_) | Self::Mischief(_) | Self::Say { .. } => false,
             Self::Mute(_) | Self::Miner { .. } | Self::Fault | Self::AllAway(_) => false,
+            Self::Clock(_) | Self::LastShares => false,
             Self::ToGateway(_) | Self::Dialled { .. } | Self::GivenUp(_) | Self::Apply => true,
             Self::Stop | Self::Well(_) | Self::Probe(_) | Self::Drained | Self::End => true,
         }
@@ -272,6 +278,9 @@ pub struct World<'a> {
     queue: BinaryHeap<Reverse<Planned>>,
     order: u64,
     timer_at: u64,
+    pub clock: Clock,
+    /// Blocks that an earlier run left.
+    pub earlier: Vec<Earlier>,
     /// Something happened to the gateway, not only among its peers.
     touched: bool,
     /// The gateway's loop stands still until then (F71).
@@ -291,9 +300,18 @@ pub struct World<'a> {
 
 impl<'a> World<'a> {
     pub fn new(plan: Plan, mut rng: Rng, memory: &'a mut Memory, trace: &'a mut Trace) -> Self {
-        let now = Instant::from_micros(BASE);
+        let clock = Clock::default();
+        let now = Instant::from_micros(clock.reads(0));
         let options = options(&plan);
-        let proxy = Proxy::new(memory.storage(), options.clone(), now).expect("a plan that fits");
+        let mut proxy =
+            Proxy::new(memory.storage(), options.clone(), now).expect("a plan that fits");
+        let mut checks = Checks::new(&plan);
+        let mut left = Vec::new();
+        for (earlier, record) in earlier::records(&plan) {
+            proxy.restore_block(record, now).expect("room for a few");
+            checks.restored(earlier.key);
+            left.push(earlier);
+        }
         let miners = plan.miners.iter().enumerate();
         let miners = miners.map(|(i, plan)| Miner::new(i, plan.clone(), rng.fork())).collect();
         let pools = plan.pools.iter().enumerate();
@@ -306,6 +324,8 @@ impl<'a> World<'a> {
             queue: BinaryHeap::new(),
             order: 0,
             timer_at: 0,
+            clock,
+            earlier: left,
             touched: false,
             stalled_until: 0,
             conns: Vec::new(),
@@ -314,7 +334,7 @@ impl<'a> World<'a> {
             links: (0..plan.links).map(|_| LinkEnd::default()).collect(),
             buffer: vec![0; OUTPUT_BYTES_MIN + READ_BYTES_MAX],
             trace,
-            checks: Checks::new(&plan),
+            checks,
             calm: false,
             well_by: 0,
             over: false,
@@ -346,10 +366,13 @@ impl<'a> World<'a> {
             let at = self.rng.below(self.plan.faults_for);
             self.later(at, Wake::Apply);
         }
+        for (at, trick) in self.plan.tricks.clone() {
+            self.later(at, Wake::Clock(trick));
+        }
     }
 
     pub fn instant(&self) -> Instant {
-        Instant::from_micros(BASE + self.now)
+        Instant::from_micros(self.clock.reads(self.now))
     }
 
     fn later(&mut self, delay: u64, wake: Wake) {
@@ -432,8 +455,18 @@ impl<'a> World<'a> {
                     self.down(pool, length);
                 }
             }
+            Wake::Clock(trick) => {
+                self.trace.event(self.now, 19, 0, format_args!("the clock: {trick:?}"));
+                self.clock.play(trick, self.now);
+                // When it stands, a deadline is as far off as that is long.
+                self.timer_at = self.now;
+            }
             Wake::Apply if self.calm => {}
             Wake::Apply => self.apply(),
+            Wake::LastShares => {
+                (0..self.pools.len()).for_each(|pool| self.deafen(pool));
+                (0..self.miners.len()).for_each(|miner| self.find(miner));
+            }
             Wake::Drained => {
                 crate::invariants::f70_drained(self);
                 // The time is up: what no honest pool could answer is settled all the same.
@@ -453,8 +486,10 @@ impl<'a> World<'a> {
                     return;
                 }
                 crate::invariants::i6_liveness(self);
+                earlier::f39_brought(self);
                 if self.plan.drains {
                     self.proxy.drain();
+                    self.later(DRAIN - DEAF_AT_END, Wake::LastShares);
                     self.later(DRAIN, Wake::Drained);
                 } else {
                     self.over = true;
@@ -507,9 +542,9 @@ impl<'a> World<'a> {
         while let Some(event) = self.proxy.poll_event() {
             self.note(&event);
         }
-        let deadline = self.proxy.poll_timeout().as_micros().saturating_sub(BASE);
-        // A deadline that stays in the past is no storm (F66).
-        self.timer_at = deadline.max(self.now + MILLI);
+        let deadline = self.proxy.poll_timeout();
+        hold!("F66", deadline > now, "at {now:?} the next deadline is {deadline:?}");
+        self.timer_at = self.clock.when(deadline.as_micros(), self.now).max(self.now + MILLI);
     }
 
     fn note(&mut self, event: &Event) {
@@ -698,11 +733,12 @@ impl<'a> World<'a> {
             if let Said::Refused { request } = said {
                 let mut asked = self.conns[conn].asked.iter_mut();
                 if let Some(asked) = asked.find(|asked| asked.request == *request) {
-                    asked.refused = Some(self.now);
+                    asked.refused = Some(self.clock.reads(self.now));
                 }
             }
         }
-        self.checks.pool_said(&mut self.conns[conn], &said, result.is_err(), self.now);
+        let now = self.clock.reads(self.now);
+        self.checks.pool_said(&mut self.conns[conn], &said, result.is_err(), now);
         if result.is_err() {
             self.checks.links_down += 1;
             // Whether it was allowed to is looked at when the event comes.
@@ -853,6 +889,7 @@ impl<'a> World<'a> {
 
     /// Looks at what the gateway sends to a pool, before the wire has it.
     fn judge_lines(&mut self, conn: usize, (pool, link): (usize, LinkIndex), bytes: &[u8]) {
+        let now = self.clock.reads(self.now);
         let text = std::str::from_utf8(bytes).unwrap_or("");
         let mut light_was_sent = false;
         for line in text.lines() {
@@ -864,11 +901,14 @@ impl<'a> World<'a> {
                 });
                 let is_late = self.checks.is_late(&self.proxy, link, message.id);
                 let judged = if is_late {
-                    judged.unwrap_or_else(|| self.checks.late_block(&self.proxy, line, &message))
+                    let late = || self.checks.late_block(&self.proxy, line, &message);
+                    let judged = judged.unwrap_or_else(late);
+                    self.checks.tried_late(conn, &judged);
+                    judged
                 } else {
-                    self.conns[conn].outstanding.push((message.id.parse().unwrap_or(0), self.now));
+                    self.conns[conn].outstanding.push((message.id.parse().unwrap_or(0), now));
                     let to = (conn, self.conns[conn].asked.as_slice());
-                    self.checks.sent_to_pool(to, judged, line, self.now)
+                    self.checks.sent_to_pool(to, judged, line, now)
                 };
                 hold!("I5", !(judged.is_block && light_was_sent), "a block after a share: {line}");
                 light_was_sent |= !judged.is_block;
@@ -876,7 +916,7 @@ impl<'a> World<'a> {
             } else {
                 if message.method == Some("mining.authorize") {
                     let (name, request) = (worker_of(line), message.id.parse().unwrap_or(0));
-                    let asked = Asked { name, request, at: self.now, refused: None };
+                    let asked = Asked { name, request, at: now, refused: None };
                     self.conns[conn].asked.push(asked);
                 }
                 None
@@ -1252,6 +1292,7 @@ impl<'a> World<'a> {
     fn stop(&mut self) {
         self.trace.event(self.now, 16, 0, format_args!("the faults stop"));
         self.calm = true;
+        self.clock.calm();
         if self.plan.faults.has(Fault::Apply) {
             self.apply();
         }
@@ -1312,14 +1353,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Has every miner find more shares that its pool would take, one after the other: a link has
-    /// room for few in a small world.
-    fn probe(&mut self, round: usize) {
-        self.trace.event(self.now, 17, round as u64, format_args!("probe {round}"));
-        if round == 0 {
-            crate::invariants::i6_newest_job(self);
-        }
-        let miner = round % self.miners.len();
+    /// Has a miner find a share that its pool would take.
+    fn find(&mut self, miner: usize) {
         if let Some(conn) = self.miners[miner].conn
             && let Some(origin) = self.miners[miner].newest().map(|work| work.origin)
         {
@@ -1330,6 +1365,16 @@ impl<'a> World<'a> {
             }
             self.miner_says(conn, lines);
         }
+    }
+
+    /// Has every miner find more shares that its pool would take, one after the other: a link has
+    /// room for few in a small world.
+    fn probe(&mut self, round: usize) {
+        self.trace.event(self.now, 17, round as u64, format_args!("probe {round}"));
+        if round == 0 {
+            crate::invariants::i6_newest_job(self);
+        }
+        self.find(round % self.miners.len());
         if round + 1 < PROBES * self.miners.len() {
             self.later(LAST_SHARE / 4, Wake::Probe(round + 1));
         } else {
