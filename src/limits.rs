@@ -219,6 +219,18 @@ pub const ADDRESSES_TRIED_MAX: usize = 4;
 /// Time that a pool may take for the TLS handshake.
 pub const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
+/// Time that an operator's trial of a pool may take: all its steps in the worst case, nearly.
+pub const PROBE_MAX: Duration = Duration::from_secs(45);
+
+/// Lines of a pool that a trial reads; a pool sends five before its first job.
+pub const PROBE_LINES_MAX: usize = 64;
+
+/// Certificates of a pool that a trial shows; chains in use have two to four.
+pub const CERTIFICATES_SHOWN_MAX: usize = 8;
+
+/// Characters of one text of a certificate that a trial shows.
+pub const CERTIFICATE_TEXT_CHARS_MAX: usize = 128;
+
 /// TLS sessions that are kept for resumption, per pool.
 pub const TLS_SESSIONS_MAX: usize = 8;
 

@@ -37,7 +37,7 @@ use super::http::StatusPort;
 use super::hub::Hub;
 use super::listen::{Bound, Doors};
 use super::log::{self, Kind};
-use super::{dialers, options, plain_warnings, say};
+use super::{dialers, options, plain_warnings, probe, say};
 
 pub use candidate::Candidate;
 
@@ -131,6 +131,10 @@ impl Control {
             Request::Commit => self.commit(candidate, out),
             Request::Confirm => self.confirm(),
             Request::Rollback => self.roll_back(candidate),
+            Request::Test { pool } => {
+                let farm = probe::Farm::of(&self.hub.proxy.borrow());
+                probe::run(&*self.would_be(candidate)?, pool, farm, out).await
+            }
             _ => Err(Refused::Conflict("this gateway cannot do that yet".to_owned())),
         }
     }
@@ -222,6 +226,13 @@ impl Control {
             problems(&error, out);
         }
         Ok(())
+    }
+
+    /// Returns what a commit would put into use; where it is not allowed to, the candidate itself.
+    fn would_be(&self, candidate: &Candidate) -> Result<Box<Settings>, Refused<String>> {
+        let new = candidate.apply(&self.base())?;
+        let merged = config::load_on(new.clone(), &self.sources);
+        Ok(merged.map_or(new, |merged| merged.settings))
     }
 
     fn commit(self: &Rc<Self>, candidate: &mut Candidate, out: &mut dyn FnMut(Item<'_>)) -> Answer {

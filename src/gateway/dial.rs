@@ -39,6 +39,7 @@ use rustls::{
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::SemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -54,9 +55,17 @@ pub struct Dialer {
     /// A lookup that took too long, or whose attempt was given up; the next attempt waits for it
     /// rather than begin another, so there is never more than one thread for it.
     lookup: Cell<Option<Lookup>>,
+    /// Given back when neither the dialer nor its lookup is there any more.
+    permit: Option<Permit>,
 }
 
+/// What bounds how many dialers of a kind there are.
+type Permit = Arc<SemaphorePermit<'static>>;
+
 type Lookup = JoinHandle<io::Result<Vec<IpAddr>>>;
+
+/// The certificates that a pool shows, its own first; TLS bounds how long they are together.
+pub type Chain = Vec<CertificateDer<'static>>;
 
 struct Tls {
     connector: TlsConnector,
@@ -105,8 +114,8 @@ pub enum DialError {
         place: Place,
         /// What TLS says; none where it took too long.
         source: Option<io::Error>,
-        /// The key of the certificate that was offered.
-        key: Option<Pin>,
+        /// The certificates that were offered, the pool's own first; none were trusted.
+        chain: Chain,
     },
     /// The clock cannot be right, so dates of certificates cannot be verified.
     Clock(ClockUnset),
@@ -139,7 +148,12 @@ impl Dialer {
             Scheme::Tcp => None,
             Scheme::Tls => Some(Tls::new(pool)?),
         };
-        Ok(Self { url: pool.url.clone(), tls, lookup: Cell::new(None) })
+        Ok(Self { url: pool.url.clone(), tls, lookup: Cell::new(None), permit: None })
+    }
+
+    /// Keeps a permit for as long as the dialer or a lookup of it is there.
+    pub fn holding(self, permit: Permit) -> Self {
+        Self { permit: Some(permit), ..self }
     }
 
     /// Connects, to the configured port or, where the pool asked for it, another of the same
@@ -149,30 +163,26 @@ impl Dialer {
     ///
     /// The step that failed, and with what.
     pub async fn dial(&self, port: Option<u16>) -> Result<Connected, DialError> {
-        if let Some(tls) = &self.tls {
-            tls.check_clock()?;
-        }
-        let port = port.unwrap_or(self.url.port());
-        let mut failed = None;
-        for address in self.resolve().await?.into_iter().take(limits::ADDRESSES_TRIED_MAX) {
-            let address = SocketAddr::new(address, port);
-            match connect(address).await {
-                Ok(stream) => return self.encrypt(stream, address).await,
-                Err(source) => {
-                    failed = Some(DialError::Connect { place: self.place(address), source });
-                }
-            }
-        }
-        Err(failed.unwrap_or_else(|| self.unresolved(Some(io::Error::other("no address")))))
+        self.check_clock()?;
+        let addresses = self.resolve().await?;
+        let (stream, address) = self.connect(&addresses, port).await?;
+        self.encrypt(stream, address).await
     }
 
-    async fn resolve(&self) -> Result<Vec<IpAddr>, DialError> {
+    /// Says whether the clock is such that dates of certificates can be verified, where they are.
+    pub fn check_clock(&self) -> Result<(), DialError> {
+        self.tls.as_ref().map_or(Ok(()), Tls::check_clock)
+    }
+
+    /// Looks the name up.
+    pub async fn resolve(&self) -> Result<Vec<IpAddr>, DialError> {
         let host = self.url.host();
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
         let answer = poll_fn(|context| {
-            let mut lookup = self.lookup.take().unwrap_or_else(|| look_up(host.to_owned()));
+            let begin = || look_up(host.to_owned(), self.permit.clone());
+            let mut lookup = self.lookup.take().unwrap_or_else(begin);
             let answer = Pinned::new(&mut lookup).poll(context);
             if answer.is_pending() {
                 self.lookup.set(Some(lookup));
@@ -190,6 +200,26 @@ impl Dialer {
         }
     }
 
+    /// Connects to the first of the addresses that can be connected to.
+    pub async fn connect(
+        &self,
+        addresses: &[IpAddr],
+        port: Option<u16>,
+    ) -> Result<(TcpStream, SocketAddr), DialError> {
+        let port = port.unwrap_or(self.url.port());
+        let mut failed = None;
+        for address in addresses.iter().take(limits::ADDRESSES_TRIED_MAX) {
+            let address = SocketAddr::new(*address, port);
+            match connect(address).await {
+                Ok(stream) => return Ok((stream, address)),
+                Err(source) => {
+                    failed = Some(DialError::Connect { place: self.place(address), source });
+                }
+            }
+        }
+        Err(failed.unwrap_or_else(|| self.unresolved(Some(io::Error::other("no address")))))
+    }
+
     fn place(&self, address: SocketAddr) -> Place {
         let host = self.url.host();
         let name = host.parse::<IpAddr>().is_err().then(|| host.to_owned());
@@ -200,7 +230,8 @@ impl Dialer {
         DialError::Resolve { host: self.url.host().to_owned(), source }
     }
 
-    async fn encrypt(
+    /// Makes TLS of a connection, where the settings want it.
+    pub async fn encrypt(
         &self,
         stream: TcpStream,
         address: SocketAddr,
@@ -208,29 +239,32 @@ impl Dialer {
         let Some(tls) = &self.tls else {
             return Ok(Connected { stream: Stream::Plain(stream), address, is_resumed: false });
         };
-        tls.verifier.forget();
+        tls.verifier.take_offered();
         let handshake = tls.connector.connect(tls.name.clone(), stream);
         let failed = |source| {
-            let key = tls.verifier.offered();
-            DialError::Tls { place: self.place(address), source, key }
+            let chain = tls.verifier.take_offered();
+            DialError::Tls { place: self.place(address), source, chain }
         };
         let stream = match timeout(std_time(limits::TLS_HANDSHAKE_MAX), handshake).await {
             Ok(result) => result.map_err(|error| failed(Some(error)))?,
             Err(_) => return Err(failed(None)),
         };
+        // Nothing of them is kept, but with what refuses them.
+        tls.verifier.take_offered();
         let is_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
         Ok(Connected { stream: Stream::Tls(Box::new(stream)), address, is_resumed })
     }
 }
 
-fn look_up(host: String) -> Lookup {
+fn look_up(host: String, permit: Option<Permit>) -> Lookup {
     tokio::task::spawn_blocking(move || {
+        let _permit = permit;
         Ok((host.as_str(), 0).to_socket_addrs()?.map(|address| address.ip()).collect())
     })
 }
 
 /// Connects; an error without a text is that it took too long.
-async fn connect(address: SocketAddr) -> Result<TcpStream, Option<io::Error>> {
+pub async fn connect(address: SocketAddr) -> Result<TcpStream, Option<io::Error>> {
     match timeout(std_time(limits::CONNECT_MAX), TcpStream::connect(address)).await {
         Ok(Ok(stream)) => {
             socket::tune(&stream).map_err(Some)?;
@@ -241,7 +275,7 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, Option<io::Error>> {
     }
 }
 
-fn std_time(length: loka_stratum::time::Duration) -> Duration {
+pub fn std_time(length: loka_stratum::time::Duration) -> Duration {
     Duration::from_micros(length.as_micros())
 }
 
@@ -256,7 +290,7 @@ impl Tls {
             chain,
             pins: pool.pins.iter().copied().collect(),
             algorithms: provider.signature_verification_algorithms,
-            offered: Mutex::new(None),
+            offered: Mutex::default(),
         });
         let invalid = |reason: &dyn fmt::Display| DialerError {
             key: "url",
@@ -323,18 +357,20 @@ struct Verifier {
     chain: Option<Arc<WebPkiServerVerifier>>,
     pins: Vec<Pin>,
     algorithms: WebPkiSupportedAlgorithms,
-    /// The key of the last certificate, for the message that refuses it.
-    offered: Mutex<Option<Pin>>,
+    /// The certificates of the present handshake, for the message that refuses them.
+    offered: Mutex<Chain>,
 }
 
 impl Verifier {
-    fn offered(&self) -> Option<Pin> {
-        *self.offered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn take_offered(&self) -> Chain {
+        std::mem::take(&mut *self.offered.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
 
-    fn forget(&self) {
-        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
+/// Returns what pins name: the SHA-256 of a certificate's public key.
+pub fn key_of(certificate: &CertificateDer<'_>) -> Result<Pin, rustls::Error> {
+    let info = ParsedCertificate::try_from(certificate)?.subject_public_key_info();
+    Ok(Pin::new(Sha256::digest(info.as_ref()).into()))
 }
 
 impl ServerCertVerifier for Verifier {
@@ -346,9 +382,10 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let info = ParsedCertificate::try_from(end_entity)?.subject_public_key_info();
-        let key = Pin::new(Sha256::digest(info.as_ref()).into());
-        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
+        let chain = [end_entity].into_iter().chain(intermediates);
+        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) =
+            chain.map(|certificate| certificate.clone().into_owned()).collect();
+        let key = key_of(end_entity)?;
         if let Some(chain) = &self.chain {
             chain.verify_server_cert(end_entity, intermediates, server_name, ocsp, now)?;
         }
@@ -439,7 +476,7 @@ impl AsyncWrite for Stream {
 
 impl DialError {
     /// Returns what TLS says, where it was TLS that failed.
-    fn tls(&self) -> Option<&rustls::Error> {
+    pub fn tls(&self) -> Option<&rustls::Error> {
         match self {
             Self::Tls { source: Some(source), .. } => source.get_ref()?.downcast_ref(),
             _ => None,
@@ -469,10 +506,11 @@ impl fmt::Display for DialError {
                 let limit = limits::TLS_HANDSHAKE_MAX.as_secs();
                 write!(f, "no TLS with {place} within {limit} s: is it a stratum+tcp port?")
             }
-            Self::Tls { place, source: Some(source), key } => {
+            Self::Tls { place, source: Some(source), chain } => {
                 write!(f, "no TLS with {place}: ")?;
+                let key = chain.first().and_then(|certificate| key_of(certificate).ok());
                 match self.tls() {
-                    Some(error) => explain(f, error, *key),
+                    Some(error) => explain(f, error, key),
                     None => write!(f, "{source}"),
                 }
             }

@@ -13,8 +13,8 @@
 //! | `http` | the status port; one per request |
 //!
 //! Around them: `board` (what there is room for), `config` (file, environment, flags), `dial`
-//! (name, TCP, TLS), `store` (what outlives the process), `report` (what is shown), `log`, `clock`
-//! (the only clock), `process`.
+//! (name, TCP, TLS), `probe` (tries a pool for an operator), `store` (what outlives the process),
+//! `report` (what is shown), `log`, `clock` (the only clock), `process`.
 //!
 //! Exit codes: 0 after a clean end, 1 where the gateway could not start or an answer is bad news,
 //! 2 for flags or settings that are wrong.
@@ -33,6 +33,7 @@ mod listen;
 mod log;
 mod miner;
 mod options;
+mod probe;
 mod process;
 mod pump;
 mod report;

@@ -27,7 +27,7 @@ pub struct OutOfMemory {
 }
 
 /// What the gateway calls itself to pools.
-const AGENT: &str = concat!("loka-stratum/", env!("CARGO_PKG_VERSION"));
+pub const AGENT: &str = concat!("loka-stratum/", env!("CARGO_PKG_VERSION"));
 
 /// Turns settings into the engine's options; `geometry` is what an earlier run remembered and
 /// `seed` is random.

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use loka_stratum::settings::Pin;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::ParsedCertificate;
-use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+
+use super::key_of;
 
 /// An authority of our own, and the file that names it.
 pub struct Authority {
@@ -65,8 +64,7 @@ impl Identity {
     }
 
     pub fn pin(&self) -> String {
-        let parsed = ParsedCertificate::try_from(&self.certificate).unwrap();
-        Pin::new(Sha256::digest(parsed.subject_public_key_info().as_ref()).into()).to_string()
+        key_of(&self.certificate).unwrap().to_string()
     }
 
     /// A server configuration that shows this certificate and signs with `key`.
