@@ -261,6 +261,46 @@ pub const HTTP_ANSWER_BYTES_MAX: usize = 262_144;
 /// Time for the head of a request, and again for its body and answer (F74).
 pub const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// TLS handshakes that the page's port has going at once; they hold none of the places above (F53).
+pub const HTTP_HANDSHAKES_MAX: usize = 8;
+
+/// Connections of one address (of one IPv6 /64) among those that a port serves: what browsers open
+/// at once is six. Somebody who holds his open leaves room for others.
+pub const HTTP_CONNECTIONS_PER_ADDRESS_MAX: usize = 8;
+
+/// Time that the carrying out of a request may take: the trial of a pool is the longest.
+pub const HTTP_WORK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Sessions that are open at once.
+pub const SESSIONS_MAX: usize = 16;
+
+/// Time without a request after which a session ends.
+pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Time after which a session ends, however much it is used.
+pub const SESSION_MAX: Duration = Duration::from_secs(12 * 3600);
+
+/// The same for a session that the set-up code opened: the time to set a gateway up.
+pub const SETUP_SESSION_MAX: Duration = Duration::from_secs(3600);
+
+/// Wrong passwords of an address that cost no wait (F76).
+pub const ATTEMPTS_FREE: u32 = 3;
+
+/// Wait after the first wrong password that does; it doubles with each.
+pub const ATTEMPT_WAIT_MIN: Duration = Duration::from_secs(1);
+
+/// Wrong passwords after which an address is locked out.
+pub const ATTEMPTS_MAX: u32 = 10;
+
+/// Time that an address is locked out, and after which wrong passwords are forgotten.
+pub const ATTEMPTS_LOCK: Duration = Duration::from_secs(15 * 60);
+
+/// Addresses whose wrong passwords are counted apart; more share one count.
+pub const ATTEMPTS_KEPT_MAX: usize = 256;
+
+/// Wrong set-up codes, from whomever, after which another is drawn.
+pub const SETUP_CODE_ATTEMPTS_MAX: u32 = 10;
+
 /// Longest file in the state directory, in bytes.
 pub const STATE_BYTES_MAX: usize = 65_536;
 

@@ -26,6 +26,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::hub::Port;
+use super::password;
 
 /// The files of `board/`, by name.
 const FILES: [(&str, &str); 6] = [
@@ -224,7 +225,7 @@ impl Plan {
             + self.links * LINK_CONNECTION_BYTES_MAX
             + self.spill_bytes
             + FIXED_BYTES;
-        bytes as u64
+        bytes as u64 + password::memory_bytes(self.bytes_max)
     }
 }
 

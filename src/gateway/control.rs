@@ -15,11 +15,9 @@
 //!
 //! Nothing here knows whether it was a console, a tool or a page that asked.
 
-#![expect(dead_code, reason = "the console and the page, which ask, come with the next commits")]
-
 mod candidate;
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -32,11 +30,13 @@ use loka_stratum::work::extranonce::Geometry;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
+use super::access::Access;
 use super::config::{self, ConfigError, Merged, Sources};
 use super::http::StatusPort;
 use super::hub::Hub;
 use super::listen::{Bound, Doors};
 use super::log::{self, Kind};
+use super::report::Report;
 use super::{dialers, options, plain_warnings, probe, say};
 
 pub use candidate::Candidate;
@@ -47,6 +47,7 @@ pub struct Actor {
     /// What he may do.
     pub role: Role,
     /// Where he is.
+    #[expect(dead_code, reason = "the audit log, which names it, comes with the next commits")]
     pub from: Whence,
 }
 
@@ -54,6 +55,7 @@ pub struct Actor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whence {
     /// The serial line.
+    #[expect(dead_code, reason = "the console, which is there, comes with the next commits")]
     Serial,
     /// The page or a tool, over the network.
     Web(IpAddr),
@@ -61,6 +63,8 @@ pub enum Whence {
 
 /// Everything that settings are in effect through.
 pub struct Control {
+    /// Who may ask over the network.
+    pub access: Access,
     hub: Rc<Hub>,
     sources: Sources,
     seed: u64,
@@ -93,6 +97,7 @@ impl Control {
     /// Puts the parts together; `merged` is what the hub was made from.
     pub fn new(
         hub: Rc<Hub>,
+        access: Access,
         sources: Sources,
         seed: u64,
         geometry: Option<Geometry>,
@@ -100,7 +105,7 @@ impl Control {
     ) -> Rc<Self> {
         let Merged { base, origins, .. } = merged;
         let state = RefCell::new(State { base, origins, ..State::default() });
-        Rc::new(Self { hub, sources, seed, geometry, state })
+        Rc::new(Self { hub, access, sources, seed, geometry, state })
     }
 
     /// Carries out a request and hands each part of the answer to `out`.
@@ -135,6 +140,7 @@ impl Control {
                 let farm = probe::Farm::of(&self.hub.proxy.borrow());
                 probe::run(&*self.would_be(candidate)?, pool, farm, out).await
             }
+            Request::Password { role, word } => self.access.set_password(role, word).await,
             _ => Err(Refused::Conflict("this gateway cannot do that yet".to_owned())),
         }
     }
@@ -178,6 +184,16 @@ impl Control {
                 log::error(Kind::Settings, format_args!("the settings before stay in use"));
             }
         }
+    }
+
+    /// Returns the settings in use.
+    pub fn settings(&self) -> Ref<'_, Settings> {
+        Ref::map(self.hub.settings.borrow(), |settings| &**settings)
+    }
+
+    /// Returns how the gateway is.
+    pub fn report(&self) -> Report {
+        self.hub.report()
     }
 
     fn base(&self) -> Box<Settings> {
@@ -362,7 +378,7 @@ impl Control {
 
     fn bind_web(self: &Rc<Self>, settings: &Settings) -> io::Result<Option<StatusPort>> {
         let Some(address) = settings.status.address else { return Ok(None) };
-        let port = StatusPort::open(address, &self.hub).map_err(|error| {
+        let port = StatusPort::open(address, self).map_err(|error| {
             io::Error::new(error.kind(), format!("status port {address}: {error}"))
         })?;
         // For programs that start the gateway with port 0; people read the log on stderr.

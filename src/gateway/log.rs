@@ -65,6 +65,8 @@ pub enum Kind {
     Store,
     /// The status port.
     Http,
+    /// Who logs in.
+    Access,
     /// An invariant of one connection does not hold.
     Bug,
 }
@@ -160,6 +162,7 @@ const NAMES: [&str; KINDS] = [
     "block",
     "store",
     "status port",
+    "access",
     "bug",
 ];
 

@@ -19,6 +19,7 @@
 //! Exit codes: 0 after a clean end, 1 where the gateway could not start or an answer is bad news,
 //! 2 for flags or settings that are wrong.
 
+mod access;
 pub mod args;
 mod board;
 mod clock;
@@ -33,6 +34,7 @@ mod listen;
 mod log;
 mod miner;
 mod options;
+mod password;
 mod probe;
 mod process;
 mod pump;
@@ -57,6 +59,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
+use access::Access;
 use args::{CheckArgs, RunArgs};
 use config::{ConfigError, Merged, Sources};
 use control::Control;
@@ -192,7 +195,8 @@ fn start(sources: Sources, loaded: Loaded) -> Result<(), Box<dyn std::error::Err
         let hub = Rc::new(Hub::new(proxy, plan, settings, dialers));
         *hub.store.borrow_mut() = store;
         hub.recall_blocks(&state_dir);
-        let control = Control::new(hub.clone(), sources, seed, geometry, merged);
+        let access = Access::open(&state_dir, hub.plan.bytes_max)?;
+        let control = Control::new(hub.clone(), access, sources, seed, geometry, merged);
         Gateway { hub, control }.serve().await
     });
     // A resolver that still blocks must not hold the end up.

@@ -1,67 +1,449 @@
-//! What the status port answers. Only embedded-svc's traits are known here.
+//! What is answered. Only embedded-svc's traits are known of HTTP here, and only
+//! [`Control`] of the gateway: this is one of the doors to it, and knows no setting.
+//!
+//! The order in which a request is judged: is it meant for us, does it come from us
+//! ([`guard`]); is there such a path and method ([`routes`]); who asks, and does the role reach; is
+//! it a page of ours; is the body of the right type and length. Only then is it carried out.
+//!
+//! [`guard`]: super::guard
+//! [`routes`]: super::routes
+
+use std::rc::Rc;
 
 use embedded_svc::http::Method;
-use embedded_svc::http::server::asynch::{Connection, Handler};
+use embedded_svc::http::server::asynch::{Connection, Headers};
+use loka_stratum::control::{Item, LINES_DEFAULT, Refused, Request, Role};
+use loka_stratum::limits::HTTP_BODY_BYTES_MAX;
 
+use super::answer::{Answer, Fault, JSON};
+use super::guard::{self, Bearer, COOKIE, Peer};
+use super::json::{self, Edit, Items, Problem};
 use super::metrics;
+use super::routes::{self, Body, Call, Route, Who};
+use crate::gateway::access::{Access, Denied, Proof, Session, Token};
+use crate::gateway::clock;
+use crate::gateway::control::{Actor, Candidate, Control, Whence};
+use crate::gateway::log::{self, Kind};
 use crate::gateway::report::Report;
 
-/// Answers from one report.
-pub struct Api<'r> {
-    /// What is known at this moment.
-    pub report: &'r Report,
+/// Answers one peer.
+pub struct Api<'a> {
+    /// Carries out what is asked.
+    pub control: &'a Rc<Control>,
+    /// Who may ask what.
+    pub access: &'a Access,
+    /// Who asks.
+    pub peer: Peer,
 }
 
-const JSON: (&str, &str) = ("content-type", "application/json");
-const TEXT: (&str, &str) = ("content-type", "text/plain; charset=utf-8");
-const METRICS: (&str, &str) =
-    ("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8");
-
-/// The answer shows a moment; a copy of it is of no use.
-const NO_STORE: (&str, &str) = ("cache-control", "no-store");
-
-/// Other sites must not guess at the type.
-const NO_SNIFF: (&str, &str) = ("x-content-type-options", "nosniff");
-
-const PATHS: &str = "/metrics\n/healthz\n/readyz\n/api/v1/status\n";
-
-impl<C: Connection> Handler<C> for Api<'_> {
-    type Error = C::Error;
-
-    async fn handle(&self, connection: &mut C) -> Result<(), C::Error> {
-        let (status, kind, body) = match (connection.method(), connection.uri()) {
-            (Method::Get | Method::Head, path) => self.page(path),
-            _ => (405, TEXT, "only GET and HEAD are answered\n".to_owned()),
-        };
-        connection.initiate_response(status, None, &[kind, NO_STORE, NO_SNIFF]).await?;
-        connection.write_all(body.as_bytes()).await?;
-        connection.flush().await
-    }
+/// A request that may be carried out.
+struct Asked<'r> {
+    call: Call,
+    query: &'r str,
+    body: &'r [u8],
+    /// Who is logged in, if anybody.
+    bearer: Option<Bearer>,
 }
+
+const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The description of the API.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+const EDITS: &str = r#"{"edits":[{"key":"pool.1.url","value":"text, or null"}]}"#;
+const TRIAL: &str = r#"{"pool":"pool.1, or an address","edits":[]}"#;
+const LOG_IN: &str = r#"{"role":"admin","password":"text"} or {"code":"the set-up code"}"#;
 
 impl Api<'_> {
-    fn page(&self, path: &str) -> (u16, (&'static str, &'static str), String) {
-        match path {
-            "/metrics" => (200, METRICS, metrics::encode(self.report)),
+    /// Answers a request.
+    ///
+    /// # Errors
+    ///
+    /// What the connection says.
+    pub async fn handle<C: Connection>(&self, connection: &mut C) -> Result<(), C::Error> {
+        let uri = connection.uri().to_owned();
+        let (path, query) = uri.split_once('?').unwrap_or((&uri, ""));
+        let admitted = {
+            let method = connection.method();
+            let (head, _) = connection.split();
+            self.admit(method, path, head)
+        };
+        let answer = match admitted {
+            Err(fault) => fault.into(),
+            Ok((route, bearer)) => {
+                let mut body = Vec::new();
+                if route.body != Body::None && !read_body(connection, &mut body).await? {
+                    let text = format!("body: got more, allowed {HTTP_BODY_BYTES_MAX} bytes");
+                    Fault::new(413, text).into()
+                } else {
+                    let asked = Asked { call: route.call, query, body: &body, bearer };
+                    self.call(&asked).await.unwrap_or_else(Answer::from)
+                }
+            }
+        };
+        answer.write(connection).await
+    }
+
+    /// Judges a request by its head.
+    fn admit(
+        &self,
+        method: Method,
+        path: &str,
+        head: &impl Headers,
+    ) -> Result<(&'static Route, Option<Bearer>), Fault> {
+        // Who looks whether the process lives need not know its name.
+        if path != "/healthz" {
+            self.peer.check_origin(method, head, &self.control.settings())?;
+        }
+        let route = routes::find(method, path).map_err(|methods| unknown(&methods))?;
+        let bearer = self.peer.bearer(head, self.access);
+        let needs = match route.who {
+            Who::Anyone => None,
+            Who::OnStatusPort if !self.peer.is_tls => None,
+            Who::OnStatusPort => Some(Role::Viewer),
+            Who::Role(role) => Some(role),
+        };
+        if let Some(needs) = needs {
+            let bearer = bearer.as_ref().ok_or_else(|| {
+                Fault::new(401, "nobody is logged in; POST /api/v1/session does it")
+            })?;
+            bearer.check_role(needs)?;
+            if guard::changes_something(method) {
+                bearer.check_csrf(head)?;
+            }
+        }
+        match route.body {
+            Body::None => {}
+            Body::Json => guard::check_type(head, JSON)?,
+        }
+        Ok((route, bearer))
+    }
+
+    /// Carries a request out.
+    async fn call(&self, asked: &Asked<'_>) -> Result<Answer, Fault> {
+        match asked.call {
+            Call::Index => Ok(Answer::text(200, index())),
+            Call::Metrics => {
+                let text = metrics::encode(&self.control.report());
+                Ok(Answer::new(200, METRICS, text.into_bytes()))
+            }
             // That this is answered shows that the one thread runs.
-            "/healthz" => (200, TEXT, "ok\n".to_owned()),
-            "/readyz" if self.report.ready => (200, TEXT, "ready\n".to_owned()),
-            "/readyz" => (503, TEXT, self.why_not_ready()),
-            "/api/v1/status" => match serde_json::to_string(self.report) {
-                Ok(json) => (200, JSON, json + "\n"),
-                Err(error) => (500, TEXT, format!("{error}\n")),
-            },
-            "/" => (200, TEXT, PATHS.to_owned()),
-            _ => (404, TEXT, format!("there is nothing here; there is\n{PATHS}")),
+            Call::Health => Ok(Answer::text(200, "ok\n")),
+            Call::Ready => Ok(ready(&self.control.report())),
+            Call::Status => Ok(Answer::json(200, &self.control.report())),
+            Call::OpenApi => Ok(Answer::new(200, JSON, OPENAPI.as_bytes())),
+            Call::Session => Ok(Answer::json(200, &self.session(asked.bearer))),
+            Call::LogIn => self.log_in(asked).await,
+            Call::LogOut => Ok(self.log_out(asked)),
+            Call::Fields => Ok(Answer::json(200, &json::fields())),
+            Call::Settings => self.settings(asked).await,
+            Call::Check => self.check(asked).await,
+            Call::Commit => {
+                let json::Edits { edits } = json::read(asked.body, EDITS)?;
+                self.commit(asked, &edits).await
+            }
+            Call::Confirm => self.plain(asked, &Request::Confirm).await,
+            Call::RollBack => self.plain(asked, &Request::Rollback).await,
+            Call::Test => self.test(asked).await,
+            Call::Miners => {
+                let skip = number(asked.query, "skip", 0)?;
+                let items = self.ask(asked, &Request::Miners { skip }).await?;
+                Ok(Answer::json(200, &json::MinersBody { miners: items.miners }))
+            }
+            Call::Log => {
+                let count = number(asked.query, "count", LINES_DEFAULT)?;
+                self.lines(asked, &Request::Log { count }).await
+            }
+            Call::Audit => {
+                let count = number(asked.query, "count", LINES_DEFAULT)?;
+                self.lines(asked, &Request::Audit { count }).await
+            }
+            Call::Password => self.password(asked).await,
+            Call::Reset => {
+                let json::Sure { sure } = json::read(asked.body, r#"{"sure":"reset"}"#)?;
+                self.ask(asked, &Request::Reset { sure: &sure }).await?;
+                Ok(Answer::json(200, &json::DoneBody {}))
+            }
         }
     }
 
-    fn why_not_ready(&self) -> String {
-        let mut text = String::from("not ready: no pool is live\n");
-        for link in &self.report.upstream {
-            let error = link.error.as_deref().unwrap_or(link.state);
-            text += &format!("pool {}: {error}\n", link.pool);
+    fn session(&self, bearer: Option<Bearer>) -> json::SessionBody {
+        json::SessionBody {
+            role: bearer.map(|bearer| bearer.session.role),
+            csrf: bearer.map(|bearer| bearer.token.csrf()),
+            first_run: self.access.is_first_run(),
+            seconds_left: bearer.and_then(|_| self.control.seconds_left()),
+            version: env!("CARGO_PKG_VERSION"),
+            secure: self.peer.is_tls,
         }
-        text
+    }
+
+    async fn log_in(&self, asked: &Asked<'_>) -> Result<Answer, Fault> {
+        let json::LogIn { role, password, code } = json::read(asked.body, LOG_IN)?;
+        let proof = match (role, &password, &code) {
+            (Some(role), Some(word), None) => Proof::Password { role, word },
+            (None, None, Some(code)) => Proof::Code(code),
+            _ => {
+                return Err(Fault::new(
+                    400,
+                    format!("body: got another mixture, allowed {LOG_IN}"),
+                ));
+            }
+        };
+        let (token, session) = self.open_session(&proof).await?;
+        if let Some(Bearer { token, .. }) = asked.bearer {
+            self.access.log_out(&token);
+        }
+        let body = self.session(Some(Bearer { token, session }));
+        Ok(Answer::json(200, &body).with("set-cookie", self.cookie(&token.text(), "")))
+    }
+
+    /// Logs somebody in, and writes down how it went.
+    async fn open_session(&self, proof: &Proof<'_>) -> Result<(Token, Session), Fault> {
+        if matches!(proof, Proof::Password { .. }) && !self.peer.is_private() {
+            let text = "a password passes over TLS (web.address) or from this machine only";
+            return Err(Fault::new(403, text));
+        }
+        let (from, who) = (self.peer.address, proof.name());
+        match self.access.log_in(from, proof, clock::now()).await {
+            Ok(opened) => {
+                log::info(Kind::Access, format_args!("{who} logged in from {from}"));
+                Ok(opened)
+            }
+            Err(denied) => {
+                if denied == Denied::Wrong {
+                    let end = if self.access.is_locked_out(from) { ", locked out" } else { "" };
+                    log::warn(Kind::Access, format_args!("{who} refused from {from}{end}"));
+                }
+                Err(denied_fault(denied))
+            }
+        }
+    }
+
+    fn log_out(&self, asked: &Asked<'_>) -> Answer {
+        if let Some(Bearer { token, .. }) = asked.bearer {
+            self.access.log_out(&token);
+        }
+        let cookie = self.cookie("", "; Max-Age=0");
+        Answer::json(200, &self.session(None)).with("set-cookie", cookie)
+    }
+
+    fn cookie(&self, value: &str, more: &str) -> String {
+        let secure = if self.peer.is_tls { "; Secure" } else { "" };
+        format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{more}")
+    }
+
+    async fn settings(&self, asked: &Asked<'_>) -> Result<Answer, Fault> {
+        let prefix = value(asked.query, "prefix").unwrap_or_default();
+        let Items { values, .. } = self.ask(asked, &Request::Show { prefix }).await?;
+        let seconds_left = self.control.seconds_left();
+        Ok(Answer::json(200, &json::ValuesBody { values, seconds_left }))
+    }
+
+    async fn check(&self, asked: &Asked<'_>) -> Result<Answer, Fault> {
+        let json::Edits { edits } = json::read(asked.body, EDITS)?;
+        let (mut candidate, mut problems) = self.edit(asked, &edits).await?;
+        let mut items = Items::default();
+        if problems.is_empty() {
+            let diff = Request::Diff;
+            match self
+                .control
+                .ask(&self.actor(asked)?, &mut candidate, &diff, &mut |item| items.add(&item))
+                .await
+            {
+                Ok(()) => {}
+                Err(Refused::Invalid(text)) => problems.push(Problem { key: String::new(), text }),
+                Err(refused) => return Err(refused.into()),
+            }
+        }
+        problems.append(&mut items.problems);
+        Ok(Answer::json(200, &json::CheckBody { changes: items.changes, problems }))
+    }
+
+    async fn commit(&self, asked: &Asked<'_>, edits: &[Edit]) -> Result<Answer, Fault> {
+        let (mut candidate, problems) = self.edit(asked, edits).await?;
+        if !problems.is_empty() {
+            let error = "nothing was changed; every problem is listed".to_owned();
+            return Ok(Answer::json(400, &json::RefusedBody { error, problems }));
+        }
+        let mut items = Items::default();
+        let commit = Request::Commit;
+        let ended = self
+            .control
+            .ask(&self.actor(asked)?, &mut candidate, &commit, &mut |item| items.add(&item))
+            .await;
+        let Items { changes, problems, seconds_left, .. } = items;
+        match ended {
+            Ok(()) => Ok(Answer::json(200, &json::CommitBody { changes, seconds_left })),
+            Err(Refused::Invalid(error)) => {
+                Ok(Answer::json(400, &json::RefusedBody { error, problems }))
+            }
+            Err(refused) => Err(refused.into()),
+        }
+    }
+
+    /// Puts edits into a candidate, and says of each that cannot be why.
+    async fn edit(
+        &self,
+        asked: &Asked<'_>,
+        edits: &[Edit],
+    ) -> Result<(Candidate, Vec<Problem>), Fault> {
+        let actor = self.actor(asked)?;
+        let (mut candidate, mut problems) = (Candidate::default(), Vec::new());
+        for Edit { key, value } in edits {
+            let request = match value {
+                Some(value) => Request::Set { key, value },
+                None => Request::Unset { key },
+            };
+            match self.control.ask(&actor, &mut candidate, &request, &mut |_| ()).await {
+                Ok(()) => {}
+                Err(Refused::Invalid(text)) => problems.push(Problem { key: key.clone(), text }),
+                Err(refused) => return Err(refused.into()),
+            }
+        }
+        Ok((candidate, problems))
+    }
+
+    async fn test(&self, asked: &Asked<'_>) -> Result<Answer, Fault> {
+        let json::Trial { pool, edits } = json::read(asked.body, TRIAL)?;
+        let (mut candidate, problems) = self.edit(asked, &edits).await?;
+        if !problems.is_empty() {
+            let error = "no pool was tried; every problem is listed".to_owned();
+            return Ok(Answer::json(400, &json::RefusedBody { error, problems }));
+        }
+        let mut items = Items::default();
+        let test = Request::Test { pool: &pool };
+        let actor = self.actor(asked)?;
+        self.control.ask(&actor, &mut candidate, &test, &mut |item| items.add(&item)).await?;
+        let Items { lines: steps, certificates: chain, problems, .. } = items;
+        let problem = problems.into_iter().map(|problem| problem.text).next();
+        let ok = problem.is_none();
+        Ok(Answer::json(200, &json::TrialBody { ok, steps, chain, problem }))
+    }
+
+    /// Sets a password; the session that does it goes on.
+    async fn password(&self, asked: &Asked<'_>) -> Result<Answer, Fault> {
+        let form = r#"{"role":"admin","word":"the new password"}"#;
+        let json::NewPassword { role, word } = json::read(asked.body, form)?;
+        let Some(Bearer { token, .. }) = asked.bearer else { return Err(Fault::new(401, "")) };
+        self.access.keep_session(&token, true);
+        let result = self.ask(asked, &Request::Password { role, word: &word }).await;
+        self.access.keep_session(&token, false);
+        result?;
+        Ok(Answer::json(200, &self.session(asked.bearer)))
+    }
+
+    async fn plain(&self, asked: &Asked<'_>, request: &Request<'_>) -> Result<Answer, Fault> {
+        json::read::<json::Nothing>(asked.body, "{}")?;
+        self.ask(asked, request).await?;
+        Ok(Answer::json(200, &json::DoneBody {}))
+    }
+
+    async fn lines(&self, asked: &Asked<'_>, request: &Request<'_>) -> Result<Answer, Fault> {
+        let Items { lines, .. } = self.ask(asked, request).await?;
+        Ok(Answer::json(200, &json::LinesBody { lines }))
+    }
+
+    /// Asks the gateway, without any edits.
+    async fn ask(&self, asked: &Asked<'_>, request: &Request<'_>) -> Result<Items, Fault> {
+        let mut items = Items::default();
+        let mut out = |item: Item<'_>| items.add(&item);
+        let actor = self.actor(asked)?;
+        self.control.ask(&actor, &mut Candidate::default(), request, &mut out).await?;
+        Ok(items)
+    }
+
+    fn actor(&self, asked: &Asked<'_>) -> Result<Actor, Fault> {
+        let bearer = asked.bearer.ok_or_else(|| Fault::new(401, "nobody is logged in"))?;
+        Ok(Actor { role: bearer.session.role, from: Whence::Web(self.peer.address) })
+    }
+}
+
+impl From<Refused<String>> for Fault {
+    fn from(refused: Refused<String>) -> Self {
+        match refused {
+            Refused::Forbidden { needs } => {
+                Self::new(403, format!("this takes the role {} or one above", needs.name()))
+            }
+            Refused::Invalid(text) => Self::new(400, text),
+            Refused::Conflict(text) => Self::new(409, text),
+            Refused::Failed(text) => Self::new(500, text),
+        }
+    }
+}
+
+fn denied_fault(denied: Denied) -> Fault {
+    match denied {
+        Denied::Wrong => Fault::new(401, "that is not the password of this role, or not the code"),
+        Denied::TooEarly { wait } => {
+            let secs = wait.as_micros().div_ceil(1_000_000);
+            let text = format!("too many attempts were wrong; the next may come in {secs} s");
+            Fault::new(429, text).with("retry-after", secs.to_string())
+        }
+        Denied::CodeIsOver => {
+            Fault::new(403, "admin has a password, so the set-up code is good for nothing")
+        }
+        Denied::NotLocal => Fault::new(403, "the set-up code is taken from the local network only"),
+        Denied::Failed => Fault::new(500, "the system has no random numbers"),
+    }
+}
+
+fn unknown(methods: &[Method]) -> Fault {
+    if methods.is_empty() {
+        return Fault::new(404, "there is nothing here; / lists what there is");
+    }
+    let names: Vec<_> = methods.iter().map(|method| routes::name(*method)).collect();
+    let names = names.join(", ");
+    Fault::new(405, format!("method: got another, allowed {names}")).with("allow", names)
+}
+
+fn index() -> String {
+    let line = |route: &Route| format!("{} {}\n", routes::name(route.method), route.path);
+    routes::ROUTES.iter().map(line).collect()
+}
+
+fn ready(report: &Report) -> Answer {
+    if report.ready {
+        return Answer::text(200, "ready\n");
+    }
+    let mut text = String::from("not ready: no pool is live\n");
+    for link in &report.upstream {
+        let error = link.error.as_deref().unwrap_or(link.state);
+        text += &format!("pool {}: {error}\n", link.pool);
+    }
+    Answer::text(503, text)
+}
+
+/// Reads a body; false where it is longer than allowed.
+async fn read_body<C: Connection>(
+    connection: &mut C,
+    body: &mut Vec<u8>,
+) -> Result<bool, C::Error> {
+    let mut buffer = [0; 1024];
+    loop {
+        let count = connection.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(true);
+        }
+        body.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        if body.len() > HTTP_BODY_BYTES_MAX {
+            return Ok(false);
+        }
+    }
+}
+
+/// Returns a value of a query as it stands: none that is asked for needs to be escaped.
+fn value<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(known, _)| *known == name).map(|(_, value)| value).next()
+}
+
+fn number(query: &str, name: &str, default: u16) -> Result<u16, Fault> {
+    match value(query, name) {
+        None => Ok(default),
+        Some(text) => {
+            let most = u16::MAX;
+            text.parse().map_err(|_| Fault::new(400, format!("{name}: allowed 0..{most}")))
+        }
     }
 }

@@ -1,52 +1,65 @@
-//! The status port: hyper carries HTTP, handlers written against embedded-svc answer it.
+//! The ports of the page and the API: hyper carries HTTP, handlers written against embedded-svc
+//! answer it.
 //!
 //! A connection is good for one request, so nobody holds one of the few places without asking
-//! something; each step has a deadline, head, body and answer have a longest length (F74). The
-//! port only shows: nothing can be changed through it.
+//! something; each step has a deadline, head, body and answer have a longest length, and one
+//! address gets some of the places and not all (F74).
 //!
-//! [`Exchange`] is the whole adapter between the two: a request that was read, and the answer
-//! that is being written. A handler sees the traits alone, so it can move to a board that serves
-//! HTTP in another way.
+//! What is where: `exchange` is the whole adapter between hyper and the traits; `routes` lists what
+//! there is; `guard` says whether a request may be what it says; `api` answers; `answer` and `json`
+//! are what is said.
 
+mod answer;
 mod api;
+mod exchange;
+mod guard;
+mod json;
 mod metrics;
+mod routes;
 
-use std::fmt;
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use embedded_svc::http::server::asynch::{Connection, Handler};
-use embedded_svc::http::{Headers, Method, Query};
-use embedded_svc::io::asynch::{Read, Write};
-use embedded_svc::io::{Error, ErrorKind, ErrorType};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use loka_stratum::limits::{
-    HTTP_ANSWER_BYTES_MAX, HTTP_BODY_BYTES_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX,
-    HTTP_TIMEOUT,
+    HTTP_CONNECTIONS_MAX, HTTP_CONNECTIONS_PER_ADDRESS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_TIMEOUT,
+    HTTP_WORK_TIMEOUT,
 };
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::hub::Hub;
+use super::control::Control;
 use super::listen;
 use super::log::{self, Kind};
 
 use api::Api;
+use exchange::Exchange;
+use guard::Peer;
 
 /// Pause after a failure to accept.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The port, while it is open.
+/// Time for a head, for a body, and for a peer to take an answer.
+const STEP: Duration = Duration::from_micros(HTTP_TIMEOUT.as_micros());
+
+/// Time to carry a request out.
+const WORK: Duration = Duration::from_micros(HTTP_WORK_TIMEOUT.as_micros());
+
+/// A port, while it is open.
 pub struct StatusPort {
     /// The address of the settings.
     pub wanted: SocketAddr,
@@ -61,10 +74,10 @@ impl StatusPort {
     /// # Errors
     ///
     /// The address cannot be had.
-    pub fn open(wanted: SocketAddr, hub: &Rc<Hub>) -> io::Result<Self> {
+    pub fn open(wanted: SocketAddr, control: &Rc<Control>) -> io::Result<Self> {
         let listener = listen::bind(wanted)?;
         let address = listener.local_addr()?;
-        let task = tokio::task::spawn_local(serve(listener, hub.clone())).abort_handle();
+        let task = tokio::task::spawn_local(serve(listener, control.clone())).abort_handle();
         Ok(Self { wanted, address, task })
     }
 }
@@ -75,8 +88,52 @@ impl Drop for StatusPort {
     }
 }
 
-async fn serve(listener: TcpListener, hub: Rc<Hub>) {
-    let places = Rc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
+/// The places of a port.
+#[derive(Default)]
+struct Places {
+    taken: RefCell<Vec<IpAddr>>,
+}
+
+/// A place that is taken, until it is dropped.
+struct Place {
+    of: Rc<Places>,
+    by: IpAddr,
+}
+
+impl Places {
+    /// Takes a place, if there is one for this address.
+    fn take(self: &Rc<Self>, by: IpAddr) -> Option<Place> {
+        let by = network(by);
+        let mut taken = self.taken.borrow_mut();
+        let of_address = taken.iter().filter(|address| **address == by).count();
+        let is_free =
+            taken.len() < HTTP_CONNECTIONS_MAX && of_address < HTTP_CONNECTIONS_PER_ADDRESS_MAX;
+        is_free.then(|| {
+            taken.push(by);
+            Place { of: self.clone(), by }
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.of.taken.borrow_mut();
+        if let Some(index) = taken.iter().position(|address| *address == self.by) {
+            taken.swap_remove(index);
+        }
+    }
+}
+
+/// Returns what stands for an address: itself, or its /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => (address.to_bits() >> 64 << 64).to_be_bytes().into(),
+    }
+}
+
+async fn serve(listener: TcpListener, control: Rc<Control>) {
+    let places = Rc::new(Places::default());
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -86,292 +143,96 @@ async fn serve(listener: TcpListener, hub: Rc<Hub>) {
                 continue;
             }
         };
-        if places.available_permits() == 0 {
+        let Some(place) = places.take(from.ip()) else {
             log::warn(Kind::Http, format_args!("{from} refused: all places are taken"));
             continue;
-        }
-        let (places, hub) = (places.clone(), hub.clone());
+        };
+        let (control, peer) = (control.clone(), Peer { address: from.ip(), is_tls: false });
         tokio::task::spawn_local(async move {
-            let _place = places.acquire().await;
-            exchange(stream, &hub).await;
+            let _place = place;
+            exchange(stream, &control, peer).await;
         });
     }
 }
 
 /// Serves one request.
-async fn exchange(stream: TcpStream, hub: &Rc<Hub>) {
-    let limit = Duration::from_micros(HTTP_TIMEOUT.as_micros());
-    let service = service_fn(|request| async move {
-        let answer = match timeout(limit, Exchange::read(request)).await {
-            Ok(Ok(exchange)) => answer(exchange, hub).await,
-            Ok(Err(status)) => plain(status),
-            Err(_) => plain(StatusCode::REQUEST_TIMEOUT),
-        };
-        Ok::<_, std::convert::Infallible>(answer)
+async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, control: &Rc<Control>, peer: Peer) {
+    // When the peer, or we, have taken too long over the present step.
+    let deadline = Cell::new(Instant::now() + STEP);
+    let has_asked = Cell::new(false);
+    let begin = |step| deadline.set(Instant::now() + step);
+    let service = service_fn(|request| {
+        has_asked.set(true);
+        begin(STEP + WORK);
+        Box::pin(async move {
+            let answer = match timeout(STEP, Exchange::read(request)).await {
+                Ok(Ok(exchange)) => answer(exchange, control, peer).await,
+                Ok(Err(status)) => plain(status),
+                Err(_) => plain(StatusCode::REQUEST_TIMEOUT),
+            };
+            begin(STEP);
+            Ok::<_, Infallible>(answer)
+        })
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limit)
         .max_buf_size(HTTP_HEAD_BYTES_MAX)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    // Head, body, and as long again for a peer that reads slowly.
-    match timeout(3 * limit, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => log::debug(Kind::Http, format_args!("status port: {error}")),
-        Err(_) => log::debug(Kind::Http, format_args!("status port: the peer is too slow")),
+    let mut is_late = false;
+    {
+        let mut ended = pin!(poll_fn(|context| connection.poll_without_shutdown(context)));
+        while !is_late {
+            let until = deadline.get();
+            tokio::select! {
+                result = &mut ended => {
+                    if let Err(error) = result {
+                        log::debug(Kind::Http, format_args!("{error}"));
+                    }
+                    break;
+                }
+                () = sleep_until(until) => is_late = deadline.get() <= until,
+            }
+        }
     }
+    let mut stream = connection.into_parts().io.into_inner();
+    let end = async {
+        if is_late {
+            log::debug(Kind::Http, format_args!("the peer is too slow"));
+        }
+        if is_late && !has_asked.get() {
+            stream.write_all(TOO_SLOW).await?;
+        }
+        stream.shutdown().await
+    };
+    let _ = timeout(STEP, end).await;
 }
 
-async fn answer(mut exchange: Exchange, hub: &Hub) -> Response<Full<Bytes>> {
-    let report = hub.report();
-    let result = Api { report: &report }.handle(&mut exchange).await;
-    match result {
-        Ok(()) => exchange.finish(),
-        Err(error) => {
-            log::warn(Kind::Http, format_args!("status port: {error}"));
+/// What a peer hears that did not ask in time.
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+async fn answer(
+    mut exchange: Exchange,
+    control: &Rc<Control>,
+    peer: Peer,
+) -> Response<Full<Bytes>> {
+    let api = Api { control, access: &control.access, peer };
+    match timeout(WORK, api.handle(&mut exchange)).await {
+        Ok(Ok(())) => exchange.finish(),
+        Ok(Err(error)) => {
+            log::warn(Kind::Http, format_args!("no answer: {error}"));
             plain(StatusCode::INTERNAL_SERVER_ERROR)
         }
+        Err(_) => plain(StatusCode::GATEWAY_TIMEOUT),
     }
 }
 
 fn plain(status: StatusCode) -> Response<Full<Bytes>> {
-    let text = format!("{status}\n");
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+    let text = status.canonical_reason().unwrap_or_default().to_ascii_lowercase();
+    let mut response = Response::new(Full::new(Bytes::from(format!("{{\"error\":\"{text}\"}}\n"))));
     *response.status_mut() = status;
+    let json = HeaderValue::from_static(answer::JSON);
+    response.headers_mut().insert(CONTENT_TYPE, json);
     response
-}
-
-/// A request that was read, and its answer as it is written.
-struct Exchange {
-    head: Head,
-    body: Body,
-    status: Option<u16>,
-    headers: Vec<(String, String)>,
-    answer: Vec<u8>,
-}
-
-/// What stands above a request's body.
-struct Head {
-    method: Method,
-    path: String,
-    headers: hyper::HeaderMap,
-}
-
-/// The body of a request, as far as it was not read by the handler.
-struct Body(Bytes);
-
-/// There is no raw connection behind an exchange.
-struct Raw;
-
-/// What goes wrong between a handler and its exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ExchangeError {
-    /// The answer is longer than allowed.
-    AnswerTooLong,
-    /// The answer was begun twice, or written before it was begun.
-    Order,
-    /// The handler asked for the raw connection.
-    NoRawConnection,
-}
-
-impl Exchange {
-    async fn read(request: Request<Incoming>) -> Result<Self, StatusCode> {
-        let (parts, body) = request.into_parts();
-        let method = method(&parts.method).ok_or(StatusCode::METHOD_NOT_ALLOWED)?;
-        let limited = Limited::new(body, HTTP_BODY_BYTES_MAX);
-        let body = limited.collect().await.map_err(|error| {
-            let is_too_long = error.downcast_ref::<LengthLimitError>().is_some();
-            if is_too_long { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }
-        })?;
-        Ok(Self {
-            head: Head { method, path: parts.uri.path().to_owned(), headers: parts.headers },
-            body: Body(body.to_bytes()),
-            status: None,
-            headers: Vec::new(),
-            answer: Vec::new(),
-        })
-    }
-
-    fn finish(self) -> Response<Full<Bytes>> {
-        let status = self.status.and_then(|status| StatusCode::from_u16(status).ok());
-        let length = self.answer.len();
-        let is_head = self.head.method == Method::Head;
-        let body = if is_head { Bytes::new() } else { Bytes::from(self.answer) };
-        let mut response = Response::new(Full::new(body));
-        *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        for (name, value) in &self.headers {
-            if let (Ok(name), Ok(value)) =
-                (name.parse::<HeaderName>(), value.parse::<HeaderValue>())
-            {
-                response.headers_mut().append(name, value);
-            }
-        }
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-        response
-    }
-}
-
-fn method(method: &hyper::Method) -> Option<Method> {
-    Some(match *method {
-        hyper::Method::GET => Method::Get,
-        hyper::Method::HEAD => Method::Head,
-        hyper::Method::POST => Method::Post,
-        hyper::Method::PUT => Method::Put,
-        hyper::Method::DELETE => Method::Delete,
-        hyper::Method::PATCH => Method::Patch,
-        hyper::Method::OPTIONS => Method::Options,
-        _ => return None,
-    })
-}
-
-impl Query for Head {
-    fn uri(&self) -> &str {
-        &self.path
-    }
-
-    fn method(&self) -> Method {
-        self.method
-    }
-}
-
-impl Headers for Head {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-}
-
-impl Query for Exchange {
-    fn uri(&self) -> &str {
-        self.head.uri()
-    }
-
-    fn method(&self) -> Method {
-        self.head.method()
-    }
-}
-
-impl Headers for Exchange {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.head.header(name)
-    }
-}
-
-impl ErrorType for Exchange {
-    type Error = ExchangeError;
-}
-
-impl ErrorType for Body {
-    type Error = ExchangeError;
-}
-
-impl ErrorType for Raw {
-    type Error = ExchangeError;
-}
-
-impl Read for Body {
-    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ExchangeError> {
-        let count = buffer.len().min(self.0.len());
-        for (place, byte) in buffer.iter_mut().zip(self.0.split_to(count)) {
-            *place = byte;
-        }
-        Ok(count)
-    }
-}
-
-impl Read for Exchange {
-    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ExchangeError> {
-        self.body.read(buffer).await
-    }
-}
-
-impl Write for Exchange {
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize, ExchangeError> {
-        if self.status.is_none() {
-            return Err(ExchangeError::Order);
-        }
-        if self.answer.len() + bytes.len() > HTTP_ANSWER_BYTES_MAX {
-            return Err(ExchangeError::AnswerTooLong);
-        }
-        self.answer.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    async fn flush(&mut self) -> Result<(), ExchangeError> {
-        Ok(())
-    }
-}
-
-impl Read for Raw {
-    async fn read(&mut self, _: &mut [u8]) -> Result<usize, ExchangeError> {
-        Err(ExchangeError::NoRawConnection)
-    }
-}
-
-impl Write for Raw {
-    async fn write(&mut self, _: &[u8]) -> Result<usize, ExchangeError> {
-        Err(ExchangeError::NoRawConnection)
-    }
-
-    async fn flush(&mut self) -> Result<(), ExchangeError> {
-        Err(ExchangeError::NoRawConnection)
-    }
-}
-
-impl Connection for Exchange {
-    type Headers = Head;
-    type Read = Body;
-    type RawConnectionError = ExchangeError;
-    type RawConnection = Raw;
-
-    fn split(&mut self) -> (&Head, &mut Body) {
-        (&self.head, &mut self.body)
-    }
-
-    async fn initiate_response(
-        &mut self,
-        status: u16,
-        _message: Option<&str>,
-        headers: &[(&str, &str)],
-    ) -> Result<(), ExchangeError> {
-        if self.status.is_some() {
-            return Err(ExchangeError::Order);
-        }
-        self.status = Some(status);
-        let own = |(name, value): &(&str, &str)| (String::from(*name), String::from(*value));
-        self.headers = headers.iter().map(own).collect();
-        Ok(())
-    }
-
-    fn is_response_initiated(&self) -> bool {
-        self.status.is_some()
-    }
-
-    fn raw_connection(&mut self) -> Result<&mut Raw, ExchangeError> {
-        Err(ExchangeError::NoRawConnection)
-    }
-}
-
-impl fmt::Display for ExchangeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AnswerTooLong => {
-                write!(f, "answer longer than the allowed {HTTP_ANSWER_BYTES_MAX} bytes")
-            }
-            Self::Order => f.write_str("answer begun twice, or written before it was begun"),
-            Self::NoRawConnection => f.write_str("an exchange has no raw connection"),
-        }
-    }
-}
-
-impl std::error::Error for ExchangeError {}
-
-impl Error for ExchangeError {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::AnswerTooLong => ErrorKind::OutOfMemory,
-            Self::Order => ErrorKind::InvalidInput,
-            Self::NoRawConnection => ErrorKind::Unsupported,
-        }
-    }
 }

@@ -1,0 +1,245 @@
+//! Who is logged in: a bounded table of sessions.
+//!
+//! The bearer has a random token; here its SHA-256 is kept, so that what is read out of memory
+//! logs nobody in. A session ends by itself when it is not used or too old, whatever comes first.
+//! Where the table is full, the one that was used longest ago ends: whoever logs in has shown a
+//! password.
+
+use std::fmt;
+use std::io;
+
+use loka_stratum::control::Role;
+use loka_stratum::limits::{SESSION_IDLE_MAX, SESSION_MAX, SESSIONS_MAX, SETUP_SESSION_MAX};
+use loka_stratum::time::{Duration, Instant};
+use loka_stratum::wire::hex::decode_exact;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// Bytes of a token.
+const TOKEN_BYTES: usize = 32;
+
+/// What the bearer of a session shows; also what proves that a request comes from a page that
+/// could read an answer of ours.
+#[derive(Clone, Copy)]
+pub struct Token([u8; TOKEN_BYTES]);
+
+/// The sessions.
+#[derive(Default)]
+pub struct Sessions {
+    open: Vec<Entry>,
+}
+
+struct Entry {
+    id: Id,
+    session: Session,
+    started: Instant,
+    seen: Instant,
+    is_kept: bool,
+}
+
+/// The SHA-256 of a token.
+#[derive(Clone, Copy)]
+struct Id([u8; 32]);
+
+/// What a session is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// What the bearer may do.
+    pub role: Role,
+    /// It was opened with the set-up code: it may pass over plain HTTP, and is shorter.
+    pub is_setup: bool,
+}
+
+impl Sessions {
+    /// Opens a session.
+    ///
+    /// # Errors
+    ///
+    /// The system has no random numbers.
+    pub fn open(&mut self, session: Session, now: Instant) -> io::Result<Token> {
+        let mut bytes = [0; TOKEN_BYTES];
+        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+        let token = Token(bytes);
+        self.end_old(now);
+        if self.open.len() >= SESSIONS_MAX
+            && let Some(oldest) = (0..self.open.len()).min_by_key(|index| self.open[*index].seen)
+        {
+            self.open.swap_remove(oldest);
+        }
+        let id = token.id();
+        self.open.push(Entry { id, session, started: now, seen: now, is_kept: false });
+        Ok(token)
+    }
+
+    /// Returns the session of a token, which counts as used.
+    pub fn find(&mut self, token: &Token, now: Instant) -> Option<Session> {
+        self.end_old(now);
+        let entry = self.entry(token)?;
+        entry.seen = now;
+        Some(entry.session)
+    }
+
+    /// Ends the session of a token.
+    pub fn end(&mut self, token: &Token) {
+        let id = token.id();
+        self.open.retain(|entry| !entry.id.is(&id));
+    }
+
+    /// Ends all sessions of a role but those that are kept.
+    pub fn end_all_of(&mut self, role: Role) {
+        self.open.retain(|entry| entry.session.role != role || entry.is_kept);
+    }
+
+    /// Keeps the session of a token when others end, or not any more.
+    pub fn keep(&mut self, token: &Token, is_kept: bool) {
+        if let Some(entry) = self.entry(token) {
+            entry.is_kept = is_kept;
+        }
+    }
+
+    fn entry(&mut self, token: &Token) -> Option<&mut Entry> {
+        let id = token.id();
+        self.open.iter_mut().find(|entry| entry.id.is(&id))
+    }
+
+    fn end_old(&mut self, now: Instant) {
+        self.open.retain(|entry| {
+            now.since(entry.started) < entry.session.longest()
+                && now.since(entry.seen) < SESSION_IDLE_MAX
+        });
+    }
+}
+
+impl Session {
+    fn longest(self) -> Duration {
+        if self.is_setup { SETUP_SESSION_MAX } else { SESSION_MAX }
+    }
+}
+
+impl Id {
+    fn is(&self, other: &Self) -> bool {
+        bool::from(self.0.ct_eq(&other.0))
+    }
+}
+
+impl Token {
+    /// Reads a token; none where the text is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        decode_exact(text.as_bytes()).ok().map(Self)
+    }
+
+    /// Returns the token as its bearer keeps it.
+    pub fn text(&self) -> String {
+        hex(&self.0)
+    }
+
+    /// Returns what a page sends along with whatever changes something. It follows from the
+    /// token, and the token does not follow from it.
+    pub fn csrf(&self) -> String {
+        hex(&Sha256::new_with_prefix(b"csrf").chain_update(self.0).finalize())
+    }
+
+    /// Says whether a text is what [`Self::csrf`] returns.
+    pub fn is_csrf(&self, text: &str) -> bool {
+        bool::from(self.csrf().as_bytes().ct_eq(text.as_bytes()))
+    }
+
+    fn id(&self) -> Id {
+        Id(Sha256::digest(self.0).into())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADMIN: Session = Session { role: Role::Admin, is_setup: false };
+    const SETUP: Session = Session { role: Role::Admin, is_setup: true };
+
+    fn at(length: Duration) -> Instant {
+        Instant::from_micros(1) + length
+    }
+
+    #[test]
+    fn a_session_is_found_by_its_token_until_it_is_ended() {
+        let mut sessions = Sessions::default();
+        let token = sessions.open(ADMIN, at(Duration::ZERO)).unwrap();
+        let other = sessions.open(SETUP, at(Duration::ZERO)).unwrap();
+        let read = Token::parse(&token.text()).unwrap();
+        assert_eq!(sessions.find(&read, at(Duration::ZERO)), Some(ADMIN));
+        assert!(read.is_csrf(&token.csrf()));
+        assert!(!read.is_csrf(&other.csrf()) && !read.is_csrf(&token.text()) && !read.is_csrf(""));
+        sessions.end(&token);
+        assert_eq!(sessions.find(&token, at(Duration::ZERO)), None);
+        assert_eq!(sessions.find(&other, at(Duration::ZERO)), Some(SETUP));
+        for text in ["", "00", &"g".repeat(64), &"0".repeat(65)] {
+            assert!(Token::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn f76_a_session_ends_when_it_is_not_used_and_when_it_is_old() {
+        let mut sessions = Sessions::default();
+        let token = sessions.open(ADMIN, at(Duration::ZERO)).unwrap();
+        let setup = sessions.open(SETUP, at(Duration::ZERO)).unwrap();
+        let step = Duration::from_secs(20 * 60);
+        let mut now = Duration::ZERO;
+        let mut setup_ended = None;
+        while sessions.find(&token, at(now)).is_some() {
+            if sessions.find(&setup, at(now)).is_none() && setup_ended.is_none() {
+                setup_ended = Some(now);
+            }
+            now = now + step;
+        }
+        assert_eq!(now, SESSION_MAX, "however often it is used");
+        assert_eq!(setup_ended, Some(SETUP_SESSION_MAX));
+        let token = sessions.open(ADMIN, at(now)).unwrap();
+        assert_eq!(sessions.find(&token, at(now + SESSION_IDLE_MAX)), None);
+    }
+
+    #[test]
+    fn a_full_table_ends_the_one_that_was_used_longest_ago() {
+        let mut sessions = Sessions::default();
+        let second = |secs| at(Duration::from_secs(secs));
+        let tokens: Vec<_> =
+            (0..SESSIONS_MAX as u64).map(|n| sessions.open(ADMIN, second(n)).unwrap()).collect();
+        assert!(sessions.find(&tokens[0], second(100)).is_some());
+        sessions.open(ADMIN, second(101)).unwrap();
+        assert_eq!(sessions.open.len(), SESSIONS_MAX);
+        assert!(sessions.find(&tokens[0], second(102)).is_some());
+        assert!(sessions.find(&tokens[1], second(102)).is_none());
+    }
+
+    #[test]
+    fn a_new_password_ends_the_sessions_of_its_role_but_not_the_one_that_set_it() {
+        let mut sessions = Sessions::default();
+        let now = at(Duration::ZERO);
+        let viewer = Session { role: Role::Viewer, is_setup: false };
+        let (mine, other) =
+            (sessions.open(ADMIN, now).unwrap(), sessions.open(ADMIN, now).unwrap());
+        let viewing = sessions.open(viewer, now).unwrap();
+        sessions.keep(&mine, true);
+        sessions.end_all_of(Role::Admin);
+        sessions.keep(&mine, false);
+        assert!(sessions.find(&mine, now).is_some() && sessions.find(&viewing, now).is_some());
+        assert!(sessions.find(&other, now).is_none());
+        sessions.end_all_of(Role::Admin);
+        assert!(sessions.find(&mine, now).is_none());
+    }
+
+    #[test]
+    fn f87_a_token_is_not_in_its_debug_text() {
+        let token = Sessions::default().open(ADMIN, at(Duration::ZERO)).unwrap();
+        assert_eq!(format!("{token:?}"), "Token(..)");
+    }
+}

@@ -1,0 +1,258 @@
+//! The adapter: a request that hyper read and an answer for it to write, as embedded-svc's traits.
+//!
+//! A request is read whole before it is answered, and an answer is made whole before it is sent;
+//! both have a longest length (F74). A handler sees the traits alone, so it can move to a board
+//! that serves HTTP in another way.
+
+use std::fmt;
+
+use embedded_svc::http::server::asynch::Connection;
+use embedded_svc::http::{Headers, Method, Query};
+use embedded_svc::io::asynch::{Read, Write};
+use embedded_svc::io::{Error, ErrorKind, ErrorType};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use loka_stratum::limits::{HTTP_ANSWER_BYTES_MAX, HTTP_BODY_BYTES_MAX};
+
+/// A request that was read, and its answer as it is written.
+pub struct Exchange {
+    head: Head,
+    body: Body,
+    status: Option<u16>,
+    headers: Vec<(String, String)>,
+    answer: Vec<u8>,
+}
+
+/// What stands above a request's body.
+pub struct Head {
+    method: Method,
+    uri: String,
+    headers: hyper::HeaderMap,
+}
+
+/// The body of a request, as far as it was not read by the handler.
+pub struct Body(Bytes);
+
+/// There is no raw connection behind an exchange.
+pub struct Raw;
+
+/// What goes wrong between a handler and its exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExchangeError {
+    /// The answer is longer than allowed.
+    AnswerTooLong,
+    /// The answer was begun twice, or written before it was begun.
+    Order,
+    /// The handler asked for the raw connection.
+    NoRawConnection,
+}
+
+impl Exchange {
+    /// Reads a request.
+    ///
+    /// # Errors
+    ///
+    /// The status to answer with: it is too long, or cannot be read.
+    pub async fn read(request: Request<Incoming>) -> Result<Self, StatusCode> {
+        let (parts, body) = request.into_parts();
+        let method = method(&parts.method).ok_or(StatusCode::METHOD_NOT_ALLOWED)?;
+        let limited = Limited::new(body, HTTP_BODY_BYTES_MAX);
+        let body = limited.collect().await.map_err(|error| {
+            let is_too_long = error.downcast_ref::<LengthLimitError>().is_some();
+            if is_too_long { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }
+        })?;
+        let uri = parts.uri.path_and_query().map_or("/", |uri| uri.as_str()).to_owned();
+        Ok(Self {
+            head: Head { method, uri, headers: parts.headers },
+            body: Body(body.to_bytes()),
+            status: None,
+            headers: Vec::new(),
+            answer: Vec::new(),
+        })
+    }
+
+    /// Returns the answer.
+    pub fn finish(self) -> Response<Full<Bytes>> {
+        let status = self.status.and_then(|status| StatusCode::from_u16(status).ok());
+        let length = self.answer.len();
+        let is_head = self.head.method == Method::Head;
+        let body = if is_head { Bytes::new() } else { Bytes::from(self.answer) };
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        for (name, value) in &self.headers {
+            if let (Ok(name), Ok(value)) =
+                (name.parse::<HeaderName>(), value.parse::<HeaderValue>())
+            {
+                response.headers_mut().append(name, value);
+            }
+        }
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        response
+    }
+}
+
+fn method(method: &hyper::Method) -> Option<Method> {
+    Some(match *method {
+        hyper::Method::GET => Method::Get,
+        hyper::Method::HEAD => Method::Head,
+        hyper::Method::POST => Method::Post,
+        hyper::Method::PUT => Method::Put,
+        hyper::Method::DELETE => Method::Delete,
+        hyper::Method::PATCH => Method::Patch,
+        hyper::Method::OPTIONS => Method::Options,
+        _ => return None,
+    })
+}
+
+impl Query for Head {
+    fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    fn method(&self) -> Method {
+        self.method
+    }
+}
+
+impl Headers for Head {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+impl Query for Exchange {
+    fn uri(&self) -> &str {
+        self.head.uri()
+    }
+
+    fn method(&self) -> Method {
+        self.head.method()
+    }
+}
+
+impl Headers for Exchange {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.header(name)
+    }
+}
+
+impl ErrorType for Exchange {
+    type Error = ExchangeError;
+}
+
+impl ErrorType for Body {
+    type Error = ExchangeError;
+}
+
+impl ErrorType for Raw {
+    type Error = ExchangeError;
+}
+
+impl Read for Body {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ExchangeError> {
+        let count = buffer.len().min(self.0.len());
+        for (place, byte) in buffer.iter_mut().zip(self.0.split_to(count)) {
+            *place = byte;
+        }
+        Ok(count)
+    }
+}
+
+impl Read for Exchange {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ExchangeError> {
+        self.body.read(buffer).await
+    }
+}
+
+impl Write for Exchange {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, ExchangeError> {
+        if self.status.is_none() {
+            return Err(ExchangeError::Order);
+        }
+        if self.answer.len() + bytes.len() > HTTP_ANSWER_BYTES_MAX {
+            return Err(ExchangeError::AnswerTooLong);
+        }
+        self.answer.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    async fn flush(&mut self) -> Result<(), ExchangeError> {
+        Ok(())
+    }
+}
+
+impl Read for Raw {
+    async fn read(&mut self, _: &mut [u8]) -> Result<usize, ExchangeError> {
+        Err(ExchangeError::NoRawConnection)
+    }
+}
+
+impl Write for Raw {
+    async fn write(&mut self, _: &[u8]) -> Result<usize, ExchangeError> {
+        Err(ExchangeError::NoRawConnection)
+    }
+
+    async fn flush(&mut self) -> Result<(), ExchangeError> {
+        Err(ExchangeError::NoRawConnection)
+    }
+}
+
+impl Connection for Exchange {
+    type Headers = Head;
+    type Read = Body;
+    type RawConnectionError = ExchangeError;
+    type RawConnection = Raw;
+
+    fn split(&mut self) -> (&Head, &mut Body) {
+        (&self.head, &mut self.body)
+    }
+
+    async fn initiate_response(
+        &mut self,
+        status: u16,
+        _message: Option<&str>,
+        headers: &[(&str, &str)],
+    ) -> Result<(), ExchangeError> {
+        if self.status.is_some() {
+            return Err(ExchangeError::Order);
+        }
+        self.status = Some(status);
+        let own = |(name, value): &(&str, &str)| (String::from(*name), String::from(*value));
+        self.headers = headers.iter().map(own).collect();
+        Ok(())
+    }
+
+    fn is_response_initiated(&self) -> bool {
+        self.status.is_some()
+    }
+
+    fn raw_connection(&mut self) -> Result<&mut Raw, ExchangeError> {
+        Err(ExchangeError::NoRawConnection)
+    }
+}
+
+impl fmt::Display for ExchangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AnswerTooLong => {
+                write!(f, "answer longer than the allowed {HTTP_ANSWER_BYTES_MAX} bytes")
+            }
+            Self::Order => f.write_str("answer begun twice, or written before it was begun"),
+            Self::NoRawConnection => f.write_str("an exchange has no raw connection"),
+        }
+    }
+}
+
+impl std::error::Error for ExchangeError {}
+
+impl Error for ExchangeError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::AnswerTooLong => ErrorKind::OutOfMemory,
+            Self::Order => ErrorKind::InvalidInput,
+            Self::NoRawConnection => ErrorKind::Unsupported,
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Who asks, and whether a request may be what it says: the checks before anything is done.
+//!
+//! A browser sends whatever any page asks it to, with our cookie where it goes to us. So a request
+//! must name us as we are called (a page that had its own name point at us does not), and what
+//! changes something must come from a page of ours: its `Origin` is ours, its type is one that no
+//! form can send, and it shows a token that only a page which may read our answers can know (F75).
+//! No answer has a CORS header, so no other page may read one.
+
+use std::net::IpAddr;
+
+use embedded_svc::http::Method;
+use embedded_svc::http::server::asynch::Headers;
+use loka_stratum::control::Role;
+use loka_stratum::settings::Settings;
+
+use super::answer::Fault;
+use crate::gateway::access::{Access, Session, Token};
+use crate::gateway::clock;
+
+/// The name of the cookie that a session is in.
+pub const COOKIE: &str = "loka_session";
+
+/// The header that proves that a page of ours asks.
+pub const CSRF: &str = "x-loka-csrf";
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The other end of the connection.
+    pub address: IpAddr,
+    /// It came over our TLS.
+    pub is_tls: bool,
+}
+
+/// A session that is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Bearer {
+    /// What is shown.
+    pub token: Token,
+    /// What it is good for.
+    pub session: Session,
+}
+
+impl Peer {
+    /// Says whether a password may pass: over TLS, or within this machine.
+    pub fn is_private(&self) -> bool {
+        self.is_tls || self.address.to_canonical().is_loopback()
+    }
+
+    /// Returns the session that a request shows. One that came into being over TLS does not count
+    /// over plain HTTP, where whoever listens would have it.
+    pub fn bearer(&self, head: &impl Headers, access: &Access) -> Option<Bearer> {
+        let cookies = head.header("cookie")?.split(';').map(str::trim);
+        let is_ours =
+            |cookie: &str| cookie.strip_prefix(COOKIE)?.strip_prefix('=').map(str::to_owned);
+        let token = Token::parse(&cookies.filter_map(is_ours).next()?)?;
+        let session = access.session(&token, clock::now())?;
+        (self.is_private() || session.is_setup).then_some(Bearer { token, session })
+    }
+
+    /// Checks that a request is meant for us, and that what would change something comes from us.
+    ///
+    /// # Errors
+    ///
+    /// The header that says otherwise.
+    pub fn check_origin(
+        &self,
+        method: Method,
+        head: &impl Headers,
+        settings: &Settings,
+    ) -> Result<(), Fault> {
+        let host = head.header("host").unwrap_or_default();
+        if !is_our_host(host, settings) {
+            let allowed = "an IP address, localhost, NAME.local (mdns.name), or one of web.hosts";
+            return Err(Fault::new(403, format!("host: got {:?}, allowed {allowed}", cut(host))));
+        }
+        if !changes_something(method) {
+            return Ok(());
+        }
+        let scheme = if self.is_tls { "https" } else { "http" };
+        if let Some(origin) = head.header("origin")
+            && !origin.eq_ignore_ascii_case(&format!("{scheme}://{host}"))
+        {
+            let text = format!("origin: got {:?}, allowed {scheme}://{host}", cut(origin));
+            return Err(Fault::new(403, text));
+        }
+        match head.header("sec-fetch-site") {
+            None | Some("same-origin" | "none") => Ok(()),
+            Some(site) => {
+                let text = format!("sec-fetch-site: got {:?}, allowed same-origin", cut(site));
+                Err(Fault::new(403, text))
+            }
+        }
+    }
+}
+
+impl Bearer {
+    /// Checks that the role reaches.
+    ///
+    /// # Errors
+    ///
+    /// It does not.
+    pub fn check_role(&self, needs: Role) -> Result<(), Fault> {
+        if self.session.role >= needs {
+            return Ok(());
+        }
+        let (got, needs) = (self.session.role.name(), needs.name());
+        Err(Fault::new(403, format!("role: got {got}, allowed {needs} and above")))
+    }
+
+    /// Checks that a page of ours asks.
+    ///
+    /// # Errors
+    ///
+    /// It does not show so.
+    pub fn check_csrf(&self, head: &impl Headers) -> Result<(), Fault> {
+        if self.token.is_csrf(head.header(CSRF).unwrap_or_default()) {
+            return Ok(());
+        }
+        let text = "is not that of the session; GET /api/v1/session has it as csrf";
+        Err(Fault::new(403, format!("{CSRF}: what came {text}")))
+    }
+}
+
+/// Checks the type of a body.
+///
+/// # Errors
+///
+/// It is another.
+pub fn check_type(head: &impl Headers, wanted: &str) -> Result<(), Fault> {
+    let kind = head.header("content-type").unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case(wanted) {
+        return Ok(());
+    }
+    Err(Fault::new(415, format!("content-type: got {:?}, allowed {wanted}", cut(kind))))
+}
+
+/// Says whether a method may change something.
+pub fn changes_something(method: Method) -> bool {
+    !matches!(method, Method::Get | Method::Head)
+}
+
+/// Says whether a `Host` is one of ours. An IP address is: a page that is reached by one has it as
+/// its origin, so no other page's script runs under it.
+fn is_our_host(host: &str, settings: &Settings) -> bool {
+    let Some(name) = without_port(host) else { return false };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if let Some(address) = name.strip_prefix('[') {
+        return address.strip_suffix(']').is_some_and(|a| a.parse::<std::net::Ipv6Addr>().is_ok());
+    }
+    let is = |ours: &str| name.eq_ignore_ascii_case(ours);
+    let is_local = |label: &str| is(&format!("{label}.local"));
+    name.parse::<std::net::Ipv4Addr>().is_ok()
+        || is("localhost")
+        || settings.mdns.name.as_ref().is_some_and(|label| is_local(label.as_str()))
+        || settings.web.hosts.iter().any(|ours| is(ours.as_str()))
+}
+
+fn without_port(host: &str) -> Option<&str> {
+    let at = host.find(']').map_or(0, |end| end + 1);
+    match host.get(at..)?.split_once(':') {
+        None => Some(host),
+        Some((name, port)) => {
+            let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+            is_port.then(|| host.get(..at + name.len())).flatten()
+        }
+    }
+}
+
+/// Cuts what a message repeats.
+fn cut(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Head<'a>(&'a [(&'a str, &'a str)]);
+
+    impl Headers for Head<'_> {
+        fn header(&self, name: &str) -> Option<&str> {
+            self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+        }
+    }
+
+    fn settings() -> Settings {
+        let mut settings = Settings::default();
+        for (key, text) in [("web.hosts", "gw.farm.example"), ("mdns.name", "loka")] {
+            settings.set(loka_stratum::settings::Key::parse(key).unwrap(), text).unwrap();
+        }
+        settings
+    }
+
+    #[test]
+    fn f75_only_our_names_are_ours() {
+        let settings = settings();
+        for host in [
+            "192.168.8.1",
+            "192.168.8.1:8080",
+            "[fe80::1]",
+            "[fe80::1]:443",
+            "localhost:8080",
+            "LOKA.local",
+            "loka.local.:443",
+            "gw.farm.example",
+        ] {
+            assert!(is_our_host(host, &settings), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "192.168.8.1.evil.example",
+            "evil.example:8080",
+            "farm.example",
+            "gw.farm.example.evil.example",
+            "localhost.evil.example",
+            "localhost:",
+            "localhost:80:80",
+            "localhost@evil.example",
+            "evil.example#localhost",
+            "[fe80::1",
+            "[evil.example]",
+            "[fe80::1]evil.example",
+            "loka",
+            "0x7f.1",
+        ] {
+            assert!(!is_our_host(host, &settings), "{host}");
+        }
+        assert!(!is_our_host("loka.local", &Settings::default()));
+    }
+
+    #[test]
+    fn f75_what_changes_something_must_come_from_a_page_of_ours() {
+        let settings = settings();
+        let host = ("host", "192.168.8.1");
+        let check = |is_tls, method, headers: &[_]| {
+            let peer = Peer { address: "192.168.8.2".parse().unwrap(), is_tls };
+            let all: Vec<_> = [host].into_iter().chain(headers.iter().copied()).collect();
+            peer.check_origin(method, &Head(&all), &settings).is_ok()
+        };
+        let ours = ("origin", "https://192.168.8.1");
+        assert!(check(true, Method::Post, &[]), "a program has no origin");
+        assert!(check(true, Method::Post, &[ours]));
+        assert!(check(true, Method::Post, &[ours, ("sec-fetch-site", "same-origin")]));
+        for origin in [
+            "http://192.168.8.1",
+            "https://192.168.8.1:8443",
+            "https://evil.example",
+            "null",
+            "",
+            "https://192.168.8.1.evil.example",
+        ] {
+            assert!(!check(true, Method::Post, &[("origin", origin)]), "{origin}");
+            assert!(!check(true, Method::Delete, &[("origin", origin)]), "{origin}");
+        }
+        assert!(!check(false, Method::Post, &[ours]), "of the other port");
+        for site in ["cross-site", "same-site", "other"] {
+            assert!(!check(true, Method::Post, &[("sec-fetch-site", site)]), "{site}");
+            assert!(check(true, Method::Get, &[("sec-fetch-site", site)]), "a link from {site}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Every path and method that is answered, with what it takes.
+
+use embedded_svc::http::Method;
+use loka_stratum::control::Role;
+
+/// One path with one method.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// The method; HEAD is answered wherever GET is.
+    pub method: Method,
+    /// The path, without a query.
+    pub path: &'static str,
+    /// Who may ask.
+    pub who: Who,
+    /// What comes with it.
+    pub body: Body,
+    /// What is done.
+    pub call: Call,
+}
+
+/// Who may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Everybody who reaches a port.
+    Anyone,
+    /// Everybody who reaches the status port; over TLS, where the page is, who is logged in.
+    OnStatusPort,
+    /// Who is logged in with this role or one above.
+    Role(Role),
+}
+
+/// What comes with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Nothing that is looked at.
+    None,
+    /// JSON.
+    Json,
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    Index,
+    Metrics,
+    Health,
+    Ready,
+    Status,
+    OpenApi,
+    Session,
+    LogIn,
+    LogOut,
+    Fields,
+    Settings,
+    Check,
+    Commit,
+    Confirm,
+    RollBack,
+    Test,
+    Miners,
+    Log,
+    Audit,
+    Password,
+    Reset,
+}
+
+const VIEWER: Who = Who::Role(Role::Viewer);
+const OPERATOR: Who = Who::Role(Role::Operator);
+const ADMIN: Who = Who::Role(Role::Admin);
+
+/// All of them.
+pub const ROUTES: &[Route] = &[
+    get("/", Who::Anyone, Call::Index),
+    get("/metrics", Who::OnStatusPort, Call::Metrics),
+    get("/healthz", Who::Anyone, Call::Health),
+    get("/readyz", Who::OnStatusPort, Call::Ready),
+    get("/api/v1/status", Who::OnStatusPort, Call::Status),
+    get("/api/v1/openapi.json", Who::Anyone, Call::OpenApi),
+    get("/api/v1/session", Who::Anyone, Call::Session),
+    route(Method::Post, "/api/v1/session", Who::Anyone, Body::Json, Call::LogIn),
+    route(Method::Delete, "/api/v1/session", VIEWER, Body::None, Call::LogOut),
+    get("/api/v1/fields", VIEWER, Call::Fields),
+    get("/api/v1/settings", VIEWER, Call::Settings),
+    route(Method::Post, "/api/v1/check", OPERATOR, Body::Json, Call::Check),
+    route(Method::Post, "/api/v1/commit", OPERATOR, Body::Json, Call::Commit),
+    route(Method::Post, "/api/v1/confirm", OPERATOR, Body::Json, Call::Confirm),
+    route(Method::Post, "/api/v1/rollback", OPERATOR, Body::Json, Call::RollBack),
+    route(Method::Post, "/api/v1/test", OPERATOR, Body::Json, Call::Test),
+    get("/api/v1/miners", VIEWER, Call::Miners),
+    get("/api/v1/log", VIEWER, Call::Log),
+    get("/api/v1/audit", ADMIN, Call::Audit),
+    route(Method::Post, "/api/v1/password", ADMIN, Body::Json, Call::Password),
+    route(Method::Post, "/api/v1/reset", ADMIN, Body::Json, Call::Reset),
+];
+
+const fn get(path: &'static str, who: Who, call: Call) -> Route {
+    route(Method::Get, path, who, Body::None, call)
+}
+
+const fn route(method: Method, path: &'static str, who: Who, body: Body, call: Call) -> Route {
+    Route { method, path, who, body, call }
+}
+
+/// Returns the route of a request, or the methods that its path has; none where there is nothing.
+pub fn find(method: Method, path: &str) -> Result<&'static Route, Vec<Method>> {
+    let of_path = || ROUTES.iter().filter(|route| route.path == path);
+    let wanted = if method == Method::Head { Method::Get } else { method };
+    of_path()
+        .find(|route| route.method == wanted)
+        .ok_or_else(|| of_path().map(|r| r.method).collect())
+}
+
+/// Returns the name of a method.
+pub fn name(method: Method) -> &'static str {
+    match method {
+        Method::Get => "GET",
+        Method::Head => "HEAD",
+        Method::Post => "POST",
+        Method::Put => "PUT",
+        Method::Delete => "DELETE",
+        _ => "another",
+    }
+}

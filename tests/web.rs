@@ -1,0 +1,295 @@
+//! The page's API as somebody in the network meets it: who gets in, what he may do, and what no
+//! other page can make his browser do (F74 to F76, F79, F87).
+#![cfg(feature = "gateway")]
+
+#[path = "web/client.rs"]
+mod client;
+mod gateway;
+
+use client::{Client, Site, code_of};
+use gateway::Pool;
+use serde_json::json;
+
+const WORD: &str = "a password of the admin";
+
+#[test]
+fn the_code_sets_the_password_and_a_pool_is_changed_confirmed_and_rolled_back() {
+    let site = Site::start();
+    let mut admin = Client::new(&site);
+    let before = admin.get("/api/v1/session");
+    assert_eq!((before.code, &before.body["first_run"]), (200, &json!(true)));
+    assert!(before.body["role"].is_null() && before.body["csrf"].is_null());
+    let wrong = admin.post("/api/v1/session", json!({"code": "0000 0000"}));
+    assert_eq!(wrong.code, 401, "{}", wrong.body);
+    let opened = admin.post("/api/v1/session", json!({"code": code_of(&site.gateway)}));
+    assert_eq!((opened.code, &opened.body["role"]), (200, &json!("admin")));
+    let set = admin.post("/api/v1/password", json!({"role": "admin", "word": WORD}));
+    assert_eq!((set.code, &set.body["first_run"]), (200, &json!(false)), "{}", set.body);
+    let again = Client::new(&site).post("/api/v1/session", json!({"code": "12345678"}));
+    assert_eq!(again.code, 403, "the code is over: {}", again.body);
+
+    // The password outlives the process, and there is no code any more.
+    let mut site = site;
+    site.restart();
+    assert!(!site.gateway.log.iter().any(|line| line.contains("set-up code")));
+    let mut admin = Client::logged_in(&site, "admin", WORD);
+    let other = Pool::start("beef", 8);
+    let url = format!("stratum+tcp://{}", other.address);
+    let edits = json!({"edits": [{"key": "pool.1.url", "value": url}]});
+    let problem =
+        json!({"edits": [{"key": "pool.1.url", "value": "ftp://x"}, {"key": "x", "value": "1"}]});
+    let checked = admin.post("/api/v1/check", problem.clone());
+    assert_eq!(checked.body["problems"].as_array().map(Vec::len), Some(2), "{}", checked.body);
+    let refused = admin.post("/api/v1/commit", problem);
+    assert_eq!((refused.code, refused.body["problems"].as_array().map(Vec::len)), (400, Some(2)));
+    let checked = admin.post("/api/v1/check", edits.clone());
+    assert_eq!(checked.body["changes"][0]["to"], json!(url), "{}", checked.body);
+    assert_eq!(checked.body["changes"][0]["applies"], "provisional");
+    assert_eq!(admin.value("pool.1.url"), format!("stratum+tcp://{}", site.pool.address));
+
+    let committed = admin.post("/api/v1/commit", edits.clone());
+    assert_eq!(committed.code, 200, "{}", committed.body);
+    assert!(committed.body["seconds_left"].as_u64() > Some(60), "{}", committed.body);
+    assert_eq!(admin.value("pool.1.url"), url);
+    assert!(admin.get("/api/v1/session").body["seconds_left"].is_u64());
+    assert_eq!(admin.post("/api/v1/commit", edits.clone()).code, 409, "one waits");
+    assert_eq!(admin.post("/api/v1/rollback", json!({})).code, 200);
+    assert_eq!(admin.value("pool.1.url"), format!("stratum+tcp://{}", site.pool.address));
+    assert_eq!(admin.post("/api/v1/confirm", json!({})).code, 409, "nothing waits");
+
+    assert_eq!(admin.post("/api/v1/commit", edits).code, 200);
+    assert_eq!(admin.post("/api/v1/confirm", json!({})).code, 200);
+    assert_eq!(admin.value("pool.1.url"), url);
+    assert!(admin.get("/api/v1/session").body["seconds_left"].is_null());
+    site.gateway.wait_for("the new pool", |report| {
+        report["upstream"][0]["url"] == json!(url) && report["ready"] == true
+    });
+}
+
+#[test]
+fn each_role_may_do_its_part_and_no_more() {
+    let site = Site::start();
+    let mut admin = Client::with_code(&site);
+    for (role, word) in
+        [("admin", WORD), ("operator", "operators word"), ("viewer", "viewers word")]
+    {
+        let set = admin.post("/api/v1/password", json!({"role": role, "word": word}));
+        assert_eq!(set.code, 200, "{}", set.body);
+    }
+    let mut operator = Client::logged_in(&site, "operator", "operators word");
+    let mut viewer = Client::logged_in(&site, "viewer", "viewers word");
+    let set = |key: &str, value: &str| json!({"edits": [{"key": key, "value": value}]});
+    let nobody = Client::new(&site);
+    for path in ["/api/v1/settings", "/api/v1/fields", "/api/v1/miners", "/api/v1/audit"] {
+        assert_eq!(nobody.get(path).code, 401, "{path}");
+    }
+    for path in ["/api/v1/settings", "/api/v1/fields"] {
+        assert_eq!(viewer.get(path).code, 200, "{path}");
+    }
+    assert_eq!(viewer.get("/api/v1/audit").code, 403);
+    assert_eq!(viewer.post("/api/v1/check", set("difficulty.start", "1024")).code, 403);
+    assert_eq!(viewer.post("/api/v1/commit", set("difficulty.start", "1024")).code, 403);
+    assert_eq!(operator.post("/api/v1/commit", set("difficulty.start", "1024")).code, 200);
+    assert_eq!(operator.post("/api/v1/commit", set("web.address", "127.0.0.1:0")).code, 403);
+    let password = json!({"role": "admin", "word": "another password"});
+    assert_eq!(operator.post("/api/v1/password", password).code, 403);
+    assert_eq!(admin.value("difficulty.start"), "1024");
+
+    // A new password ends the sessions of its role; an empty one takes the account away.
+    let again = json!({"role": "viewer", "word": "another viewers word"});
+    assert_eq!(admin.post("/api/v1/password", again).code, 200);
+    assert_eq!(viewer.get("/api/v1/settings").code, 401);
+    assert_eq!(admin.post("/api/v1/password", json!({"role": "viewer", "word": ""})).code, 200);
+    assert_eq!(viewer.log_in("viewer", "another viewers word").code, 401);
+    for word in ["", "short", &"x".repeat(129)] {
+        assert_eq!(
+            admin.post("/api/v1/password", json!({"role": "admin", "word": word})).code,
+            400
+        );
+    }
+    assert_eq!(operator.delete("/api/v1/session").code, 200);
+    assert_eq!(operator.get("/api/v1/settings").code, 401);
+}
+
+#[test]
+fn f76_guessing_gets_slow_and_ends_and_miners_are_served() {
+    let site = Site::start();
+    let mut admin = Client::with_code(&site);
+    assert_eq!(admin.post("/api/v1/password", json!({"role": "admin", "word": WORD})).code, 200);
+    let mut guesser = Client::new(&site);
+    let codes: Vec<u16> =
+        (0..40).map(|n| guesser.log_in("admin", &format!("guess {n:04}")).code).collect();
+    assert_eq!(codes[..3], [401, 401, 401], "a few are free");
+    let tried = codes.iter().filter(|code| **code == 401).count();
+    assert!((4..=10).contains(&tried), "{codes:?}");
+    assert!(codes.iter().all(|code| [401, 429].contains(code)), "{codes:?}");
+    // The right one does not get through either while it is to wait, and says how long.
+    let late = guesser.log_in("admin", WORD);
+    assert_eq!(late.code, 429);
+    assert!(late.header("retry-after").is_some_and(|secs| secs.parse::<u32>().is_ok()), "{late:?}");
+    // Who is in stays in, and so do miners.
+    assert_eq!(admin.get("/api/v1/settings").code, 200);
+    let mut miner = site.gateway.miner();
+    miner.log_in("farm.1");
+    miner.wait_for_job();
+}
+
+#[test]
+fn f75_no_other_page_can_change_anything() {
+    let site = Site::start();
+    let admin = Client::with_code(&site);
+    let address = site.gateway.status.unwrap();
+    let ours = format!("http://{address}");
+    let body = r#"{"edits":[{"key":"difficulty.start","value":"2048"}]}"#;
+    let with = |changes: &[(&str, Option<&str>)]| {
+        let host = address.to_string();
+        let mut headers = vec![
+            ("host", host.as_str()),
+            ("cookie", &admin.cookie),
+            ("x-loka-csrf", &admin.csrf),
+            ("content-type", "application/json"),
+            ("origin", &ours),
+            ("sec-fetch-site", "same-origin"),
+        ];
+        for (name, value) in changes {
+            headers.retain(|(known, _)| known != name);
+            headers.extend(value.map(|value| (*name, value)));
+        }
+        client::raw(address, "POST", "/api/v1/commit", &headers, body)
+    };
+    for (code, changes) in [
+        (403, &[("host", Some("evil.example"))][..]),
+        (403, &[("host", Some("evil.example:8080")), ("origin", Some("http://evil.example:8080"))]),
+        (403, &[("host", None)]),
+        (403, &[("origin", Some("http://evil.example"))]),
+        (403, &[("origin", Some("null"))]),
+        (403, &[("sec-fetch-site", Some("cross-site"))]),
+        (403, &[("sec-fetch-site", Some("same-site"))]),
+        (403, &[("x-loka-csrf", None)]),
+        (403, &[("x-loka-csrf", Some(&"0".repeat(64)))]),
+        (401, &[("cookie", None)]),
+        (401, &[("cookie", Some(&format!("loka_session={}", "0".repeat(64))))]),
+        (415, &[("content-type", None)]),
+        (415, &[("content-type", Some("text/plain"))]),
+        (415, &[("content-type", Some("application/x-www-form-urlencoded"))]),
+        (415, &[("content-type", Some("multipart/form-data; boundary=x"))]),
+    ] {
+        let answer = with(changes);
+        assert_eq!(answer.code, code, "{changes:?}: {}", answer.body);
+        assert!(answer.body["error"].is_string(), "{}", answer.body);
+    }
+    assert_ne!(admin.value("difficulty.start"), "2048");
+    let preflight = client::raw(
+        address,
+        "OPTIONS",
+        "/api/v1/commit",
+        &[
+            ("host", &address.to_string()),
+            ("origin", "http://evil.example"),
+            ("access-control-request-method", "POST"),
+        ],
+        "",
+    );
+    assert_eq!(preflight.code, 403);
+    let good = with(&[]);
+    assert_eq!(good.code, 200, "{}", good.body);
+    for answer in [preflight, good, admin.get("/api/v1/status"), admin.get("/api/v1/session")] {
+        let cors = answer.headers.iter().find(|(name, _)| name.starts_with("access-control"));
+        assert_eq!(cors, None);
+        assert_eq!(answer.header("x-frame-options"), Some("DENY"));
+        assert!(answer.header("content-security-policy").is_some_and(|p| p.contains("'none'")));
+    }
+    assert_eq!(admin.value("difficulty.start"), "2048");
+}
+
+#[test]
+fn f87_no_secret_is_in_the_log_or_an_answer() {
+    let site = Site::with(&[("LOKA_POOL__1__PASSWORD", "poolsecret")]);
+    let mut admin = Client::with_code(&site);
+    let mut secrets = vec!["poolsecret".to_owned(), WORD.to_owned(), "operators word".to_owned()];
+    for (role, word) in [("admin", WORD), ("operator", "operators word")] {
+        admin.post("/api/v1/password", json!({"role": role, "word": word}));
+    }
+    let mut seen = String::new();
+    let mut note = |answer: client::Reply| seen += &answer.raw;
+    // What is wrong is not repeated.
+    for body in [
+        json!({"role": "admin", "word": {"x": "wrongsecret"}}),
+        json!({"role": "wrongsecret", "word": "wrongsecret"}),
+        json!({"wrongsecret": "wrongsecret"}),
+    ] {
+        note(admin.post("/api/v1/password", body));
+    }
+    let edits = |value: &str| json!({"edits": [{"key": "pool.1.password", "value": value}]});
+    for path in ["/api/v1/check", "/api/v1/commit"] {
+        note(admin.post(path, edits(&"wrongsecret".repeat(40))));
+        note(admin.post(path, edits("othersecret")));
+    }
+    secrets.extend(["wrongsecret".to_owned(), "othersecret".to_owned()]);
+    note(admin.post("/api/v1/rollback", json!({})));
+    note(Client::new(&site).log_in("admin", "wrongsecret"));
+    for path in client::PATHS {
+        note(admin.get(path));
+    }
+    secrets.push(admin.cookie.trim_start_matches("loka_session=").to_owned());
+    let log = site.end();
+    for secret in &secrets {
+        assert!(!seen.contains(secret), "{secret} was answered");
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+    assert!(log.contains("logged in"), "{log}");
+}
+
+#[test]
+fn f74_ten_thousand_connections_are_taken_or_let_go_and_miners_are_served() {
+    let site = Site::start();
+    let address = site.gateway.status.unwrap();
+    let mut miner = site.gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    for n in 0..10_000_u32 {
+        let stream = std::net::TcpStream::connect(address).expect("the port is open");
+        drop(stream);
+        if n.is_multiple_of(1000) {
+            let answer = miner.submit("farm.1", &job, n);
+            assert_eq!(answer["result"], true, "{answer}");
+        }
+    }
+    let client = Client::new(&site);
+    client.wait_until_served();
+    assert_eq!(client.get("/api/v1/session").code, 200);
+}
+
+#[test]
+fn f74_a_request_has_its_place_length_and_time() {
+    let site = Site::start();
+    let admin = Client::with_code(&site);
+    let address = site.gateway.status.unwrap();
+    let host = address.to_string();
+    let host = ("host", host.as_str());
+    let long = "x".repeat(20_000);
+    let session = [host, ("cookie", &admin.cookie), ("x-loka-csrf", &admin.csrf)];
+    let json = ("content-type", "application/json");
+    let all: Vec<_> = session.into_iter().chain([json]).collect();
+    for (code, method, path, headers, body) in [
+        (404, "GET", "/../../etc/passwd", &session[..], ""),
+        (404, "GET", "/api/v1/%2e%2e/", &session, ""),
+        (404, "POST", "/api/v2/commit", &all, "{}"),
+        (405, "PUT", "/api/v1/commit", &all, "{}"),
+        (405, "TRACE", "/", &session, ""),
+        (413, "POST", "/api/v1/commit", &all, &long),
+        (431, "GET", "/", &[host, ("x", &long)], ""),
+        (400, "POST", "/api/v1/commit", &all, "{\"edits\":"),
+        (400, "POST", "/api/v1/commit", &all, "[[[[[[[["),
+        (400, "GET", "/api/v1/miners?skip=-1", &session, ""),
+    ] {
+        assert_eq!(client::raw(address, method, path, headers, body).code, code, "{method} {path}");
+    }
+    let allow = client::raw(address, "PUT", "/api/v1/commit", &all, "{}");
+    assert_eq!(allow.header("allow"), Some("POST"));
+    // A head that does not come, and a body that does not.
+    assert_eq!(client::part(address, "GET / HTTP/1.1\r\nhost: 127").code, 408);
+    let head: String = all.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let part = format!("POST /api/v1/commit HTTP/1.1\r\n{head}content-length: 100\r\n\r\n{{");
+    assert_eq!(client::part(address, &part).code, 408);
+}
