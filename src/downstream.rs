@@ -12,12 +12,15 @@
 //! `docs/adr/0003`); a repeated subscribe gets the same answer and never a second id (F15); a
 //! share is judged by the difficulty that its job was sent with.
 
+use core::num::{NonZeroU8, NonZeroU16};
+
 use crate::identity::Standing;
 use crate::ledger::Counts;
 use crate::limits::{
     EXCESS_REJECTS_MAX, FORGIVE_INTERVAL, GOALS_MAX, INVALID_LINES_MAX, ODD_REQUESTS_MAX,
-    REJECTS_FORGIVEN_BY_SHARE, SUBMITS_BURST_MAX, TOLD_DIFFICULTIES_MAX, USER_AGENT_BYTES_MAX,
-    WAITING_ID_BYTES_MAX, WORKER_NAME_BYTES_MAX, WORKERS_BYTES_MAX,
+    OFFENCES_OF_CONNECTION, REJECTS_FORGIVEN_BY_SHARE, STRICT_DIVISOR, SUBMITS_BURST_MAX,
+    TOLD_DIFFICULTIES_MAX, USER_AGENT_BYTES_MAX, WAITING_ID_BYTES_MAX, WORKER_NAME_BYTES_MAX,
+    WORKERS_BYTES_MAX,
 };
 use crate::personality::{Personality, Steps};
 use crate::time::{Duration, Instant};
@@ -122,6 +125,19 @@ impl core::fmt::Display for Close {
         }
     }
 }
+
+/// Offences of a line that cannot be read, and rejected submits of one offence: the fourth line and
+/// the last submit are then a connection's worth, as is the last odd request at one offence each.
+const OFFENCES_OF_LINE: u16 = OFFENCES_OF_CONNECTION / (INVALID_LINES_MAX as u16 + 1);
+const REJECTS_OF_OFFENCE: NonZeroU16 =
+    match NonZeroU16::new(EXCESS_REJECTS_MAX / OFFENCES_OF_CONNECTION) {
+        Some(rejects) => rejects,
+        None => NonZeroU16::MIN,
+    };
+const STRICT: NonZeroU8 = match NonZeroU8::new(STRICT_DIVISOR) {
+    Some(divisor) => divisor,
+    None => NonZeroU8::MIN,
+};
 
 /// The names that are authorized on a connection, end to end with a length byte in front of each.
 #[derive(Clone, Debug, Default)]
@@ -261,6 +277,11 @@ pub struct Downstream {
     pub(crate) work: f64,
     /// A first line was read, so this is no scanner of another protocol.
     pub(crate) greeted: bool,
+    /// What its address does cannot be remembered, so its budgets are smaller (F50).
+    is_strict: bool,
+    /// It was closed for what no budget allows.
+    is_flagrant: bool,
+    offences_taken: u16,
     forgiven_at: Instant,
     invalid_lines: u8,
     odd_requests: u8,
@@ -302,6 +323,9 @@ impl Downstream {
             last_share: None,
             work: 0.0,
             greeted: false,
+            is_strict: false,
+            is_flagrant: false,
+            offences_taken: 0,
             forgiven_at: now,
             invalid_lines: 0,
             odd_requests: 0,
@@ -447,22 +471,57 @@ impl Downstream {
         }
     }
 
+    /// Gives the connection the strict default instead of the usual budgets.
+    pub(crate) fn be_strict(&mut self) {
+        self.is_strict = true;
+    }
+
     /// Counts a line that cannot be read.
     pub(crate) fn count_invalid_line(&mut self) -> Result<(), Close> {
         self.invalid_lines = self.invalid_lines.saturating_add(1);
-        if self.invalid_lines > INVALID_LINES_MAX { Err(Close::InvalidLines) } else { Ok(()) }
+        let allowed = INVALID_LINES_MAX / self.strictness();
+        if self.invalid_lines > allowed { Err(Close::InvalidLines) } else { Ok(()) }
     }
 
     /// Counts a request that is wrong or unknown.
     pub(crate) fn count_odd_request(&mut self) -> Result<(), Close> {
         self.odd_requests = self.odd_requests.saturating_add(1);
-        if self.odd_requests > ODD_REQUESTS_MAX { Err(Close::OddRequests) } else { Ok(()) }
+        let allowed = ODD_REQUESTS_MAX / self.strictness();
+        if self.odd_requests > allowed { Err(Close::OddRequests) } else { Ok(()) }
     }
 
     /// Counts a rejected submit that an honest miner seldom sends.
     pub(crate) fn count_excess_reject(&mut self) -> Result<(), Close> {
         self.excess_rejects = self.excess_rejects.saturating_add(1);
-        if self.excess_rejects > EXCESS_REJECTS_MAX { Err(Close::ExcessRejects) } else { Ok(()) }
+        let allowed = EXCESS_REJECTS_MAX / NonZeroU16::from(self.strictness());
+        if self.excess_rejects > allowed { Err(Close::ExcessRejects) } else { Ok(()) }
+    }
+
+    fn strictness(&self) -> NonZeroU8 {
+        if self.is_strict { STRICT } else { NonZeroU8::MIN }
+    }
+
+    /// Notes why the connection is closed.
+    pub(crate) fn note_close(&mut self, close: Close) {
+        self.is_flagrant |= matches!(close, Close::NotStratum(_) | Close::LineTooLong { .. });
+    }
+
+    /// Returns what of its budgets the connection has used up since the last call, in offences
+    /// (F50). What time has forgiven meanwhile is made good first.
+    pub(crate) fn take_offences(&mut self) -> u16 {
+        let used = self.offences();
+        let new = used.saturating_sub(self.offences_taken);
+        self.offences_taken = used;
+        new
+    }
+
+    fn offences(&self) -> u16 {
+        let flagrant = if self.is_flagrant { OFFENCES_OF_CONNECTION } else { 0 };
+        u16::from(self.invalid_lines)
+            .saturating_mul(OFFENCES_OF_LINE)
+            .saturating_add(u16::from(self.odd_requests))
+            .saturating_add(self.excess_rejects / REJECTS_OF_OFFENCE)
+            .saturating_add(flagrant)
     }
 
     /// Forgives an odd line and an odd request now and then.

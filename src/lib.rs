@@ -17,6 +17,7 @@
 //! | [`personality`] | what a firmware is like, as far as it is on record |
 //! | [`identity`] | under whose name shares go to a pool |
 //! | [`downstream`] | one miner's connection |
+//! | [`offenders`] | which addresses broke the protocol lately |
 //! | [`table`] | all of them in a fixed table, and the ids that keep their search spaces apart |
 //! | [`pending`] | shares on their way to a pool |
 //! | [`blocks`] | block candidates that must outlive link and process |
@@ -75,6 +76,7 @@ pub mod identity;
 pub mod ledger;
 pub mod limits;
 pub mod links;
+pub mod offenders;
 pub mod pending;
 pub mod personality;
 pub mod proxy;

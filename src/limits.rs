@@ -401,6 +401,28 @@ pub const EXCESS_REJECTS_MAX: u16 = 512;
 /// Rejected submits that one accepted share makes up for; honest miners stay near 2 % (F32).
 pub const REJECTS_FORGIVEN_BY_SHARE: u16 = 8;
 
+/// Addresses that are remembered for what their connections did against the protocol (F50). An
+/// attacker with more of them gets the strict default for each.
+pub const OFFENDERS_MAX: usize = 128;
+
+/// Offences that one connection's budgets come to: what is booked for another protocol, a line
+/// without end, or a budget that is used up.
+pub const OFFENCES_OF_CONNECTION: u16 = 32;
+
+/// Offences that an address may have to its account before it is refused: eight connections'.
+pub const OFFENCES_ALLOWED: u16 = 8 * OFFENCES_OF_CONNECTION;
+
+/// Time after which an offence is forgiven: a connection's in about [`FORGIVE_INTERVAL`], and a
+/// refused address is taken again after four minutes.
+pub const OFFENCE_FORGIVEN_IN: Duration = Duration::from_secs(2);
+
+/// Offences that an accepted share from the same address makes up for. A hundred miners behind one
+/// address, at a share in ten seconds each, outweigh a broken one that reconnects twice a second.
+pub const OFFENCES_FORGIVEN_BY_SHARE: u64 = 8;
+
+/// What a connection's budgets are divided by where there is no room to remember its address.
+pub const STRICT_DIVISOR: u8 = 4;
+
 /// Submits that a miner may send at once before the rate below holds.
 pub const SUBMITS_BURST_MAX: u32 = 2_000;
 

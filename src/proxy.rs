@@ -46,6 +46,7 @@ use crate::limits::{
     WORKER_NAME_BYTES_MAX,
 };
 use crate::links::{self, Links};
+use crate::offenders::Offenders;
 use crate::pending::{Pending, Stage, Verdict};
 use crate::personality::Unfit;
 use crate::split::Split;
@@ -251,6 +252,11 @@ pub enum Refusal {
     },
     /// The gateway is ending.
     Draining,
+    /// Its address has broken the protocol too often (F50).
+    Offender {
+        /// Seconds until it is taken again.
+        secs: u64,
+    },
 }
 
 impl core::fmt::Display for Refusal {
@@ -260,6 +266,10 @@ impl core::fmt::Display for Refusal {
                 write!(f, "all {capacity} places are taken; raise miners.max or add a gateway")
             }
             Self::Draining => write!(f, "the gateway is shutting down"),
+            Self::Offender { secs } => {
+                let text = "its address has sent too much that is not Stratum";
+                write!(f, "{text}; it is taken again in {secs} s")
+            }
         }
     }
 }
@@ -374,6 +384,7 @@ impl Due {
 pub struct Proxy<'a> {
     options: Options,
     table: Table<'a>,
+    offenders: Offenders,
     lines: &'a mut [u8],
     ids: &'a mut [RestingId],
     links: Links<'a>,
@@ -433,6 +444,7 @@ impl<'a> Proxy<'a> {
             links: Links::new(links, options.links, options.seed, now),
             options,
             table: Table::new(storage.slots),
+            offenders: Offenders::default(),
             lines: storage.lines,
             ids: storage.ids,
             geometry: None,
@@ -467,7 +479,13 @@ impl<'a> Proxy<'a> {
         if self.draining {
             return Err(Refusal::Draining);
         }
-        let session = Downstream::new(peer, Vardiff::new(&self.options.vardiff, now), now);
+        if let Some(left) = self.offenders.refused_for(peer, now) {
+            return Err(Refusal::Offender { secs: left.as_secs().saturating_add(1) });
+        }
+        let mut session = Downstream::new(peer, Vardiff::new(&self.options.vardiff, now), now);
+        if self.offenders.is_strict_for(peer, now) {
+            session.be_strict();
+        }
         Ok(self.table.insert(session)?)
     }
 

@@ -36,6 +36,7 @@
 //! | F41 | answers late, never, twice, for others, in every form | `shares` |
 //! | F42 | request ids that wrap | `pending` |
 //! | F49 | miner ids after many connections | `shares`, `table`, `tests/search_space.rs` |
+//! | F50 | budgets of an address | `offenders`, `offenders` of the engine |
 //! | F55 to F59 | pools that go and come | `session`, `tests/links.rs`, `tests/upstream_invisible.rs` |
 //! | F66, F78 | time that leaps, settings that change | `session` |
 //!
@@ -47,6 +48,8 @@ mod farm;
 mod framing;
 #[path = "abuse/noise.rs"]
 mod noise;
+#[path = "abuse/offenders.rs"]
+mod offenders;
 #[path = "abuse/session.rs"]
 mod session;
 #[path = "abuse/shares.rs"]

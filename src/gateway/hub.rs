@@ -24,6 +24,7 @@ use loka_stratum::limits::{
     BLOCK_WRITE_INTERVAL, BLOCK_WRITES_BURST_MAX, LINKS_MAX, OUTPUT_BYTES_MIN, READ_BYTES_MAX,
     SPILL_BYTES_MAX,
 };
+use loka_stratum::offenders::{Place, is_this_machine};
 use loka_stratum::proxy::{Options, Proxy, Refusal};
 use loka_stratum::settings::Settings;
 use loka_stratum::table::MinerHandle;
@@ -140,7 +141,7 @@ enum Refused {
 struct Door {
     /// The map's hash is seeded, so no choice of addresses makes it slow (F54); it holds no more
     /// entries than there are miners.
-    by_address: HashMap<[u8; 16], u16>,
+    by_address: HashMap<Place, u16>,
 }
 
 /// Counters that are the gateway's own.
@@ -247,6 +248,7 @@ impl Hub {
                 let name = match refusal {
                     Refusal::TableFull { .. } => "table_full",
                     Refusal::Draining => "draining",
+                    Refusal::Offender { .. } => "offender",
                 };
                 self.count(|counts| counts.refused.add(name));
                 log::warn(Kind::Refused, format_args!("miner from {from} refused: {refusal}"));
@@ -534,42 +536,24 @@ impl Spills {
 
 impl Door {
     fn has_room(&self, peer: [u8; 16], allowed: u16) -> bool {
-        is_this_machine(peer) || self.by_address.get(&place(peer)).is_none_or(|n| *n < allowed)
+        is_this_machine(peer) || self.by_address.get(&Place::of(peer)).is_none_or(|n| *n < allowed)
     }
 
     fn enter(&mut self, peer: [u8; 16]) {
         if !is_this_machine(peer) {
-            let count = self.by_address.entry(place(peer)).or_insert(0);
+            let count = self.by_address.entry(Place::of(peer)).or_insert(0);
             *count = count.saturating_add(1);
         }
     }
 
     fn leave(&mut self, peer: [u8; 16]) {
-        if let Some(count) = self.by_address.get_mut(&place(peer)) {
+        if let Some(count) = self.by_address.get_mut(&Place::of(peer)) {
             *count -= 1;
             if *count == 0 {
-                self.by_address.remove(&place(peer));
+                self.by_address.remove(&Place::of(peer));
             }
         }
     }
-}
-
-/// What counts as one address: all of IPv4, the /64 of IPv6, in which a host may choose (F50).
-fn place(peer: [u8; 16]) -> [u8; 16] {
-    let mut place = peer;
-    if address(peer).is_ipv6() {
-        place[8..].fill(0);
-    }
-    place
-}
-
-/// This machine's connections to itself are not limited: whoever makes them could do worse.
-fn is_this_machine(peer: [u8; 16]) -> bool {
-    address(peer) == IpAddr::from([127, 0, 0, 1]) || address(peer) == IpAddr::from(octets_of_one())
-}
-
-fn octets_of_one() -> [u8; 16] {
-    std::net::Ipv6Addr::LOCALHOST.octets()
 }
 
 /// Returns an address as the engine takes it: IPv6, mapped where it is IPv4.
@@ -677,6 +661,5 @@ mod tests {
             assert!(door.has_room(peer, 1));
             door.leave(peer);
         }
-        assert!(!is_this_machine(octets("127.0.0.2".parse().unwrap())));
     }
 }

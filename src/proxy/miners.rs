@@ -57,6 +57,23 @@ impl Proxy<'_> {
         out: &mut Writer<'_>,
         now: Instant,
     ) -> Result<(), Close> {
+        let result = self.read_lines(miner, input, out, now);
+        if let Some(session) = self.table.get_mut(miner) {
+            if let Err(close) = result {
+                session.note_close(close);
+            }
+            self.offenders.book(session.peer, session.take_offences(), now);
+        }
+        result
+    }
+
+    fn read_lines(
+        &mut self,
+        miner: MinerHandle,
+        input: &mut &[u8],
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) -> Result<(), Close> {
         let Some(session) = self.table.get_mut(miner) else {
             *input = &[];
             return Ok(());

@@ -203,6 +203,7 @@ impl Proxy<'_> {
             session.recent.insert(share);
             if bucket != Bucket::Orphaned(Orphan::NoPool) {
                 session.count_share(origin.difficulty, now);
+                self.offenders.vouch(session.peer, now);
             }
         }
         if let Some(link) = self.links.get(origin.link)

@@ -146,6 +146,30 @@ fn f48_a_peer_that_goes_at_any_step_frees_its_place_once_and_its_shares_keep_the
 }
 
 #[test]
+fn f50_an_address_that_is_no_miner_is_refused_and_its_miners_stay() {
+    let pool = Pool::start("abcd", 8);
+    let mut gateway = Gateway::start(pool.address, &[]);
+    let address = gateway.listen[0];
+    let mut miner = Miner::over(connect_from("127.0.0.2", address));
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    let refused = |report: &Value| report["miners"]["refused"]["offender"].as_u64().unwrap_or(0);
+    for knocks in 1.. {
+        let mut stream = connect_from("127.0.0.2", address);
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\n\r\n");
+        assert!(is_ended(&mut stream));
+        if refused(&gateway.report()) > 0 {
+            break;
+        }
+        assert!(knocks <= 9, "eight connections' budgets");
+    }
+    let line = gateway.wait_for_line("sent too much that is not Stratum");
+    assert!(line.contains("127.0.0.2") && line.contains("taken again in"), "{line}");
+    assert_eq!(miner.submit("farm.1", &job, 1)["result"], true, "who is in stays in");
+    Miner::over(connect_from("127.0.0.3", address)).log_in("farm.2");
+}
+
+#[test]
 fn f51_before_authorization_little_more_is_sent_than_was_received() {
     let pool = Pool::start("abcd", 8);
     pool.pad_coinbase(15_000);

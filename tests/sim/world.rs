@@ -1045,7 +1045,11 @@ impl<'a> World<'a> {
             return;
         }
         self.touched = true;
-        match self.proxy.handle_connect([miner as u8; 16], now) {
+        // One that has reformed comes from another address: what the old one did outlives it (F50).
+        let is_honest = self.miners[miner].manners() == Manners::Honest;
+        let mut peer = [miner as u8; 16];
+        peer[0] = if is_honest { 0x20 } else { 0x30 };
+        match self.proxy.handle_connect(peer, now) {
             Ok(handle) => {
                 let weather = self.miners[miner].plan.weather;
                 let firmware = self.miners[miner].plan.firmware.name;
@@ -1065,6 +1069,10 @@ impl<'a> World<'a> {
                 self.later(delay, Wake::Miner { miner, generation });
             }
             Err(Refusal::Draining) => {
+                self.later(500 * MILLI, Wake::Miner { miner, generation });
+            }
+            Err(refusal @ Refusal::Offender { .. }) => {
+                hold!("I3", !is_honest, "miner {miner}, which did nothing: {refusal}");
                 self.later(500 * MILLI, Wake::Miner { miner, generation });
             }
             Err(refusal) => {
