@@ -42,6 +42,10 @@ pub struct RunArgs {
     /// Print more about what happens.
     #[arg(long)]
     pub verbose: bool,
+    /// End as by SIGTERM when standard input ends: for a child that must not outlive who started
+    /// it.
+    #[arg(long)]
+    pub until_input_ends: bool,
 }
 
 /// Flags of `check`.

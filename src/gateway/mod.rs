@@ -46,6 +46,7 @@ mod store;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -134,7 +135,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match start(sources, loaded) {
+    match start(sources, loaded, args.until_input_ends) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error(Kind::Process, format_args!("{error}"));
@@ -173,7 +174,11 @@ fn dialers(
 }
 
 /// Starts everything and serves until the end.
-fn start(sources: Sources, loaded: Loaded) -> Result<(), Box<dyn std::error::Error>> {
+fn start(
+    sources: Sources,
+    loaded: Loaded,
+    until_input_ends: bool,
+) -> Result<(), Box<dyn std::error::Error>> {
     let Loaded { merged, dialers } = loaded;
     let (settings, mut plan) = (merged.settings.clone(), merged.plan.clone());
     process::forbid_core_dumps();
@@ -197,7 +202,7 @@ fn start(sources: Sources, loaded: Loaded) -> Result<(), Box<dyn std::error::Err
         hub.recall_blocks(&state_dir);
         let access = Access::open(&state_dir, hub.plan.bytes_max)?;
         let control = Control::new(hub.clone(), access, sources, seed, geometry, merged);
-        Gateway { hub, control }.serve().await
+        Gateway { hub, control }.serve(process::input_end(until_input_ends)).await
     });
     // A resolver that still blocks must not hold the end up.
     runtime.shutdown_background();
@@ -255,7 +260,9 @@ impl Hub {
 }
 
 impl Gateway {
-    async fn serve(self) -> io::Result<()> {
+    /// Serves until a signal, or until `parent_end`.
+    async fn serve(self, parent_end: impl Future<Output = ()>) -> io::Result<()> {
+        let mut parent_end = pin!(parent_end);
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
@@ -273,12 +280,14 @@ impl Gateway {
             () = sleep(FIRST_POOL_MAX) => {}
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
+            () = &mut parent_end => return Ok(()),
         }
         self.control.announce(bound);
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+                () = &mut parent_end => break,
                 _ = hangup.recv() => self.control.reload(),
             }
         }

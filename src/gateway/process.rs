@@ -1,9 +1,11 @@
-//! What the process asks of the system: file descriptors, no core dumps.
+//! What the process asks of the system: file descriptors, no core dumps, word of its parent's end.
 
 use std::fmt;
+use std::io;
 
 use loka_stratum::limits::FILES_BESIDE_MINERS;
 use rlimit::Resource;
+use tokio::sync::oneshot;
 
 use super::log::{self, Kind};
 
@@ -55,6 +57,21 @@ fn raise_file_limit() -> u64 {
         // A system without the limit does not need it raised.
         Err(_) => u64::MAX,
     }
+}
+
+/// Waits for the end of standard input, whose other end a parent holds for as long as it lives;
+/// forever where that `is_wanted` by nobody.
+pub async fn input_end(is_wanted: bool) {
+    if !is_wanted {
+        return std::future::pending().await;
+    }
+    let (alive, ended) = oneshot::channel::<()>();
+    // A thread of its own, as it waits for as long as the process runs.
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        drop(alive);
+    });
+    let _ = ended.await;
 }
 
 impl fmt::Display for TooFewFiles {

@@ -86,7 +86,8 @@ impl Gateway {
         std::fs::write(&config, config_text(options))?;
         let log = options.log.as_deref().map(std::fs::File::create).transpose()?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("run").arg("--config").arg(&config);
+        // It ends with this process, however that ends.
+        command.arg("run").arg("--until-input-ends").arg("--config").arg(&config);
         // Settings of the caller's environment are for the caller's gateway.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("LOKA_") {
@@ -95,7 +96,7 @@ impl Gateway {
         }
         // Ctrl-C is for the demo, which then ends its children in order.
         command.process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let lines = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe.into());
         match lines.and_then(|lines| announced(lines, log)) {

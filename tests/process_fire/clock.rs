@@ -17,8 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::cpu_time;
-use super::gateway::{Gateway, Pool, program};
-use super::system::{Folder, skipped};
+use super::gateway::{Folder, Gateway, Pool, program};
+use super::system::skipped;
 
 /// Days in seconds since 1970, at noon.
 const DAY_IN_2016: i64 = 1_465_992_000; // 2016-06-15, ten years before the next

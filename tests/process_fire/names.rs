@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::gateway::{Gateway, Pool, program};
-use super::system::{Folder, is_done, skipped};
+use super::gateway::{Folder, Gateway, Pool, program};
+use super::system::{is_done, skipped};
 
 /// The name of all pools here.
 const NAME: &str = "pool.loka.test";

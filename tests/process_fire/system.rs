@@ -93,24 +93,6 @@ fn f70_a_mute_pool_delays_the_end_by_ten_seconds_and_no_more() {
     assert!(gateway.log.iter().any(|line| line.contains("left without an answer")));
 }
 
-/// A folder that is gone when the test is over.
-pub struct Folder(pub PathBuf);
-
-impl Folder {
-    /// Makes an empty one.
-    pub fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("loka-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// A small file system that is gone when the test is over.
 struct Disk(PathBuf);
 
