@@ -609,6 +609,7 @@ impl Signal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
     #[test]
     fn f44_an_address_gets_so_many_places_and_gets_them_back() {
@@ -626,6 +627,55 @@ mod tests {
         door.leave(peer);
         door.leave(peer);
         assert!(door.by_address.is_empty(), "nothing is kept of who has left");
+    }
+
+    /// An address that counts how often it is compared.
+    #[derive(Clone)]
+    struct Compared<'c>(Place, &'c Cell<u32>);
+
+    impl PartialEq for Compared<'_> {
+        fn eq(&self, other: &Self) -> bool {
+            self.1.set(self.1.get() + 1);
+            self.0 == other.0
+        }
+    }
+
+    impl Eq for Compared<'_> {}
+
+    impl Hash for Compared<'_> {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            self.0.hash(state);
+        }
+    }
+
+    /// Looks every address up in a map of them all and returns how many were compared.
+    #[expect(clippy::mutable_key_type, reason = "the count is no part of what is compared")]
+    fn comparisons(places: &[Place], seed: impl BuildHasher) -> u32 {
+        let count = Cell::new(0);
+        let mut map = HashMap::with_hasher(seed);
+        map.extend(places.iter().map(|place| (Compared(*place, &count), 1_u16)));
+        count.set(0);
+        assert!(places.iter().all(|place| map.contains_key(&Compared(*place, &count))));
+        count.get()
+    }
+
+    #[test]
+    fn f54_addresses_chosen_to_collide_are_found_as_fast_as_any() {
+        type Unseeded = BuildHasherDefault<DefaultHasher>;
+        // Alike in the bits that choose a place in the map, and in those that are looked at first.
+        let alike = |place: &Place| {
+            let hash = Unseeded::default().hash_one(place);
+            hash & 0x7f == 0 && hash >> 57 == 0
+        };
+        let of = |number: u32| Place::of(octets(IpAddr::from(number.to_be_bytes())));
+        let chosen: Vec<Place> = (0..).map(of).filter(alike).take(64).collect();
+        let any: Vec<Place> = (0..64).map(of).collect();
+        let unseeded = comparisons(&chosen, Unseeded::default());
+        assert!(unseeded > 64 * 20, "{unseeded}: the choice is none");
+        // The door's own seed is not known to who chooses; a few meet by chance all the same.
+        let seed = || Door::default().by_address.hasher().clone();
+        let (chosen, any) = (comparisons(&chosen, seed()), comparisons(&any, seed()));
+        assert!(chosen < 64 * 2 && any < 64 * 2, "{chosen} and {any} comparisons for 64");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::gateway::{Gateway, Pool, program};
 use super::sum;
-use super::system::{is_done, skipped};
+use super::system::{is_done, is_long, skipped};
 
 /// Within which the place of a miner that vanished is free, and a forgotten link made anew.
 const GONE_MAX: Duration = Duration::from_secs(90);
@@ -91,8 +91,7 @@ fn run(line: &str) -> bool {
 
 /// Says why it is not done, where it is not.
 fn long_network(net: u8) -> Option<Network> {
-    if std::env::var_os("LONG").is_none() {
-        skipped("it takes more than a minute; LONG=1 runs it, and cargo xtask chaos does");
+    if !is_long() {
         return None;
     }
     let network = Network::lay(net);

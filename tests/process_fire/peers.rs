@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::gateway::{Gateway, Miner, PATIENCE, Pool};
-use super::sum;
+use super::system::is_long;
+use super::{memory_kib, sum};
 
 /// A connection from one of this machine's addresses.
 fn connect_from(source: &str, to: SocketAddr) -> TcpStream {
@@ -80,6 +81,80 @@ fn f44_one_address_gets_so_many_places_and_no_more() {
     let report = gateway.wait_for("a freed place", |r| r["miners"]["connected"] == 2);
     assert!(start.elapsed() < Duration::from_secs(1));
     assert_eq!(report["miners"]["refused"]["address_full"], 1);
+}
+
+#[test]
+fn f45_five_hundred_connects_and_closes_a_second_leak_nothing() {
+    if !is_long() {
+        return;
+    }
+    let pool = Pool::start("abcd", 8);
+    let gateway = Gateway::start(pool.address, &[]);
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    let files = || std::fs::read_dir(format!("/proc/{}/fd", gateway.id())).unwrap().count();
+    let (files_before, mut memory_before) = (files(), 0);
+    let (seconds, a_second) = (30, 500);
+    let start = Instant::now();
+    for second in 0..seconds {
+        for peer in 0..a_second {
+            // Four addresses, as each has so many ports; and every other way to go.
+            let source = format!("127.0.0.{}", 2 + peer % 4);
+            let stream = connect_from(&source, gateway.listen[0]);
+            if peer % 2 == 0 {
+                SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+        }
+        assert_eq!(miner.submit("farm.1", &job, second)["result"], true);
+        if second == seconds / 3 {
+            memory_before = memory_kib(&gateway);
+        }
+        std::thread::sleep(
+            Duration::from_secs(u64::from(second) + 1).saturating_sub(start.elapsed()),
+        );
+    }
+    let report = gateway.wait_for("all gone", |r| r["miners"]["connected"] == 1);
+    assert_eq!(report["miners"]["accepted"], 1 + seconds * a_second);
+    assert_eq!(sum(&report["miners"]["ended"]), u64::from(seconds * a_second), "each once");
+    assert!(files() <= files_before + 1, "{} files, {files_before} before", files());
+    let grown = memory_kib(&gateway).saturating_sub(memory_before);
+    assert!(grown < 256, "{grown} KiB more");
+    let rate = f64::from(seconds * a_second) / start.elapsed().as_secs_f64();
+    println!("{} connections, {rate:.0} a second, {grown} KiB more", seconds * a_second);
+}
+
+#[test]
+fn f46_a_miner_that_does_not_read_is_closed_after_thirty_seconds() {
+    if !is_long() {
+        return;
+    }
+    let pool = Pool::start("abcd", 8);
+    pool.pad_coinbase(20_000);
+    let gateway = Gateway::start(pool.address, &[]);
+    let (mut deaf, mut other) = (gateway.miner(), gateway.miner());
+    deaf.log_in("farm.deaf");
+    other.log_in("farm.other");
+    other.wait_for_job();
+    let start = Instant::now();
+    // 40 kB each: more than the sockets between the two take.
+    for _ in 0..1_000 {
+        pool.new_job();
+        other.wait_for_job();
+    }
+    let kib = memory_kib(&gateway);
+    let sent = start.elapsed();
+    let ended = |r: &Value| r["miners"]["ended"]["slow_reader"].as_u64().unwrap_or(0);
+    while ended(&gateway.report()) == 0 {
+        assert!(start.elapsed() < sent + Duration::from_secs(35), "{}", gateway.report()["miners"]);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let took = start.elapsed();
+    assert!(took >= Duration::from_secs(30), "{took:?}");
+    println!("closed {took:?} after the first of a thousand jobs, {kib} KiB resident");
+    pool.new_job();
+    let job = other.wait_for_job();
+    assert_eq!(other.submit("farm.other", &job, 1)["result"], true);
 }
 
 /// How a peer goes.

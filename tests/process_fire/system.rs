@@ -22,6 +22,15 @@ pub fn skipped(why: &str) {
     println!("skipped: {why}");
 }
 
+/// Says whether what takes minutes is to run, and that it does not where it does not.
+pub fn is_long() -> bool {
+    let is_long = std::env::var_os("LONG").is_some();
+    if !is_long {
+        skipped("it takes a minute or more; LONG=1 runs it, and cargo xtask chaos does");
+    }
+    is_long
+}
+
 #[test]
 fn f45_without_descriptors_accepting_pauses_and_goes_on_by_itself() {
     let pool = Pool::start("abcd", 8);
