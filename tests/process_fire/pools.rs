@@ -46,6 +46,8 @@ fn f60_a_late_or_trickling_way_to_the_pool_costs_time_only() {
     let mut nonce = 0;
     for fault in ["delay 700", "trickle 300", "half-open up", "half-open down"] {
         faults.tell(fault);
+        // Its answer says that the fault has come about.
+        faults.ask("counts");
         for _ in 0..20 {
             nonce += 1;
             assert_eq!(miner.submit("farm.1", &job, nonce)["result"], true);
