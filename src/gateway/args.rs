@@ -46,6 +46,17 @@ pub struct RunArgs {
     /// it.
     #[arg(long)]
     pub until_input_ends: bool,
+    /// Feed a hardware watchdog: the one of the board's profile, or a device. For a machine on
+    /// which nothing else feeds it.
+    #[arg(long, value_name = "board|PATH")]
+    pub watchdog: Option<String>,
+    /// Light the LEDs that the board's profile names: a pool is live, miners are connected.
+    #[arg(long)]
+    pub leds: bool,
+    /// Obey the reset button that the board's profile names: held for five seconds, it asks for a
+    /// factory reset.
+    #[arg(long)]
+    pub button: bool,
 }
 
 /// Flags of `check`.

@@ -55,7 +55,7 @@ pub struct Machine {
 /// A profile: a file of `board/`. What the gateway has no use for is left to `cargo xtask tidy`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "images, serial port and watchdog use the rest")]
+#[expect(dead_code, reason = "images and the serial port use the rest")]
 struct Profile {
     name: String,
     target: IgnoredAny,
@@ -63,8 +63,48 @@ struct Profile {
     soc: Option<IgnoredAny>,
     memory: Option<IgnoredAny>,
     serial: Option<IgnoredAny>,
-    watchdog: Option<IgnoredAny>,
+    watchdog: Option<Watchdog>,
+    #[serde(default)]
+    leds: Leds,
+    button: Option<Button>,
+    network: Option<IgnoredAny>,
     capacity: Capacity,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "for those who choose a board")]
+struct Watchdog {
+    device: Option<String>,
+    driver: Option<IgnoredAny>,
+    timeout_secs_max: Option<IgnoredAny>,
+}
+
+/// The LEDs of a board, by the names that the kernel has for them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leds {
+    /// Lit while a pool is live.
+    pub upstream: Option<String>,
+    /// Lit while miners are connected.
+    pub miners: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Button {
+    code: u16,
+}
+
+/// What a board has beside processor and network.
+#[derive(Clone, Debug, Default)]
+pub struct Devices {
+    /// The path of its watchdog.
+    pub watchdog: Option<String>,
+    /// Its LEDs.
+    pub leds: Leds,
+    /// The code of its reset button, as the kernel counts keys.
+    pub button: Option<u16>,
 }
 
 /// How much there may be of everything.
@@ -186,6 +226,17 @@ impl Profile {
         }
         generic.ok_or_else(|| PlanError::Unknown { got: wanted.to_owned() })
     }
+}
+
+/// Returns what the board of a profile has; a name that is unknown has nothing.
+pub fn devices(name: &str) -> Devices {
+    let file = FILES.into_iter().find(|(board, _)| *board == name);
+    let profile = file.and_then(|(board, text)| Profile::parse(board, text).ok());
+    profile.map_or_else(Devices::default, |profile| Devices {
+        watchdog: profile.watchdog.and_then(|watchdog| watchdog.device),
+        leds: profile.leds,
+        button: profile.button.map(|button| button.code),
+    })
 }
 
 impl Plan {

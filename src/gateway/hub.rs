@@ -38,6 +38,7 @@ use super::dial::Dialer;
 use super::link::LinkPort;
 use super::log::{self, Kind};
 use super::store::{Block, Blocks, Memory, Store};
+use super::watch::Watch;
 
 /// What the tasks share.
 pub struct Hub {
@@ -56,6 +57,8 @@ pub struct Hub {
     /// The same for block candidates.
     pub(super) blocks: RefCell<Option<Store<Blocks>>>,
     writes: Cell<Writes>,
+    /// Who is told that the gateway lives.
+    pub(super) watch: RefCell<Watch>,
     /// The links' ends, by their index.
     pub(super) links: RefCell<Vec<LinkPort>>,
     /// Miners whose sockets are full.
@@ -211,6 +214,7 @@ impl Hub {
             ports: RefCell::new((0..capacity).map(|_| None).collect()),
             store: RefCell::default(),
             blocks: RefCell::default(),
+            watch: RefCell::default(),
             writes: Cell::new(Writes::default()),
             links: RefCell::new((0..LINKS_MAX).map(|_| LinkPort::default()).collect()),
             blocked: RefCell::default(),

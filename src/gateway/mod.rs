@@ -14,7 +14,8 @@
 //!
 //! Around them: `board` (what there is room for), `config` (file, environment, flags), `dial`
 //! (name, TCP, TLS), `probe` (tries a pool for an operator), `store` (what outlives the process),
-//! `report` (what is shown), `log`, `clock` (the only clock), `process`.
+//! `watch` (who is told that the loop turns), `button` (reset), `report` (what is shown), `log`,
+//! `clock` (the only clock), `process`.
 //!
 //! Exit codes: 0 after a clean end, 1 where the gateway could not start or an answer is bad news,
 //! 2 for flags or settings that are wrong.
@@ -22,6 +23,7 @@
 mod access;
 pub mod args;
 mod board;
+mod button;
 mod clock;
 mod config;
 mod control;
@@ -42,6 +44,7 @@ mod report;
 mod socket;
 pub mod status;
 mod store;
+mod watch;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -62,12 +65,14 @@ use tokio::time::sleep;
 
 use access::Access;
 use args::{CheckArgs, RunArgs};
+use button::Button;
 use config::{ConfigError, Merged, Sources};
 use control::Control;
 use dial::Dialer;
 use hub::Hub;
 use log::Kind;
 use store::{Block, Blocks, Memory, Store};
+use watch::Watch;
 
 /// Exit code for flags or settings that are wrong.
 const USAGE: u8 = 2;
@@ -88,6 +93,7 @@ const DRAIN_CHECK: Duration = Duration::from_millis(20);
 struct Gateway {
     hub: Rc<Hub>,
     control: Rc<Control>,
+    button: Option<Button>,
 }
 
 /// What the settings come to.
@@ -135,7 +141,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match start(sources, loaded, args.until_input_ends) {
+    match start(args, sources, loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error(Kind::Process, format_args!("{error}"));
@@ -175,9 +181,9 @@ fn dialers(
 
 /// Starts everything and serves until the end.
 fn start(
+    args: &RunArgs,
     sources: Sources,
     loaded: Loaded,
-    until_input_ends: bool,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let Loaded { merged, dialers } = loaded;
     let (settings, mut plan) = (merged.settings.clone(), merged.plan.clone());
@@ -196,13 +202,20 @@ fn start(
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build_local(LocalOptions::default())?;
+    let devices = board::devices(plan.board);
+    let watch = Watch::new(args.watchdog.as_deref(), args.leds, &devices);
+    let button = if args.button { button::of(&devices) } else { None };
     let result = runtime.block_on(async {
         let hub = Rc::new(Hub::new(proxy, plan, settings, dialers));
         *hub.store.borrow_mut() = store;
+        *hub.watch.borrow_mut() = watch;
         hub.recall_blocks(&state_dir);
         let access = Access::open(&state_dir, hub.plan.bytes_max)?;
         let control = Control::new(hub.clone(), access, sources, seed, geometry, merged);
-        Gateway { hub, control }.serve(process::input_end(until_input_ends)).await
+        let parent_end = process::input_end(args.until_input_ends);
+        let served = Gateway { hub: hub.clone(), control, button }.serve(parent_end).await;
+        hub.watch.borrow_mut().release();
+        served
     });
     // A resolver that still blocks must not hold the end up.
     runtime.shutdown_background();
@@ -283,12 +296,14 @@ impl Gateway {
             () = &mut parent_end => return Ok(()),
         }
         self.control.announce(bound);
+        self.hub.watch.borrow_mut().ready();
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 () = &mut parent_end => break,
                 _ = hangup.recv() => self.control.reload(),
+                () = self.hub.reset_asked(self.button.as_ref()) => break,
             }
         }
         self.drain(&mut terminate, &mut interrupt).await;
@@ -299,6 +314,7 @@ impl Gateway {
     /// (F70). A second signal ends at once.
     async fn drain(&self, terminate: &mut Signal, interrupt: &mut Signal) {
         log::info(Kind::Process, format_args!("ending: waiting for the pools' last answers"));
+        self.hub.watch.borrow_mut().stopping();
         self.control.close_doors();
         self.hub.drain();
         let drained = async {

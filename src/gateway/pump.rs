@@ -22,7 +22,7 @@ use super::log::{self, Kind};
 /// the past is no storm (F66).
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Time between two looks at sockets that are full, in engine time.
+/// Time between two looks at sockets that are full, and two signs of life, in engine time.
 const SLOW_READER_CHECK: EngineDuration = EngineDuration::from_secs(1);
 
 /// Serves the engine for as long as the process runs.
@@ -35,6 +35,7 @@ pub async fn run(hub: Rc<Hub>) {
             check_at = now + SLOW_READER_CHECK;
             hub.end_slow_readers(now);
             hub.save_blocks(now);
+            hub.beat();
             log::flush();
         }
         let deadline = hub.proxy.borrow().poll_timeout().min(check_at);

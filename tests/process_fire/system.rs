@@ -1,6 +1,7 @@
 //! A system that stalls, or has no files or no disk left: F45, F66, F69 to
 //! F71.
 
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::cpu_time;
-use super::gateway::{self, Gateway, Miner, Pool, program};
+use super::gateway::{self, Folder, Gateway, Miner, PATIENCE, Pool, program};
 
 /// Runs a command of the system; `false` where it is not there or not permitted.
 pub fn is_done(words: &[&str]) -> bool {
@@ -89,6 +90,50 @@ fn f71_a_process_that_stood_still_for_five_seconds_loses_nothing() {
     let report = gateway.wait_for("the pool's answers", |r| r["ledger"]["pool_accepted"] == 200);
     assert_eq!(report["miners"]["connected"], 20);
     assert_eq!(report["links_lost"], json!({}));
+}
+
+#[test]
+fn f71_service_manager_and_watchdog_hear_of_life_only_while_the_loop_turns() {
+    let folder = Folder::new("watch");
+    std::fs::create_dir_all(&folder.0).unwrap();
+    let (socket, device) = (folder.0.join("notify"), folder.0.join("watchdog"));
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    std::fs::write(&device, "").unwrap();
+    let pool = Pool::start("abcd", 8);
+    let mut command = program();
+    command.args(["run", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0", "--user", "farm"]);
+    command.args(["--pool", &format!("stratum+tcp://{}", pool.address)]);
+    command.arg("--watchdog").arg(&device);
+    command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "10000000");
+    let mut gateway = Gateway::spawn(command);
+    let hear = || {
+        let mut buffer = [0; 256];
+        let bytes = manager.recv(&mut buffer).expect("the service manager is told");
+        String::from_utf8_lossy(&buffer[..bytes]).into_owned()
+    };
+    let wait_for = |word: &str| while !hear().contains(word) {};
+    wait_for("READY=1");
+    wait_for("STATUS=0 miners, a pool is live");
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    wait_for("STATUS=1 miners, a pool is live");
+    gateway.signal("STOP");
+    // What was sent before it stood still is taken; after that nothing can come.
+    manager.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut buffer = [0; 256];
+    while manager.recv(&mut buffer).is_ok() {}
+    let fed = std::fs::read(&device).unwrap();
+    assert!(!fed.is_empty() && fed.iter().all(|&byte| byte == 0), "{fed:?}");
+    assert!(manager.recv(&mut buffer).is_err(), "a loop that stands still feeds nobody");
+    assert_eq!(std::fs::read(&device).unwrap(), fed);
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    gateway.signal("CONT");
+    wait_for("WATCHDOG=1");
+    gateway.signal("TERM");
+    wait_for("STOPPING=1");
+    assert!(gateway.wait().success());
+    assert_eq!(std::fs::read(&device).unwrap().last(), Some(&b'V'), "it is turned off");
 }
 
 #[test]

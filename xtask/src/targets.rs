@@ -77,6 +77,9 @@ struct Board {
     memory: Option<Memory>,
     serial: Option<Serial>,
     watchdog: Option<Watchdog>,
+    leds: Option<Leds>,
+    button: Option<Button>,
+    network: Option<Network>,
     capacity: Capacity,
 }
 
@@ -114,6 +117,29 @@ struct Watchdog {
     device: Option<String>,
     driver: Option<String>,
     timeout_secs_max: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "as for Board")]
+struct Leds {
+    upstream: Option<String>,
+    miners: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "as for Board")]
+struct Button {
+    code: u16,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "as for Board")]
+struct Network {
+    wan: String,
+    lan: Vec<String>,
 }
 
 /// A test of the gateway holds these against its own limits and sum.

@@ -1,0 +1,369 @@
+//! Those who watch that the gateway lives: the service manager, the hardware's watchdog, and
+//! people who look at the board's LEDs.
+//!
+//! All are told once a second by the task that serves the engine's deadlines ([`super::pump`]), so
+//! what they hear of is that the event loop turns and nothing else. A loop that stands still feeds
+//! nobody, and the service or the whole board is started anew (F71).
+//!
+//! The service manager is found by the environment, as `sd_notify(3)` describes it. The watchdog
+//! and the LEDs are used only where the command line says so: on most systems they are somebody
+//! else's, and a watchdog that has been opened must be fed for ever. It is used by plain writes,
+//! without ioctl: any byte feeds it, `V` before closing turns it off.
+//!
+//! Nothing here may stop the gateway: what cannot be had is said once, and mining goes on.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::{Path, PathBuf};
+
+use loka_stratum::upstream::State;
+
+use super::board::{Devices, Leds};
+use super::hub::Hub;
+use super::log::{self, Kind};
+
+/// The word that stands for the watchdog of the board's profile.
+const OF_THE_BOARD: &str = "board";
+
+/// Where the kernel shows LEDs.
+const LEDS_FOLDER: &str = "/sys/class/leds";
+
+/// Least time that a service manager may allow between two signs of life, in microseconds: the
+/// beat comes every second, and one may be late.
+const SERVICE_MICROS_MIN: u64 = 3_000_000;
+
+/// Who is told that the gateway lives; by default nobody.
+#[derive(Default)]
+pub struct Watch {
+    service: Option<Supervisor>,
+    device: Option<Device>,
+    upstream: Option<Light>,
+    miners: Option<Light>,
+}
+
+/// What those who watch are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Vitals {
+    is_live: bool,
+    miners: usize,
+}
+
+/// The service manager's end of the notification socket.
+struct Supervisor {
+    socket: UnixDatagram,
+    address: SocketAddr,
+    /// It wants signs of life.
+    is_watching: bool,
+    told: Option<Vitals>,
+}
+
+/// A watchdog of the hardware, or the kernel's own.
+struct Device {
+    file: File,
+}
+
+/// One LED.
+struct Light {
+    folder: PathBuf,
+    brightest: String,
+    is_on: Option<bool>,
+}
+
+impl Watch {
+    /// Opens what the environment and the command line name; `watchdog` is a path, or
+    /// [`OF_THE_BOARD`].
+    pub fn new(watchdog: Option<&str>, leds: bool, board: &Devices) -> Self {
+        let mut watch = Self { service: Supervisor::from_environment(), ..Self::default() };
+        let path = match watchdog {
+            Some(OF_THE_BOARD) => board.watchdog.as_deref(),
+            path => path,
+        };
+        match path.map(|path| (path, Device::open(Path::new(path)))) {
+            Some((_, Ok(device))) => watch.device = Some(device),
+            Some((path, Err(error))) => log::error(
+                Kind::Process,
+                format_args!(
+                    "the watchdog {path} is not fed: {error}; leave --watchdog out where the \
+                     system feeds it"
+                ),
+            ),
+            None if watchdog.is_some() => {
+                let text = "the board's profile names no watchdog; --watchdog takes a path too";
+                log::error(Kind::Process, format_args!("{text}"));
+            }
+            None => {}
+        }
+        if leds {
+            watch.light(Path::new(LEDS_FOLDER), &board.leds);
+        }
+        watch
+    }
+
+    fn light(&mut self, folder: &Path, leds: &Leds) {
+        let open = |name: &Option<String>| {
+            let name = name.as_ref()?;
+            let light = Light::open(&folder.join(name));
+            light
+                .map_err(|error| {
+                    log::warn(Kind::Process, format_args!("the LED {name} stays dark: {error}"));
+                })
+                .ok()
+        };
+        self.upstream = open(&leds.upstream);
+        self.miners = open(&leds.miners);
+    }
+
+    /// Says that miners can connect.
+    pub fn ready(&mut self) {
+        if let Some(service) = &self.service {
+            service.send("READY=1");
+        }
+    }
+
+    /// Says that the event loop turns.
+    fn beat(&mut self, vitals: Vitals) {
+        if let Some(service) = &mut self.service {
+            service.beat(vitals);
+        }
+        if let Some(device) = &mut self.device {
+            device.feed();
+        }
+        let lights = [(&mut self.upstream, vitals.is_live), (&mut self.miners, vitals.miners > 0)];
+        for (light, is_on) in lights {
+            if let Some(light) = light {
+                light.set(is_on);
+            }
+        }
+    }
+
+    /// Says that the gateway ends; it is still fed while it waits for the pools' last answers.
+    pub fn stopping(&mut self) {
+        if let Some(service) = &self.service {
+            service.send("STOPPING=1");
+        }
+    }
+
+    /// Turns the watchdog off: what comes next is an end in order.
+    pub fn release(&mut self) {
+        if let Some(mut device) = self.device.take() {
+            device.disarm();
+        }
+        self.beat(Vitals { is_live: false, miners: 0 });
+    }
+}
+
+impl Hub {
+    /// Tells those who watch that the event loop turns.
+    pub fn beat(&self) {
+        let vitals = {
+            let proxy = self.proxy.borrow();
+            let is_live = proxy.links().iter().any(|(_, link)| link.state() == State::Live);
+            Vitals { is_live, miners: proxy.occupancy().0 }
+        };
+        self.watch.borrow_mut().beat(vitals);
+    }
+}
+
+impl Supervisor {
+    fn from_environment() -> Option<Self> {
+        let path = std::env::var_os("NOTIFY_SOCKET")?;
+        let text = |name| std::env::var(name).ok();
+        let is_ours = text("WATCHDOG_PID").is_none_or(|id| id == std::process::id().to_string());
+        let micros = text("WATCHDOG_USEC").filter(|_| is_ours);
+        let micros = micros.and_then(|micros| micros.parse::<u64>().ok());
+        if micros.is_some_and(|micros| micros < SERVICE_MICROS_MIN) {
+            let text = "WatchdogSec is below 3 s; the gateway gives a sign of life every second";
+            log::warn(Kind::Process, format_args!("{text}"));
+        }
+        match Self::open(&path, micros.is_some()) {
+            Ok(service) => Some(service),
+            Err(error) => {
+                log::warn(Kind::Process, format_args!("NOTIFY_SOCKET cannot be used: {error}"));
+                None
+            }
+        }
+    }
+
+    fn open(path: &OsStr, is_watching: bool) -> io::Result<Self> {
+        let address = match path.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+            _ => SocketAddr::from_pathname(path)?,
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, address, is_watching, told: None })
+    }
+
+    /// Sends lines; a service manager that does not read is no reason to wait, and the next beat
+    /// comes in a second.
+    fn send(&self, lines: &str) {
+        if let Err(error) = self.socket.send_to_addr(lines.as_bytes(), &self.address) {
+            log::warn(Kind::Process, format_args!("the service manager is not told: {error}"));
+        }
+    }
+
+    fn beat(&mut self, vitals: Vitals) {
+        let mut lines = String::new();
+        if self.is_watching {
+            lines.push_str("WATCHDOG=1\n");
+        }
+        if self.told.replace(vitals) != Some(vitals) {
+            let Vitals { is_live, miners } = vitals;
+            let pool = if is_live { "a pool is live" } else { "no pool is live" };
+            let _ = writeln!(lines, "STATUS={miners} miners, {pool}");
+        }
+        if !lines.is_empty() {
+            self.send(&lines);
+        }
+    }
+}
+
+impl Device {
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        file.write_all(b"\0")?;
+        Ok(Self { file })
+    }
+
+    fn feed(&mut self) {
+        if let Err(error) = self.file.write_all(b"\0") {
+            log::error(Kind::Process, format_args!("the watchdog is not fed: {error}"));
+        }
+    }
+
+    fn disarm(&mut self) {
+        if let Err(error) = self.file.write_all(b"V") {
+            log::error(Kind::Process, format_args!("the watchdog is not turned off: {error}"));
+        }
+    }
+}
+
+impl Light {
+    fn open(folder: &Path) -> io::Result<Self> {
+        let brightest = fs::read_to_string(folder.join("max_brightness"))?.trim().to_owned();
+        // Else the kernel goes on to blink it for disks or the network.
+        fs::write(folder.join("trigger"), "none")?;
+        Ok(Self { folder: folder.to_owned(), brightest, is_on: None })
+    }
+
+    fn set(&mut self, is_on: bool) {
+        if self.is_on == Some(is_on) {
+            return;
+        }
+        let brightness = if is_on { self.brightest.as_str() } else { "0" };
+        match fs::write(self.folder.join("brightness"), brightness) {
+            Ok(()) => self.is_on = Some(is_on),
+            Err(error) => log::warn(Kind::Process, format_args!("an LED stays as it is: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder that is gone when the test is over.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let folder =
+                std::env::temp_dir().join(format!("loka-watch-{name}-{}", std::process::id()));
+            fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    const IDLE: Vitals = Vitals { is_live: false, miners: 0 };
+    const BUSY: Vitals = Vitals { is_live: true, miners: 7 };
+
+    #[test]
+    fn f71_every_beat_feeds_the_watchdog_and_an_end_in_order_turns_it_off() {
+        let folder = Folder::new("device");
+        let path = folder.0.join("watchdog");
+        fs::write(&path, "").unwrap();
+        let mut watch = Watch { device: Some(Device::open(&path).unwrap()), ..Watch::default() };
+        watch.beat(IDLE);
+        watch.beat(BUSY);
+        assert_eq!(fs::read(&path).unwrap(), b"\0\0\0");
+        watch.release();
+        watch.beat(BUSY);
+        assert_eq!(fs::read(&path).unwrap(), b"\0\0\0V", "it is closed then");
+    }
+
+    #[test]
+    fn a_watchdog_that_is_not_there_stops_nothing() {
+        let mut watch = Watch::new(Some("/nonexistent/watchdog"), true, &Devices::default());
+        assert!(watch.device.is_none());
+        assert!(Watch::new(Some(OF_THE_BOARD), false, &Devices::default()).device.is_none());
+        watch.beat(BUSY);
+    }
+
+    #[test]
+    fn lights_say_upstream_and_miners_and_are_written_only_when_they_change() {
+        let folder = Folder::new("leds");
+        for name in ["white:system", "blue:run"] {
+            let led = folder.0.join(name);
+            fs::create_dir(&led).unwrap();
+            fs::write(led.join("max_brightness"), "255\n").unwrap();
+            fs::write(led.join("trigger"), "[timer] none").unwrap();
+        }
+        let leds =
+            Leds { upstream: Some("white:system".to_owned()), miners: Some("blue:run".to_owned()) };
+        let mut watch = Watch::default();
+        watch.light(&folder.0, &leds);
+        let read = |name: &str| fs::read_to_string(folder.0.join(name)).unwrap_or_default();
+        assert_eq!(read("blue:run/trigger"), "none");
+        watch.beat(Vitals { is_live: true, miners: 0 });
+        let both = || (read("white:system/brightness"), read("blue:run/brightness"));
+        assert_eq!(both(), ("255".to_owned(), "0".to_owned()));
+        fs::remove_file(folder.0.join("white:system/brightness")).unwrap();
+        watch.beat(BUSY);
+        assert_eq!(both(), (String::new(), "255".to_owned()), "the first did not change");
+        watch.release();
+        assert_eq!(both(), ("0".to_owned(), "0".to_owned()));
+    }
+
+    #[test]
+    fn a_service_manager_hears_of_life_and_of_changes() {
+        let folder = Folder::new("socket");
+        let path = folder.0.join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let hear = || {
+            let mut buffer = [0; 128];
+            let bytes = manager.recv(&mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..bytes]).into_owned()
+        };
+        let service = Supervisor::open(path.as_os_str(), true).unwrap();
+        let mut watch = Watch { service: Some(service), ..Watch::default() };
+        watch.ready();
+        assert_eq!(hear(), "READY=1");
+        watch.beat(IDLE);
+        assert_eq!(hear(), "WATCHDOG=1\nSTATUS=0 miners, no pool is live\n");
+        watch.beat(IDLE);
+        assert_eq!(hear(), "WATCHDOG=1\n");
+        watch.beat(BUSY);
+        assert_eq!(hear(), "WATCHDOG=1\nSTATUS=7 miners, a pool is live\n");
+        watch.stopping();
+        assert_eq!(hear(), "STOPPING=1");
+        // One that does not ask for signs of life gets none, and one that is gone stops nothing.
+        let service = Supervisor::open(path.as_os_str(), false).unwrap();
+        watch.service = Some(service);
+        watch.beat(BUSY);
+        assert_eq!(hear(), "STATUS=7 miners, a pool is live\n");
+        drop(manager);
+        watch.beat(IDLE);
+    }
+}
