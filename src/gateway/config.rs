@@ -559,7 +559,7 @@ mod tests {
             &[
                 "farm.toml:2: miners.max: got 20000, allowed 1..16384 or \"auto\"",
                 "farm.toml:3: miners.mxa: got an unknown key, allowed max, blocked_secs",
-                "farm.toml:4: miners.blocked_secs: got a string, allowed 5..40",
+                "farm.toml:4: miners.blocked_secs: got a string, allowed 5..120",
                 "farm.toml:5: upstraem: got an unknown key, allowed pool, listen, board, miners, \
                  difficulty, upstream, identity, verdict, status, state, web, serial, admit, mdns",
                 "farm.toml:8: verdict.mode: got \"both\", allowed \"local\" or \"pool\"",

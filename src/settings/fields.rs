@@ -200,9 +200,9 @@ pub const FIELDS: &[Field] = &[
         name: "blocked_secs",
         applies: Applies::Live,
         unit: "seconds",
-        // Above, the kernel's own timeout is the first to end it.
-        allowed: Allowed::Integer { min: 5, max: limits::USER_TIMEOUT.as_secs() },
-        effect: "Time that a miner may leave its answers unread; who takes longer is closed.",
+        allowed: Allowed::Integer { min: 5, max: 120 },
+        effect: "Time that a miner may leave its answers unread; who takes longer is closed. The \
+                 kernel waits for 40 s at most, whatever stands here.",
         set: |s, _, text| set_integer(&mut s.miners.blocked_secs, text),
         show: |s, _, f| write!(f, "{}", s.miners.blocked_secs),
     },
