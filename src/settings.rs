@@ -36,6 +36,7 @@ mod admit;
 mod doors;
 mod field;
 mod fields;
+pub mod stored;
 mod url;
 
 pub use admit::{Admit, AdmitMode, Pattern, Range};
@@ -323,8 +324,10 @@ impl Settings {
                 report(Problem { key, got, allowed: Allowed::Relation(relation) });
             }
         };
-        if self.pools.is_empty() {
-            say("url", 0, Got::Nothing, "at least one pool");
+        if self.pools.is_empty() && self.state.dir.is_empty() {
+            let relation = "at least one pool; none only with state.dir, where one that is set \
+                            while the gateway runs is kept";
+            say("url", 0, Got::Nothing, relation);
         }
         for (index, pool) in self.pools.iter().enumerate() {
             if pool.url.host().is_empty() {
@@ -567,7 +570,12 @@ mod tests {
     fn defaults_lack_a_pool_and_nothing_else() {
         let mut all = StdVec::new();
         Settings::default().check(&mut |problem| all.push(problem.to_string()));
-        assert_eq!(all, ["pool.1.url: got nothing, allowed at least one pool"]);
+        let text = "pool.1.url: got nothing, allowed at least one pool; none only with state.dir, \
+                    where one that is set while the gateway runs is kept";
+        assert_eq!(all, [text]);
+        let mut settings = Settings::default();
+        settings.set(key("state.dir"), "/var/lib/loka").unwrap();
+        assert!(settings.is_valid(), "there is a way to set a pool later");
         assert!(complete().is_valid());
     }
 
