@@ -207,6 +207,48 @@ pub const EDITS_MAX: usize = 128;
 /// Time in which a commit that may cut the operator off must be confirmed, else it is taken back.
 pub const CONFIRM_MAX: Duration = Duration::from_secs(120);
 
+/// Commits that may follow each other at once; one more is allowed after each
+/// [`COMMIT_INTERVAL`]. Each writes a file of a few hundred bytes to flash, so that is 1,440 writes
+/// a day whatever asks: on flash with blocks of 128 KiB that bear 10,000 writes each, a partition
+/// of 4 MiB bears them for 200 days without a pause, and a farm's few a week for good.
+pub const COMMITS_BURST_MAX: u32 = 16;
+
+/// See [`COMMITS_BURST_MAX`].
+pub const COMMIT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Time between two tries to take a commit back that could not be.
+pub const TAKE_BACK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Time between two looks at whether the settings file was edited.
+pub const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Longest file of the audit log, in bytes; there are two, and the older is dropped when both are
+/// full. An entry takes some 60 bytes: over a thousand are kept.
+pub const AUDIT_SEGMENT_BYTES_MAX: usize = 65_536;
+
+/// Longest text of an entry of the audit log, in bytes: of what was asked, and of what came of it.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 256;
+
+/// Entries of the audit log that are written the moment they are made; one more is after each
+/// [`AUDIT_WRITE_INTERVAL`], with all that came meanwhile. So whoever guesses passwords wears no
+/// flash out: 8,640 writes a day at the most.
+pub const AUDIT_WRITES_BURST_MAX: u32 = 64;
+
+/// See [`AUDIT_WRITES_BURST_MAX`].
+pub const AUDIT_WRITE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Entries of the audit log that wait to be written; more are only counted.
+pub const AUDIT_WAITING_MAX: usize = 64;
+
+/// Lines of the log that are kept to be shown; the oldest is dropped.
+pub const LOG_LINES_KEPT_MAX: usize = 200;
+
+/// Longest line of the log that is kept to be shown, in bytes; the rest of it is cut.
+pub const LOG_LINE_BYTES_MAX: usize = 512;
+
+/// Miners that one answer lists; the rest is asked for with how many to pass over.
+pub const MINERS_LISTED_MAX: usize = 100;
+
 /// Time that the name of a pool may take to resolve (F61).
 pub const RESOLVE_MAX: Duration = Duration::from_secs(8);
 

@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crc::{CRC_32_ISO_HDLC, Crc};
 use loka_stratum::limits::{CONFIG_BYTES_MAX, POOLS_MAX};
 use loka_stratum::settings::{AUTO, Allowed, FIELDS, Field, Key, Settings};
 use toml::Spanned;
@@ -66,6 +67,8 @@ pub struct Merged {
     pub base: Box<Settings>,
     /// Where each key that was set comes from, the latest last.
     pub origins: Vec<(Key, Origin)>,
+    /// The mark of the file, where one was read.
+    pub mark: Option<u32>,
 }
 
 /// The settings while they are collected.
@@ -74,6 +77,7 @@ struct Collector {
     settings: Box<Settings>,
     /// Which key came from where, the latest last.
     origins: Vec<(Key, Origin)>,
+    mark: Option<u32>,
     /// Line of the file, where it has one, and text.
     problems: Vec<(usize, String)>,
 }
@@ -92,9 +96,6 @@ pub enum Origin {
     Environment(String),
     /// A flag.
     Flag(&'static str),
-    /// A commit.
-    #[expect(dead_code, reason = "asked for by commits, which come next")]
-    Stored,
 }
 
 /// Reads, merges and checks the settings, and plans the memory that they take.
@@ -106,14 +107,17 @@ pub fn load(sources: &Sources) -> Result<Merged, ConfigError> {
     let mut collector = Collector::default();
     if let Some(path) = &sources.file {
         match read(path) {
-            Ok(text) => collector.read_file(path, &text),
+            Ok(text) => {
+                collector.mark = Some(CRC.checksum(text.as_bytes()));
+                collector.read_file(path, &text);
+            }
             Err(error) => {
                 let text = format!("{}: cannot be read: {error}", path.display());
                 collector.problems.push((0, text));
             }
         }
     }
-    collector.overlay(sources)
+    collector.overlay(sources, sources.file.as_deref())
 }
 
 /// Merges and checks settings of which the file's part is given.
@@ -122,7 +126,13 @@ pub fn load(sources: &Sources) -> Result<Merged, ConfigError> {
 ///
 /// Every problem there is; the settings that are in use stay as they are.
 pub fn load_on(base: Box<Settings>, sources: &Sources) -> Result<Merged, ConfigError> {
-    Collector { settings: base, ..Collector::default() }.overlay(sources)
+    Collector { settings: base, ..Collector::default() }.overlay(sources, None)
+}
+
+/// Returns the mark of the file, by which a change of it is noticed: its CRC-32.
+pub fn mark(sources: &Sources) -> Option<u32> {
+    let text = read(sources.file.as_deref()?).ok()?;
+    Some(CRC.checksum(text.as_bytes()))
 }
 
 /// Takes the variables of the process's environment that may be settings.
@@ -138,6 +148,8 @@ pub fn environment() -> Vec<(String, String)> {
 }
 
 const PREFIX: &str = "LOKA_";
+
+const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 fn read(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
@@ -271,8 +283,9 @@ impl Collector {
         }
     }
 
-    /// Puts the environment and the flags over what was read, and checks the whole.
-    fn overlay(mut self, sources: &Sources) -> Result<Merged, ConfigError> {
+    /// Puts the environment and the flags over what was read, and checks the whole; what is wrong
+    /// with no key in particular is reported at the file.
+    fn overlay(mut self, sources: &Sources, file: Option<&Path>) -> Result<Merged, ConfigError> {
         let base = self.settings.clone();
         if sources.replaces_pools {
             self.settings.pools.clear();
@@ -283,7 +296,6 @@ impl Collector {
                 self.set(key, text, Origin::Flag(flag));
             }
         }
-        let file = sources.file.as_deref();
         let mut relations = Vec::new();
         self.settings.check(&mut |problem| relations.push(problem));
         for problem in relations {
@@ -291,8 +303,8 @@ impl Collector {
         }
         match Plan::new(&self.settings, &sources.machine) {
             Ok(plan) if self.problems.is_empty() => {
-                let (settings, origins) = (self.settings, self.origins);
-                return Ok(Merged { settings, plan, base, origins });
+                let Self { settings, origins, mark, .. } = self;
+                return Ok(Merged { settings, plan, base, origins, mark });
             }
             Ok(_) => {}
             Err(error) => {
@@ -419,9 +431,11 @@ pub fn render_default() -> String {
 
 const HEAD: &str = "\
 # Every setting of Loka Stratum with its default. A file needs only what it changes, and at least
-# one [[pool]]. The same keys are read from the environment, LOKA_MINERS__MAX for miners.max and
-# LOKA_POOL__1__URL for the first pool's url, and from flags; flags win over the environment, the
-# environment over the file. `loka-stratum check --config FILE` lists everything that is wrong.
+# one [[pool]], or a state.dir, in which a pool that is set while the gateway runs is kept. The same
+# keys are read from the environment, LOKA_MINERS__MAX for miners.max and LOKA_POOL__1__URL for the
+# first pool's url, and from flags; flags win over the environment, the environment over the file,
+# or over what was committed since the file was edited. `loka-stratum check --config FILE` lists
+# everything that is wrong.
 #
 # This file is written from the list of keys in src/settings/fields.rs; a test compares them.
 
@@ -478,7 +492,6 @@ impl fmt::Display for Origin {
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Environment(name) => f.write_str(name),
             Self::Flag(flag) => f.write_str(flag),
-            Self::Stored => f.write_str("stored settings"),
         }
     }
 }
@@ -509,7 +522,7 @@ mod tests {
             environment: environment.iter().map(own).collect(),
             ..Sources::default()
         };
-        collector.overlay(&sources).map(|merged| merged.settings)
+        collector.overlay(&sources, Some(path)).map(|merged| merged.settings)
     }
 
     #[track_caller]
@@ -606,8 +619,7 @@ mod tests {
                     })
                     .unwrap_or_else(|| panic!("no value for {key}"));
             // Whether it fits the rest is not the question here.
-            let mut collector =
-                Collector { settings: Box::default(), origins: Vec::new(), problems: Vec::new() };
+            let mut collector = Collector::default();
             collector.read_environment(&[(name.clone(), value.to_owned())]);
             assert!(collector.problems.is_empty(), "{name}: {:?}", collector.problems);
             assert_eq!(collector.settings.show(key).to_string(), value, "{name}");

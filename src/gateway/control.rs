@@ -2,7 +2,8 @@
 //!
 //! Read this first. There are three sets of settings:
 //!
-//! - the **base**: what the file says, or what was committed last ([`Control::ask`]);
+//! - the **base**: what the file says, or what was committed last, whichever was written later
+//!   ([`kept`]);
 //! - what is **in use**: the base under the environment and the flags;
 //! - a **candidate** per operator: edits on top of the base that are not in use. Edits, not
 //!   settings, so that two operators who change different keys do not undo each other.
@@ -15,31 +16,48 @@
 //!
 //! Nothing here knows whether it was a console, a tool or a page that asked.
 
+mod audit;
 mod candidate;
+mod kept;
+pub mod reset;
+mod show;
+#[cfg(test)]
+mod tests;
+mod watch;
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use loka_stratum::control::{Item, Origin, Refused, Request, Role};
-use loka_stratum::limits::CONFIRM_MAX;
+use loka_stratum::control::{Item, Refused, Request, Role};
+use loka_stratum::limits::{COMMIT_INTERVAL, COMMITS_BURST_MAX, CONFIRM_MAX, TAKE_BACK_INTERVAL};
 use loka_stratum::settings::{Applies, FIELDS, Key, Settings};
 use loka_stratum::work::extranonce::Geometry;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch as channel;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::access::Access;
+use super::allowance::Allowance;
+use super::clock;
 use super::config::{self, ConfigError, Merged, Sources};
+use super::disk::Flash;
 use super::http::StatusPort;
 use super::hub::Hub;
 use super::listen::{Bound, Doors};
 use super::log::{self, Kind};
 use super::report::Report;
-use super::{dialers, options, plain_warnings, probe, say};
+use super::{Loaded, dialers, options, plain_warnings, probe, say};
+
+use audit::Audit;
 
 pub use candidate::Candidate;
+pub use kept::Kept;
 
 /// Who asks, and from where.
 #[derive(Clone, Debug)]
@@ -52,13 +70,20 @@ pub struct Actor {
 }
 
 /// Where somebody asks from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// Variants are appended, never reordered: they are numbers in the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Whence {
     /// The serial line.
-    #[expect(dead_code, reason = "the console, which is there, comes with the next commits")]
     Serial,
     /// The page or a tool, over the network.
     Web(IpAddr),
+    /// The settings file.
+    File,
+    /// The board's button.
+    Button,
+    /// Nobody: the gateway itself.
+    Gateway,
 }
 
 /// Everything that settings are in effect through.
@@ -70,15 +95,34 @@ pub struct Control {
     seed: u64,
     geometry: Option<Geometry>,
     state: RefCell<State>,
+    audit: RefCell<Audit>,
+    /// How long a commit waits to be confirmed.
+    confirm_wait: Cell<Duration>,
+    changed: channel::Sender<()>,
 }
 
-#[derive(Default)]
 struct State {
     doors: Doors,
     web: Option<StatusPort>,
     base: Box<Settings>,
+    /// What the environment and the flags set over the base.
     origins: Vec<(Key, config::Origin)>,
+    file: Filed,
+    /// The mark of the file that was read last, good or bad.
+    tried: Option<u32>,
+    kept: Kept,
     provisional: Option<Provisional>,
+    commits: Allowance,
+}
+
+/// What the settings file says.
+pub struct Filed {
+    /// Its settings alone.
+    pub settings: Box<Settings>,
+    /// Where each key that was set comes from, the latest last.
+    pub origins: Vec<(Key, config::Origin)>,
+    /// Its mark.
+    pub mark: Option<u32>,
 }
 
 /// A commit that is not confirmed.
@@ -94,18 +138,58 @@ struct Provisional {
 pub type Answer = Result<(), Refused<String>>;
 
 impl Control {
-    /// Puts the parts together; `merged` is what the hub was made from.
+    /// Puts the parts together; `loaded` is what the hub was made from.
     pub fn new(
         hub: Rc<Hub>,
         access: Access,
         sources: Sources,
         seed: u64,
         geometry: Option<Geometry>,
-        merged: Merged,
+        loaded: Loaded,
     ) -> Rc<Self> {
-        let Merged { base, origins, .. } = merged;
-        let state = RefCell::new(State { base, origins, ..State::default() });
-        Rc::new(Self { hub, access, sources, seed, geometry, state })
+        let Loaded { merged: Merged { base, origins, settings, .. }, filed, kept, news, .. } =
+            loaded;
+        let state = State {
+            doors: Doors::default(),
+            web: None,
+            base,
+            origins,
+            tried: filed.mark,
+            file: filed,
+            kept,
+            provisional: None,
+            commits: Allowance::new(COMMITS_BURST_MAX, COMMIT_INTERVAL),
+        };
+        let control = Rc::new(Self {
+            access,
+            hub,
+            sources,
+            seed,
+            geometry,
+            audit: RefCell::new(Audit::open(&settings.state.dir)),
+            state: RefCell::new(state),
+            confirm_wait: Cell::new(Duration::from_micros(CONFIRM_MAX.as_micros())),
+            changed: channel::Sender::new(()),
+        });
+        if news.was_reset {
+            control.note(None, Whence::Button, "factory reset", "done");
+        }
+        if news.file_was_edited {
+            control.forget_commit();
+        }
+        control.count_writes();
+        control
+    }
+
+    /// Returns what tells of every change of the settings in use.
+    #[cfg_attr(not(test), expect(dead_code, reason = "serial line and mDNS, which follow it"))]
+    pub fn changes(&self) -> channel::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Writes into the audit log what somebody tried, such as a log-in.
+    pub fn note(&self, role: Option<Role>, from: Whence, what: &str, result: &str) {
+        self.audit.borrow_mut().note(role, from, what, result, clock::now());
     }
 
     /// Carries out a request and hands each part of the answer to `out`.
@@ -114,6 +198,25 @@ impl Control {
     ///
     /// Why it was not done; nothing has changed then.
     pub async fn ask(
+        self: &Rc<Self>,
+        by: &Actor,
+        candidate: &mut Candidate,
+        request: &Request<'_>,
+        out: &mut dyn FnMut(Item<'_>),
+    ) -> Answer {
+        let keys = candidate.keys();
+        let answer = self.carry_out(by, candidate, request, out).await;
+        if request.is_audited() {
+            let result = match &answer {
+                Ok(()) => "done".to_owned(),
+                Err(refused) => refused.to_string(),
+            };
+            self.note(Some(by.role), by.from, &described(request, &keys), &result);
+        }
+        answer
+    }
+
+    async fn carry_out(
         self: &Rc<Self>,
         by: &Actor,
         candidate: &mut Candidate,
@@ -134,13 +237,18 @@ impl Control {
             Request::Unset { key } => candidate.unset(&self.base(), key, by.role),
             Request::Diff => self.diff(candidate, out),
             Request::Commit => self.commit(candidate, out),
-            Request::Confirm => self.confirm(),
+            Request::Confirm => self.confirm(out),
             Request::Rollback => self.roll_back(candidate),
             Request::Test { pool } => {
                 let farm = probe::Farm::of(&self.hub.proxy.borrow());
                 probe::run(&*self.would_be(candidate)?, pool, farm, out).await
             }
             Request::Password { role, word } => self.access.set_password(role, word).await,
+            Request::Status => self.status(out),
+            Request::Miners { skip } => self.miners(skip, out),
+            Request::Log { count } => Self::log(count, out),
+            Request::Audit { count } => self.audit_log(count, out),
+            Request::Reset { sure } => self.reset(sure, candidate, out),
             _ => Err(Refused::Conflict("this gateway cannot do that yet".to_owned())),
         }
     }
@@ -174,14 +282,15 @@ impl Control {
 
     /// Reads the settings again. Whatever is wrong, the old ones stay in use as a whole (F70).
     pub fn reload(self: &Rc<Self>) {
-        let result = config::load(&self.sources).map_err(Failure::from);
-        match result.and_then(|merged| self.take(merged)) {
-            Ok(()) => log::info(Kind::Settings, format_args!("settings reloaded")),
+        self.state.borrow_mut().tried = config::mark(&self.sources);
+        match self.read_again() {
+            Ok(text) => log::info(Kind::Settings, format_args!("{text}")),
             Err(error) => {
                 for line in error.to_string().lines() {
                     log::error(Kind::Settings, format_args!("{line}"));
                 }
                 log::error(Kind::Settings, format_args!("the settings before stay in use"));
+                self.note(None, Whence::File, "reload", "refused: the log lists what is wrong");
             }
         }
     }
@@ -196,40 +305,60 @@ impl Control {
         self.hub.report()
     }
 
-    fn base(&self) -> Box<Settings> {
-        self.state.borrow().base.clone()
+    fn read_again(self: &Rc<Self>) -> Result<&'static str, Failure> {
+        let merged = config::load(&self.sources)?;
+        let filed = Filed::of(&merged);
+        let (committed, is_same, is_provisional) = {
+            let state = self.state.borrow();
+            let is_same = state.file.mark == filed.mark;
+            (state.kept.over(filed.mark), is_same, state.provisional.is_some())
+        };
+        if is_same && is_provisional {
+            return Ok(
+                "the file is as it was, and a commit waits to be confirmed: nothing is read",
+            );
+        }
+        if let Some(committed) = committed {
+            self.take(config::load_on(committed, &self.sources)?)?;
+            self.state.borrow_mut().file = filed;
+            return Ok("settings reloaded: the last commit, which is younger than the file");
+        }
+        self.take(merged)?;
+        let provisional = {
+            let mut state = self.state.borrow_mut();
+            state.file = filed;
+            state.provisional.take()
+        };
+        if let Some(provisional) = provisional {
+            provisional.timer.abort();
+        }
+        if !is_same {
+            self.forget_commit();
+        }
+        Ok("settings reloaded")
     }
 
-    fn show(&self, candidate: &Candidate, prefix: &str, out: &mut dyn FnMut(Item<'_>)) -> Answer {
-        let state = self.state.borrow();
-        let settings = self.hub.settings.borrow();
-        let mut is_any = false;
-        for key in keys(&settings) {
-            let name = key.to_string();
-            if !begins(&name, prefix) {
-                continue;
-            }
-            is_any = true;
-            let origin = state.origins.iter().rev().find(|(of, _)| *of == key);
-            let origin = match origin.map(|(_, origin)| origin) {
-                _ if candidate.touches(key) => Origin::Candidate,
-                None => Origin::Default,
-                Some(config::Origin::Stored) => Origin::Stored,
-                Some(config::Origin::File { line, .. }) => {
-                    Origin::File(u32::try_from(*line).unwrap_or(u32::MAX))
-                }
-                Some(config::Origin::Environment(name)) => Origin::Environment(name),
-                Some(config::Origin::Flag(flag)) => Origin::Flag(flag),
-            };
-            let value = shown(&settings, key);
-            let applies = key.field().applies;
-            out(Item::Value { key: &name, value: &value, origin, applies });
+    /// Lets the file count, which was edited after the last commit.
+    fn forget_commit(&self) {
+        let mut state = self.state.borrow_mut();
+        let mark = state.file.mark;
+        let had_settings = state.kept.has_settings();
+        let result = if had_settings { state.kept.keep(None, mark) } else { Ok(()) };
+        drop(state);
+        if let Err(error) = result {
+            log::warn(Kind::Store, format_args!("settings are not remembered: {error}"));
         }
-        if is_any {
-            Ok(())
-        } else {
-            Err(Refused::Invalid(format!("no key begins with {prefix:?}; show lists them all")))
+        let text = "it counts, since it was edited last";
+        if had_settings {
+            let more = "what was committed before is forgotten";
+            log::warn(Kind::Settings, format_args!("the settings file: {text}; {more}"));
         }
+        self.count_writes();
+        self.note(None, Whence::File, "the settings file was edited", text);
+    }
+
+    fn base(&self) -> Box<Settings> {
+        self.state.borrow().base.clone()
     }
 
     fn diff(&self, candidate: &Candidate, out: &mut dyn FnMut(Item<'_>)) -> Answer {
@@ -262,6 +391,14 @@ impl Control {
         if changes.is_empty() {
             return Err(Refused::Conflict("there is nothing to commit".to_owned()));
         }
+        if !self.state.borrow_mut().commits.allow(clock::now()) {
+            let text = format!(
+                "got more than {COMMITS_BURST_MAX} commits, allowed one in {} s, since each is \
+                 written to flash; the changes stay, commit again later",
+                COMMIT_INTERVAL.as_secs()
+            );
+            return Err(Refused::Conflict(text));
+        }
         let merged = config::load_on(new, &self.sources).map_err(|error| {
             problems(&error, out);
             Refused::Invalid("nothing was changed; every problem is listed".to_owned())
@@ -271,33 +408,66 @@ impl Control {
         for change in &changes {
             out(change.item());
         }
+        for change in changes.iter().filter(|change| change.applies == Applies::Restart) {
+            out(Item::Text(&format!("{} takes effect at the next start", change.name)));
+        }
         if changes.iter().any(|change| change.applies == Applies::Provisional) {
             let seconds_left = self.wait_for_confirmation(before);
             out(Item::Provisional { seconds_left });
+        } else {
+            self.keep(out);
         }
         Ok(())
     }
 
+    /// Keeps the base as the last commit; says where that does not outlive the process.
+    fn keep(&self, out: &mut dyn FnMut(Item<'_>)) {
+        let mut state = self.state.borrow_mut();
+        let (base, mark) = (state.base.clone(), state.file.mark);
+        let result = state.kept.keep(Some(base), mark);
+        let is_lasting = state.kept.is_lasting();
+        drop(state);
+        self.count_writes();
+        if let Err(error) = result {
+            let text = format!("in use until the next start only: it cannot be written: {error}");
+            log::error(Kind::Store, format_args!("the commit is {text}"));
+            out(Item::Text(&text));
+        } else if !is_lasting {
+            out(Item::Text("in use until the next start only: no state.dir is set to keep it in"));
+        }
+    }
+
+    fn count_writes(&self) {
+        self.hub.settings_writes.set(self.state.borrow().kept.writes());
+    }
+
     /// Takes the present commit back after a while, unless it is confirmed; returns the seconds.
     fn wait_for_confirmation(self: &Rc<Self>, before: Box<Settings>) -> u16 {
-        let wait = Duration::from_micros(CONFIRM_MAX.as_micros());
+        let wait = self.confirm_wait.get();
         let until = Instant::now() + wait;
         let control = self.clone();
         let timer = tokio::task::spawn_local(async move {
             sleep_until(until).await;
             log::warn(Kind::Settings, format_args!("nobody confirmed the last commit"));
-            let _ = control.take_back();
+            while let Err(error) = control.take_back() {
+                let text = "the last commit was not confirmed";
+                control.note(None, Whence::Gateway, text, &format!("{error}; tried again"));
+                sleep(Duration::from_micros(TAKE_BACK_INTERVAL.as_micros())).await;
+            }
+            let text = "the last commit was not confirmed in time";
+            control.note(None, Whence::Gateway, text, "taken back");
         });
         let timer = timer.abort_handle();
         self.state.borrow_mut().provisional = Some(Provisional { before, until, timer });
         u16::try_from(wait.as_secs()).unwrap_or(u16::MAX)
     }
 
-    fn confirm(&self) -> Answer {
+    fn confirm(&self, out: &mut dyn FnMut(Item<'_>)) -> Answer {
         let Some(provisional) = self.state.borrow_mut().provisional.take() else {
             return Err(Refused::Conflict("no commit waits to be confirmed".to_owned()));
         };
         provisional.timer.abort();
+        self.keep(out);
         Ok(())
     }
 
@@ -312,14 +482,20 @@ impl Control {
         Ok(())
     }
 
-    /// Takes a provisional commit back.
+    /// Takes a provisional commit back; where that cannot be, it waits on.
     fn take_back(self: &Rc<Self>) -> Answer {
-        let Some(provisional) = self.state.borrow_mut().provisional.take() else { return Ok(()) };
-        let merged = config::load_on(provisional.before, &self.sources).map_err(Failure::from);
-        let result = merged.and_then(|merged| self.take(merged));
-        provisional.timer.abort();
-        match result {
+        let before = match &self.state.borrow().provisional {
+            Some(provisional) => provisional.before.clone(),
+            None => return Ok(()),
+        };
+        let merged = config::load_on(before, &self.sources).map_err(Failure::from);
+        match merged.and_then(|merged| self.take(merged)) {
             Ok(()) => {
+                // The timer may be who calls; then this is its last act.
+                let provisional = self.state.borrow_mut().provisional.take();
+                if let Some(provisional) = provisional.filter(|p| p.until > Instant::now()) {
+                    provisional.timer.abort();
+                }
                 log::warn(Kind::Settings, format_args!("the settings before the commit are back"));
                 Ok(())
             }
@@ -328,6 +504,58 @@ impl Control {
                 Err(Refused::Failed(error.to_string()))
             }
         }
+    }
+
+    /// Forgets settings, accounts and the audit log, and goes on with what the file says, or with
+    /// nothing.
+    fn reset(
+        self: &Rc<Self>,
+        sure: &str,
+        candidate: &mut Candidate,
+        out: &mut dyn FnMut(Item<'_>),
+    ) -> Answer {
+        if sure != "reset" {
+            let text = "reset forgets all settings, passwords and the audit log: it takes the word \
+                        \"reset\"";
+            return Err(Refused::Invalid(text.to_owned()));
+        }
+        let failed =
+            |error: &dyn fmt::Display| Refused::Failed(format!("nothing is reset: {error}"));
+        let merged = config::load(&self.sources).map_err(|error| failed(&error))?;
+        let folder = self.hub.settings.borrow().state.dir.as_str().to_owned();
+        let folder = Some(Path::new(&folder)).filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder {
+            reset::ask(&Flash, folder).map_err(|error| failed(&error))?;
+        }
+        let filed = Filed::of(&merged);
+        if let Err(error) = self.take(merged) {
+            if let Some(folder) = folder {
+                reset::withdraw(&Flash, folder);
+            }
+            return Err(failed(&error));
+        }
+        candidate.clear();
+        if let Err(error) = self.access.forget() {
+            // What is on disk is erased below; who is logged in stays until it ends.
+            log::error(Kind::Store, format_args!("factory reset: passwords: {error}"));
+        }
+        let mut state = self.state.borrow_mut();
+        state.file = filed;
+        state.kept.forget();
+        if let Some(provisional) = state.provisional.take() {
+            provisional.timer.abort();
+        }
+        drop(state);
+        self.audit.borrow_mut().forget();
+        log::warn(Kind::Settings, format_args!("factory reset: the settings are as at first"));
+        if let Some(folder) = folder
+            && let Err(error) = reset::carry_out(&Flash, folder)
+        {
+            let text = format!("not all could be erased, the next start goes on: {error}");
+            log::error(Kind::Store, format_args!("factory reset: {text}"));
+            out(Item::Text(&text));
+        }
+        Ok(())
     }
 
     /// Returns the seconds until a provisional commit is taken back.
@@ -373,6 +601,7 @@ impl Control {
             state.origins = origins;
         }
         self.announce(bound);
+        self.changed.send_replace(());
         Ok(())
     }
 
@@ -394,6 +623,49 @@ impl Control {
             say(format_args!("listening {address}"));
             log::info(Kind::Settings, format_args!("{text} {address}"));
         }
+    }
+}
+
+impl Filed {
+    /// Returns what the file has a part in, of what was just read.
+    pub fn of(merged: &Merged) -> Self {
+        let Merged { base, origins, mark, .. } = merged;
+        Self { settings: base.clone(), origins: origins.clone(), mark: *mark }
+    }
+}
+
+impl fmt::Display for Whence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serial => f.write_str("serial line"),
+            Self::Web(address) => write!(f, "{address}"),
+            Self::File => f.write_str("file"),
+            Self::Button => f.write_str("button"),
+            Self::Gateway => f.write_str("gateway"),
+        }
+    }
+}
+
+/// Says for the audit log what was asked, without secrets; `keys` are those of the candidate.
+fn described(request: &Request<'_>, keys: &str) -> String {
+    match *request {
+        Request::Set { key, value } => match Key::parse(key) {
+            Some(key) if !key.field().is_secret() => format!("set {key} {value}"),
+            // What is no key may be a password that went astray.
+            Some(key) => format!("set {key}"),
+            None => "set of no key".to_owned(),
+        },
+        Request::Unset { key } => format!("unset {key}"),
+        Request::Commit => format!("commit {keys}"),
+        Request::Confirm => "confirm".to_owned(),
+        Request::Rollback => "rollback".to_owned(),
+        Request::Test { pool } => match pool.contains('@') {
+            false => format!("test {pool}"),
+            true => "test".to_owned(),
+        },
+        Request::Password { role, .. } => format!("password {role}"),
+        Request::Reset { .. } => "reset".to_owned(),
+        _ => format!("{request:?}"),
     }
 }
 

@@ -32,6 +32,7 @@ use loka_stratum::time::Instant;
 use loka_stratum::wire::writer::Writer;
 use tokio::net::TcpStream;
 
+use super::allowance::Allowance;
 use super::board::Plan;
 use super::clock;
 use super::dial::Dialer;
@@ -56,7 +57,10 @@ pub struct Hub {
     pub(super) store: RefCell<Option<Store<Memory>>>,
     /// The same for block candidates.
     pub(super) blocks: RefCell<Option<Store<Blocks>>>,
-    writes: Cell<Writes>,
+    /// How often a found block may keep everybody waiting for the disk.
+    writes: Cell<Allowance>,
+    /// How often settings were ever written to this disk.
+    pub(super) settings_writes: Cell<u64>,
     /// Who is told that the gateway lives.
     pub(super) watch: RefCell<Watch>,
     /// The links' ends, by their index.
@@ -162,29 +166,6 @@ pub struct Counts {
     pub blocks: u64,
 }
 
-/// How often a found block may keep everybody waiting for the disk.
-#[derive(Clone, Copy, Default)]
-struct Writes {
-    recent: u32,
-    forgiven_at: Instant,
-}
-
-impl Writes {
-    fn allow(&mut self, now: Instant) -> bool {
-        self.forgive(now);
-        let is_allowed = self.recent < BLOCK_WRITES_BURST_MAX;
-        self.recent += u32::from(is_allowed);
-        is_allowed
-    }
-
-    fn forgive(&mut self, now: Instant) {
-        if now.since(self.forgiven_at) >= BLOCK_WRITE_INTERVAL {
-            self.forgiven_at = now;
-            self.recent = self.recent.saturating_sub(1);
-        }
-    }
-}
-
 /// Counts by name; the names are few.
 #[derive(Clone, Default)]
 pub struct Tally(Vec<(&'static str, u64)>);
@@ -214,8 +195,9 @@ impl Hub {
             ports: RefCell::new((0..capacity).map(|_| None).collect()),
             store: RefCell::default(),
             blocks: RefCell::default(),
+            writes: Cell::new(Allowance::new(BLOCK_WRITES_BURST_MAX, BLOCK_WRITE_INTERVAL)),
+            settings_writes: Cell::default(),
             watch: RefCell::default(),
-            writes: Cell::new(Writes::default()),
             links: RefCell::new((0..LINKS_MAX).map(|_| LinkPort::default()).collect()),
             blocked: RefCell::default(),
             scratch: RefCell::new(Scratch {

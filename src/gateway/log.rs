@@ -9,12 +9,13 @@
 //! No line repeats text from the network as it came: what is not ours is shown by `{:?}` or not
 //! at all, so nothing that a terminal would obey gets through (F06).
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use loka_stratum::limits::LOG_INTERVAL;
+use loka_stratum::limits::{LOG_INTERVAL, LOG_LINE_BYTES_MAX, LOG_LINES_KEPT_MAX};
 use loka_stratum::time::Instant;
 
 use super::clock;
@@ -83,6 +84,9 @@ struct Window {
 const QUIET: Window = Window { printed: None, level: Level::Debug, held_back: 0 };
 
 static WINDOWS: Mutex<[Window; KINDS]> = Mutex::new([QUIET; KINDS]);
+/// The newest lines, for those who cannot read standard error; the oldest is dropped.
+static LINES: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+
 static LEVEL_MAX: AtomicU8 = AtomicU8::new(Level::Info as u8);
 
 /// Prints debug lines too, from now on.
@@ -196,8 +200,31 @@ fn print(level: Level, text: fmt::Arguments<'_>) {
         Level::Info => "INFO",
         Level::Debug => "DEBUG",
     };
+    let line = format!("{} {level} {text}", clock::Utc(clock::wall()));
     // A log that cannot be written is no reason to stop mining.
-    let _ = writeln!(std::io::stderr().lock(), "{} {level} {text}", clock::Utc(clock::wall()));
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    if let Ok(mut lines) = LINES.lock() {
+        keep(&mut lines, line);
+    }
+}
+
+fn keep(lines: &mut VecDeque<String>, mut line: String) {
+    let mut end = line.len().min(LOG_LINE_BYTES_MAX);
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    line.truncate(end);
+    line.shrink_to_fit();
+    if lines.len() >= LOG_LINES_KEPT_MAX {
+        lines.pop_front();
+    }
+    lines.push_back(line);
+}
+
+/// Returns the newest lines, the oldest first.
+pub fn newest(count: usize) -> Vec<String> {
+    let Ok(lines) = LINES.lock() else { return Vec::new() };
+    lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -214,5 +241,16 @@ mod tests {
         }
         assert_eq!(admit(Level::Warn, Kind::Bug, at(10)), Some(100_000));
         assert_eq!(admit(Level::Warn, Kind::Bug, at(11)), None);
+    }
+
+    #[test]
+    fn the_newest_lines_are_kept_and_long_ones_cut() {
+        let mut lines = VecDeque::new();
+        for number in 0..2 * LOG_LINES_KEPT_MAX {
+            keep(&mut lines, format!("{number}{}", "ü".repeat(LOG_LINE_BYTES_MAX)));
+        }
+        assert_eq!(lines.len(), LOG_LINES_KEPT_MAX);
+        assert!(lines.iter().all(|line| (500..=LOG_LINE_BYTES_MAX).contains(&line.len())));
+        assert!(lines[0].starts_with(&LOG_LINES_KEPT_MAX.to_string()));
     }
 }

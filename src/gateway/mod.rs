@@ -13,14 +13,15 @@
 //! | `http` | the status port; one per request |
 //!
 //! Around them: `board` (what there is room for), `config` (file, environment, flags), `dial`
-//! (name, TCP, TLS), `probe` (tries a pool for an operator), `store` (what outlives the process),
-//! `watch` (who is told that the loop turns), `button` (reset), `report` (what is shown), `log`,
-//! `clock` (the only clock), `process`.
+//! (name, TCP, TLS), `probe` (tries a pool for an operator), `store` on `disk` (what outlives the
+//! process), `watch` (who is told that the loop turns), `button` (reset), `report` (what is shown),
+//! `log`, `clock` (the only clock), `process`.
 //!
 //! Exit codes: 0 after a clean end, 1 where the gateway could not start or an answer is bad news,
 //! 2 for flags or settings that are wrong.
 
 mod access;
+mod allowance;
 pub mod args;
 mod board;
 mod button;
@@ -28,6 +29,7 @@ mod clock;
 mod config;
 mod control;
 mod dial;
+mod disk;
 mod fanout;
 mod http;
 mod hub;
@@ -67,8 +69,9 @@ use access::Access;
 use args::{CheckArgs, RunArgs};
 use button::Button;
 use config::{ConfigError, Merged, Sources};
-use control::Control;
+use control::{Control, Filed, Kept, reset};
 use dial::Dialer;
+use disk::Flash;
 use hub::Hub;
 use log::Kind;
 use store::{Block, Blocks, Memory, Store};
@@ -97,9 +100,32 @@ struct Gateway {
 }
 
 /// What the settings come to.
-struct Loaded {
-    merged: Merged,
+pub struct Loaded {
+    /// What counts, under the environment and the flags.
+    pub merged: Merged,
+    /// What the file says.
+    pub filed: Filed,
+    /// What was committed last.
+    pub kept: Kept,
+    /// What is worth an entry in the audit log.
+    pub news: News,
     dialers: Vec<Rc<Dialer>>,
+}
+
+/// What was found at the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct News {
+    /// Somebody asked for a factory reset.
+    pub was_reset: bool,
+    /// The file was edited after the last commit.
+    pub file_was_edited: bool,
+}
+
+/// Whether the state directory may be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Run,
+    Check,
 }
 
 /// Checks the settings and prints what is wrong, or what they come to.
@@ -108,9 +134,16 @@ pub fn check(args: &CheckArgs) -> ExitCode {
         say(format_args!("{}", config::render_default().trim_end()));
         return ExitCode::SUCCESS;
     }
-    match load(&args.settings.sources()) {
-        Ok(Loaded { merged: Merged { settings, plan, .. }, .. }) => {
+    match load(&args.settings.sources(), Purpose::Check) {
+        Ok(Loaded { merged: Merged { settings, plan, .. }, filed, kept, .. }) => {
             say(format_args!("settings are good"));
+            if kept.over(filed.mark).is_some() {
+                let text = "they are those of the last commit, which is younger than the file";
+                say(format_args!("{text}"));
+            }
+            if settings.pools.is_empty() {
+                say(format_args!("{}", report::NO_POOL));
+            }
             say(format_args!("{plan}"));
             for (index, pool) in settings.pools.iter().enumerate() {
                 let number = index + 1;
@@ -134,7 +167,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         log::set_verbose();
     }
     let sources = args.settings.sources();
-    let loaded = match load(&sources) {
+    let loaded = match load(&sources, Purpose::Run) {
         Ok(loaded) => loaded,
         Err(error) => {
             say_error(format_args!("{error}"));
@@ -150,11 +183,39 @@ pub fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-/// Reads the settings, plans the memory, and prepares the ways to the pools.
-fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+/// Finds the settings that count, the file's or those of the last commit, whichever was written
+/// later; plans the memory, and prepares the ways to the pools.
+fn load(sources: &Sources, purpose: Purpose) -> Result<Loaded, ConfigError> {
     let merged = config::load(sources)?;
+    let folder = merged.settings.state.dir.as_str();
+    let mut news = News::default();
+    let kept = match purpose {
+        Purpose::Check => Kept::peek(folder),
+        Purpose::Run => {
+            news.was_reset = reset::carry_out_if_asked(&Flash, folder);
+            Kept::open(folder)
+        }
+    };
+    let filed = Filed::of(&merged);
+    if let Some(committed) = kept.over(filed.mark) {
+        let merged = config::load_on(committed, sources);
+        let result = merged.and_then(|merged| Ok((dialers(&merged.settings, None)?, merged)));
+        match result {
+            Ok((dialers, merged)) => return Ok(Loaded { merged, filed, kept, news, dialers }),
+            // As after an update that takes less than the one before.
+            Err(error) => {
+                for line in error.lines() {
+                    log::error(Kind::Settings, format_args!("the last commit: {line}"));
+                }
+                let text = "the last commit cannot be used as it is, so the file counts";
+                log::error(Kind::Settings, format_args!("{text}"));
+            }
+        }
+    } else {
+        news.file_was_edited = kept.has_settings();
+    }
     let dialers = dialers(&merged.settings, None)?;
-    Ok(Loaded { merged, dialers })
+    Ok(Loaded { merged, filed, kept, news, dialers })
 }
 
 /// Prepares the ways to the pools; one to a pool that has not changed is kept, since its TLS
@@ -185,8 +246,7 @@ fn start(
     sources: Sources,
     loaded: Loaded,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let Loaded { merged, dialers } = loaded;
-    let (settings, mut plan) = (merged.settings.clone(), merged.plan.clone());
+    let (settings, mut plan) = (loaded.merged.settings.clone(), loaded.merged.plan.clone());
     process::forbid_core_dumps();
     plan.miners = process::make_room(plan.miners)?;
     let mut seed = [0; 8];
@@ -206,12 +266,12 @@ fn start(
     let watch = Watch::new(args.watchdog.as_deref(), args.leds, &devices);
     let button = if args.button { button::of(&devices) } else { None };
     let result = runtime.block_on(async {
-        let hub = Rc::new(Hub::new(proxy, plan, settings, dialers));
+        let hub = Rc::new(Hub::new(proxy, plan, settings, loaded.dialers.clone()));
         *hub.store.borrow_mut() = store;
         *hub.watch.borrow_mut() = watch;
         hub.recall_blocks(&state_dir);
         let access = Access::open(&state_dir, hub.plan.bytes_max)?;
-        let control = Control::new(hub.clone(), access, sources, seed, geometry, merged);
+        let control = Control::new(hub.clone(), access, sources, seed, geometry, loaded);
         let parent_end = process::input_end(args.until_input_ends);
         let served = Gateway { hub: hub.clone(), control, button }.serve(parent_end).await;
         hub.watch.borrow_mut().release();
@@ -288,9 +348,16 @@ impl Gateway {
         }
         tokio::task::spawn_local(pump::run(self.hub.clone()));
         tokio::task::spawn_local(fanout::run(self.hub.clone()));
+        tokio::task::spawn_local(self.control.clone().watch());
+        let first_pool_max = if settings.pools.is_empty() {
+            log::warn(Kind::Settings, format_args!("{}", report::NO_POOL));
+            Duration::ZERO
+        } else {
+            FIRST_POOL_MAX
+        };
         tokio::select! {
             () = self.hub.pool_known() => {}
-            () = sleep(FIRST_POOL_MAX) => {}
+            () = sleep(first_pool_max) => {}
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             () = &mut parent_end => return Ok(()),

@@ -14,6 +14,7 @@ use loka_stratum::upstream::{Link, State};
 use serde::Serialize;
 
 use super::clock;
+use super::disk;
 use super::hub::{Hub, Tally};
 
 /// Counts by a name.
@@ -32,6 +33,8 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// What the gateway runs on.
     pub board: Board,
+    /// What was written to disk.
+    pub flash: Flash,
     /// The miners.
     pub miners: Miners,
     /// The links, and the pools that have none.
@@ -57,6 +60,17 @@ pub struct Board {
     pub memory_bytes: u64,
     /// What there is for it.
     pub memory_bytes_max: u64,
+}
+
+/// What was written to disk, which wears flash out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Flash {
+    /// Writes since the start.
+    pub writes: u64,
+    /// Bytes since the start.
+    pub bytes: u64,
+    /// How often settings were ever written to this disk.
+    pub settings_writes: u64,
 }
 
 /// The miners at one moment.
@@ -184,6 +198,7 @@ impl Hub {
         let counts = self.counts();
         let (connected, max) = proxy.occupancy();
         let upstream = self.upstream();
+        let wear = disk::wear();
         let is_live = upstream.iter().any(|link| link.active && link.state == State::Live.name());
         Report {
             version: env!("CARGO_PKG_VERSION"),
@@ -195,6 +210,11 @@ impl Hub {
                 links_max: self.plan.links,
                 memory_bytes: self.plan.bytes(),
                 memory_bytes_max: self.plan.bytes_max,
+            },
+            flash: Flash {
+                writes: wear.writes,
+                bytes: wear.bytes,
+                settings_writes: self.settings_writes.get(),
             },
             miners: Miners {
                 connected,
@@ -278,6 +298,9 @@ impl Hub {
     fn warnings(&self) -> Vec<String> {
         let settings = self.settings.borrow();
         let mut warnings = Vec::new();
+        if settings.pools.is_empty() {
+            warnings.push(NO_POOL.to_owned());
+        }
         for (index, pool) in settings.pools.iter().enumerate() {
             if pool.url.scheme() == Scheme::Tcp {
                 warnings.push(plain_warning(index));
@@ -286,6 +309,9 @@ impl Hub {
         warnings
     }
 }
+
+/// What is said of a gateway that has no pool yet.
+pub const NO_POOL: &str = "no pool is set: set-up mode, miners get no work until one is";
 
 /// What is said of a pool over plain TCP.
 pub fn plain_warning(index: usize) -> String {

@@ -65,7 +65,7 @@ async fn fetch(address: SocketAddr) -> Result<String, Failure> {
 }
 
 /// Lays the status out for people.
-fn table(status: &Value) -> String {
+pub fn table(status: &Value) -> String {
     let board = &status["board"];
     let miners = &status["miners"];
     let ledger = &status["ledger"];
@@ -83,6 +83,13 @@ fn table(status: &Value) -> String {
         word(&board["profile"]),
         megabytes(&board["memory_bytes"]),
         megabytes(&board["memory_bytes_max"]),
+    );
+    let flash = &status["flash"];
+    text += &format!(
+        "flash      {} writes, {} bytes since the start; settings written {} times in all\n",
+        word(&flash["writes"]),
+        word(&flash["bytes"]),
+        word(&flash["settings_writes"]),
     );
     text += &format!(
         "miners     {} connected of {}; {} accepted, {} refused, {} ended\n\n",
@@ -176,6 +183,7 @@ mod tests {
             "version": "0.1.0", "uptime_secs": 93_784, "ready": true, "warnings": ["plain TCP"],
             "board": {"profile": "raspberry-pi-4", "links_max": 10, "memory_bytes": 98_765_432,
                 "memory_bytes_max": 134_217_728},
+            "flash": {"writes": 7, "bytes": 890, "settings_writes": 12},
             "miners": {"connected": 3, "max": 1024, "accepted": 5, "refused": {"a": 1, "b": 2},
                 "ended": {}},
             "upstream": [{"pool": 1, "url": "stratum+ssl://a.example:1", "state": "live",
@@ -189,7 +197,8 @@ mod tests {
         for part in [
             "ready, version 0.1.0, up 1 d 02:03:04",
             "WARNING: plain TCP",
-            "board      raspberry-pi-4: at most 98.8 MB of 134.2 MB memory\nminers     3",
+            "board      raspberry-pi-4: at most 98.8 MB of 134.2 MB memory\n",
+            "flash      7 writes, 890 bytes since the start; settings written 12 times in all\n",
             "3 connected of 1024; 5 accepted, 3 refused, 0 ended",
             "  1*  live         8192.0          8 bytes      41.5 ms    stratum+ssl://a.example:1",
             "    stale                            1",

@@ -8,8 +8,7 @@
 //! The format is postcard, which does not describe itself: a value that may change later is an
 //! enum of versions whose variants and fields are only ever appended.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crc::{CRC_32_ISO_HDLC, Crc};
@@ -19,13 +18,16 @@ use loka_stratum::work::header::{BlockHash, NTime, Nonce};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::disk::{Disk, Flash};
+
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// First bytes of every file, with the version of the frame around the value.
 const MAGIC: [u8; 4] = *b"LKS1";
 
 /// One value on disk.
-pub struct Store<T> {
+pub struct Store<T, D = Flash> {
+    disk: D,
     folder: PathBuf,
     name: &'static str,
     generation: u64,
@@ -41,7 +43,12 @@ struct Record<T> {
     value: T,
 }
 
-impl<T: Serialize + DeserializeOwned + Clone + PartialEq> Store<T> {
+/// What a store keeps.
+pub trait Value: Serialize + DeserializeOwned + Clone + PartialEq {}
+
+impl<T: Serialize + DeserializeOwned + Clone + PartialEq> Value for T {}
+
+impl<T: Value> Store<T> {
     /// Opens the store `name` in a folder, which is made where it is missing, and returns the
     /// newest sound value.
     ///
@@ -49,18 +56,41 @@ impl<T: Serialize + DeserializeOwned + Clone + PartialEq> Store<T> {
     ///
     /// The folder cannot be made. A file that cannot be read is like one that is not sound.
     pub fn load(folder: &Path, name: &'static str) -> io::Result<(Self, Option<T>)> {
-        fs::create_dir_all(folder)?;
-        let mut store = Self { folder: folder.to_owned(), name, generation: 0, newest: None };
+        Self::load_from(Flash, folder, name)
+    }
+
+    /// Returns the newest sound value of the store `name`, and leaves the folder as it is.
+    pub fn peek(folder: &Path, name: &'static str) -> Option<T> {
+        Self::read(Flash, folder, name).newest
+    }
+}
+
+impl<T: Value, D: Disk> Store<T, D> {
+    /// As [`Store::load`], on any disk.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn load_from(disk: D, folder: &Path, name: &'static str) -> io::Result<(Self, Option<T>)> {
+        disk.make_folder(folder)?;
+        let store = Self::read(disk, folder, name);
+        let newest = store.newest.clone();
+        Ok((store, newest))
+    }
+
+    fn read(disk: D, folder: &Path, name: &'static str) -> Self {
+        let mut store = Self { disk, folder: folder.to_owned(), name, generation: 0, newest: None };
         for slot in 0..SLOTS {
-            if let Ok(record) = read::<T>(&store.path(slot))
+            let bytes = store.disk.read(&store.path(slot), STATE_BYTES_MAX);
+            let record = bytes.and_then(|bytes| Record::<T>::decode(&bytes));
+            if let Ok(record) = record
                 && record.generation >= store.generation
             {
                 store.generation = record.generation;
                 store.newest = Some(record.value);
             }
         }
-        let newest = store.newest.clone();
-        Ok((store, newest))
+        store
     }
 
     /// Writes a value into the place of the older of the two; one that is there already is not
@@ -80,12 +110,11 @@ impl<T: Serialize + DeserializeOwned + Clone + PartialEq> Store<T> {
         let bytes = postcard::to_slice_crc32(&record, &mut buffer, CRC.digest())
             .map_err(io::Error::other)?;
         let beside = path.with_extension("new");
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        drop(file);
-        fs::rename(&beside, &path)?;
-        File::open(&self.folder)?.sync_all()?;
+        self.disk.create(&beside)?;
+        self.disk.append(&beside, bytes)?;
+        self.disk.sync(&beside)?;
+        self.disk.rename(&beside, &path)?;
+        self.disk.sync_folder(&self.folder)?;
         self.generation = generation;
         self.newest = Some(value.clone());
         Ok(())
@@ -96,6 +125,11 @@ impl<T: Serialize + DeserializeOwned + Clone + PartialEq> Store<T> {
         self.newest.as_ref()
     }
 
+    /// Returns how many values were ever written.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     fn path(&self, slot: u64) -> PathBuf {
         self.folder.join(format!("{}.{slot}", self.name))
     }
@@ -103,12 +137,27 @@ impl<T: Serialize + DeserializeOwned + Clone + PartialEq> Store<T> {
 
 const SLOTS: u64 = 2;
 
-fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Record<T>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(STATE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-    let record: Record<T> =
-        postcard::from_bytes_crc32(&bytes, CRC.digest()).map_err(io::Error::other)?;
-    if record.magic == MAGIC { Ok(record) } else { Err(io::ErrorKind::InvalidData.into()) }
+/// Removes all that is kept under some names, so that nothing of it can be read any more. Where
+/// the power is cut meanwhile, a part of it may be left.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn erase(disk: &impl Disk, folder: &Path, names: &[&str]) -> io::Result<()> {
+    for name in names {
+        for extension in ["new", "0", "1"] {
+            disk.remove(&folder.join(format!("{name}.{extension}")))?;
+        }
+    }
+    disk.sync_folder(folder)
+}
+
+impl<T: DeserializeOwned> Record<T> {
+    fn decode(bytes: &[u8]) -> io::Result<Self> {
+        let record: Self =
+            postcard::from_bytes_crc32(bytes, CRC.digest()).map_err(io::Error::other)?;
+        if record.magic == MAGIC { Ok(record) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
 }
 
 /// What the gateway remembers of itself.
@@ -190,6 +239,8 @@ impl Block {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::disk::cut::{CutDisk, Random};
+    use std::fs;
 
     const FIRST: Memory = Memory::V1 { miner_id_bytes: 2, roll_bytes: 4 };
     const SECOND: Memory = Memory::V1 { miner_id_bytes: 1, roll_bytes: 2 };
@@ -257,6 +308,84 @@ mod tests {
         store.save(&FIRST).unwrap();
         fs::write(folder.0.join("gateway.new"), b"half").unwrap();
         assert_eq!(folder.load().1, Some(FIRST));
+    }
+
+    fn on(disk: &CutDisk) -> (Store<Memory, CutDisk>, Option<Memory>) {
+        Store::load_from(disk.clone(), Path::new("state"), "gateway").unwrap()
+    }
+
+    #[test]
+    fn f68_the_power_is_cut_at_every_byte_and_every_step_of_a_write() {
+        let whole = CutDisk::default();
+        let (mut store, _) = on(&whole);
+        store.save(&FIRST).unwrap();
+        let before = whole.steps();
+        store.save(&SECOND).unwrap();
+        let steps = whole.steps() - before;
+        assert_eq!(steps, 12 + 4, "its bytes, create, sync, rename, and sync of the folder");
+        for cut in 0..=steps {
+            for seed in 0..32 {
+                let disk = CutDisk::default();
+                let (mut store, _) = on(&disk);
+                store.save(&FIRST).unwrap();
+                disk.cut_after(cut);
+                let is_saved = store.save(&SECOND).is_ok();
+                disk.restart(&mut Random(seed));
+                let found = on(&disk).1;
+                let is_whole = found == Some(SECOND) || (!is_saved && found == Some(FIRST));
+                assert!(is_whole, "cut after {cut} of {steps} steps, seed {seed}: {found:?}");
+                assert_eq!(is_saved, cut == steps);
+            }
+        }
+    }
+
+    #[test]
+    fn f68_a_thousand_random_power_cuts_leave_the_old_or_the_new() {
+        let mut random = Random(0x6c6f_6b61);
+        let disk = CutDisk::default();
+        let mut before = None;
+        let (mut cuts, mut kept) = (0, 0);
+        for round in 0..4_000_u32 {
+            let (mut store, found) = on(&disk);
+            assert_eq!(found, before, "round {round}");
+            let [low, high, ..] = round.to_le_bytes();
+            let new = Memory::V1 { miner_id_bytes: low, roll_bytes: high };
+            disk.cut_after(random.below(40));
+            let is_saved = store.save(&new).is_ok();
+            disk.restart(&mut random);
+            before = on(&disk).1;
+            cuts += u32::from(!is_saved);
+            kept += u32::from(!is_saved && before == Some(new));
+            let is_old = before == found && !is_saved;
+            assert!(is_old || before == Some(new), "round {round}: {before:?} after {found:?}");
+            if cuts == 1_000 {
+                break;
+            }
+        }
+        assert_eq!(cuts, 1_000);
+        assert!(kept > 0, "some cuts came when the new value was safe already");
+    }
+
+    #[test]
+    fn what_is_erased_cannot_be_read_any_more() {
+        let folder = Folder::new("erased");
+        let (mut store, _) = folder.load();
+        store.save(&FIRST).unwrap();
+        store.save(&SECOND).unwrap();
+        assert_eq!(store.generation(), 2);
+        erase(&Flash, &folder.0, &["gateway", "nothing"]).unwrap();
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
+        assert_eq!(Store::<Memory>::peek(&folder.0, "gateway"), None);
+    }
+
+    #[test]
+    fn nobody_else_may_read_what_is_kept() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = Folder::new("mode");
+        let (mut store, _) = folder.load();
+        store.save(&FIRST).unwrap();
+        let mode = fs::metadata(store.path(1)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::limits;
 ///
 /// Variants are appended, never reordered: they are numbers on flash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "there is no heap here, and there is one at a time")]
 pub enum Stored {
     /// Before the page over TLS, the serial line, admission of miners and mDNS had settings.
     V1(Kept<SettingsV1>),

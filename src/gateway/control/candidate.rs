@@ -102,6 +102,15 @@ impl Candidate {
         })
     }
 
+    /// Names what was edited.
+    pub(super) fn keys(&self) -> String {
+        let name = |edit: &Edit| match edit {
+            Edit::Set(key, _) | Edit::Unset(key) => key.to_string(),
+            Edit::RemovePool(pool) => format!("pool.{}", pool + 1),
+        };
+        self.edits.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+
     /// Says whether nothing was changed.
     pub fn is_empty(&self) -> bool {
         self.edits.is_empty()

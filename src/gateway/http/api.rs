@@ -208,6 +208,7 @@ impl Api<'_> {
         match self.access.log_in(from, proof, clock::now()).await {
             Ok(opened) => {
                 log::info(Kind::Access, format_args!("{who} logged in from {from}"));
+                self.control.note(None, Whence::Web(from), &format!("log-in as {who}"), "done");
                 Ok(opened)
             }
             Err(denied) => {
@@ -215,7 +216,10 @@ impl Api<'_> {
                     let end = if self.access.is_locked_out(from) { ", locked out" } else { "" };
                     log::warn(Kind::Access, format_args!("{who} refused from {from}{end}"));
                 }
-                Err(denied_fault(denied))
+                let fault = denied_fault(denied);
+                let what = format!("log-in as {who}");
+                self.control.note(None, Whence::Web(from), &what, &fault.text);
+                Err(fault)
             }
         }
     }

@@ -43,6 +43,11 @@ impl Collector for Scrape {
         let (planned, budget) = (board.memory_bytes as f64, board.memory_bytes_max as f64);
         gauge(&mut encoder, "memory_planned_bytes", "Memory at its most.", planned)?;
         gauge(&mut encoder, "memory_budget_bytes", "Memory that there is for it.", budget)?;
+        let flash = &report.flash;
+        counter(&mut encoder, "flash_writes", "Writes to disk.", flash.writes)?;
+        counter(&mut encoder, "flash_written_bytes", "Bytes written to disk.", flash.bytes)?;
+        let writes = flash.settings_writes as f64;
+        gauge(&mut encoder, "settings_writes", "Settings ever written to this disk.", writes)?;
         self.encode_miners(&mut encoder)?;
         self.encode_shares(&mut encoder)?;
         self.encode_upstream(&mut encoder)

@@ -1,0 +1,107 @@
+//! Factory reset: what is forgotten, and that it is forgotten as a whole.
+//!
+//! A file `factory-reset` in `state.dir` asks for it. The button of a board makes it, and so does
+//! the request before anything else is done; it is removed last. So a reset that the power cuts
+//! short goes on at the next start, and there is no half one.
+//!
+//! Settings, accounts and the audit log are forgotten. Block candidates stay, since they are worth
+//! more than anything else on the board; so does the division of the extranonce2, since miners that
+//! are connected hold it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{audit, kept};
+use crate::gateway::button::RESET_FILE;
+use crate::gateway::disk::Disk;
+use crate::gateway::log::{self, Kind};
+use crate::gateway::store;
+
+/// The stores that are forgotten: settings, accounts, the list of miners, the page's own key.
+pub const FORGOTTEN: [&str; 5] = [kept::NAME, audit::NAME, "accounts", "miners", "page"];
+
+fn request(folder: &Path) -> PathBuf {
+    folder.join(RESET_FILE)
+}
+
+/// Asks for a reset, so that it is done whatever happens.
+///
+/// # Errors
+///
+/// The disk takes nothing: nothing was changed.
+pub fn ask(disk: &impl Disk, folder: &Path) -> io::Result<()> {
+    disk.create(&request(folder))?;
+    disk.sync(&request(folder))?;
+    disk.sync_folder(folder)
+}
+
+/// Withdraws what was asked for.
+pub fn withdraw(disk: &impl Disk, folder: &Path) {
+    if let Err(error) = disk.remove(&request(folder)) {
+        log::error(Kind::Store, format_args!("the next start resets: {error}"));
+    }
+}
+
+/// Forgets it all.
+///
+/// # Errors
+///
+/// What the system says; the next start goes on.
+pub fn carry_out(disk: &impl Disk, folder: &Path) -> io::Result<()> {
+    store::erase(disk, folder, &FORGOTTEN)?;
+    disk.remove(&request(folder))?;
+    disk.sync_folder(folder)
+}
+
+/// Resets where it was asked for, as at the start; says whether it was.
+pub fn carry_out_if_asked(disk: &impl Disk, folder: &str) -> bool {
+    let folder = Path::new(folder);
+    if folder.as_os_str().is_empty() || disk.read(&request(folder), 0).is_err() {
+        return false;
+    }
+    match carry_out(disk, folder) {
+        Ok(()) => {
+            let text = "factory reset: settings, passwords and the audit log are forgotten";
+            log::warn(Kind::Settings, format_args!("{text}"));
+        }
+        Err(error) => {
+            let text = "factory reset: not all could be forgotten, the next start goes on";
+            log::error(Kind::Settings, format_args!("{text}: {error}"));
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::disk::cut::{CutDisk, Random};
+
+    #[test]
+    fn f68_a_reset_is_whole_wherever_the_power_is_cut() {
+        let folder = Path::new("state");
+        let names = ["settings.0", "settings.1", "accounts.0", "audit.1", "blocks.0", "gateway.1"];
+        for cut in 0..40 {
+            for seed in 0..16 {
+                let disk = CutDisk::default();
+                for name in names {
+                    disk.append(&folder.join(name), b"x").unwrap();
+                    disk.sync(&folder.join(name)).unwrap();
+                }
+                disk.sync_folder(folder).unwrap();
+                disk.cut_after(cut);
+                let result = ask(&disk, folder).and_then(|()| carry_out(&disk, folder));
+                disk.restart(&mut Random(seed));
+                carry_out_if_asked(&disk, "state");
+                let left = |name: &&str| disk.read(&folder.join(name), 9).is_ok();
+                let left: Vec<_> = names.into_iter().filter(left).collect();
+                assert!(left.ends_with(&["blocks.0", "gateway.1"]), "{left:?}");
+                assert!(
+                    left.len() == 2 || (left.len() == names.len() && result.is_err()),
+                    "cut after {cut}, seed {seed}: {left:?}"
+                );
+                assert!(disk.read(&request(folder), 0).is_err(), "it is asked for no more");
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What is only looked at: settings with where they come from, status, miners, log, audit log.
+
+use std::net::IpAddr;
+
+use loka_stratum::control::{Item, Origin, Refused};
+use loka_stratum::downstream::Downstream;
+use loka_stratum::limits::MINERS_LISTED_MAX;
+use loka_stratum::settings::Key;
+
+use super::{Answer, Candidate, Control, State, begins, keys, shown};
+use crate::gateway::{clock, config, log, status};
+
+/// Hashes that a share of difficulty 1 stands for.
+const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;
+
+impl Control {
+    pub(super) fn show(
+        &self,
+        candidate: &Candidate,
+        prefix: &str,
+        out: &mut dyn FnMut(Item<'_>),
+    ) -> Answer {
+        let state = self.state.borrow();
+        let settings = self.hub.settings.borrow();
+        let mut is_any = false;
+        for key in keys(&settings) {
+            let name = key.to_string();
+            if !begins(&name, prefix) {
+                continue;
+            }
+            is_any = true;
+            let origin = if candidate.touches(key) { Origin::Candidate } else { state.origin(key) };
+            let value = shown(&settings, key);
+            let applies = key.field().applies;
+            out(Item::Value { key: &name, value: &value, origin, applies });
+        }
+        if is_any {
+            Ok(())
+        } else {
+            Err(Refused::Invalid(format!("no key begins with {prefix:?}; show lists them all")))
+        }
+    }
+
+    pub(super) fn status(&self, out: &mut dyn FnMut(Item<'_>)) -> Answer {
+        if let Some(seconds) = self.seconds_left() {
+            let text = format!("a commit waits to be confirmed, and is taken back in {seconds} s");
+            out(Item::Text(&text));
+        }
+        let report = serde_json::to_value(self.hub.report())
+            .map_err(|error| Refused::Failed(error.to_string()))?;
+        status::table(&report).lines().for_each(|line| out(Item::Text(line)));
+        Ok(())
+    }
+
+    pub(super) fn miners(&self, skip: u16, out: &mut dyn FnMut(Item<'_>)) -> Answer {
+        let proxy = self.hub.proxy.borrow();
+        let now = clock::now();
+        let mut miners = proxy.miners().skip(skip.into());
+        for (handle, miner) in miners.by_ref().take(MINERS_LISTED_MAX) {
+            let counts = miner.counts();
+            let elapsed = now.since(miner.connected_at()).as_micros() as f64 / 1e6;
+            out(Item::Miner {
+                place: u16::try_from(handle.index()).unwrap_or(u16::MAX),
+                peer: &IpAddr::from(miner.peer()).to_canonical().to_string(),
+                worker: worker(miner),
+                agent: miner.user_agent(),
+                difficulty: miner.told_difficulty().map_or(0.0, |told| told.as_f64()),
+                hashrate: miner.work() * HASHES_PER_DIFFICULTY / elapsed.max(1.0),
+                accepted: counts.accepted(),
+                rejected: counts.submitted().saturating_sub(counts.accepted()),
+            });
+        }
+        if miners.next().is_some() {
+            let next = usize::from(skip) + MINERS_LISTED_MAX;
+            out(Item::Text(&format!("there are more: miners {next}")));
+        }
+        Ok(())
+    }
+
+    pub(super) fn log(count: u16, out: &mut dyn FnMut(Item<'_>)) -> Answer {
+        log::newest(count.into()).iter().for_each(|line| out(Item::Text(line)));
+        Ok(())
+    }
+
+    pub(super) fn audit_log(&self, count: u16, out: &mut dyn FnMut(Item<'_>)) -> Answer {
+        let lines = self.audit.borrow().newest(count.into());
+        lines.iter().for_each(|line| out(Item::Text(line)));
+        Ok(())
+    }
+}
+
+impl State {
+    /// Says where the value of a key that is in use comes from.
+    fn origin(&self, key: Key) -> Origin<'_> {
+        let last = |origins: &'_ [(Key, config::Origin)]| {
+            origins.iter().rev().find(|(of, _)| *of == key).map(|(_, origin)| origin.clone())
+        };
+        let over = self
+            .origins
+            .iter()
+            .rev()
+            .find(|(of, origin)| *of == key && !matches!(origin, config::Origin::File { .. }));
+        match over {
+            Some((_, config::Origin::Environment(name))) => return Origin::Environment(name),
+            Some((_, config::Origin::Flag(flag))) => return Origin::Flag(flag),
+            _ => {}
+        }
+        let show = |settings: &loka_stratum::settings::Settings| settings.show(key).to_string();
+        if show(&self.base) != show(&self.file.settings) {
+            return Origin::Stored;
+        }
+        match last(&self.file.origins) {
+            Some(config::Origin::File { line, .. }) => {
+                Origin::File(u32::try_from(line).unwrap_or(u32::MAX))
+            }
+            _ => Origin::Default,
+        }
+    }
+}
+
+fn worker(miner: &Downstream) -> &str {
+    miner.workers().nth(0).unwrap_or_default()
+}

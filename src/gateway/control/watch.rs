@@ -1,0 +1,82 @@
+//! Notices by itself that the settings file was edited.
+//!
+//! A look at the file's time, size and place every few seconds costs nothing; it is read when two
+//! looks in a row saw the same and it is another than before, so that an editor has finished. What
+//! is then read goes the way of SIGHUP. A file that was only touched changes nothing.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use loka_stratum::limits::FILE_CHECK_INTERVAL;
+use tokio::time::sleep;
+
+use super::Control;
+use crate::gateway::{clock, config};
+
+/// What is seen of a file without reading it; none where there is none.
+type Look = Option<(i64, i64, u64, u64)>;
+
+fn look(path: &Path) -> Look {
+    let data = fs::metadata(path).ok()?;
+    Some((data.mtime(), data.mtime_nsec(), data.size(), data.ino()))
+}
+
+/// What the looks at a file come to.
+#[derive(Default)]
+struct Looks {
+    settled: Look,
+    last: Look,
+}
+
+impl Looks {
+    /// Takes a look; says whether the file is another now and has stayed so for two looks.
+    fn is_edited(&mut self, look: Look) -> bool {
+        let is_still = look == self.last;
+        self.last = look;
+        if !is_still || look == self.settled {
+            return false;
+        }
+        self.settled = look;
+        true
+    }
+}
+
+impl Control {
+    /// Looks after the file and the audit log for as long as the gateway runs.
+    pub async fn watch(self: Rc<Self>) {
+        let path = self.sources.file.clone();
+        let first = path.as_deref().and_then(look);
+        let mut looks = Looks { settled: first, last: first };
+        loop {
+            sleep(Duration::from_micros(FILE_CHECK_INTERVAL.as_micros())).await;
+            self.audit.borrow_mut().flush(clock::now());
+            let Some(path) = &path else { continue };
+            let is_edited = looks.is_edited(look(path));
+            if is_edited && config::mark(&self.sources) != self.state.borrow().tried {
+                self.reload();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_once_when_it_has_settled() {
+        let first = Some((1, 0, 10, 5));
+        let mut looks = Looks { settled: first, last: first };
+        let half = Some((2, 0, 4, 5));
+        let whole = Some((2, 9, 12, 5));
+        let seen: Vec<bool> = [first, half, whole, whole, whole, None, None, first, half, half]
+            .into_iter()
+            .map(|look| looks.is_edited(look))
+            .collect();
+        let expected = [false, false, false, true, false, false, true, false, false, true];
+        assert_eq!(seen, expected);
+    }
+}

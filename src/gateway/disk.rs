@@ -1,0 +1,306 @@
+//! The few things that are asked of a disk, each of them a step at which the power may be cut.
+//!
+//! [`Flash`] is the real one; it counts what it writes, since that is what wears flash out. The
+//! other, in the tests, forgets what was not synced when its power is cut, and tears what was
+//! being written.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the stores do with files.
+pub trait Disk {
+    /// Makes a folder, and those around it, where they are missing.
+    fn make_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Reads a file; of one that is longer than `bytes_max`, one byte more.
+    fn read(&self, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>>;
+    /// Makes a file that is empty.
+    fn create(&self, path: &Path) -> io::Result<()>;
+    /// Writes behind the end of a file.
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Waits until a file is on the disk.
+    fn sync(&self, path: &Path) -> io::Result<()>;
+    /// Moves a file into the place of another.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file; one that is not there is removed already.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Waits until the names in a folder are on the disk.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+}
+
+/// The real disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flash;
+
+/// What was written to disk since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wear {
+    /// How often.
+    pub writes: u64,
+    /// Bytes in all.
+    pub bytes: u64,
+}
+
+static WRITES: AtomicU64 = AtomicU64::new(0);
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// What is kept is nobody else's business: it has passwords in it.
+const MODE: u32 = 0o600;
+
+/// Returns what was written since the start.
+pub fn wear() -> Wear {
+    Wear { writes: WRITES.load(Ordering::Relaxed), bytes: BYTES.load(Ordering::Relaxed) }
+}
+
+impl Disk for Flash {
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)
+    }
+
+    fn read(&self, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<()> {
+        OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path)?;
+        Ok(())
+    }
+
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
+        WRITES.fetch_add(1, Ordering::Relaxed);
+        BYTES.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        file.write_all(bytes)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+pub mod cut {
+    //! A disk whose power is cut after so many steps.
+
+    use super::*;
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+    use std::rc::Rc;
+
+    /// A disk in memory; its copies are the same disk.
+    #[derive(Clone, Default)]
+    pub struct CutDisk(Rc<RefCell<Contents>>);
+
+    #[derive(Default)]
+    struct Contents {
+        files: Vec<Content>,
+        /// The names as they are on the disk, and what was done to them since.
+        names: BTreeMap<PathBuf, usize>,
+        done: Vec<Change>,
+        /// Steps until the power is cut; each byte is one.
+        left: Option<u64>,
+        steps: u64,
+    }
+
+    /// A file: what is on the disk, and what programs see.
+    #[derive(Default)]
+    struct Content {
+        synced: Vec<u8>,
+        seen: Vec<u8>,
+    }
+
+    enum Change {
+        Put(PathBuf, usize),
+        Rename(PathBuf, PathBuf),
+        Remove(PathBuf),
+    }
+
+    /// SplitMix64.
+    pub struct Random(pub u64);
+
+    impl Random {
+        /// Returns a number below `limit`.
+        pub fn below(&mut self, limit: u64) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (z ^ (z >> 31)) % limit
+        }
+    }
+
+    impl Change {
+        fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+            match self {
+                Self::Put(path, file) => {
+                    names.insert(path.clone(), *file);
+                }
+                Self::Rename(from, to) => {
+                    if let Some(file) = names.remove(from) {
+                        names.insert(to.clone(), file);
+                    }
+                }
+                Self::Remove(path) => {
+                    names.remove(path);
+                }
+            }
+        }
+    }
+
+    impl Contents {
+        fn step(&mut self) -> io::Result<()> {
+            self.steps += 1;
+            match &mut self.left {
+                Some(0) => Err(io::Error::other("the power was cut")),
+                Some(left) => {
+                    *left -= 1;
+                    Ok(())
+                }
+                None => Ok(()),
+            }
+        }
+
+        fn change(&mut self, change: Change) {
+            self.done.push(change);
+        }
+
+        /// The names as programs see them.
+        fn seen(&self) -> BTreeMap<PathBuf, usize> {
+            let mut names = self.names.clone();
+            self.done.iter().for_each(|change| change.apply(&mut names));
+            names
+        }
+
+        fn find(&self, path: &Path) -> io::Result<usize> {
+            self.seen().get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+        }
+    }
+
+    impl CutDisk {
+        /// Cuts the power after so many more steps.
+        pub fn cut_after(&self, steps: u64) {
+            self.0.borrow_mut().left = Some(steps);
+        }
+
+        /// Returns how many steps there were.
+        pub fn steps(&self) -> u64 {
+            self.0.borrow().steps
+        }
+
+        /// Gives the power back. Of what was not synced, a part of the names' changes is there in
+        /// their order, and of each file a first part of its new bytes, perhaps with noise behind.
+        pub fn restart(&self, random: &mut Random) {
+            let contents = &mut *self.0.borrow_mut();
+            contents.left = None;
+            let kept = random.below(contents.done.len() as u64 + 1) as usize;
+            for change in contents.done.drain(..).take(kept) {
+                change.apply(&mut contents.names);
+            }
+            for file in &mut contents.files {
+                let is_longer = file.seen.starts_with(&file.synced);
+                if is_longer {
+                    let new = file.seen.len() - file.synced.len();
+                    let part = random.below(new as u64 + 1) as usize;
+                    file.seen.truncate(file.synced.len() + part);
+                } else if random.below(2) == 0 {
+                    file.seen = file.synced.clone();
+                }
+                if file.seen != file.synced && random.below(2) == 0 {
+                    let noise = random.below(9);
+                    file.seen.extend((0..noise).map(|_| random.below(256) as u8));
+                }
+                file.synced = file.seen.clone();
+            }
+        }
+    }
+
+    impl Disk for CutDisk {
+        fn make_folder(&self, _: &Path) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn read(&self, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+            let contents = self.0.borrow();
+            let file = contents.find(path)?;
+            let bytes = &contents.files[file].seen;
+            Ok(bytes[..bytes.len().min(bytes_max + 1)].to_vec())
+        }
+
+        fn create(&self, path: &Path) -> io::Result<()> {
+            let contents = &mut *self.0.borrow_mut();
+            contents.step()?;
+            match contents.find(path) {
+                Ok(file) => contents.files[file].seen.clear(),
+                Err(_) => {
+                    contents.files.push(Content::default());
+                    contents.change(Change::Put(path.to_owned(), contents.files.len() - 1));
+                }
+            }
+            Ok(())
+        }
+
+        fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+            if self.0.borrow().find(path).is_err() {
+                self.create(path)?;
+            }
+            let contents = &mut *self.0.borrow_mut();
+            let file = contents.find(path)?;
+            for byte in bytes {
+                contents.step()?;
+                contents.files[file].seen.push(*byte);
+            }
+            Ok(())
+        }
+
+        fn sync(&self, path: &Path) -> io::Result<()> {
+            let contents = &mut *self.0.borrow_mut();
+            contents.step()?;
+            let file = contents.find(path)?;
+            let file = &mut contents.files[file];
+            file.synced = file.seen.clone();
+            Ok(())
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            let contents = &mut *self.0.borrow_mut();
+            contents.step()?;
+            contents.change(Change::Rename(from.to_owned(), to.to_owned()));
+            Ok(())
+        }
+
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            let contents = &mut *self.0.borrow_mut();
+            contents.step()?;
+            contents.change(Change::Remove(path.to_owned()));
+            Ok(())
+        }
+
+        fn sync_folder(&self, _: &Path) -> io::Result<()> {
+            let contents = &mut *self.0.borrow_mut();
+            contents.step()?;
+            contents.names = contents.seen();
+            contents.done.clear();
+            Ok(())
+        }
+    }
+}
