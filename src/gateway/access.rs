@@ -236,7 +236,6 @@ impl Access {
     /// # Errors
     ///
     /// It cannot be written, or there are no random numbers.
-    #[expect(dead_code, reason = "the reset, which asks for it, comes with the next commits")]
     pub fn forget(&self) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         state.save(Accounts::default())?;

@@ -65,7 +65,6 @@ pub struct Actor {
     /// What he may do.
     pub role: Role,
     /// Where he is.
-    #[expect(dead_code, reason = "the audit log, which names it, comes with the next commits")]
     pub from: Whence,
 }
 
@@ -249,7 +248,6 @@ impl Control {
             Request::Log { count } => Self::log(count, out),
             Request::Audit { count } => self.audit_log(count, out),
             Request::Reset { sure } => self.reset(sure, candidate, out),
-            _ => Err(Refused::Conflict("this gateway cannot do that yet".to_owned())),
         }
     }
 

@@ -99,6 +99,11 @@ impl Fault {
         Self { status, text: text.into(), headers: Vec::new() }
     }
 
+    /// Returns the sentence.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Adds a header.
     pub fn with(mut self, name: &'static str, value: String) -> Self {
         self.headers.push((name, value));

@@ -218,7 +218,7 @@ impl Api<'_> {
                 }
                 let fault = denied_fault(denied);
                 let what = format!("log-in as {who}");
-                self.control.note(None, Whence::Web(from), &what, &fault.text);
+                self.control.note(None, Whence::Web(from), &what, fault.text());
                 Err(fault)
             }
         }
