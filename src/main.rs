@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Run(args) => gateway::run(&args),
         Command::Check(args) => gateway::check(&args),
         Command::Status(args) => gateway::status::run(&args),
+        Command::Time(args) => gateway::ntp::run(&args),
         #[cfg(feature = "lab")]
         Command::Demo(args) => done(lab::demo::run(&args)),
         #[cfg(feature = "lab")]

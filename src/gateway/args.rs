@@ -24,6 +24,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Print the state of a running gateway.
     Status(StatusArgs),
+    /// Print the time that a time server tells, in seconds since 1970.
+    Time(TimeArgs),
     /// Show it all on this machine: a pool, the gateway with real TLS, 200 simulated ASICs.
     #[cfg(feature = "lab")]
     Demo(crate::lab::demo::Args),
@@ -107,6 +109,14 @@ pub struct StatusArgs {
     /// Print the JSON as it comes.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of `time`.
+#[derive(clap::Args)]
+pub struct TimeArgs {
+    /// Name or address of the server (NTP); with a port where it is not 123.
+    #[arg(value_name = "SERVER")]
+    pub server: String,
 }
 
 impl SettingsArgs {

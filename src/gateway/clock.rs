@@ -12,7 +12,7 @@ use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 use loka_stratum::time::Instant;
 
 /// No clock that is right reads less: 2026-11-01T00:00:00Z, moved forward with releases.
-const WALL_FLOOR: Duration = Duration::from_secs(1_793_491_200);
+pub const FLOOR: Duration = Duration::from_secs(1_793_491_200);
 
 static START: OnceLock<StdInstant> = OnceLock::new();
 
@@ -43,7 +43,7 @@ pub fn wall() -> Duration {
 /// [`ClockUnset`] with what the clock reads.
 pub fn wall_checked() -> Result<Duration, ClockUnset> {
     let reads = wall();
-    if reads < WALL_FLOOR { Err(ClockUnset { reads }) } else { Ok(reads) }
+    if reads < FLOOR { Err(ClockUnset { reads }) } else { Ok(reads) }
 }
 
 /// Shows a time since 1970 as `2026-11-21T01:53:00Z`.
@@ -66,7 +66,7 @@ impl fmt::Display for ClockUnset {
             "clock reads {}, which is before this program was written ({}): the dates of a \
              certificate cannot be verified until the clock is set (NTP)",
             Utc(self.reads),
-            Utc(WALL_FLOOR)
+            Utc(FLOOR)
         )
     }
 }

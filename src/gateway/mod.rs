@@ -37,6 +37,7 @@ mod link;
 mod listen;
 mod log;
 mod miner;
+pub mod ntp;
 mod options;
 mod password;
 mod probe;
