@@ -121,6 +121,7 @@ impl Console {
         }
         Some(match Request::parse(&self.asked).ok()? {
             Request::Password { role, .. } => Request::Password { role, word: &self.word },
+            Request::Admit { worker, .. } => Request::Admit { worker, word: &self.word },
             Request::Reset { .. } => Request::Reset { sure: &self.word },
             request => request,
         })
@@ -241,7 +242,7 @@ impl Console {
             return Ok(());
         }
         let question = match Request::parse(&self.asked) {
-            Ok(Request::Password { .. }) => Question::Word,
+            Ok(Request::Password { .. } | Request::Admit { .. }) => Question::Word,
             Ok(Request::Reset { .. }) => Question::Sure,
             Ok(_) => {
                 self.is_ready = true;
@@ -344,6 +345,7 @@ impl Console {
             Question::Verb => self.prompt.fmt_to(out),
             Question::Word => match Request::parse(&self.asked) {
                 Ok(Request::Password { role, .. }) => write!(out, "new password of {role}: "),
+                Ok(Request::Admit { worker, .. }) => write!(out, "new password of {worker}: "),
                 _ => write!(out, "{}: ", self.secret_key().unwrap_or_default()),
             },
             Question::WordAgain => out.write_str("once more: "),

@@ -98,6 +98,16 @@ pub enum Request<'a> {
         /// How many at most.
         count: u16,
     },
+    /// Lets a miner's worker in by a password (`admit.mode = "list"`), gives it another, or takes
+    /// it out of the list with an empty one.
+    Admit {
+        /// Its name, or a pattern.
+        worker: &'a str,
+        /// The password, in clear; it is kept as a hash only.
+        word: &'a str,
+    },
+    /// The workers that are let in by a password: a [`Item::Text`] each.
+    Admitted,
 }
 
 /// A part of an answer.
@@ -250,6 +260,8 @@ pub const VERBS: &[Verb] = &[
     verb("miners", "miners [SKIP]", "Lists the miners.", Role::Viewer),
     verb("log", "log [COUNT]", "Shows the newest lines of the log.", Role::Viewer),
     verb("audit", "audit [COUNT]", "Shows who changed what.", Role::Admin),
+    verb("admit", "admit WORKER", "Lets a worker in; asks for its password.", Role::Operator),
+    verb("admitted", "admitted", "Lists the workers that are let in.", Role::Viewer),
     verb("password", "password ROLE", "Sets the password of a role; asks for it.", Role::Admin),
     verb("reset", "reset", "Forgets everything; asks first.", Role::Admin),
 ];
@@ -322,6 +334,8 @@ impl<'a> Request<'a> {
             "log" => Self::Log { count: words.number(LINES_DEFAULT)? },
             "audit" => Self::Audit { count: words.number(LINES_DEFAULT)? },
             "password" => Self::Password { role: words.role(verb)?, word: "" },
+            "admit" => Self::Admit { worker: words.need(verb)?, word: "" },
+            "admitted" => Self::Admitted,
             "reset" => Self::Reset { sure: "" },
             // `help`, and whatever the list may have that this does not.
             _ => Self::Hello,
@@ -343,12 +357,14 @@ impl<'a> Request<'a> {
             | Self::Diff
             | Self::Status
             | Self::Miners { .. }
-            | Self::Log { .. } => Role::Viewer,
+            | Self::Log { .. }
+            | Self::Admitted => Role::Viewer,
             Self::Set { .. }
             | Self::Unset { .. }
             | Self::Commit
             | Self::Confirm
             | Self::Rollback
+            | Self::Admit { .. }
             | Self::Test { .. } => Role::Operator,
             Self::Password { .. } | Self::Reset { .. } | Self::Audit { .. } => Role::Admin,
         }

@@ -170,6 +170,12 @@ impl Workers {
         u8::try_from(at).ok()
     }
 
+    /// Returns the number of a name.
+    pub fn number(&self, name: &str) -> Option<u8> {
+        let at = self.iter().position(|known| known == name)?;
+        u8::try_from(at).ok()
+    }
+
     /// Returns the name with a number.
     pub fn nth(&self, worker: u8) -> Option<&str> {
         self.iter().nth(usize::from(worker))
@@ -192,13 +198,24 @@ impl Workers {
     }
 }
 
-/// An authorization whose answer is the pool's.
+/// Whose answer an authorization waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitsFor {
+    /// The owner's, who is asked whether the worker may come in.
+    Owner,
+    /// The pool's.
+    Pool {
+        /// Which of the connection's names.
+        worker: u8,
+    },
+}
+
+/// An authorization whose answer is not the engine's.
 #[derive(Clone, Debug)]
 pub(crate) struct WaitingAuthorize {
     /// The id to answer under.
     pub(crate) reply: heapless::Vec<u8, WAITING_ID_BYTES_MAX, u8>,
-    /// Which of the connection's names.
-    pub(crate) worker: u8,
+    pub(crate) waits_for: WaitsFor,
     pub(crate) since: Instant,
     /// The answer, once it is known.
     pub(crate) yes: Option<bool>,
@@ -238,7 +255,7 @@ pub struct Downstream {
     pub(crate) workers: Workers,
     /// It was told that one of its workers is authorized.
     pub(crate) authorized: bool,
-    /// The authorization that waits for the pool's answer; a further one is answered at once.
+    /// The authorization that waits for an answer: one at a time.
     pub(crate) waiting: Option<WaitingAuthorize>,
     /// What pools said about its workers.
     pub(crate) standing: Standing,
@@ -357,7 +374,7 @@ impl Downstream {
         match self.state {
             State::Connected => Some(self.connected + crate::limits::SUBSCRIBE_DEADLINE),
             State::Subscribed => match &self.waiting {
-                // It did its part, in time; the pool's has a bound of its own.
+                // It did its part, in time; the pool's and the owner's have bounds of their own.
                 Some(_) => None,
                 None => Some(self.connected + crate::limits::AUTHORIZE_DEADLINE),
             },

@@ -261,6 +261,17 @@ pub const ADDRESSES_TRIED_MAX: usize = 4;
 /// Time that a pool may take for the TLS handshake.
 pub const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
+/// Workers that may be let in by password; a pattern is one, so a farm needs few. All fit a store.
+pub const ADMITTED_MAX: usize = 256;
+
+const _: () = assert!(ADMITTED_MAX * (PATTERN_BYTES_MAX + 160) < STATE_BYTES_MAX, "all are kept");
+
+/// Logins of miners that wait for a password to be hashed; a hash takes some 0.1 s on a router.
+pub const ADMISSIONS_WAITING_MAX: usize = 256;
+
+/// Wrong passwords that are known as such without another hash.
+pub const ADMISSIONS_REFUSED_KEPT: usize = 256;
+
 /// Time that an operator's trial of a pool may take: all its steps in the worst case, nearly.
 pub const PROBE_MAX: Duration = Duration::from_secs(45);
 

@@ -11,6 +11,8 @@
 //! 1. A connection of a miner: [`Proxy::handle_connect`]. For every read of it:
 //!    [`Proxy::handle_input`], then [`Proxy::poll_output`] into the same buffer, then write the
 //!    buffer; again while input is left. When it is gone: [`Proxy::handle_disconnect`].
+//!    Where the owner wants to be asked who may come in ([`Proxy::ask_admission`]), it takes the
+//!    question after each [`Proxy::handle_input`]: [`Proxy::poll_admission`].
 //! 2. A link: [`Proxy::poll_dial`] asks for a connection; [`Proxy::handle_link_up`] or
 //!    [`Proxy::handle_link_down`] answers; for every read [`Proxy::handle_link_input`];
 //!    [`Proxy::poll_hangup`] asks to close one.
@@ -25,8 +27,9 @@
 //!
 //! The parts: `proxy::miners` holds the one `match` over (state, request), `proxy::shares` takes a
 //! submit to its verdict, `proxy::pools` holds the one `match` over what a pool says,
-//! `proxy::splitting` moves miners between goals.
+//! `proxy::splitting` moves miners between goals, `proxy::admission` asks the owner for workers.
 
+mod admission;
 mod blocks;
 mod miners;
 mod pools;
@@ -57,6 +60,8 @@ use crate::vardiff::{self, Vardiff};
 use crate::work::extranonce::{Geometry, Incompatible};
 use crate::work::header::BlockHash;
 use crate::work::job::{Job, Serial};
+
+pub use admission::{Admission, Question};
 
 /// When a miner hears the verdict on a share that goes to the pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -398,6 +403,10 @@ pub struct Proxy<'a> {
     events: heapless::Deque<Event, EVENTS_MAX>,
     events_lost: u64,
     closing: heapless::Deque<(MinerHandle, Close), EVENTS_MAX>,
+    /// Whether the owner is asked for every new worker.
+    asks_admission: bool,
+    /// What it is asked and has not taken yet.
+    question: Option<Question>,
     due: Due,
     fan_out: bool,
     sweep_at: Instant,
@@ -456,6 +465,8 @@ impl<'a> Proxy<'a> {
             events: heapless::Deque::new(),
             events_lost: 0,
             closing: heapless::Deque::new(),
+            asks_admission: false,
+            question: None,
             due: Due::default(),
             fan_out: false,
             sweep_at: now,

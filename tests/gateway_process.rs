@@ -458,3 +458,36 @@ fn status_prints_a_table() {
     drop(gateway);
     assert_eq!(program().args(["status", &address]).output().unwrap().status.code(), Some(1));
 }
+
+#[test]
+fn miners_come_in_by_the_name_of_their_worker() {
+    let pool = Pool::start("abcd", 8);
+    let names = [("LOKA_ADMIT__MODE", "name"), ("LOKA_ADMIT__NAMES", "farm.*,*.s19")];
+    let mut gateway = Gateway::start(pool.address, &names);
+    gateway.wait_for("the pool", |r| r["ready"] == true);
+    let mut miner = gateway.miner();
+    miner.ask("mining.subscribe", json!(["test/1"]));
+    let answer = miner.ask("mining.authorize", json!(["thief.1", "x"]));
+    assert_eq!(answer["error"][0], 24, "{answer}");
+    gateway.wait_for_line("worker \"thief.1\" is not let in: its name fits none of admit.names");
+    let answer = miner.ask("mining.authorize", json!(["farm.7", "x"]));
+    assert_eq!(answer["result"], true, "it may try again: {answer}");
+    miner.wait_for_job();
+    gateway.wait_for("the count", |r| r["miners"]["refused"]["worker_not_admitted"] == 1);
+}
+
+#[test]
+fn miners_come_in_by_where_they_are() {
+    let pool = Pool::start("abcd", 8);
+    let elsewhere = [("LOKA_ADMIT__MODE", "address"), ("LOKA_ADMIT__ADDRESSES", "192.0.2.0/24")];
+    let gateway = Gateway::start(pool.address, &elsewhere);
+    gateway.wait_for("the pool", |r| r["ready"] == true);
+    assert!(gateway.miner().is_closed(), "before a word");
+    gateway.wait_for("the count", |r| {
+        r["miners"]["refused"]["address_not_admitted"] == 1 && r["miners"]["accepted"] == 0
+    });
+    let here = [("LOKA_ADMIT__MODE", "address"), ("LOKA_ADMIT__ADDRESSES", "127.0.0.0/8")];
+    let gateway = Gateway::start(pool.address, &here);
+    gateway.wait_for("the pool", |r| r["ready"] == true);
+    gateway.miner().log_in("farm.7");
+}

@@ -15,6 +15,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::rc::Rc;
 
 use loka_stratum::control::{Refused, Role};
 use loka_stratum::limits::SETUP_CODE_ATTEMPTS_MAX;
@@ -32,7 +33,7 @@ pub use sessions::{Session, Token};
 
 /// Accounts, sessions and attempts.
 pub struct Access {
-    passwords: Passwords,
+    passwords: Rc<Passwords>,
     state: RefCell<State>,
 }
 
@@ -108,12 +109,12 @@ pub enum Denied {
 
 impl Access {
     /// Takes up the accounts in a folder; with none, what is set lasts until the process ends.
-    /// `gateway_bytes_max` is the memory that there is for all of the gateway.
+    /// `passwords` are hashed for others too, still one at a time.
     ///
     /// # Errors
     ///
     /// The folder cannot be made, or there are no random numbers.
-    pub fn open(folder: &str, gateway_bytes_max: u64) -> io::Result<Self> {
+    pub fn open(folder: &str, passwords: Rc<Passwords>) -> io::Result<Self> {
         let mut state = State::default();
         if !folder.is_empty() {
             let (store, stored) = Store::load(Path::new(folder), "accounts")?;
@@ -122,8 +123,7 @@ impl Access {
                 state.accounts = accounts;
             }
         }
-        let access =
-            Self { passwords: Passwords::new(gateway_bytes_max)?, state: RefCell::new(state) };
+        let access = Self { passwords, state: RefCell::new(state) };
         if access.is_first_run() {
             access.draw_code()?;
         }

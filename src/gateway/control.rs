@@ -238,6 +238,11 @@ impl Control {
             Request::Commit => self.commit(candidate, out),
             Request::Confirm => self.confirm(out),
             Request::Rollback => self.roll_back(candidate),
+            Request::Admit { worker, word } => self.hub.admissions.set(worker, word).await,
+            Request::Admitted => {
+                self.hub.admissions.show(out);
+                Ok(())
+            }
             Request::Test { pool } => {
                 let farm = probe::Farm::of(&self.hub.proxy.borrow());
                 probe::run(&*self.would_be(candidate)?, pool, farm, out).await

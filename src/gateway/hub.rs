@@ -32,6 +32,7 @@ use loka_stratum::time::Instant;
 use loka_stratum::wire::writer::Writer;
 use tokio::net::TcpStream;
 
+use super::admission::{self, Admissions};
 use super::allowance::Allowance;
 use super::board::Plan;
 use super::clock;
@@ -71,6 +72,8 @@ pub struct Hub {
     pub(super) spills: Spills,
     pub(super) scratch: RefCell<Scratch>,
     door: RefCell<Door>,
+    /// Which workers may come in.
+    pub admissions: Admissions,
     counts: RefCell<Counts>,
     is_draining: Cell<bool>,
     /// Wakes the task that serves the engine's deadlines and whatever a call left to do.
@@ -141,6 +144,7 @@ impl End {
 enum Refused {
     Engine(Refusal),
     Address { allowed: u16 },
+    NotAdmitted,
 }
 
 /// Connections by address.
@@ -184,7 +188,10 @@ impl Hub {
         plan: Plan,
         settings: Box<Settings>,
         dialers: Vec<Rc<Dialer>>,
+        admissions: Admissions,
     ) -> Self {
+        let mut proxy = proxy;
+        proxy.ask_admission(admission::asks_names(&settings.admit));
         let (_, capacity) = proxy.occupancy();
         Self {
             proxy: RefCell::new(proxy),
@@ -205,6 +212,7 @@ impl Hub {
                 write: vec![0; OUTPUT_BYTES_MIN + READ_BYTES_MAX].into(),
             }),
             door: RefCell::default(),
+            admissions,
             counts: RefCell::default(),
             is_draining: Cell::new(false),
             pump: Signal::default(),
@@ -245,12 +253,23 @@ impl Hub {
                 let end = "connections that listen.per_address_max allows";
                 log::warn(Kind::Refused, format_args!("miner from {from} {text} {allowed} {end}"));
             }
+            Err(Refused::NotAdmitted) => {
+                self.count(|counts| counts.refused.add("address_not_admitted"));
+                let text = "refused: its address lies in none of admit.addresses";
+                log::warn(Kind::Refused, format_args!("miner from {from} {text}"));
+            }
         }
     }
 
     fn try_admit(&self, stream: TcpStream, peer: [u8; 16]) -> Result<MinerHandle, Refused> {
         let now = clock::now();
-        let allowed = self.settings.borrow().listen.per_address_max;
+        let allowed = {
+            let settings = self.settings.borrow();
+            if !admission::is_open_to(&settings.admit, address(peer)) {
+                return Err(Refused::NotAdmitted);
+            }
+            settings.listen.per_address_max
+        };
         let mut door = self.door.borrow_mut();
         if !door.has_room(peer, allowed) {
             return Err(Refused::Address { allowed });
@@ -398,6 +417,7 @@ impl Hub {
         // The engine sees the host and the login; port, authority and pins are the dialer's.
         changed.into_iter().for_each(|pool| proxy.reopen_pool(pool));
         proxy.apply(options, now);
+        proxy.ask_admission(admission::asks_names(&settings.admit));
         self.pump.set();
     }
 
@@ -550,7 +570,7 @@ fn octets(address: IpAddr) -> [u8; 16] {
     }
 }
 
-fn address(octets: [u8; 16]) -> IpAddr {
+pub(super) fn address(octets: [u8; 16]) -> IpAddr {
     IpAddr::from(octets).to_canonical()
 }
 

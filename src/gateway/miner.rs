@@ -100,6 +100,7 @@ impl Hub {
         loop {
             let mut out = Writer::new(&mut scratch.write);
             let taken = proxy.handle_input(port.miner, &mut input, &mut out, now);
+            let taken = taken.and_then(|()| self.answer_question(&mut proxy, &mut out, now));
             self.save_found_block(&mut proxy, now);
             let is_full = port.spill.is_empty()
                 && taken.is_ok()

@@ -9,6 +9,7 @@
 //! | `miner` | reads a miner, hands it the answers; one per miner |
 //! | `pump` | the engine's deadlines, and whatever a call left to be done |
 //! | `fanout` | tells all miners of a new job |
+//! | `admission` | hashes the passwords of miners, one at a time |
 //! | `link` | dials a pool and carries its lines; one per link |
 //! | `http` | the status port; one per request |
 //!
@@ -21,6 +22,7 @@
 //! 2 for flags or settings that are wrong.
 
 mod access;
+mod admission;
 mod allowance;
 pub mod args;
 mod board;
@@ -67,6 +69,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 use access::Access;
+use admission::Admissions;
 use args::{CheckArgs, RunArgs};
 use button::Button;
 use config::{ConfigError, Merged, Sources};
@@ -75,6 +78,7 @@ use dial::Dialer;
 use disk::Flash;
 use hub::Hub;
 use log::Kind;
+use password::Passwords;
 use store::{Block, Blocks, Memory, Store};
 use watch::Watch;
 
@@ -259,6 +263,8 @@ fn start(
     let storage = options::storage(&plan)?;
     let proxy = Proxy::new(storage, options, clock::now())
         .map_err(|error| io::Error::other(format!("the engine's memory: {error:?}")))?;
+    let passwords = Rc::new(Passwords::new(plan.bytes_max)?);
+    let admissions = admissions(&state_dir, passwords.clone())?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
@@ -267,11 +273,11 @@ fn start(
     let watch = Watch::new(args.watchdog.as_deref(), args.leds, &devices);
     let button = if args.button { button::of(&devices) } else { None };
     let result = runtime.block_on(async {
-        let hub = Rc::new(Hub::new(proxy, plan, settings, loaded.dialers.clone()));
+        let hub = Rc::new(Hub::new(proxy, plan, settings, loaded.dialers.clone(), admissions));
         *hub.store.borrow_mut() = store;
         *hub.watch.borrow_mut() = watch;
         hub.recall_blocks(&state_dir);
-        let access = Access::open(&state_dir, hub.plan.bytes_max)?;
+        let access = Access::open(&state_dir, passwords)?;
         let control = Control::new(hub.clone(), access, sources, seed, geometry, loaded);
         let parent_end = process::input_end(args.until_input_ends);
         let served = Gateway { hub: hub.clone(), control, button }.serve(parent_end).await;
@@ -300,6 +306,18 @@ fn remembered(folder: &str) -> (Option<Store<Memory>>, Option<Geometry>) {
             (None, None)
         }
     }
+}
+
+/// Returns the workers that are let in by password, those of an earlier run too.
+fn admissions(folder: &str, passwords: Rc<Passwords>) -> io::Result<Admissions> {
+    let admissions = Admissions::new(passwords)?;
+    if !folder.is_empty()
+        && let Err(error) = admissions.recall(folder)
+    {
+        let text = "the list of admitted workers is not known";
+        log::error(Kind::Store, format_args!("{text}: {error}"));
+    }
+    Ok(admissions)
 }
 
 impl Hub {
@@ -356,6 +374,7 @@ impl Gateway {
         } else {
             FIRST_POOL_MAX
         };
+        tokio::task::spawn_local(admission::run(self.hub.clone()));
         tokio::select! {
             () = self.hub.pool_known() => {}
             () = sleep(first_pool_max) => {}

@@ -8,8 +8,7 @@ use super::workers::WORKER_REFUSED;
 use super::{Event, Proxy, VerdictMode, ids_per_lane};
 use core::fmt::Write;
 
-use crate::downstream::{Close, Downstream, PasswordWishes, Seat, State};
-use crate::identity::Identity;
+use crate::downstream::{Close, Downstream, Seat, State};
 use crate::ledger::{Bucket, Reject};
 use crate::limits::{
     DOWNSTREAM_LINE_BYTES_MAX, ERROR_TEXT_BYTES_MAX, PASSWORD_BYTES_MAX, REPLY_BYTES_MAX,
@@ -92,7 +91,8 @@ impl Proxy<'_> {
         let rest = lines.get_mut(first..first.saturating_add(DOWNSTREAM_LINE_BYTES_MAX));
         let mut result = Ok(());
         if let Some(rest) = rest {
-            while result.is_ok() && out.room() >= REPLY_BYTES_MAX {
+            // A question is taken before the next line may ask another.
+            while result.is_ok() && out.room() >= REPLY_BYTES_MAX && !self.has_question() {
                 result = match framer.next_line(rest, input) {
                     Ok(Some(line)) => self.handle_line(miner, line, out, now),
                     Ok(None) => break,
@@ -391,47 +391,41 @@ impl Proxy<'_> {
         out: &mut Writer<'_>,
         now: Instant,
     ) -> Result<(), Close> {
-        let name = authorize.worker.decode::<WORKER_NAME_BYTES_MAX>();
-        let takes = |session, name: &str| {
-            !name.chars().any(char::is_control) && self.takes_worker(session, name)
-        };
-        let takes = self
-            .table
-            .get(miner)
-            .zip(name.as_ref().ok())
-            .is_some_and(|(session, name)| takes(session, name));
-        let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
-        let bytes = name.as_ref().map_or(0, |name| name.len());
-        let known = session.workers.position(authorize.worker).is_some();
-        let named = takes && name.is_ok_and(|name| session.workers.insert(&name));
-        if !named {
-            answer(out, |out| {
-                encode::result_error(id, ErrorCode::Unauthorized, "worker name refused", out)
-            });
-            return session.count_odd_request();
-        }
-        if !known {
-            self.note_worker(miner, bytes);
-        }
-        let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
-        let password = authorize.password.map(|text| text.decode::<PASSWORD_BYTES_MAX>());
-        if let Some(Ok(password)) = password {
-            let wishes = PasswordWishes::read(&password);
-            if let Some(least) = wishes.min {
-                session.vardiff.require_min(&self.options.vardiff, least, now);
+        let name = authorize.worker.decode::<WORKER_NAME_BYTES_MAX>().ok();
+        let is_clean = |name: &_| !str::chars(name).any(char::is_control);
+        let session = self.table.get(miner);
+        let name = name.filter(|name| is_clean(name)).zip(session).and_then(|(name, session)| {
+            let is_known = session.workers.number(&name).is_some();
+            self.takes_worker(session, &name).then_some((name, is_known))
+        });
+        match name {
+            Some((name, false)) if self.asks_admission => {
+                self.ask(miner, id, name, authorize, out, now)
             }
-            if let Some(start) = wishes.start {
-                session.vardiff.suggest(&self.options.vardiff, start, now);
+            Some((name, _)) => {
+                let password = authorize.password.map(|text| text.decode::<PASSWORD_BYTES_MAX>());
+                // One that is too long holds no wishes.
+                let password = password.and_then(Result::ok).unwrap_or_default();
+                self.take_worker(miner, id, &name, &password, out, now)
             }
+            None => self.refuse_name(miner, id, out),
         }
-        let worker = session.workers.position(authorize.worker);
-        if let (Identity::PerWorker, Some(worker)) = (self.options.identity, worker) {
-            return self.answer_authorize(miner, id, worker, out, now);
+    }
+
+    /// Refuses a worker whose name cannot be had.
+    pub(super) fn refuse_name(
+        &mut self,
+        miner: MinerHandle,
+        id: Id<'_>,
+        out: &mut Writer<'_>,
+    ) -> Result<(), Close> {
+        answer(out, |out| {
+            encode::result_error(id, ErrorCode::Unauthorized, "worker name refused", out)
+        });
+        match self.table.get_mut(miner) {
+            Some(session) => session.count_odd_request(),
+            None => Ok(()),
         }
-        session.authorized = true;
-        session.advance();
-        answer(out, |out| encode::result_true(id, out));
-        Ok(())
     }
 
     /// Takes a wish for a difficulty; the next job is sent with it, within the policy.
@@ -555,7 +549,7 @@ impl Proxy<'_> {
     }
 
     /// Says that a worker's name is longer than the miner's firmware is known to keep.
-    fn note_worker(&mut self, miner: MinerHandle, bytes: usize) {
+    pub(super) fn note_worker(&mut self, miner: MinerHandle, bytes: usize) {
         let max = self.table.get(miner).and_then(|session| session.personality.worker_bytes_max);
         let got = u8::try_from(bytes).unwrap_or(u8::MAX);
         if let Some(limit) = max.filter(|max| got > *max) {

@@ -10,7 +10,7 @@
 
 use super::miners::answer;
 use super::{Due, Event, Proxy, settle};
-use crate::downstream::{Close, Downstream, WaitingAuthorize};
+use crate::downstream::{Close, Downstream, WaitingAuthorize, WaitsFor};
 use crate::identity::{Asker, Grant, Identity, LinkConnection, WorkerName, upstream_name};
 use crate::ledger::{Bucket, Orphan};
 use crate::limits::{
@@ -56,8 +56,9 @@ impl Proxy<'_> {
                 let reply = reply.ok().filter(|_| session.waiting.is_none());
                 let waits = reply.is_some();
                 if let Some(reply) = reply {
+                    let waits_for = WaitsFor::Pool { worker };
                     session.waiting =
-                        Some(WaitingAuthorize { reply, worker, since: now, yes: None });
+                        Some(WaitingAuthorize { reply, waits_for, since: now, yes: None });
                 }
                 if grant == Grant::Unasked
                     && let Some(link) = self.links.get_mut(at.link)
@@ -257,7 +258,7 @@ impl Proxy<'_> {
             Asker::Miner { miner, worker } => table.get_mut(miner).and_then(|session| {
                 session.standing.set(at, worker, grant);
                 if let Some(waiting) = &mut session.waiting
-                    && waiting.worker == worker
+                    && waiting.waits_for == (WaitsFor::Pool { worker })
                 {
                     waiting.yes = Some(grant == Grant::Granted);
                     due.push(miner);
@@ -364,6 +365,7 @@ fn write(
 pub(super) fn end_wait(session: &mut Downstream, miner: MinerHandle, due: &mut Due, now: Instant) {
     if let Some(waiting) = &mut session.waiting
         && waiting.yes.is_none()
+        && waiting.waits_for != WaitsFor::Owner
         && now.since(waiting.since) >= AUTHORIZATION_WAIT_MAX
     {
         waiting.yes = Some(true);

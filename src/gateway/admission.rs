@@ -1,0 +1,362 @@
+//! Which miners are let in: the policy `admit.*` carried out.
+//!
+//! Addresses are looked at by the door, before a place is taken. Names are the engine's questions
+//! ([`Question`]): a pattern is answered at once; a worker of the list is, where its password was
+//! shown right or wrong before, else it waits while the password is hashed, one at a time and
+//! beside the event loop. What was found out is kept as a digest under a key of this process, so
+//! a farm that comes back after a cut of the network costs no hash again.
+//!
+//! The list is [`Request::Admit`]'s: names or patterns, each with a hash, kept in `state.dir`.
+//! Where several fit a name, one without `*` counts first, then the oldest.
+//!
+//! Bounds: [`ADMITTED_MAX`] workers in the list, [`ADMISSIONS_WAITING_MAX`] logins that wait; more
+//! are told to try again.
+//!
+//! [`Request::Admit`]: loka_stratum::control::Request::Admit
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::rc::Rc;
+
+use loka_stratum::control::{Item, Refused};
+use loka_stratum::downstream::Close;
+use loka_stratum::limits::{
+    ADMISSIONS_REFUSED_KEPT, ADMISSIONS_WAITING_MAX, ADMITTED_MAX, PASSWORD_BYTES_MAX,
+    PATTERN_BYTES_MAX,
+};
+use loka_stratum::proxy::{Admission, Proxy, Question};
+use loka_stratum::settings::{Admit, AdmitMode, Pattern};
+use loka_stratum::time::Instant;
+use loka_stratum::wire::writer::Writer;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::clock;
+use super::control::Answer;
+use super::hub::{End, Hub, Signal};
+use super::log::{self, Kind};
+use super::password::Passwords;
+use super::store::Store;
+
+/// The workers that are let in by password, and who waits for it.
+pub struct Admissions {
+    passwords: Rc<Passwords>,
+    state: RefCell<State>,
+    /// Wakes the task that hashes.
+    wake: Signal,
+}
+
+#[derive(Default)]
+struct State {
+    list: Vec<Entry>,
+    store: Option<Store<Stored>>,
+    waiting: VecDeque<Question>,
+    /// Passwords that were wrong, the oldest first; the oldest is forgotten when it is full.
+    refused: VecDeque<Proof>,
+    /// Makes digests that say nothing elsewhere.
+    key: [u8; 32],
+}
+
+/// A worker of the list.
+struct Entry {
+    worker: Pattern,
+    /// A PHC string.
+    hash: String,
+    /// The password that was right last.
+    proved: Option<Proof>,
+}
+
+/// The digest of a password and of the hash that it was held against.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Proof([u8; 32]);
+
+/// The list on disk; variants are only ever appended.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Stored {
+    /// Workers and their hashes, at most [`ADMITTED_MAX`].
+    V1(Vec<(String, String)>),
+}
+
+/// What is known of a question.
+enum Known {
+    Granted,
+    /// Why not.
+    Refused(&'static str),
+    /// The password has to be hashed.
+    Unknown(Proof),
+}
+
+/// Says whether the door is open to an address.
+pub fn is_open_to(admit: &Admit, address: IpAddr) -> bool {
+    admit.mode != AdmitMode::Address || admit.addresses.iter().any(|range| range.contains(address))
+}
+
+/// Says whether names are asked for.
+pub fn asks_names(admit: &Admit) -> bool {
+    matches!(admit.mode, AdmitMode::Name | AdmitMode::List)
+}
+
+impl Admissions {
+    /// An empty list, which lasts as long as the process.
+    ///
+    /// # Errors
+    ///
+    /// There are no random numbers.
+    pub fn new(passwords: Rc<Passwords>) -> io::Result<Self> {
+        let mut state = State::default();
+        getrandom::fill(&mut state.key).map_err(io::Error::other)?;
+        Ok(Self { passwords, state: RefCell::new(state), wake: Signal::default() })
+    }
+
+    /// Takes up the list of an earlier run, and keeps it in that folder.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be made.
+    pub fn recall(&self, folder: &str) -> io::Result<()> {
+        let (store, stored) = Store::load(Path::new(folder), "admitted")?;
+        let mut state = self.state.borrow_mut();
+        let Stored::V1(stored) = stored.unwrap_or(Stored::V1(Vec::new()));
+        let entry = |(worker, hash): (String, String)| {
+            Some(Entry { worker: worker.parse().ok()?, hash, proved: None })
+        };
+        state.list = stored.into_iter().filter_map(entry).take(ADMITTED_MAX).collect();
+        state.store = Some(store);
+        Ok(())
+    }
+
+    /// Puts a worker into the list, changes its password, or takes it away with an empty one.
+    /// Miners that are in stay.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, or why it was not kept; nothing has changed then.
+    pub async fn set(&self, worker: &str, word: &str) -> Answer {
+        let pattern: Pattern = worker.parse().map_err(|()| {
+            Refused::Invalid(format!(
+                "got {worker:?}, allowed 1..{PATTERN_BYTES_MAX} bytes without spaces and commas"
+            ))
+        })?;
+        if word.len() > PASSWORD_BYTES_MAX {
+            let got = word.len();
+            let text = format!("password: got {got} bytes, allowed 1..{PASSWORD_BYTES_MAX}");
+            return Err(Refused::Invalid(text));
+        }
+        let hash = match word {
+            "" => None,
+            _ => Some(self.passwords.hash(word).await.map_err(|e| Refused::Failed(e.to_string()))?),
+        };
+        let state = &mut *self.state.borrow_mut();
+        let place = state.list.iter().position(|entry| entry.worker == pattern);
+        let mut stored: Vec<_> = state.list.iter().map(Entry::stored).collect();
+        match (place, &hash) {
+            (None, None) => {
+                return Err(Refused::Conflict(format!("there is no {worker} in the list")));
+            }
+            (None, Some(_)) if stored.len() >= ADMITTED_MAX => {
+                let text =
+                    format!("got more than {ADMITTED_MAX} workers; a pattern takes one place");
+                return Err(Refused::Conflict(text));
+            }
+            (None, Some(hash)) => stored.push((worker.to_owned(), hash.clone())),
+            (Some(place), Some(hash)) => stored[place].1.clone_from(hash),
+            (Some(place), None) => drop(stored.remove(place)),
+        }
+        if let Some(store) = &mut state.store {
+            let text = "the list cannot be written";
+            store
+                .save(&Stored::V1(stored))
+                .map_err(|error| Refused::Failed(format!("{text}: {error}")))?;
+        }
+        match (place, hash) {
+            (Some(place), Some(hash)) => {
+                state.list[place] = Entry { worker: pattern, hash, proved: None };
+            }
+            (Some(place), None) => drop(state.list.remove(place)),
+            (None, Some(hash)) => state.list.push(Entry { worker: pattern, hash, proved: None }),
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    /// Lists the workers.
+    pub fn show(&self, out: &mut dyn FnMut(Item<'_>)) {
+        let state = self.state.borrow();
+        if state.list.is_empty() {
+            out(Item::Text("no worker is in the list"));
+        }
+        for entry in &state.list {
+            out(Item::Text(entry.worker.as_str()));
+        }
+    }
+
+    fn judge(&self, admit: &Admit, question: &Question) -> Known {
+        match admit.mode {
+            AdmitMode::Any | AdmitMode::Address => Known::Granted,
+            AdmitMode::Name => {
+                if admit.names.iter().any(|pattern| pattern.matches(&question.worker)) {
+                    Known::Granted
+                } else {
+                    Known::Refused("its name fits none of admit.names")
+                }
+            }
+            AdmitMode::List => {
+                let state = self.state.borrow();
+                let Some(entry) = state.entry(&question.worker) else {
+                    return Known::Refused("it is not in the list of admitted workers");
+                };
+                let proof = state.proof(&entry.hash, &question.password);
+                if entry.proved == Some(proof) {
+                    Known::Granted
+                } else if state.refused.contains(&proof) {
+                    Known::Refused(WRONG_PASSWORD)
+                } else {
+                    Known::Unknown(proof)
+                }
+            }
+        }
+    }
+
+    /// Hashes the password of a question, unless that has become needless.
+    async fn find_out(&self, admit: &Admit, question: &Question) -> Known {
+        let Known::Unknown(proof) = self.judge(admit, question) else {
+            return self.judge(admit, question);
+        };
+        let hash = self.state.borrow().entry(&question.worker).map(|entry| entry.hash.clone());
+        let is_right = self.passwords.is_right(&question.password, hash.as_deref()).await;
+        let state = &mut *self.state.borrow_mut();
+        if is_right {
+            let mut list = state.list.iter_mut();
+            if let Some(entry) = list.find(|entry| Some(&entry.hash) == hash.as_ref()) {
+                entry.proved = Some(proof);
+            }
+            return Known::Granted;
+        }
+        if state.refused.len() >= ADMISSIONS_REFUSED_KEPT {
+            state.refused.pop_front();
+        }
+        state.refused.push_back(proof);
+        Known::Refused(WRONG_PASSWORD)
+    }
+
+    /// Keeps a question until its password is hashed; `false` where too many wait.
+    fn wait(&self, question: Question) -> bool {
+        let waiting = &mut self.state.borrow_mut().waiting;
+        let has_room = waiting.len() < ADMISSIONS_WAITING_MAX;
+        if has_room {
+            waiting.push_back(question);
+            self.wake.set();
+        }
+        has_room
+    }
+
+    fn next(&self) -> Option<Question> {
+        self.state.borrow_mut().waiting.pop_front()
+    }
+}
+
+const WRONG_PASSWORD: &str = "its password is wrong";
+
+impl State {
+    fn entry(&self, worker: &str) -> Option<&Entry> {
+        let exact = self.list.iter().find(|entry| entry.worker.as_str() == worker);
+        exact.or_else(|| self.list.iter().find(|entry| entry.worker.matches(worker)))
+    }
+
+    fn proof(&self, hash: &str, password: &str) -> Proof {
+        let mut digest = Sha256::new();
+        digest.update(self.key);
+        // A hash has no zero byte, so no two pairs are the same text.
+        digest.update(hash);
+        digest.update([0]);
+        digest.update(password);
+        Proof(digest.finalize().into())
+    }
+}
+
+impl Entry {
+    fn stored(&self) -> (String, String) {
+        (self.worker.as_str().to_owned(), self.hash.clone())
+    }
+}
+
+/// Hashes the passwords that wait, one after the other, for as long as the process runs.
+pub async fn run(hub: Rc<Hub>) {
+    loop {
+        let Some(question) = hub.admissions.next() else {
+            hub.admissions.wake.wait().await;
+            continue;
+        };
+        if hub.proxy.borrow().miner(question.miner).is_none() {
+            continue;
+        }
+        let admit = hub.settings.borrow().admit.clone();
+        let known = hub.admissions.find_out(&admit, &question).await;
+        hub.tell(&question, known);
+    }
+}
+
+impl Hub {
+    /// Answers the engine's question, if it has one, or has it wait.
+    pub(super) fn answer_question(
+        &self,
+        proxy: &mut Proxy<'_>,
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) -> Result<(), Close> {
+        let Some(question) = proxy.poll_admission() else { return Ok(()) };
+        let known = self.admissions.judge(&self.settings.borrow().admit, &question);
+        let verdict = match known {
+            Known::Unknown(_) if self.admissions.wait(question.clone()) => return Ok(()),
+            Known::Unknown(_) => Admission::Busy,
+            known => self.verdict(proxy, &question, &known),
+        };
+        proxy.handle_admission(&question, verdict, out, now)
+    }
+
+    /// Books and logs a verdict.
+    fn verdict(&self, proxy: &Proxy<'_>, question: &Question, known: &Known) -> Admission {
+        let Known::Refused(why) = known else { return Admission::Granted };
+        self.count(|counts| counts.refused.add("worker_not_admitted"));
+        let (worker, peer) = (question.worker.as_str(), proxy.miner(question.miner));
+        let peer = peer.map(|miner| super::hub::address(miner.peer()));
+        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+        log::warn(
+            Kind::Refused,
+            format_args!("miner {peer}: worker {worker:?} is not let in: {why}"),
+        );
+        Admission::Refused
+    }
+
+    /// Tells a miner what was found out.
+    fn tell(&self, question: &Question, known: Known) {
+        let (miner, now) = (question.miner, clock::now());
+        let result = {
+            let mut ports = self.ports.borrow_mut();
+            let port = ports.get_mut(miner.index()).and_then(Option::as_mut);
+            let Some(port) = port.filter(|port| port.miner == miner) else { return };
+            let answered = {
+                let scratch = &mut *self.scratch.borrow_mut();
+                let proxy = &mut *self.proxy.borrow_mut();
+                let verdict = self.verdict(proxy, question, &known);
+                let mut out = Writer::new(&mut scratch.write);
+                let result = proxy.handle_admission(question, verdict, &mut out, now);
+                self.send(port, out.as_slice(), now).and(result.map_err(End::Closed))
+            };
+            answered.and_then(|()| {
+                // A full socket is given its job when it takes bytes again.
+                if port.spill.is_empty() { self.deliver_to(port, now) } else { Ok(()) }
+            })
+        };
+        if let Err(end) = result {
+            self.end(miner, end);
+        }
+        self.pump.set();
+    }
+}
+
+#[cfg(test)]
+mod tests;
