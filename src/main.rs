@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Check(args) => gateway::check(&args),
         Command::Status(args) => gateway::status::run(&args),
         Command::Time(args) => gateway::ntp::run(&args),
+        Command::Find(args) => gateway::find::run(&args),
         #[cfg(feature = "lab")]
         Command::Demo(args) => done(lab::demo::run(&args)),
         #[cfg(feature = "lab")]

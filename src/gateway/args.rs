@@ -26,6 +26,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Print the time that a time server tells, in seconds since 1970.
     Time(TimeArgs),
+    /// List the gateways on this network that tell their name (mdns.name).
+    Find(FindArgs),
     /// Show it all on this machine: a pool, the gateway with real TLS, 200 simulated ASICs.
     #[cfg(feature = "lab")]
     Demo(crate::lab::demo::Args),
@@ -117,6 +119,14 @@ pub struct TimeArgs {
     /// Name or address of the server (NTP); with a port where it is not 123.
     #[arg(value_name = "SERVER")]
     pub server: String,
+}
+
+/// Flags of `find`.
+#[derive(clap::Args)]
+pub struct FindArgs {
+    /// How long to listen for answers.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub seconds: u64,
 }
 
 impl SettingsArgs {

@@ -68,6 +68,8 @@ pub enum Kind {
     Http,
     /// Who logs in.
     Access,
+    /// The name on the local network.
+    Mdns,
     /// An invariant of one connection does not hold.
     Bug,
 }
@@ -167,6 +169,7 @@ const NAMES: [&str; KINDS] = [
     "store",
     "status port",
     "access",
+    "mdns",
     "bug",
 ];
 

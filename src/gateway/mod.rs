@@ -10,6 +10,7 @@
 //! | `pump` | the engine's deadlines, and whatever a call left to be done |
 //! | `fanout` | tells all miners of a new job |
 //! | `admission` | hashes the passwords of miners, one at a time |
+//! | `mdns` | tells the network the gateway's name, by a thread of its own |
 //! | `link` | dials a pool and carries its lines; one per link |
 //! | `http` | the status port; one per request |
 //!
@@ -33,11 +34,13 @@ mod control;
 mod dial;
 mod disk;
 mod fanout;
+pub mod find;
 mod http;
 mod hub;
 mod link;
 mod listen;
 mod log;
+mod mdns;
 mod miner;
 pub mod ntp;
 mod options;
@@ -375,6 +378,7 @@ impl Gateway {
             FIRST_POOL_MAX
         };
         tokio::task::spawn_local(admission::run(self.hub.clone()));
+        tokio::task::spawn_local(mdns::run(self.hub.clone()));
         tokio::select! {
             () = self.hub.pool_known() => {}
             () = sleep(first_pool_max) => {}

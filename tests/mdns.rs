@@ -1,0 +1,126 @@
+//! The name on the local network, between two network namespaces that one cable joins.
+#![cfg(feature = "gateway")]
+#![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
+
+mod gateway;
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gateway::{Gateway, program};
+
+/// Within which a gateway that tells its name is found.
+const FOUND_MAX: Duration = Duration::from_secs(60);
+
+/// Two namespaces with an end of a cable each; gone when the test is over.
+struct Cable {
+    ends: [String; 2],
+}
+
+impl Cable {
+    /// Lays it, with 10.215.0.1 and 10.215.0.2 at its ends; none where that is not
+    /// permitted. Tests that run at the same time have cables of their own.
+    fn lay(net: u8) -> Option<Self> {
+        let id = std::process::id();
+        let ends = ["lma", "lmb"].map(|prefix| format!("{prefix}{id}{net}"));
+        let cable = Self { ends };
+        let [a, b] = &cable.ends;
+        let steps = [
+            format!("netns add {a}"),
+            format!("netns add {b}"),
+            format!("-n {a} link add cable type veth peer name cable netns {b}"),
+            format!("-n {a} addr add 10.215.0.1/24 dev cable"),
+            format!("-n {b} addr add 10.215.0.2/24 dev cable"),
+            format!("-n {a} link set cable up"),
+            format!("-n {b} link set cable up"),
+        ];
+        steps.iter().all(|step| ip(step)).then_some(cable)
+    }
+
+    /// A command of the program, at one end.
+    fn program(&self, end: usize) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.ends[end]]).arg(program().get_program());
+        command
+    }
+
+    fn gateway(&self, end: usize, name: &str) -> Gateway {
+        let mut command = self.program(end);
+        command.args(["run", "--listen", "0.0.0.0:3333", "--status", "0.0.0.0:8080"]);
+        command.args(["--pool", "stratum+tcp://127.0.0.1:9", "--user", "farm"]);
+        command.env("LOKA_MDNS__NAME", name);
+        Gateway::spawn(command)
+    }
+
+    /// Looks for gateways until what is found is what is expected.
+    #[track_caller]
+    fn find(&self, end: usize, is_it: impl Fn(&str) -> bool) -> String {
+        let begun = Instant::now();
+        loop {
+            let output = self.program(end).args(["find", "--seconds", "2"]).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            if is_it(&text) {
+                return text;
+            }
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(begun.elapsed() < FOUND_MAX, "found: {text:?} {error}");
+        }
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        for end in &self.ends {
+            ip(&format!("netns del {end}"));
+        }
+    }
+}
+
+fn ip(line: &str) -> bool {
+    let mut command = Command::new("ip");
+    command.args(line.split(' ')).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Says why it is not done, where it is not.
+fn cable(net: u8) -> Option<Cable> {
+    let cable = Cable::lay(net);
+    if cable.is_none() {
+        let text = "skipped: a network namespace is not permitted";
+        writeln!(std::io::stderr().lock(), "{text}").unwrap();
+    }
+    cable
+}
+
+#[test]
+fn a_gateway_is_found_by_its_name_and_two_of_one_name_are_told_apart() {
+    let Some(cable) = cable(0) else { return };
+    let first = cable.gateway(0, "loka");
+    let text = cable.find(1, |text| text.contains("loka.local"));
+    assert!(text.contains("miners 10.215.0.1:3333"), "{text}");
+    assert!(text.contains("http://loka.local:8080"), "{text}");
+
+    let mut second = cable.gateway(1, "loka");
+    second.wait_for_line("is another's on this network; the name here is now \"loka-2.local.\"");
+    let text = cable.find(1, |text| text.lines().count() == 2 && text.contains("loka-2.local"));
+    let line_of = |host: &str| text.lines().find(|line| line.starts_with(host)).unwrap_or(&text);
+    assert!(line_of("loka.local").contains("10.215.0.1:3333"), "{text}");
+    assert!(line_of("loka-2.local").contains("10.215.0.2:3333"), "{text}");
+
+    drop(first);
+    let text = cable.find(1, |text| text.lines().count() == 1);
+    assert!(text.starts_with("loka-2.local"), "{text}");
+}
+
+#[test]
+fn f86_a_gateway_without_a_name_is_not_found() {
+    let output = program().args(["find", "--seconds", "0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "a time that is none");
+    let Some(cable) = cable(1) else { return };
+    let _gateway = cable.gateway(0, "off");
+    let output = cable.program(1).args(["find", "--seconds", "2"]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("no gateway told its name within 2 s; mdns.name must not be off"));
+}
