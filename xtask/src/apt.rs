@@ -22,9 +22,8 @@ pub fn install(packages: &[&str]) -> Result<(), String> {
     if user.trim() != "0" {
         return Err(format!("apt-get needs root; {by_hand}"));
     }
-    let lock = format!("DPkg::Lock::Timeout={LOCK_SECONDS_MAX}");
-    let mut update = process::limited(APT_SECONDS_MAX, "apt-get", &["-qq", "-o", &lock, "update"]);
-    process::run(&mut update).map_err(|error| format!("{error}; {by_hand}"))?;
+    update().map_err(|error| format!("{error}; {by_hand}"))?;
+    let lock = lock();
     let mut install = process::limited(
         APT_SECONDS_MAX,
         "apt-get",
@@ -33,4 +32,18 @@ pub fn install(packages: &[&str]) -> Result<(), String> {
     install.args(packages).env("DEBIAN_FRONTEND", "noninteractive");
     install.stdout(std::process::Stdio::null());
     process::run(&mut install).map_err(|error| format!("{error}; {by_hand}"))
+}
+
+/// Fetches the lists of packages.
+///
+/// # Errors
+///
+/// What apt said.
+pub fn update() -> Result<(), String> {
+    let arguments = ["-qq", "-o", &lock(), "update"];
+    process::run(&mut process::limited(APT_SECONDS_MAX, "apt-get", &arguments))
+}
+
+fn lock() -> String {
+    format!("DPkg::Lock::Timeout={LOCK_SECONDS_MAX}")
 }

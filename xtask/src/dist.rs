@@ -48,7 +48,9 @@ pub fn build(triple: &str) -> Result<(), String> {
     cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", &target.build.opt_level);
     if has_std(triple)? {
         println!("{triple}: std of the toolchain");
-        cargo.env(rustflags_variable(triple), target.link.prebuilt_rustflags.join(" "));
+        let mut rustflags = target.link.prebuilt_rustflags.clone();
+        rustflags.extend(same_paths()?);
+        cargo.env(rustflags_variable(triple), rustflags.join(" "));
     } else {
         println!("{triple}: std built from Debian's sources by Debian's rustc");
         build_std(&mut cargo, target)?;
@@ -88,6 +90,26 @@ fn tool(target: &Target, name: &str) -> String {
 
 fn rustflags_variable(triple: &str) -> String {
     format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"))
+}
+
+/// Flags by which the paths in messages are the same on every machine, and tell nothing of it.
+fn same_paths() -> Result<Vec<String>, String> {
+    let root = process::root();
+    let mut paths = vec![
+        (debian::system_root().join("lib/rustlib/src/rust"), "rust"),
+        (root.to_owned(), "loka-stratum"),
+    ];
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    let registry = home.ok_or("neither CARGO_HOME nor HOME is set")?.join("registry/src");
+    for entry in std::fs::read_dir(&registry).into_iter().flatten().flatten() {
+        paths.push((entry.path(), "crates"));
+    }
+    // Of several that fit, the compiler takes the last.
+    paths.sort_by_key(|(path, _)| path.as_os_str().len());
+    let flag =
+        |(path, name): (PathBuf, &str)| format!("--remap-path-prefix={}=/{name}", path.display());
+    Ok(paths.into_iter().map(flag).collect())
 }
 
 /// Tells whether the toolchain has the target's `std` ready.
@@ -136,6 +158,7 @@ fn can_link(linker: &str) -> Result<bool, String> {
 fn build_std(cargo: &mut Command, target: &Target) -> Result<(), String> {
     let Target { triple, link, .. } = target;
     let mut rustflags = link.build_std_rustflags.clone();
+    rustflags.extend(same_paths()?);
     if link.libc == Libc::Musl {
         rustflags.push(format!("-Lnative={}", unwinder(target)?.display()));
     }

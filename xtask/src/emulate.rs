@@ -4,10 +4,10 @@
 //! tests as another processor computes them. Neither is a part of `test`: the first needs a build
 //! of minutes, the second builds `std` for the target.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use crate::lab::Process;
 use crate::targets::{self, Target};
 use crate::{apt, debian, dist, process};
 
@@ -67,23 +67,21 @@ pub fn binary(triple: &str) -> Result<(), String> {
 }
 
 /// Starts a gateway, has `ask` ask the address of its status port, ends it, and wants exit code 0.
-fn run(gateway: &mut Command, ask: impl FnOnce(&str) -> Result<(), String>) -> Result<(), String> {
-    let mut child =
-        gateway.stdout(Stdio::piped()).spawn().map_err(|error| format!("run: {error}"))?;
-    let mut lines = BufReader::new(child.stdout.take().ok_or("run: no output")?).lines();
-    // The emulator is ended after its time, so the lines end too.
-    let mut find = |word: &str| {
-        let found = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with(word));
-        found.ok_or(format!("run: no line {word:?}"))
-    };
-    let asked = find("status ").and_then(|line| {
-        find("listening ")?;
-        ask(line.trim_start_matches("status "))
-    });
+///
+/// # Errors
+///
+/// It does not start, `ask` is not content, or it does not end in order.
+pub fn run(
+    gateway: &mut Command,
+    ask: impl FnOnce(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut gateway = Process::start(gateway)?;
+    let status = gateway.find("status ")?;
+    gateway.find("listening ")?;
+    let asked = ask(&status);
     // `timeout` hands the signal on to the program.
-    let id = child.id().to_string();
-    let told = process::run(process::command("kill").args(["-TERM", &id]));
-    let ended = child.wait().map_err(|error| format!("run: {error}"))?;
+    let told = gateway.signal("TERM");
+    let ended = gateway.wait()?;
     asked.and(told)?;
     if ended.success() { Ok(()) } else { Err(format!("run: {ended}")) }
 }

@@ -4,14 +4,19 @@
 //! build what is shipped. Nothing is kept outside the repository, and rustup is never called.
 
 mod apt;
+mod archive;
 mod bare_metal;
 mod chaos;
 mod debian;
+mod debs;
 mod dist;
 mod emulate;
 mod engine;
 mod fuzz;
 mod hooks;
+mod image;
+mod lab;
+mod package;
 mod process;
 mod report;
 mod sim;
@@ -32,6 +37,12 @@ usage: cargo xtask COMMAND
   tidy                    the rules of CONTRIBUTING.md that a program can check
   bare-metal              the engine linked without an allocator, for the host and two boards
   dist --target TRIPLE    a router's binary, with where its bytes are; --list names the triples
+  package --target TRIPLE [--format deb|ipk|tar]
+                          packages of that binary, with their bill of materials
+  package --trial         installs them into roots of their own, starts, asks, removes
+  image --board NAME [--settings FILE]
+                          a disk image of the board with that binary
+  image --boot-test       such an image under QEMU: miners, a power cut, a damaged slot
   emulate --target TRIPLE that binary under QEMU's user-mode emulator: version, check, a short run
   emulate --engine        the engine's unit tests on a 64-bit ARM, under the same
   sim SEED [--log]        one seed of the simulation, with all that happens
@@ -56,6 +67,16 @@ fn main() -> ExitCode {
         ["bare-metal"] => bare_metal::run(),
         ["dist", "--list"] => dist::list(),
         ["dist", "--target", triple] => dist::build(triple),
+        ["package", "--target", triple] => package::run(triple, None),
+        ["package", "--target", triple, "--format", format] => package::run(triple, Some(format)),
+        ["package", "--trial"] => package::trial(),
+        ["image", "--board", board] => image::build(board, None).map(|_| ()),
+        ["image", "--board", board, "--settings", file] => {
+            image::build(board, Some(file.as_ref())).map(|_| ())
+        }
+        ["image", "--boot-test"] => image::boot_test("virt-aarch64"),
+        // What QEMU starts for each connection of a guest to the pool.
+        ["pipe", address] => image::pipe(address),
         ["sim", arguments @ ..] => sim::run(arguments),
         ["chaos", options @ ..] => chaos::chaos(options),
         ["soak", options @ ..] => chaos::soak(options),

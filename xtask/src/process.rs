@@ -71,13 +71,22 @@ pub fn run(command: &mut Command) -> Result<(), String> {
 ///
 /// Says which command failed and what it printed as its error.
 pub fn output(command: &mut Command) -> Result<String, String> {
+    bytes(command).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Runs a command and returns the bytes that it printed.
+///
+/// # Errors
+///
+/// As for [`output`].
+pub fn bytes(command: &mut Command) -> Result<Vec<u8>, String> {
     let line = line(command);
     let output = command.output().map_err(|error| format!("{line}: {error}"))?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         return Err(format!("{line}: {}: {}", output.status, stderr.trim()));
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(output.stdout)
 }
 
 /// Shows and runs a command, and gives each line it prints to `seen` as well as to the terminal.

@@ -20,6 +20,7 @@ pub struct Target {
     pub link: Link,
     pub build: Build,
     pub size: Size,
+    pub package: Option<Package>,
 }
 
 #[derive(Deserialize)]
@@ -64,93 +65,103 @@ pub struct Size {
     pub binary_bytes_max: u64,
 }
 
+/// What other systems call this kind of machine, where packages are made for it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// Debian's architecture.
+    pub debian: String,
+    /// OpenWrt's architectures, which name the core too; one package each.
+    pub openwrt: Vec<String>,
+}
+
 /// `board/<name>.toml`: the facts of one router.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the xtask checks the form; the gateway and the images use the facts")]
-struct Board {
-    name: String,
-    target: String,
-    compatible: Vec<String>,
+pub struct Board {
+    pub name: String,
+    pub target: String,
+    pub compatible: Vec<String>,
     /// `generic` is no machine and has none of these four.
-    soc: Option<Soc>,
-    memory: Option<Memory>,
-    serial: Option<Serial>,
-    watchdog: Option<Watchdog>,
-    leds: Option<Leds>,
-    button: Option<Button>,
-    network: Option<Network>,
-    capacity: Capacity,
+    pub soc: Option<Soc>,
+    pub memory: Option<Memory>,
+    pub serial: Option<Serial>,
+    pub watchdog: Option<Watchdog>,
+    pub leds: Option<Leds>,
+    pub button: Option<Button>,
+    pub network: Option<Network>,
+    pub capacity: Capacity,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "as for Board")]
-struct Soc {
-    name: String,
-    cores: u8,
-    core: String,
-    sha2_instructions: bool,
+pub struct Soc {
+    pub name: String,
+    pub cores: u8,
+    pub core: String,
+    pub sha2_instructions: bool,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Memory {
-    ram_bytes: u64,
-    flash_bytes: u64,
-    flash: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "as for Board")]
-struct Serial {
-    device: String,
-    baud: u32,
-    connector: String,
+pub struct Memory {
+    pub ram_bytes: u64,
+    pub flash_bytes: u64,
+    pub flash: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "as for Board")]
-struct Watchdog {
-    device: Option<String>,
-    driver: Option<String>,
-    timeout_secs_max: Option<u32>,
+pub struct Serial {
+    pub device: String,
+    pub baud: u32,
+    pub connector: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "as for Board")]
-struct Leds {
-    upstream: Option<String>,
-    miners: Option<String>,
+pub struct Watchdog {
+    pub device: Option<String>,
+    pub driver: Option<String>,
+    pub timeout_secs_max: Option<u32>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "as for Board")]
-struct Button {
-    code: u16,
+pub struct Leds {
+    pub upstream: Option<String>,
+    pub miners: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "as for Board")]
-struct Network {
-    wan: String,
-    lan: Vec<String>,
+pub struct Button {
+    pub code: u16,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "as for Board")]
+pub struct Network {
+    pub wan: String,
+    pub lan: Vec<String>,
 }
 
 /// A test of the gateway holds these against its own limits and sum.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "as for Board")]
-struct Capacity {
-    miners_max: u32,
-    links_max: u32,
-    spill_bytes_max: u64,
-    gateway_bytes_max: u64,
+pub struct Capacity {
+    pub miners_max: u32,
+    pub links_max: u32,
+    pub spill_bytes_max: u64,
+    pub gateway_bytes_max: u64,
 }
 
 /// The keys of `cross.toml` that cross 0.2.5 knows; it only warns of others.
@@ -315,8 +326,28 @@ fn check_board(
     Ok(found)
 }
 
+/// The profile of a board.
+///
+/// # Errors
+///
+/// Names those there are.
+pub fn board(name: &str) -> Result<Board, String> {
+    let file = format!("{name}.toml");
+    let known: Vec<String> =
+        names_in("board")?.into_iter().filter(|name| name.ends_with(".toml")).collect();
+    if known.contains(&file) {
+        return read(&format!("board/{file}"));
+    }
+    let known: Vec<&str> = known.iter().filter_map(|name| name.strip_suffix(".toml")).collect();
+    Err(format!("{name}: no such board; there are {}", known.join(", ")))
+}
+
 /// Reads a file of the repository as TOML of a fixed form.
-fn read<T: DeserializeOwned>(path: &str) -> Result<T, String> {
+///
+/// # Errors
+///
+/// Names the file, the line and the key.
+pub fn read<T: DeserializeOwned>(path: &str) -> Result<T, String> {
     let text = std::fs::read_to_string(process::root().join(path))
         .map_err(|error| format!("{path}: {error}"))?;
     toml::from_str(&text).map_err(|error| format!("{path}: {error}"))

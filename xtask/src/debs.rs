@@ -1,0 +1,74 @@
+//! Debian packages that are unpacked into a folder instead of being installed: a kernel and an
+//! emulator for images, programs for trials. Nothing of the machine changes.
+//!
+//! What was fetched stays in `tools/`, which git ignores.
+
+use std::path::{Path, PathBuf};
+
+use crate::{apt, process};
+
+/// The words that apt prints before a package that it would install.
+const WOULD_INSTALL: &str = "Inst ";
+
+/// Unpacks `package` into `tools/<folder>`, once, and returns that folder. With `needs`, so does
+/// everything that apt would install with it here.
+///
+/// # Errors
+///
+/// There is no apt here, or it cannot fetch the package.
+pub fn unpacked(package: &str, folder: &str, needs: bool) -> Result<PathBuf, String> {
+    let root = process::root().join("tools").join(folder);
+    let done = root.join(format!(".{}", package.replace(':', "_")));
+    if done.is_file() {
+        return Ok(root);
+    }
+    let error = |error: std::io::Error| format!("{}: {error}", root.display());
+    let debs = root.join("debs");
+    std::fs::create_dir_all(&debs).map_err(error)?;
+    let packages = if needs { all_needed(package)? } else { vec![package.to_owned()] };
+    let mut download = process::command("apt-get");
+    download.args(["-qq", "download"]).args(&packages).current_dir(&debs);
+    if process::run(&mut download).is_err() {
+        // The list of packages may be missing, or older than the packages.
+        apt::update()?;
+        process::run(&mut download)?;
+    }
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(&debs).map_err(error)?.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for deb in &paths {
+        process::output(process::command("dpkg-deb").arg("-x").arg(deb).arg(&root))?;
+    }
+    std::fs::remove_dir_all(&debs).map_err(error)?;
+    std::fs::write(&done, "").map_err(error)?;
+    Ok(root)
+}
+
+fn all_needed(package: &str) -> Result<Vec<String>, String> {
+    let mut ask = process::command("apt-get");
+    ask.args(["-s", "--no-install-recommends", "install", package]);
+    let listed = process::output(&mut ask)?;
+    let name = |line: &str| line.strip_prefix(WOULD_INSTALL)?.split(' ').next().map(str::to_owned);
+    Ok(listed.lines().filter_map(name).collect())
+}
+
+/// The package that `package` stands for at present, as the one for a kernel does.
+///
+/// # Errors
+///
+/// apt does not know it.
+pub fn newest(package: &str, begins: &str) -> Result<String, String> {
+    let listed = process::output(process::command("apt-cache").args(["depends", package]))?;
+    let words = listed.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+    let found = words.map(str::to_owned).find(|name| name.starts_with(begins));
+    found.ok_or(format!("{package}: needs no {begins}…; apt-get update may help"))
+}
+
+/// A program of an unpacked folder, which finds its libraries there.
+pub fn program(folder: &Path, path: &str) -> std::process::Command {
+    let mut command = process::command(&folder.join(path).to_string_lossy());
+    let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
+    let libraries = libraries.map(|path| folder.join(path).display().to_string()).join(":");
+    command.env("LD_LIBRARY_PATH", libraries);
+    command
+}

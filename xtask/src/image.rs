@@ -1,0 +1,341 @@
+//! A disk image for a board: kernel, initramfs, two system slots, a partition for what stays.
+//!
+//! ```text
+//! boot    ext4      kernel, initramfs, extlinux.conf for U-Boot
+//! env     raw       which slot starts (xtask/image/slots.sh)
+//! slot-a  squashfs  busybox, the gateway, the scripts of xtask/image; read-only
+//! slot-b  squashfs  the same at first
+//! data    ext4      settings and state, with a journal
+//! ```
+//!
+//! Kernel, modules and busybox are Debian's for arm64, unpacked into `tools/`. The same files and
+//! the same commit give the same image.
+
+mod boot;
+mod disk;
+
+use std::path::{Path, PathBuf};
+
+use crate::archive::{Tree, feed, gzip};
+use crate::targets::{self, Board};
+use crate::{apt, debs, dist, package, process};
+use disk::{MIB, Partition};
+
+pub use boot::{pipe, test as boot_test};
+
+/// Where the scripts that go in lie.
+const PARTS: &str = "xtask/image";
+
+/// Largest image, in bytes.
+const IMAGE_BYTES_MAX: usize = 32 * MIB;
+
+/// Sizes of the partitions, in MiB; with the table they make up the image.
+const BOOT_MIB: usize = 14;
+const ENV_MIB: usize = 1;
+const SLOT_MIB: usize = 4;
+const DATA_MIB: usize = 7;
+
+/// What the first system's line of `env` says, before its checksum.
+const ENV: &str = "seq=1 active=a tries=0 good=a";
+
+/// Modules of the kernel in the order in which they are loaded: disk and network of the virtual
+/// machine, the file systems, the kernel's own watchdog.
+const MODULES: [&str; 14] = [
+    "drivers/virtio/virtio_mmio",
+    "net/core/failover",
+    "drivers/net/net_failover",
+    "drivers/net/virtio_net",
+    "drivers/block/virtio_blk",
+    "lib/crc16",
+    "fs/mbcache",
+    "fs/jbd2/jbd2",
+    "crypto/crc32c_generic",
+    "fs/ext4/ext4",
+    "fs/squashfs/squashfs",
+    "drivers/watchdog/softdog",
+    "drivers/input/evdev",
+    "drivers/input/keyboard/gpio_keys",
+];
+
+/// Words for the kernel.
+const COMMAND_LINE: &str = "console=ttyAMA0 quiet panic=5 rdinit=/init";
+
+/// The user that the gateway runs as.
+const USERS: &str = "root:x:0:0::/:/bin/false\nloka:x:480:480::/data:/bin/false\n";
+const GROUPS: &str = "root:x:0:\nloka:x:480:\n";
+
+/// The board that an image can be made for: the others boot by their makers' loaders.
+const BOARD: &str = "virt-aarch64";
+
+/// The files of an image.
+pub struct Image {
+    pub folder: PathBuf,
+    pub kernel: PathBuf,
+    pub initramfs: PathBuf,
+    pub disk: PathBuf,
+}
+
+/// Makes the image of a board; `settings` is a file that its gateway begins with.
+///
+/// # Errors
+///
+/// Says what is missing, what failed, or by how much something is too large.
+pub fn build(name: &str, settings: Option<&Path>) -> Result<Image, String> {
+    let board = targets::board(name)?;
+    if name != BOARD {
+        return Err(format!("--board: got {name}; an image can be made for {BOARD}"));
+    }
+    let settings = settings
+        .map(|path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display())));
+    let time = package::source_time()?;
+    let version = debs::newest("linux-image-arm64:arm64", "linux-image-6")?;
+    let kernel = debs::unpacked(&version, "kernel-arm64", false)?;
+    let release = version.trim_start_matches("linux-image-").trim_end_matches(":arm64");
+    let busybox =
+        debs::unpacked("busybox-static:arm64", "busybox-arm64", false)?.join("bin/busybox");
+    let folder = process::root().join("target/image").join(name);
+    make_folder(&folder)?;
+    let image = Image {
+        kernel: folder.join("kernel.gz"),
+        initramfs: folder.join("initramfs.gz"),
+        disk: folder.join("disk.img"),
+        folder,
+    };
+    let packed = gzip(&read(&kernel.join(format!("boot/vmlinuz-{release}")))?)?;
+    write(&image.kernel, &packed)?;
+    let modules = kernel.join("lib/modules").join(release).join("kernel");
+    write(&image.initramfs, &gzip(&initramfs(&modules, &busybox, time)?.cpio())?)?;
+    let slot = squashfs(&system(&board, &busybox, time)?, &image.folder)?;
+    println!("slot: {} bytes", slot.len());
+    let partitions = [
+        partition("boot", BOOT_MIB, boot_files(&image, time)?),
+        partition("env", ENV_MIB, env()?),
+        partition("slot-a", SLOT_MIB, slot.clone()),
+        partition("slot-b", SLOT_MIB, slot),
+        partition("data", DATA_MIB, data(settings.transpose()?, &image.folder, time)?),
+    ];
+    let bytes = disk::disk(&partitions)?;
+    if bytes.len() > IMAGE_BYTES_MAX {
+        return Err(format!("image: got {} bytes, allowed {IMAGE_BYTES_MAX}", bytes.len()));
+    }
+    write(&image.disk, &bytes)?;
+    println!("{}: {} bytes of {IMAGE_BYTES_MAX}", process::shown(&image.disk), bytes.len());
+    Ok(image)
+}
+
+fn partition(name: &'static str, mebibytes: usize, bytes: Vec<u8>) -> Partition {
+    Partition { name, mebibytes, bytes, is_boot: name == "boot" }
+}
+
+/// The first system of the kernel, which finds the other.
+fn initramfs(modules: &Path, busybox: &Path, time: u64) -> Result<Tree, String> {
+    let mut tree = Tree::new(time);
+    tree.file("bin/busybox", 0o755, read(busybox)?);
+    commands(&mut tree, busybox)?;
+    tree.file("init", 0o755, part("initramfs-init")?);
+    tree.file("lib/slots.sh", 0o644, part("slots.sh")?);
+    let mut order = String::new();
+    for path in MODULES {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let module = read(&modules.join(format!("{path}.ko")))?;
+        tree.file(&format!("lib/modules/{name}.ko"), 0o644, module);
+        order += &format!("{name}\n");
+    }
+    tree.file("lib/modules/order", 0o644, order);
+    for folder in ["dev", "proc", "sys", "new"] {
+        tree.folder(folder, 0o755);
+    }
+    Ok(tree)
+}
+
+/// What lies in a slot.
+fn system(board: &Board, busybox: &Path, time: u64) -> Result<Tree, String> {
+    let target = targets::one(&board.target)?;
+    let binary = dist::shipped(&target);
+    if !binary.is_file() {
+        return Err(format!("first: cargo xtask dist --target {}", target.triple));
+    }
+    let wan = board.network.as_ref().map(|network| network.wan.clone());
+    let wan = wan.ok_or(format!("{}: the profile names no [network]", board.name))?;
+    let mut tree = Tree::new(time);
+    tree.file("bin/busybox", 0o755, read(busybox)?);
+    commands(&mut tree, busybox)?;
+    tree.link("sbin/init", "../bin/busybox");
+    tree.link("sbin/reboot", "../bin/busybox");
+    tree.file("sbin/slot", 0o755, part("slot")?);
+    tree.file("usr/sbin/loka-stratum", 0o755, read(&binary)?);
+    tree.file("lib/slots.sh", 0o644, part("slots.sh")?);
+    for script in ["rc.start", "rc.gateway", "rc.time", "rc.stop", "udhcpc.script"] {
+        tree.file(&format!("etc/{script}"), 0o755, part(script)?);
+    }
+    tree.file("etc/inittab", 0o644, part("inittab")?);
+    tree.file("etc/passwd", 0o644, USERS);
+    tree.file("etc/group", 0o644, GROUPS);
+    tree.file("etc/hosts", 0o644, "127.0.0.1 localhost\n::1 localhost\n");
+    tree.link("etc/resolv.conf", "/run/resolv.conf");
+    tree.file("etc/loka-config.toml", 0o644, part("config.toml")?);
+    tree.file("etc/loka-version", 0o644, format!("{}\n", package::version()?));
+    tree.file("etc/loka-time", 0o644, format!("{time}\n"));
+    tree.file("etc/loka-wan", 0o644, format!("{wan}\n"));
+    tree.link("tmp", "/run/tmp");
+    for folder in ["dev", "proc", "sys", "run", "data"] {
+        tree.folder(folder, 0o755);
+    }
+    Ok(tree)
+}
+
+/// Gives a tree the commands of busybox.
+fn commands(tree: &mut Tree, busybox: &Path) -> Result<(), String> {
+    for name in applets(busybox)? {
+        if name != "busybox" {
+            tree.link(&format!("bin/{name}"), "busybox");
+        }
+    }
+    Ok(())
+}
+
+/// The names that busybox goes by, as it says itself under the emulator; those of a shell for
+/// people are left out with the log-in that there is none of.
+fn applets(busybox: &Path) -> Result<Vec<String>, String> {
+    if !process::is_installed("qemu-aarch64") {
+        apt::install(&["qemu-user"])?;
+    }
+    let mut list = process::command("qemu-aarch64");
+    let listed = process::output(list.arg(busybox).arg("--list"))?;
+    let unwanted = ["getty", "login", "sulogin", "su", "telnet", "telnetd", "passwd", "httpd"];
+    let wanted = |name: &&str| !unwanted.contains(name);
+    Ok(listed.lines().filter(wanted).map(str::to_owned).collect())
+}
+
+/// Packs a slot, by what a slow processor unpacks quickly.
+fn squashfs(tree: &Tree, folder: &Path) -> Result<Vec<u8>, String> {
+    let tools = debs::unpacked("squashfs-tools", "squashfs", true)?;
+    let path = folder.join("slot.squashfs");
+    let _ = std::fs::remove_file(&path);
+    let mut pack = debs::program(&tools, "usr/bin/sqfstar");
+    let time = tree.time.to_string();
+    pack.args(["-comp", "zstd", "-quiet", "-no-progress", "-mkfs-time", &time]).arg(&path);
+    feed(&mut pack, &tree.tar("")?)?;
+    read(&path)
+}
+
+/// The partition that a boot loader reads.
+fn boot_files(image: &Image, time: u64) -> Result<Vec<u8>, String> {
+    let files = image.folder.join("boot");
+    let _ = std::fs::remove_dir_all(&files);
+    make_folder(&files.join("extlinux"))?;
+    write(&files.join("kernel.gz"), &read(&image.kernel)?)?;
+    write(&files.join("initramfs.gz"), &read(&image.initramfs)?)?;
+    let menu = format!(
+        "default loka\ntimeout 0\nlabel loka\n  kernel /kernel.gz\n  initrd /initramfs.gz\n  \
+         append {COMMAND_LINE}\n"
+    );
+    write(&files.join("extlinux/extlinux.conf"), menu.as_bytes())?;
+    ext4("boot", BOOT_MIB, &files, &["-O", "^has_journal", "-m", "0"], time)
+}
+
+/// The line that names the first slot, as `slots.sh` writes it.
+fn env() -> Result<Vec<u8>, String> {
+    let sum = crate::archive::digest("md5sum", ENV.as_bytes())?;
+    Ok(format!("{ENV} sum={sum}").into_bytes())
+}
+
+/// The partition for what stays.
+fn data(settings: Option<Vec<u8>>, folder: &Path, time: u64) -> Result<Vec<u8>, String> {
+    let files = folder.join("data");
+    let _ = std::fs::remove_dir_all(&files);
+    make_folder(&files)?;
+    if let Some(settings) = settings {
+        write(&files.join("config.toml"), &settings)?;
+    }
+    ext4("data", DATA_MIB, &files, &["-J", "size=1", "-m", "1"], time)
+}
+
+/// A file system with what lies in a folder, of which nothing depends on when it is made.
+fn ext4(
+    name: &str,
+    mib: usize,
+    files: &Path,
+    options: &[&str],
+    time: u64,
+) -> Result<Vec<u8>, String> {
+    let path = files.with_extension("ext4");
+    let _ = std::fs::remove_file(&path);
+    let mut number = format!("{:012x}", 0);
+    number.replace_range(
+        ..name.len() * 2,
+        &name.bytes().map(|b| format!("{b:02x}")).collect::<String>(),
+    );
+    let uuid = format!("6c6f6b61-0000-4000-8000-{number}");
+    let mut make = process::command("mke2fs");
+    make.args(["-q", "-F", "-t", "ext4", "-b", "1024", "-I", "256", "-L", name, "-U", &uuid]);
+    make.args(["-E", &format!("root_owner=0:0,lazy_itable_init=0,hash_seed={uuid}")]);
+    make.args(options).arg("-d").arg(files).arg(&path).arg(format!("{mib}M"));
+    // Without it the times of inodes are those of this run.
+    make.env("E2FSPROGS_FAKE_TIME", time.to_string()).env("PATH", search_path());
+    process::run(&mut make)?;
+    read(&path)
+}
+
+/// The search path with the folders for programs of root, which not every user's has.
+fn search_path() -> String {
+    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
+}
+
+fn part(name: &str) -> Result<Vec<u8>, String> {
+    read(&process::root().join(PARTS).join(name))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{}: {error}", process::shown(path)))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    std::fs::write(path, bytes).map_err(|error| format!("{}: {error}", process::shown(path)))
+}
+
+fn make_folder(path: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(path).map_err(|error| format!("{}: {error}", process::shown(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scripts_read_the_line_that_the_image_begins_with() {
+        let folder = std::env::temp_dir().join(format!("loka-slots-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let env_file = folder.join("env");
+        let mut bytes = env().unwrap();
+        bytes.resize(2 * 4096, 0);
+        std::fs::write(&env_file, &bytes).unwrap();
+        // The machine's own tools stand in for those of busybox.
+        let slots = String::from_utf8(part("slots.sh").unwrap()).unwrap();
+        let slots = slots.replace("/dev/vda2", &env_file.to_string_lossy());
+        let run = |text: &str| {
+            let script = format!("{slots}\n{text}");
+            process::output(process::command("sh").args(["-c", &script])).unwrap()
+        };
+        let show = "env_read; echo $seq $active $tries $good";
+        assert_eq!(run(show), "1 a 0 a\n");
+        assert_eq!(run(&format!("env_read; active=b tries=2; env_write; {show}")), "2 b 2 a\n");
+        assert_eq!(run(&format!("env_read; tries=1; env_write; {show}")), "3 b 1 a\n");
+        // The newest is damaged: the one before it counts, and the next write takes its place.
+        let mut damaged = std::fs::read(&env_file).unwrap();
+        damaged[5] ^= 1;
+        std::fs::write(&env_file, &damaged).unwrap();
+        assert_eq!(run(show), "2 b 2 a\n");
+        assert_eq!(run(&format!("env_read; good=b tries=0; env_write; {show}")), "3 b 0 b\n");
+        // Both are gone: slot a.
+        std::fs::write(&env_file, vec![0; 8192]).unwrap();
+        assert_eq!(run(show), "0 a 0 a\n");
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    #[test]
+    fn the_partitions_are_an_image() {
+        let mebibytes = BOOT_MIB + ENV_MIB + 2 * SLOT_MIB + DATA_MIB + 2;
+        assert_eq!(mebibytes * MIB, IMAGE_BYTES_MAX);
+    }
+}

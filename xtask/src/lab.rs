@@ -1,0 +1,224 @@
+//! Processes that a trial runs beside what it tries: a pool and a swarm of the lab, a gateway.
+//!
+//! The lab is in the binary as the tests build it. Every process is ended when its owner is
+//! dropped, so a trial that fails leaves none.
+
+use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::process;
+
+/// Longest time that a process of a trial may run, in seconds.
+const SECONDS_MAX: u32 = 900;
+
+/// How often, and with which pause, it is looked whether a process that was told to end has ended.
+const ENDING_LOOKS_MAX: u32 = 600;
+const ENDING_LOOK: Duration = Duration::from_millis(20);
+
+/// How long a status port may take for its answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// A process whose standard output is read.
+pub struct Process {
+    name: String,
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    /// Starts a command.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub fn start(command: &mut Command) -> Result<Self, String> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let spawned = command.stdout(Stdio::piped()).spawn();
+        let mut child = spawned.map_err(|error| format!("{name}: {error}"))?;
+        let lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
+        Ok(Self { name, child, lines })
+    }
+
+    /// Waits for a line that begins with `word`, and returns what stands after it.
+    ///
+    /// # Errors
+    ///
+    /// The process ended without.
+    pub fn find(&mut self, word: &str) -> Result<String, String> {
+        let mut lines = self.lines.by_ref().map_while(Result::ok);
+        let found =
+            lines.find_map(|line| line.strip_prefix(word).map(|rest| rest.trim().to_owned()));
+        found.ok_or(format!("{}: no line {word:?}", self.name))
+    }
+
+    /// The id of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its name.
+    ///
+    /// # Errors
+    ///
+    /// It has ended.
+    pub fn signal(&self, name: &str) -> Result<(), String> {
+        let id = self.id().to_string();
+        process::output(process::command("kill").args([&format!("-{name}"), &id])).map(|_| ())
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// The system does not tell.
+    pub fn wait(&mut self) -> Result<ExitStatus, String> {
+        self.child.wait().map_err(|error| format!("{}: {error}", self.name))
+    }
+
+    /// Tells whether it has ended.
+    ///
+    /// # Errors
+    ///
+    /// The system does not tell.
+    pub fn is_over(&mut self) -> Result<bool, String> {
+        let ended = self.child.try_wait().map_err(|error| format!("{}: {error}", self.name))?;
+        Ok(ended.is_some())
+    }
+
+    /// Reads all that is left to read.
+    pub fn rest(&mut self) -> String {
+        let lines: Vec<String> = self.lines.by_ref().map_while(Result::ok).collect();
+        lines.join("\n")
+    }
+}
+
+impl Drop for Process {
+    /// Asks it to end, so that `timeout` takes the program that it watches with it, and makes it
+    /// end where it does not.
+    fn drop(&mut self) {
+        let _ = self.signal("TERM").and_then(|()| self.signal("CONT"));
+        for _ in 0..ENDING_LOOKS_MAX {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(ENDING_LOOK);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Builds the lab; returns a command of it.
+///
+/// # Errors
+///
+/// The build fails.
+fn lab(part: &str) -> Result<Command, String> {
+    process::run(&mut process::cargo(&["build", "--locked", "--quiet"]))?;
+    let binary = process::root().join("target/debug/loka-stratum");
+    let mut command = process::limited(SECONDS_MAX, &binary.to_string_lossy(), &["lab", part]);
+    // What the trial compares is printed at the end, on standard output.
+    command.stderr(Stdio::null());
+    Ok(command)
+}
+
+/// A pool of the lab.
+pub struct Pool {
+    /// Ends with the pool.
+    _process: Process,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What its certificate is pinned by, where it speaks TLS.
+    pub pin: Option<String>,
+    status: SocketAddr,
+}
+
+impl Pool {
+    /// Starts a pool whose shares are so light that any CPU finds many.
+    ///
+    /// # Errors
+    ///
+    /// It does not listen.
+    pub fn start(arguments: &[&str]) -> Result<Self, String> {
+        let mut command = lab("pool")?;
+        command.args(["--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]);
+        command.args(["--difficulty", "0.000001"]).args(arguments);
+        let mut process = Process::start(&mut command)?;
+        let address = address(&process.find("listening ")?)?;
+        let status = self::address(&process.find("status ")?)?;
+        let speaks_tls = arguments.contains(&"--tls");
+        let pin = if speaks_tls { Some(process.find("pin sha256 ")?) } else { None };
+        Ok(Self { _process: process, address, pin, status })
+    }
+
+    /// What it counted so far.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer.
+    pub fn ledger(&self) -> Result<Value, String> {
+        get(self.status, "/")
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("lab: got {text}, an address was expected"))
+}
+
+/// A swarm of the lab.
+pub struct Swarm(Process);
+
+impl Swarm {
+    /// Starts miners that connect to `address`.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be started.
+    pub fn start(address: SocketAddr, arguments: &[&str]) -> Result<Self, String> {
+        let mut command = lab("swarm")?;
+        command.args(["--connect", &address.to_string()]).args(arguments);
+        Process::start(&mut command).map(Self)
+    }
+
+    /// Waits until its time is over and returns what its miners were told.
+    ///
+    /// # Errors
+    ///
+    /// It printed none.
+    pub fn report(mut self) -> Result<Value, String> {
+        json(&mut self.0)
+    }
+}
+
+/// The JSON that a part of the lab prints at its end, after other lines.
+fn json(process: &mut Process) -> Result<Value, String> {
+    let text = process.rest();
+    let at = text.find('{').ok_or(format!("{}: no report: {text}", process.name))?;
+    serde_json::from_str(&text[at..]).map_err(|error| format!("{}: {error}", process.name))
+}
+
+/// Asks a status port for JSON.
+///
+/// # Errors
+///
+/// There is no answer, or it is no JSON.
+pub fn get(address: SocketAddr, path: &str) -> Result<Value, String> {
+    let text = fetch(address, path).map_err(|error| format!("{address}{path}: {error}"))?;
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    serde_json::from_str(body).map_err(|error| format!("{address}{path}: {error}: {text}"))
+}
+
+fn fetch(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER_MAX)?;
+    stream.set_read_timeout(Some(ANSWER_MAX))?;
+    // In one piece: a server that has read enough may answer and close.
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
