@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -112,13 +113,15 @@ impl Drop for Process {
     }
 }
 
-/// Builds the lab; returns a command of it.
+/// Builds the lab once; returns a command of it.
 ///
 /// # Errors
 ///
 /// The build fails.
 fn lab(part: &str) -> Result<Command, String> {
-    process::run(&mut process::cargo(&["build", "--locked", "--quiet"]))?;
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    let build = || process::run(&mut process::cargo(&["build", "--locked", "--quiet"]));
+    BUILT.get_or_init(build).clone()?;
     let binary = process::root().join("target/debug/loka-stratum");
     let mut command = process::limited(SECONDS_MAX, &binary.to_string_lossy(), &["lab", part]);
     // What the trial compares is printed at the end, on standard output.
