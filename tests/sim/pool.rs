@@ -283,9 +283,10 @@ impl Pool {
                 if self.does(Fault::EarlyNotify, 2) {
                     say("{\"id\":null,\"method\":\"mining.set_difficulty\",\"params\":[1]}"
                         .to_owned());
-                    say(notify_line("early", &self.newest, true));
                     // The last it hears is what is in force.
                     say(set_difficulty(session, self.plan.difficulty));
+                    let clean = session.jobs.iter().all(|job| job.ended);
+                    say(self.notify(session, clean));
                 }
                 session.subscribed = true;
                 session.jobs.iter_mut().for_each(|job| {
