@@ -667,6 +667,8 @@ fn described(request: &Request<'_>, keys: &str) -> String {
             true => "test".to_owned(),
         },
         Request::Password { role, .. } => format!("password {role}"),
+        Request::Admit { worker, word: "" } => format!("admit {worker:?}, taken out"),
+        Request::Admit { worker, .. } => format!("admit {worker:?}"),
         Request::Reset { .. } => "reset".to_owned(),
         _ => format!("{request:?}"),
     }

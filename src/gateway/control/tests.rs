@@ -69,9 +69,12 @@ impl Place {
         let options = options::options(&settings, None, 1);
         let storage = options::storage(&plan).unwrap();
         let proxy = Proxy::new(storage, options, clock::now()).unwrap();
-        let hub = Rc::new(Hub::new(proxy, plan, settings, loaded.dialers.clone()));
+        let passwords = Rc::new(crate::gateway::password::Passwords::new(plan.bytes_max).unwrap());
+        let admissions = crate::gateway::admission::Admissions::new(passwords.clone()).unwrap();
+        let dialers = loaded.dialers.clone();
+        let hub = Rc::new(Hub::new(proxy, plan, settings, dialers, admissions));
         let folder = hub.settings.borrow().state.dir.as_str().to_owned();
-        let access = Access::open(&folder, hub.plan.bytes_max).unwrap();
+        let access = Access::open(&folder, passwords).unwrap();
         let control = Control::new(hub, access, sources, 1, None, loaded);
         Operator { control, candidate: Candidate::default(), by: ADMIN }
     }
