@@ -190,10 +190,10 @@ pub const LISTEN_BACKLOG: u32 = 4096;
 /// one miner alone takes a fiftieth of a core. Real ones send one in seconds.
 pub const SUBMIT_INTERVAL: Duration = Duration::from_micros(500);
 
-/// File descriptors that the gateway needs beside its miners': listeners, links, the status port
-/// and its connections, the runtime's own, files.
+/// File descriptors that the gateway needs beside its miners': listeners, links, the ports of
+/// status and page and their connections, the runtime's own, files.
 pub const FILES_BESIDE_MINERS: u64 =
-    (LISTEN_MAX + LINKS_MAX + 1 + HTTP_CONNECTIONS_MAX + 11) as u64;
+    (LISTEN_MAX + LINKS_MAX + 2 + HTTP_CONNECTIONS_MAX + 10) as u64;
 
 /// Time in which of each kind of log line one is printed (F52).
 pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -302,7 +302,7 @@ pub const PEER_GONE_MAX: Duration = Duration::from_secs(90);
 /// the silence has its own time. So it is less than half of [`PEER_GONE_MAX`].
 pub const USER_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Connections that the status port serves at once (F74).
+/// Connections that the status port and the page serve at once (F74).
 pub const HTTP_CONNECTIONS_MAX: usize = 16;
 
 /// Longest head of a request on the status port, in bytes (F74); hyper's own minimum.
@@ -317,8 +317,21 @@ pub const HTTP_ANSWER_BYTES_MAX: usize = 262_144;
 /// Time for the head of a request, and again for its body and answer (F74).
 pub const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// TLS handshakes that the page's port has going at once; they hold none of the places above (F53).
+/// TLS handshakes among them that go on at once, so that stalled ones leave places (F53).
 pub const HTTP_HANDSHAKES_MAX: usize = 8;
+
+/// The same of one address.
+pub const HTTP_HANDSHAKES_PER_ADDRESS_MAX: usize = 4;
+
+/// TLS sessions that the page keeps for browsers to resume.
+pub const HTTP_TLS_SESSIONS_MAX: usize = 32;
+
+/// What TLS keeps of one connection of the page, in bytes: a record in each direction, and the
+/// state of its keys.
+pub const HTTP_TLS_BYTES_MAX: usize = 65_536;
+
+/// Certificates of a chain that is brought for the page.
+pub const CERTIFICATES_MAX: usize = 8;
 
 /// Connections of one address (of one IPv6 /64) among those that a port serves: what browsers open
 /// at once is six. Somebody who holds his open leaves room for others.

@@ -4,11 +4,14 @@
 
 #[path = "web/client.rs"]
 mod client;
+#[path = "web/described.rs"]
+mod described;
 mod gateway;
 
 use client::{Client, Site, code_of};
+use described::Description;
 use gateway::Pool;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const WORD: &str = "a password of the admin";
 
@@ -292,4 +295,57 @@ fn f74_a_request_has_its_place_length_and_time() {
     let head: String = all.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let part = format!("POST /api/v1/commit HTTP/1.1\r\n{head}content-length: 100\r\n\r\n{{");
     assert_eq!(client::part(address, &part).code, 408);
+}
+
+/// Bodies that each operation carries out, in place of those that would end the test.
+fn body_for(path: &str, site: &Site) -> Value {
+    let pool = format!("stratum+tcp://{}", site.pool.address);
+    let change = json!([{"key": "difficulty.start", "value": "2048"}]);
+    match path {
+        "/api/v1/session" => json!({"code": code_of(&site.gateway)}),
+        "/api/v1/check" | "/api/v1/commit" => json!({ "edits": change }),
+        "/api/v1/test" => json!({ "pool": pool }),
+        "/api/v1/password" => json!({"role": "viewer", "word": "a viewers word"}),
+        "/api/v1/reset" => json!({"sure": "not at all"}),
+        "/api/v1/certificate" => json!({"pem": client::certificate("gw.farm.example").0}),
+        _ => json!({}),
+    }
+}
+
+#[test]
+fn every_operation_answers_as_it_is_described() {
+    let site = Site::start();
+    let mut admin = Client::with_code(&site);
+    let document = admin.get("/api/v1/openapi.json").body;
+    let described = Description::read(document);
+    let address = site.gateway.status.unwrap();
+    let host = address.to_string();
+    let backup = admin.get("/api/v1/backup");
+    assert_eq!(backup.code, 200);
+    // Nothing that comes after it may end the session.
+    let (log_out, others): (Vec<_>, Vec<_>) = described
+        .operations()
+        .partition(|o| (o.method.as_str(), o.path) == ("DELETE", "/api/v1/session"));
+    let mut count = 0;
+    for operation in others.iter().chain(&log_out) {
+        let (path, method) = (operation.path, operation.method.as_str());
+        let mut bodies = vec![body_for(path, &site).to_string(), "{\"x\":1}".to_owned()];
+        bodies
+            .extend((operation.body_type() == Some("application/octet-stream")).then(String::new));
+        for body in &bodies {
+            let kind = operation.body_type().unwrap_or("application/json");
+            let mut headers = vec![("host", host.as_str()), ("content-type", kind)];
+            let (cookie, csrf) = (admin.cookie.clone(), admin.csrf.clone());
+            headers.extend([("cookie", cookie.as_str()), ("x-loka-csrf", &csrf)]);
+            let reply = admin.keep(client::raw(address, method, path, &headers, body));
+            let kind = reply.header("content-type").unwrap_or_default();
+            described.check(operation, reply.code, kind, &reply.body);
+            let stranger = client::raw(address, method, path, &headers[..2], body);
+            let kind = stranger.header("content-type").unwrap_or_default();
+            described.check(operation, stranger.code, kind, &stranger.body);
+            assert_eq!(stranger.code == 401, operation.wants_a_role, "{method} {path}");
+            count += 2;
+        }
+    }
+    assert!(count > 90, "{count} answers");
 }

@@ -1,4 +1,4 @@
-//! Who may do what over the network, and how he shows that he may.
+//! Who may do what over the network, and how he shows that he may; how we show who we are.
 //!
 //! There are three accounts, one per role, each with a password that is kept as a hash
 //! ([`Passwords`]). A password opens a session ([`Session`]), within limits ([`attempts`]). As
@@ -9,6 +9,7 @@
 //! Nothing here knows HTTP. No type here shows a secret in its debug text (F87).
 
 mod attempts;
+mod certificate;
 mod sessions;
 
 use std::cell::RefCell;
@@ -27,12 +28,15 @@ use super::log::{self, Kind};
 use super::password::{self, Passwords};
 use super::store::Store;
 use attempts::Attempts;
+use certificate::Certificate;
 use sessions::Sessions;
 
 pub use sessions::{Session, Token};
 
 /// Accounts, sessions and attempts.
 pub struct Access {
+    /// What the page proves itself with.
+    pub certificate: Certificate,
     passwords: Rc<Passwords>,
     state: RefCell<State>,
 }
@@ -123,7 +127,8 @@ impl Access {
                 state.accounts = accounts;
             }
         }
-        let access = Self { passwords, state: RefCell::new(state) };
+        let access =
+            Self { certificate: Certificate::open(folder)?, passwords, state: RefCell::new(state) };
         if access.is_first_run() {
             access.draw_code()?;
         }
@@ -231,7 +236,7 @@ impl Access {
         Ok(())
     }
 
-    /// Forgets all passwords and ends all sessions; another set-up code is drawn.
+    /// Forgets all passwords and certificates and ends all sessions; another set-up code is drawn.
     ///
     /// # Errors
     ///
@@ -241,6 +246,7 @@ impl Access {
         state.save(Accounts::default())?;
         state.sessions = Sessions::default();
         drop(state);
+        self.certificate.forget()?;
         self.draw_code()
     }
 

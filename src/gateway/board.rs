@@ -16,8 +16,9 @@ use std::path::Path;
 
 use loka_stratum::limits::{
     CONNECTION_BYTES_MAX, HTTP_ANSWER_BYTES_MAX, HTTP_BODY_BYTES_MAX, HTTP_CONNECTIONS_MAX,
-    HTTP_HEAD_BYTES_MAX, KERNEL_FILE_BYTES_MAX, LANES_MAX, LINK_CONNECTION_BYTES_MAX,
-    MINERS_AUTO_MAX, OUTPUT_BYTES_MIN, PROCESS_BYTES_MAX, READ_BYTES_MAX,
+    HTTP_HEAD_BYTES_MAX, HTTP_TLS_BYTES_MAX, KERNEL_FILE_BYTES_MAX, LANES_MAX,
+    LINK_CONNECTION_BYTES_MAX, MINERS_AUTO_MAX, OUTPUT_BYTES_MIN, PROCESS_BYTES_MAX,
+    READ_BYTES_MAX,
 };
 use loka_stratum::proxy::Storage;
 use loka_stratum::settings::{AUTO, Settings};
@@ -280,9 +281,9 @@ impl Plan {
     }
 }
 
-/// What the status port holds at its fullest.
-const HTTP_BYTES: usize =
-    HTTP_CONNECTIONS_MAX * (HTTP_HEAD_BYTES_MAX + HTTP_BODY_BYTES_MAX + HTTP_ANSWER_BYTES_MAX);
+/// What the ports of status and page hold at their fullest.
+const HTTP_BYTES: usize = HTTP_CONNECTIONS_MAX
+    * (HTTP_HEAD_BYTES_MAX + HTTP_BODY_BYTES_MAX + HTTP_ANSWER_BYTES_MAX + HTTP_TLS_BYTES_MAX);
 
 /// What does not depend on how much there is of anything.
 const FIXED_BYTES: usize =

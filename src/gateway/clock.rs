@@ -75,7 +75,7 @@ impl std::error::Error for ClockUnset {}
 
 /// Returns year, month and day of the day `days` after 1970-01-01 (Howard Hinnant's algorithm,
 /// which counts in eras of 400 years that begin in March).
-fn civil(days: u64) -> (u64, u64, u64) {
+pub fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era =

@@ -22,7 +22,7 @@ mod kept;
 pub mod reset;
 mod show;
 #[cfg(test)]
-mod tests;
+pub(in crate::gateway) mod tests;
 mod watch;
 
 use std::cell::{Cell, Ref, RefCell};
@@ -47,7 +47,7 @@ use super::allowance::Allowance;
 use super::clock;
 use super::config::{self, ConfigError, Merged, Sources};
 use super::disk::Flash;
-use super::http::StatusPort;
+use super::http::Ports;
 use super::hub::Hub;
 use super::listen::{Bound, Doors};
 use super::log::{self, Kind};
@@ -102,7 +102,7 @@ pub struct Control {
 
 struct State {
     doors: Doors,
-    web: Option<StatusPort>,
+    web: Ports,
     base: Box<Settings>,
     /// What the environment and the flags set over the base.
     origins: Vec<(Key, config::Origin)>,
@@ -150,7 +150,7 @@ impl Control {
             loaded;
         let state = State {
             doors: Doors::default(),
-            web: None,
+            web: Ports::default(),
             base,
             origins,
             tried: filed.mark,
@@ -266,15 +266,15 @@ impl Control {
         state.doors.bind(&settings.listen.addresses).map_err(io::Error::other)
     }
 
-    /// Opens the web port where the settings have one.
+    /// Opens the ports of status and page where the settings have them.
     ///
     /// # Errors
     ///
     /// The address cannot be had.
     pub fn open_web(self: &Rc<Self>) -> io::Result<()> {
         let settings = self.hub.settings.borrow().clone();
-        let web = self.bind_web(&settings)?;
-        self.state.borrow_mut().web = web;
+        let ports = self.state.borrow().web.bind(&settings, self)?;
+        self.state.borrow_mut().web.open(ports);
         Ok(())
     }
 
@@ -360,7 +360,8 @@ impl Control {
         self.note(None, Whence::File, "the settings file was edited", text);
     }
 
-    fn base(&self) -> Box<Settings> {
+    /// Returns the settings without the environment and the flags.
+    pub fn base(&self) -> Box<Settings> {
         self.state.borrow().base.clone()
     }
 
@@ -577,16 +578,10 @@ impl Control {
             let kept = self.hub.dialers.borrow();
             dialers(&settings, Some((&before.pools, &kept)))?
         };
-        let (bound, is_same_web) = {
-            let state = self.state.borrow();
-            let wanted = state.web.as_ref().map(|port| port.wanted);
-            (self.bind_doors(&settings)?, settings.status.address == wanted)
-        };
-        let web = if is_same_web { None } else { self.bind_web(&settings)? };
+        let bound = self.bind_doors(&settings)?;
+        let ports = self.state.borrow().web.bind(&settings, self)?;
         // From here on nothing fails.
-        if !is_same_web {
-            self.state.borrow_mut().web = web;
-        }
+        self.state.borrow_mut().web.open(ports);
         for text in plain_warnings(&settings) {
             log::warn(Kind::Settings, format_args!("{text}"));
         }
@@ -606,17 +601,6 @@ impl Control {
         self.announce(bound);
         self.changed.send_replace(());
         Ok(())
-    }
-
-    fn bind_web(self: &Rc<Self>, settings: &Settings) -> io::Result<Option<StatusPort>> {
-        let Some(address) = settings.status.address else { return Ok(None) };
-        let port = StatusPort::open(address, self).map_err(|error| {
-            io::Error::new(error.kind(), format!("status port {address}: {error}"))
-        })?;
-        // For programs that start the gateway with port 0; people read the log on stderr.
-        say(format_args!("status {}", port.address));
-        log::info(Kind::Settings, format_args!("status port at http://{}", port.address));
-        Ok(Some(port))
     }
 
     /// Opens what was bound.

@@ -1,7 +1,7 @@
 //! A client of the API: a few lines of HTTP that keep cookie and token.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -83,14 +83,19 @@ impl Site {
         Self { pool, gateway, folder }
     }
 
-    /// Ends the gateway and starts it again, and returns the log before.
+    /// Ends the gateway without warning and starts it again.
     #[track_caller]
-    pub fn restart(&mut self) -> String {
+    pub fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    #[track_caller]
+    pub fn restart_with(&mut self, environment: &[(&str, &str)]) {
         self.gateway.kill();
         let mut command = program();
         command.arg("run").arg("--config").arg(self.folder.0.join("settings.toml"));
-        let before = std::mem::replace(&mut self.gateway, Gateway::spawn(command));
-        before.log.join("\n")
+        command.envs(environment.iter().copied());
+        self.gateway = Gateway::spawn(command);
     }
 
     /// Ends the gateway and returns its log.
@@ -164,6 +169,11 @@ impl Client {
 
     pub fn post(&mut self, path: &str, body: Value) -> Reply {
         let reply = self.send("POST", path, &body.to_string());
+        self.keep(reply)
+    }
+
+    /// Keeps the cookie and the token of an answer.
+    pub fn keep(&mut self, reply: Reply) -> Reply {
         if let Some(cookie) = reply.header("set-cookie") {
             self.cookie = cookie.split(';').next().unwrap_or_default().to_owned();
         }
@@ -205,7 +215,7 @@ impl Reply {
         found.map(|(_, value)| value.as_str())
     }
 
-    fn read(mut stream: impl Read) -> Self {
+    pub fn read(mut stream: impl Read) -> Self {
         let mut bytes = Vec::new();
         // A server that has had enough may close before it has read everything.
         let _ = stream.read_to_end(&mut bytes);
@@ -219,6 +229,21 @@ impl Reply {
         let body = serde_json::from_str(body).unwrap_or_default();
         Self { code, headers, body, raw }
     }
+}
+
+/// Makes a certificate: its PEM with its key, and its DER.
+pub fn certificate(name: &str) -> (String, Vec<u8>) {
+    let key = rcgen::KeyPair::generate().expect("there are random numbers");
+    let params = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("it is a name");
+    let certificate = params.self_signed(&key).expect("the key signs");
+    (certificate.pem() + &key.serialize_pem(), certificate.der().to_vec())
+}
+
+/// Says whether the other end closes a connection, waiting until it does.
+pub fn is_closed(mut stream: TcpStream) -> bool {
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    let end = stream.read_to_end(&mut Vec::new());
+    !end.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
 }
 
 /// Sends a request as it is given.

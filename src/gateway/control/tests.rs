@@ -63,21 +63,26 @@ impl Place {
     /// Starts a gateway, as far as control knows one.
     fn start(&self) -> Operator {
         let sources = self.sources();
-        let loaded = load(&sources, Purpose::Run).unwrap_or_else(|error| panic!("{error}"));
-        let settings = loaded.merged.settings.clone();
-        let plan = loaded.merged.plan.clone();
-        let options = options::options(&settings, None, 1);
-        let storage = options::storage(&plan).unwrap();
-        let proxy = Proxy::new(storage, options, clock::now()).unwrap();
-        let passwords = Rc::new(crate::gateway::password::Passwords::new(plan.bytes_max).unwrap());
-        let admissions = crate::gateway::admission::Admissions::new(passwords.clone()).unwrap();
-        let dialers = loaded.dialers.clone();
-        let hub = Rc::new(Hub::new(proxy, plan, settings, dialers, admissions));
-        let folder = hub.settings.borrow().state.dir.as_str().to_owned();
-        let access = Access::open(&folder, passwords).unwrap();
-        let control = Control::new(hub, access, sources, 1, None, loaded);
+        let control = control(sources);
         Operator { control, candidate: Candidate::default(), by: ADMIN }
     }
+}
+
+/// A gateway of these settings, as far as control knows one.
+pub fn control(sources: Sources) -> Rc<Control> {
+    let loaded = load(&sources, Purpose::Run).unwrap_or_else(|error| panic!("{error}"));
+    let settings = loaded.merged.settings.clone();
+    let plan = loaded.merged.plan.clone();
+    let options = options::options(&settings, None, 1);
+    let storage = options::storage(&plan).unwrap();
+    let proxy = Proxy::new(storage, options, clock::now()).unwrap();
+    let passwords = Rc::new(crate::gateway::password::Passwords::new(plan.bytes_max).unwrap());
+    let admissions = crate::gateway::admission::Admissions::new(passwords.clone()).unwrap();
+    let dialers = loaded.dialers.clone();
+    let hub = Rc::new(Hub::new(proxy, plan, settings, dialers, admissions));
+    let folder = hub.settings.borrow().state.dir.as_str().to_owned();
+    let access = Access::open(&folder, passwords).unwrap();
+    Control::new(hub, access, sources, 1, None, loaded)
 }
 
 impl Drop for Place {

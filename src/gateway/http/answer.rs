@@ -8,6 +8,7 @@ use serde::Serialize;
 
 /// The types of our bodies.
 pub const JSON: &str = "application/json";
+pub const BYTES: &str = "application/octet-stream";
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What a page of ours may do: load what is ours and nothing else, from nobody's frame.

@@ -15,7 +15,8 @@ use embedded_svc::http::server::asynch::{Connection, Headers};
 use loka_stratum::control::{Item, LINES_DEFAULT, Refused, Request, Role};
 use loka_stratum::limits::HTTP_BODY_BYTES_MAX;
 
-use super::answer::{Answer, Fault, JSON};
+use super::answer::{Answer, BYTES, Fault, JSON};
+use super::backup;
 use super::guard::{self, Bearer, COOKIE, Peer};
 use super::json::{self, Edit, Items, Problem};
 use super::metrics;
@@ -115,6 +116,7 @@ impl Api<'_> {
         match route.body {
             Body::None => {}
             Body::Json => guard::check_type(head, JSON)?,
+            Body::Bytes => guard::check_type(head, BYTES)?,
         }
         Ok((route, bearer))
     }
@@ -163,6 +165,27 @@ impl Api<'_> {
                 let json::Sure { sure } = json::read(asked.body, r#"{"sure":"reset"}"#)?;
                 self.ask(asked, &Request::Reset { sure: &sure }).await?;
                 Ok(Answer::json(200, &json::DoneBody {}))
+            }
+            Call::Backup => match backup::make(&self.control.base()) {
+                Some(bytes) => Ok(Answer::new(200, BYTES, bytes)),
+                None => Err(Fault::new(500, "the settings are longer than a backup may be")),
+            },
+            Call::Restore => {
+                let edits = backup::read(asked.body, &self.control.base());
+                self.commit(asked, &edits.map_err(|text| Fault::new(400, text))?).await
+            }
+            Call::Certificate => Ok(self.certificate()),
+            Call::BringCertificate => {
+                let form = r#"{"pem":"the chain and its private key"}"#;
+                let json::NewCertificate { pem } = json::read(asked.body, form)?;
+                {
+                    let result = self.access.certificate.bring(&pem);
+                    self.change_certificate(asked, "bring a certificate", result)
+                }
+            }
+            Call::DropCertificate => {
+                let result = self.access.certificate.drop_brought();
+                self.change_certificate(asked, "drop a certificate", result)
             }
         }
     }
@@ -335,6 +358,25 @@ impl Api<'_> {
         self.access.keep_session(&token, false);
         result?;
         Ok(Answer::json(200, &self.session(asked.bearer)))
+    }
+
+    fn certificate(&self) -> Answer {
+        let certificate = &self.access.certificate;
+        let (fingerprint, is_own) = (certificate.fingerprint(), !certificate.is_brought());
+        Answer::json(200, &json::CertificateBody { fingerprint, is_own })
+    }
+
+    fn change_certificate(
+        &self,
+        asked: &Asked<'_>,
+        what: &str,
+        result: Result<(), Refused<String>>,
+    ) -> Result<Answer, Fault> {
+        let result = result.map_err(Fault::from);
+        let (role, from) = (asked.bearer.map(|bearer| bearer.session.role), self.peer.address);
+        let end = result.as_ref().err().map_or("done", Fault::text);
+        self.control.note(role, Whence::Web(from), what, end);
+        result.map(|()| self.certificate())
     }
 
     async fn plain(&self, asked: &Asked<'_>, request: &Request<'_>) -> Result<Answer, Fault> {

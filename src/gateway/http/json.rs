@@ -54,6 +54,13 @@ pub struct Sure {
     pub sure: String,
 }
 
+/// A certificate with its chain and its private key, one PEM after the other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewCertificate {
+    pub pem: String,
+}
+
 /// No more than `{}`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,6 +74,13 @@ pub struct SessionBody {
     pub seconds_left: Option<u16>,
     pub version: &'static str,
     pub secure: bool,
+}
+
+/// The certificate of the page; none before there is a page.
+#[derive(Serialize)]
+pub struct CertificateBody {
+    pub fingerprint: Option<String>,
+    pub is_own: bool,
 }
 
 /// One key, as a form needs it.

@@ -5,12 +5,15 @@
 //! something; each step has a deadline, head, body and answer have a longest length, and one
 //! address gets some of the places and not all (F74).
 //!
-//! What is where: `exchange` is the whole adapter between hyper and the traits; `routes` lists what
-//! there is; `guard` says whether a request may be what it says; `api` answers; `answer` and `json`
-//! are what is said.
+//! What is where: `exchange` is the whole adapter between hyper and the traits; `routes` lists
+//! what there is; `guard` says whether a request may be what it says; `api` answers; `answer`,
+//! `json` and `backup` are what is said.
 
 mod answer;
 mod api;
+mod backup;
+#[cfg(test)]
+mod bare;
 mod exchange;
 mod guard;
 mod json;
@@ -34,17 +37,21 @@ use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use loka_stratum::limits::{
-    HTTP_CONNECTIONS_MAX, HTTP_CONNECTIONS_PER_ADDRESS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_TIMEOUT,
-    HTTP_WORK_TIMEOUT,
+    HTTP_CONNECTIONS_MAX, HTTP_CONNECTIONS_PER_ADDRESS_MAX, HTTP_HANDSHAKES_MAX,
+    HTTP_HANDSHAKES_PER_ADDRESS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_TIMEOUT, HTTP_WORK_TIMEOUT,
 };
+use loka_stratum::settings::Settings;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::control::Control;
 use super::listen;
 use super::log::{self, Kind};
+use super::say;
 
 use api::Api;
 use exchange::Exchange;
@@ -59,65 +66,139 @@ const STEP: Duration = Duration::from_micros(HTTP_TIMEOUT.as_micros());
 /// Time to carry a request out.
 const WORK: Duration = Duration::from_micros(HTTP_WORK_TIMEOUT.as_micros());
 
+/// The ports, and the places that they share.
+#[derive(Default)]
+pub struct Ports {
+    status: Option<Port>,
+    page: Option<Port>,
+    places: Rc<Places>,
+}
+
+/// Ports that are bound and not used yet; none where one stays as it is.
+pub struct NewPorts {
+    status: Option<Option<Port>>,
+    page: Option<Option<Port>>,
+}
+
 /// A port, while it is open.
-pub struct StatusPort {
+struct Port {
     /// The address of the settings.
-    pub wanted: SocketAddr,
-    /// The address that it came to: another port where port 0 was asked for.
-    pub address: SocketAddr,
+    wanted: SocketAddr,
     task: AbortHandle,
 }
 
-impl StatusPort {
-    /// Opens the port.
+impl Ports {
+    /// Binds those ports that the settings change; what is open now stays so before
+    /// [`Ports::open`].
     ///
     /// # Errors
     ///
-    /// The address cannot be had.
-    pub fn open(wanted: SocketAddr, control: &Rc<Control>) -> io::Result<Self> {
-        let listener = listen::bind(wanted)?;
-        let address = listener.local_addr()?;
-        let task = tokio::task::spawn_local(serve(listener, control.clone())).abort_handle();
-        Ok(Self { wanted, address, task })
+    /// An address that cannot be had, or no certificate can be made.
+    pub fn bind(&self, settings: &Settings, control: &Rc<Control>) -> io::Result<NewPorts> {
+        let bind = |key: &str, open: &Option<Port>, wanted: Option<SocketAddr>, is_tls| {
+            if open.as_ref().map(|port| port.wanted) == wanted {
+                return Ok(None);
+            }
+            let Some(address) = wanted else { return Ok(Some(None)) };
+            if is_tls {
+                control.access.certificate.config(settings)?;
+            }
+            let port = Port::open(address, self.places.clone(), control.clone(), is_tls);
+            let text = |error: io::Error| {
+                io::Error::new(error.kind(), format!("{key} {address}: {error}"))
+            };
+            port.map(|port| Some(Some(port))).map_err(text)
+        };
+        let status = bind("status.address", &self.status, settings.status.address, false)?;
+        let page = bind("web.address", &self.page, settings.web.address, true)?;
+        Ok(NewPorts { status, page })
+    }
+
+    /// Uses what was bound, and closes what that takes the place of.
+    pub fn open(&mut self, new: NewPorts) {
+        if let Some(status) = new.status {
+            self.status = status;
+        }
+        if let Some(page) = new.page {
+            self.page = page;
+        }
     }
 }
 
-impl Drop for StatusPort {
+impl Port {
+    fn open(
+        wanted: SocketAddr,
+        places: Rc<Places>,
+        control: Rc<Control>,
+        is_tls: bool,
+    ) -> io::Result<Self> {
+        let listener = listen::bind(wanted)?;
+        let address = listener.local_addr()?;
+        // For programs that start the gateway with port 0; people read the log on stderr.
+        if is_tls {
+            let fingerprint = control.access.certificate.fingerprint().unwrap_or_default();
+            say(format_args!("web {address}"));
+            log::info(Kind::Settings, format_args!("fingerprint of the page: {fingerprint}"));
+            log::info(Kind::Settings, format_args!("page at https://{address}"));
+        } else {
+            say(format_args!("status {address}"));
+            log::info(Kind::Settings, format_args!("status port at http://{address}"));
+        }
+        let serve = serve(listener, places, control, is_tls);
+        Ok(Self { wanted, task: tokio::task::spawn_local(serve).abort_handle() })
+    }
+}
+
+impl Drop for Port {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-/// The places of a port.
+/// The places of connections, and which of them are in a TLS handshake.
 #[derive(Default)]
 struct Places {
-    taken: RefCell<Vec<IpAddr>>,
+    connections: Taken,
+    handshakes: Taken,
 }
 
+/// Places that are taken, by whom.
+#[derive(Default)]
+struct Taken(RefCell<Vec<IpAddr>>);
+
 /// A place that is taken, until it is dropped.
-struct Place {
-    of: Rc<Places>,
+struct Place<'a> {
+    of: &'a Taken,
     by: IpAddr,
 }
 
-impl Places {
-    /// Takes a place, if there is one for this address.
-    fn take(self: &Rc<Self>, by: IpAddr) -> Option<Place> {
+impl Taken {
+    /// Takes one of `max` places, if there is one for this address, which gets `by_address_max`.
+    fn take(&self, by: IpAddr, max: usize, by_address_max: usize) -> Option<Place<'_>> {
         let by = network(by);
-        let mut taken = self.taken.borrow_mut();
+        let mut taken = self.0.borrow_mut();
         let of_address = taken.iter().filter(|address| **address == by).count();
-        let is_free =
-            taken.len() < HTTP_CONNECTIONS_MAX && of_address < HTTP_CONNECTIONS_PER_ADDRESS_MAX;
+        let is_free = taken.len() < max && of_address < by_address_max;
         is_free.then(|| {
             taken.push(by);
-            Place { of: self.clone(), by }
+            Place { of: self, by }
         })
     }
 }
 
-impl Drop for Place {
+impl Places {
+    fn connection(&self, by: IpAddr) -> Option<Place<'_>> {
+        self.connections.take(by, HTTP_CONNECTIONS_MAX, HTTP_CONNECTIONS_PER_ADDRESS_MAX)
+    }
+
+    fn handshake(&self, by: IpAddr) -> Option<Place<'_>> {
+        self.handshakes.take(by, HTTP_HANDSHAKES_MAX, HTTP_HANDSHAKES_PER_ADDRESS_MAX)
+    }
+}
+
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut taken = self.of.taken.borrow_mut();
+        let mut taken = self.of.0.borrow_mut();
         if let Some(index) = taken.iter().position(|address| *address == self.by) {
             taken.swap_remove(index);
         }
@@ -132,8 +213,7 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-async fn serve(listener: TcpListener, control: Rc<Control>) {
-    let places = Rc::new(Places::default());
+async fn serve(listener: TcpListener, places: Rc<Places>, control: Rc<Control>, is_tls: bool) {
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -143,16 +223,36 @@ async fn serve(listener: TcpListener, control: Rc<Control>) {
                 continue;
             }
         };
-        let Some(place) = places.take(from.ip()) else {
-            log::warn(Kind::Http, format_args!("{from} refused: all places are taken"));
-            continue;
-        };
-        let (control, peer) = (control.clone(), Peer { address: from.ip(), is_tls: false });
+        let (places, control) = (places.clone(), control.clone());
+        // What waits for the peer is in a task of its own, so that accepting does not (F53).
         tokio::task::spawn_local(async move {
-            let _place = place;
-            exchange(stream, &control, peer).await;
+            let peer = Peer { address: from.ip(), is_tls };
+            let Some(_place) = places.connection(peer.address) else {
+                log::warn(Kind::Http, format_args!("{from} refused: all places are taken"));
+                return;
+            };
+            if !is_tls {
+                return exchange(stream, &control, peer).await;
+            }
+            match secure(stream, &places, &control, peer).await {
+                Ok(stream) => exchange(stream, &control, peer).await,
+                Err(error) => log::debug(Kind::Http, format_args!("{from}: no TLS: {error}")),
+            }
         });
     }
+}
+
+/// Shakes hands, in one of the places for it and in time (F53).
+async fn secure(
+    stream: TcpStream,
+    places: &Places,
+    control: &Control,
+    peer: Peer,
+) -> io::Result<TlsStream<TcpStream>> {
+    let place = places.handshake(peer.address);
+    let _place = place.ok_or_else(|| io::Error::other("all handshakes are taken"))?;
+    let config = control.access.certificate.config(&control.settings())?;
+    timeout(STEP, TlsAcceptor::from(config).accept(stream)).await?
 }
 
 /// Serves one request.

@@ -36,6 +36,8 @@ pub enum Body {
     None,
     /// JSON.
     Json,
+    /// A backup.
+    Bytes,
 }
 
 /// What is done.
@@ -62,6 +64,11 @@ pub enum Call {
     Audit,
     Password,
     Reset,
+    Backup,
+    Restore,
+    Certificate,
+    BringCertificate,
+    DropCertificate,
 }
 
 const VIEWER: Who = Who::Role(Role::Viewer);
@@ -91,6 +98,11 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/audit", ADMIN, Call::Audit),
     route(Method::Post, "/api/v1/password", ADMIN, Body::Json, Call::Password),
     route(Method::Post, "/api/v1/reset", ADMIN, Body::Json, Call::Reset),
+    get("/api/v1/backup", OPERATOR, Call::Backup),
+    route(Method::Post, "/api/v1/restore", OPERATOR, Body::Bytes, Call::Restore),
+    get("/api/v1/certificate", VIEWER, Call::Certificate),
+    route(Method::Put, "/api/v1/certificate", ADMIN, Body::Json, Call::BringCertificate),
+    route(Method::Delete, "/api/v1/certificate", ADMIN, Body::None, Call::DropCertificate),
 ];
 
 const fn get(path: &'static str, who: Who, call: Call) -> Route {
@@ -119,5 +131,37 @@ pub fn name(method: Method) -> &'static str {
         Method::Put => "PUT",
         Method::Delete => "DELETE",
         _ => "another",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::gateway::http::api::OPENAPI;
+
+    #[test]
+    fn the_description_has_every_route_and_no_other() {
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let described: BTreeSet<String> = paths
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().unwrap().keys();
+                methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+            })
+            .collect();
+        let answered: BTreeSet<String> =
+            ROUTES.iter().map(|route| format!("{} {}", name(route.method), route.path)).collect();
+        assert_eq!(described, answered);
+    }
+
+    #[test]
+    fn what_changes_something_is_behind_a_role_but_for_logging_in() {
+        for route in ROUTES.iter().filter(|route| route.method != Method::Get) {
+            let is_log_in = route.call == Call::LogIn;
+            assert!(is_log_in || matches!(route.who, Who::Role(_)), "{route:?}");
+        }
     }
 }

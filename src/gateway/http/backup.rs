@@ -1,0 +1,178 @@
+//! A backup: the settings as keys and texts, in a form of our own, and back again.
+//!
+//! It has no secrets: neither passwords of pools nor anything of access. It has no key that names a
+//! path (F79). What is restored goes the way of every change: it is checked key by key, may be
+//! refused with all that is wrong, and waits to be confirmed where it may cut somebody off. A pool
+//! that comes to be at another address gets the default password, so that none goes to a stranger.
+
+use crc::{CRC_32_ISO_HDLC, Crc};
+use loka_stratum::limits::{EDITS_MAX, HTTP_BODY_BYTES_MAX};
+use loka_stratum::settings::{Applies, FIELDS, Key, Settings};
+use serde::{Deserialize, Serialize};
+
+use super::json::Edit;
+
+const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
+/// First bytes of every backup, with the version of its form.
+const MAGIC: [u8; 4] = *b"LKB1";
+
+#[derive(Serialize, Deserialize)]
+struct Backup {
+    magic: [u8; 4],
+    pools: u8,
+    values: Vec<(String, String)>,
+}
+
+/// Writes the settings down.
+pub fn make(settings: &Settings) -> Option<Vec<u8>> {
+    let pools = u8::try_from(settings.pools.len()).ok()?;
+    let values = keys(settings.pools.len())
+        .map(|key| (key.to_string(), settings.show(key).to_string()))
+        .collect();
+    let mut buffer = vec![0; HTTP_BODY_BYTES_MAX];
+    let backup = Backup { magic: MAGIC, pools, values };
+    let length = postcard::to_slice_crc32(&backup, &mut buffer, CRC.digest()).ok()?.len();
+    buffer.truncate(length);
+    Some(buffer)
+}
+
+/// Reads a backup: the changes that lead from the settings to what it holds.
+///
+/// # Errors
+///
+/// It is no backup of ours, or not whole.
+pub fn read(bytes: &[u8], settings: &Settings) -> Result<Vec<Edit>, String> {
+    let wrong = |what: &str| format!("backup: got {what}, allowed what GET /api/v1/backup gave");
+    if bytes.get(..MAGIC.len()) != Some(&MAGIC) {
+        return Err(wrong("something else"));
+    }
+    let backup: Backup = postcard::from_bytes_crc32(bytes, CRC.digest())
+        .map_err(|_| wrong("one that is not whole"))?;
+    if backup.values.len() > EDITS_MAX {
+        return Err(wrong("more keys than there are"));
+    }
+    let (mut edits, pools) = (Vec::new(), usize::from(backup.pools));
+    for pool in (pools..settings.pools.len()).rev() {
+        edits.push(Edit { key: format!("pool.{}", pool + 1), value: None });
+    }
+    for (key, value) in backup.values {
+        let known = Key::parse(&key).filter(|known| is_kept(*known));
+        let is_set = |known: Key| {
+            let is_there = !known.field().is_of_pool() || known.pool() < settings.pools.len();
+            is_there && settings.show(known).to_string() == value
+        };
+        if known.is_some_and(is_set) {
+            continue;
+        }
+        if let Some(moved) = known.filter(|known| known.field().name == "url") {
+            edits.push(Edit { key: key.clone(), value: Some(value) });
+            if moved.pool() < settings.pools.len() {
+                edits.push(Edit { key: key.replace(".url", ".password"), value: None });
+            }
+            continue;
+        }
+        edits.push(Edit { key, value: Some(value) });
+    }
+    Ok(edits)
+}
+
+/// The keys that a backup of so many pools has.
+fn keys(pools: usize) -> impl Iterator<Item = Key> {
+    let of_pools = (0..pools).flat_map(|pool| {
+        let fields = FIELDS.iter().filter(|field| field.is_of_pool());
+        fields.filter_map(move |field| Key::of(field, pool))
+    });
+    let others = FIELDS.iter().filter(|field| !field.is_of_pool());
+    of_pools.chain(others.filter_map(|field| Key::of(field, 0))).filter(|key| is_kept(*key))
+}
+
+fn is_kept(key: Key) -> bool {
+    key.field().applies != Applies::File && !key.field().is_secret()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(values: &[(&str, &str)]) -> Settings {
+        let mut settings = Settings::default();
+        for (key, value) in values {
+            settings.set(Key::parse(key).unwrap(), value).unwrap();
+        }
+        settings
+    }
+
+    fn restored(backup: &[u8], on: &Settings) -> Settings {
+        let mut settings = on.clone();
+        for Edit { key, value } in read(backup, on).unwrap() {
+            match (value, Key::parse(&key)) {
+                (Some(value), Some(key)) => settings.set(key, &value).unwrap(),
+                (None, Some(key)) => settings.set(key, "x").unwrap(),
+                (None, None) => drop(settings.pools.pop()),
+                (Some(value), None) => panic!("{key} = {value}"),
+            }
+        }
+        settings
+    }
+
+    #[test]
+    fn what_was_saved_comes_back_and_no_password_follows_a_pool_that_moved() {
+        let saved = settings(&[
+            ("pool.1.url", "stratum+ssl://pool.example:3334"),
+            ("pool.1.user", "farm"),
+            ("pool.1.password", "of pool.example"),
+            ("difficulty.start", "4096"),
+            ("web.hosts", "gw.farm.example"),
+        ]);
+        let backup = make(&saved).unwrap();
+        assert!(!backup.windows(7).any(|bytes| bytes == b"of pool"), "no password is in it");
+        let other = settings(&[
+            ("pool.1.url", "stratum+ssl://other.example:3334"),
+            ("pool.1.user", "somebody"),
+            ("pool.1.password", "of other.example"),
+            ("pool.2.url", "stratum+tcp://third.example:3333"),
+            ("pool.2.user", "third"),
+            ("difficulty.max", "65536"),
+        ]);
+        let restored = restored(&backup, &other);
+        assert_eq!(make(&restored).unwrap(), backup);
+        assert_eq!(restored.pools[0].password.expose(), "x");
+        assert!(read(&backup, &saved).unwrap().is_empty(), "nothing is to be changed");
+    }
+
+    #[test]
+    fn f79_only_what_we_wrote_is_read() {
+        let settings = settings(&[("pool.1.url", "stratum+tcp://pool.example:3333")]);
+        let backup = make(&settings).unwrap();
+        for length in 0..backup.len() {
+            assert!(read(&backup[..length], &settings).is_err(), "cut after {length} bytes");
+        }
+        for index in 0..backup.len() {
+            let mut damaged = backup.clone();
+            damaged[index] ^= 0x10;
+            assert!(read(&damaged, &settings).is_err(), "damaged at {index}");
+        }
+        for other in [&b"PK\x03\x04"[..], b"[[pool]]\nurl = \"x\"\n", b"LKS1", b""] {
+            assert!(read(other, &settings).is_err());
+        }
+    }
+
+    #[test]
+    fn the_longest_settings_fit_a_body() {
+        let mut settings = Settings::default();
+        let long = |bytes: usize| "h".repeat(bytes);
+        for pool in 1..=loka_stratum::limits::POOLS_MAX {
+            let host = [long(63), long(63), long(63), long(61)].join(".");
+            for (name, value) in [
+                ("url", format!("stratum+ssl://{host}:65535")),
+                ("user", long(loka_stratum::limits::WORKER_NAME_BYTES_MAX)),
+                ("pins", vec!["0".repeat(64); loka_stratum::limits::PINS_MAX].join(",")),
+            ] {
+                let key = format!("pool.{pool}.{name}");
+                settings.set(Key::parse(&key).unwrap(), &value).unwrap();
+            }
+        }
+        assert!(make(&settings).is_some());
+    }
+}

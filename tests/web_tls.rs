@@ -1,0 +1,148 @@
+//! The page over TLS: what it proves itself with, and what handshakes cannot do to it (F53).
+#![cfg(feature = "gateway")]
+
+#[path = "web/client.rs"]
+mod client;
+mod gateway;
+#[path = "web/tls.rs"]
+mod tls;
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+
+use client::{Client, Site, code_of};
+use serde_json::json;
+use tls::Browser;
+
+/// A gateway with a page.
+struct Page {
+    site: Site,
+    address: SocketAddr,
+    /// What the gateway printed of its certificate.
+    fingerprint: String,
+}
+
+impl Page {
+    fn start() -> Self {
+        let site = Site::with(&[("LOKA_WEB__ADDRESS", "127.0.0.1:0"), ("LOKA_MDNS__NAME", "loka")]);
+        let (address, fingerprint) = Self::printed(&site);
+        Self { site, address, fingerprint }
+    }
+
+    fn printed(site: &Site) -> (SocketAddr, String) {
+        let after = |part: &str| {
+            let found = site.gateway.log.iter().find_map(|line| line.split_once(part));
+            found.unwrap_or_else(|| panic!("no {part:?}: {:#?}", site.gateway.log)).1.to_owned()
+        };
+        let address = after("page at https://").parse().expect("an address");
+        (address, after("fingerprint of the page: "))
+    }
+}
+
+#[test]
+fn the_page_proves_itself_and_a_password_passes() {
+    let mut page = Page::start();
+    let mut browser = Browser::at(page.address);
+    let before = browser.send("GET", "/api/v1/session", "");
+    assert_eq!(before.code, 200, "{}", before.raw);
+    assert_eq!(before.body["secure"], true);
+    assert_eq!(browser.fingerprint(), page.fingerprint);
+    // What the status port shows to whoever reaches it is here for who is logged in.
+    for path in ["/api/v1/status", "/metrics", "/readyz"] {
+        assert_eq!(browser.send("GET", path, "").code, 401, "{path}");
+    }
+    let code = json!({"code": code_of(&page.site.gateway)}).to_string();
+    let opened = browser.send("POST", "/api/v1/session", &code);
+    assert_eq!(opened.code, 200, "{}", opened.raw);
+    let cookie = opened.header("set-cookie").expect("a cookie").to_owned();
+    for part in ["; HttpOnly", "; SameSite=Strict", "; Secure", "; Path=/"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    let password = json!({"role": "admin", "word": "a long password"}).to_string();
+    assert_eq!(browser.send("POST", "/api/v1/password", &password).code, 200);
+    assert_eq!(browser.send("GET", "/api/v1/status", "").code, 200);
+
+    // The certificate is the same after a restart, and so is the password.
+    page.site.restart_with(&[("LOKA_WEB__ADDRESS", "127.0.0.1:0")]);
+    let (address, fingerprint) = Page::printed(&page.site);
+    assert_eq!(fingerprint, page.fingerprint);
+    let mut browser = Browser::at(address);
+    let log_in = json!({"role": "admin", "password": "a long password"}).to_string();
+    assert_eq!(browser.send("POST", "/api/v1/session", &log_in).code, 200);
+}
+
+#[test]
+fn a_certificate_is_brought_and_dropped_while_the_page_serves() {
+    let page = Page::start();
+    let mut browser = Browser::at(page.address);
+    let code = json!({"code": code_of(&page.site.gateway)}).to_string();
+    assert_eq!(browser.send("POST", "/api/v1/session", &code).code, 200);
+    let (pem, der) = client::certificate("gw.farm.example");
+    let with_other_key = pem.split("-----BEGIN PRIVATE").next().unwrap().to_owned()
+        + client::certificate("x").0.split_once("-----END CERTIFICATE-----\n").unwrap().1;
+    let path = "/api/v1/certificate";
+    for (bad, code) in
+        [(with_other_key, 400), ("/etc/ssl/key.pem".into(), 400), ("x".repeat(20_000), 413)]
+    {
+        let refused = browser.send("PUT", path, &json!({ "pem": bad }).to_string());
+        assert_eq!(refused.code, code, "{}", refused.raw);
+        assert_eq!(browser.fingerprint(), page.fingerprint);
+    }
+    let brought = browser.send("PUT", path, &json!({ "pem": pem }).to_string());
+    assert_eq!((brought.code, &brought.body["is_own"]), (200, &json!(false)), "{}", brought.raw);
+    let shown = browser.send("GET", path, "");
+    assert_eq!(browser.fingerprint(), tls::fingerprint(&der));
+    assert_eq!(shown.body["fingerprint"], json!(tls::fingerprint(&der)));
+    let dropped = browser.send("DELETE", path, "");
+    assert_eq!((dropped.code, &dropped.body["is_own"]), (200, &json!(true)));
+    assert_eq!(browser.send("GET", path, "").code, 200);
+    assert_eq!(browser.fingerprint(), page.fingerprint);
+    let log = page.site.end();
+    assert!(!log.contains("PRIVATE KEY"), "{log}");
+}
+
+#[test]
+fn f53_handshakes_that_stall_hold_neither_the_page_nor_miners_up() {
+    let page = Page::start();
+    let mut stalled: Vec<TcpStream> =
+        (0..40).map(|_| TcpStream::connect(page.address).unwrap()).collect();
+    for stream in &mut stalled {
+        // The head of a record that is as long as they come, and no more.
+        let _ = stream.write_all(&[0x16, 0x03, 0x01, 0x40, 0x00, 0x01]);
+    }
+    let mut miner = page.site.gateway.miner();
+    miner.log_in("farm.1");
+    miner.wait_for_job();
+    // Somebody else is served at once, while they all stall; and the status port is.
+    let mut other = Browser::from("127.0.0.2", page.address);
+    assert_eq!(other.send("GET", "/api/v1/session", "").code, 200);
+    assert_eq!(Client::new(&page.site).get("/api/v1/session").code, 200);
+    for stream in stalled {
+        assert!(client::is_closed(stream), "a stalled handshake keeps its place");
+    }
+    let mut browser = Browser::at(page.address);
+    assert_eq!(browser.send("GET", "/api/v1/session", "").code, 200);
+}
+
+#[test]
+fn f53_what_is_no_handshake_is_let_go_however_much_comes() {
+    let page = Page::start();
+    let long = [0x16; 20_000];
+    for bytes in
+        [&b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"[..], &long, &[0x16, 3, 1, 0xff, 0xff]]
+    {
+        for _ in 0..100 {
+            let mut stream = TcpStream::connect(page.address).unwrap();
+            let _ = stream.write_all(bytes);
+            drop(stream);
+        }
+    }
+    let mut miner = page.site.gateway.miner();
+    miner.log_in("farm.1");
+    miner.wait_for_job();
+    let served = (0..1000).any(|_| {
+        let mut other = Browser::from("127.0.0.2", page.address);
+        other.send("GET", "/healthz", "").code == 200
+    });
+    assert!(served);
+}
