@@ -116,7 +116,7 @@ impl Console {
         if !self.is_ready {
             return None;
         }
-        if let Some(key) = self.secret_key() {
+        if let Some(key) = secret_key(&self.asked) {
             return Some(Request::Set { key, value: &self.word });
         }
         Some(match Request::parse(&self.asked).ok()? {
@@ -249,7 +249,7 @@ impl Console {
                 return Ok(());
             }
             Err(error) if error.kind == ParseErrorKind::Empty => Question::Verb,
-            Err(_) if self.secret_key().is_some() => Question::Word,
+            Err(_) if secret_key(&self.asked).is_some() => Question::Word,
             Err(error) => {
                 write!(out, "error: {error}\r\n")?;
                 Question::Verb
@@ -257,15 +257,6 @@ impl Console {
         };
         self.begin(question, out);
         Ok(())
-    }
-
-    /// Returns the key of `set KEY` without a value, where its value is a secret: that is asked
-    /// for as a password is.
-    fn secret_key(&self) -> Option<&str> {
-        let mut words = self.asked.split_whitespace();
-        let (verb, key, rest) = (words.next()?, words.next()?, words.next());
-        let is_secret = SettingKey::parse(key)?.field().is_secret();
-        (verb == "set" && rest.is_none() && is_secret).then_some(key)
     }
 
     /// Says whether the line holds what must not be brought back.
@@ -346,7 +337,7 @@ impl Console {
             Question::Word => match Request::parse(&self.asked) {
                 Ok(Request::Password { role, .. }) => write!(out, "new password of {role}: "),
                 Ok(Request::Admit { worker, .. }) => write!(out, "new password of {worker}: "),
-                _ => write!(out, "{}: ", self.secret_key().unwrap_or_default()),
+                _ => write!(out, "{}: ", secret_key(&self.asked).unwrap_or_default()),
             },
             Question::WordAgain => out.write_str("once more: "),
             Question::Sure => {
@@ -381,6 +372,29 @@ impl fmt::Display for Spoiled {
         }
         f.write_str("nothing of it was read")
     }
+}
+
+/// Returns what a line asks help about, where it asks for help; empty for everything.
+pub fn help_about(line: &str) -> Option<&str> {
+    help::about(line)
+}
+
+/// Prints what `help` says about a verb, a key, or everything.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn print_help(about: &str, out: &mut dyn Write) -> fmt::Result {
+    help::print(about, out)
+}
+
+/// Returns the key of `set KEY` without a value, where its value is a secret: that is asked for as
+/// a password is.
+pub fn secret_key(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace();
+    let (verb, key, rest) = (words.next()?, words.next()?, words.next());
+    let is_secret = SettingKey::parse(key)?.field().is_secret();
+    (verb == "set" && rest.is_none() && is_secret).then_some(key)
 }
 
 /// Ends lines as a terminal wants them ended.

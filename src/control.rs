@@ -232,6 +232,21 @@ pub enum Refused<T> {
     Failed(T),
 }
 
+impl<T> Refused<T> {
+    /// Returns the same with another form of its text.
+    pub fn with_text<'a, U>(&'a self, form: impl FnOnce(&'a str) -> U) -> Refused<U>
+    where
+        T: AsRef<str>,
+    {
+        match self {
+            Self::Forbidden { needs } => Refused::Forbidden { needs: *needs },
+            Self::Invalid(text) => Refused::Invalid(form(text.as_ref())),
+            Self::Conflict(text) => Refused::Conflict(form(text.as_ref())),
+            Self::Failed(text) => Refused::Failed(form(text.as_ref())),
+        }
+    }
+}
+
 /// A verb of the console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verb {

@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn everything_that_can_be_said_is_read_as_it_was_written() {
-        let value = "v".repeat(512);
+        let value = "v".repeat(crate::limits::SETTING_BYTES_MAX);
         let (key, origin) = ("difficulty.seconds_per_share", crate::control::Origin::Stored);
         for body in [
             HELLO,
@@ -365,6 +365,10 @@ mod tests {
             Body::Item {
                 index: 65_535,
                 item: Item::Value { key, value: &value, origin, applies: Applies::Live },
+            },
+            Body::Item {
+                index: 0,
+                item: Item::Change { key, from: &value, to: &value, applies: Applies::Live },
             },
             Body::Done { items: 3 },
             Body::Refused { items: 0, why: Refused::Invalid("no such key") },
@@ -465,7 +469,7 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_where_it_does_not_fit_and_never_within_a_letter() {
-        let long = "ü".repeat(1000);
+        let long = "ü".repeat(FRAME_BYTES_MAX);
         let item = fit_item(Item::Text(&long));
         assert!(encode(0, &Body::Item { index: 0, item }, &mut [0; WIRE_BYTES_MAX]).is_ok());
         assert_eq!(fit("short"), "short");

@@ -144,7 +144,20 @@ pub const ESCAPE_BYTES_MAX: u8 = 8;
 pub const FRAME_BYTES_MAX: usize = 2560;
 
 /// Bytes of a frame on the line: COBS adds one to every 254, and there is a zero on either side.
-pub const FRAME_WIRE_BYTES_MAX: usize = FRAME_BYTES_MAX + FRAME_BYTES_MAX / 254 + 3;
+pub const FRAME_WIRE_BYTES_MAX: usize = FRAME_BYTES_MAX + FRAME_BYTES_MAX / 254 + 4;
+
+/// Bytes of one answer on the serial line; what goes on is left out, and said to be. It takes
+/// eleven seconds at 115,200 bits per second.
+pub const SERIAL_ANSWER_BYTES_MAX: usize = 131_072;
+
+/// Time for which what is written waits for somebody to take it, before it is dropped.
+pub const SERIAL_UNREAD_MAX: Duration = Duration::from_secs(5);
+
+/// Time without a byte after which a frame that was begun is none, and bytes are the console's.
+pub const SERIAL_SILENCE: Duration = Duration::from_millis(500);
+
+/// Time before a serial port that is away is looked for again.
+pub const SERIAL_RETRY: Duration = Duration::from_secs(1);
 
 /// Longest text of a frame that holds nothing else of length.
 pub const FRAME_TEXT_BYTES_MAX: usize = FRAME_BYTES_MAX - 128;

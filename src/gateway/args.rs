@@ -28,6 +28,8 @@ pub enum Command {
     Time(TimeArgs),
     /// List the gateways on this network that tell their name (mdns.name).
     Find(FindArgs),
+    /// Ask a gateway or change its settings, by its serial line or its page.
+    Ctl(super::ctl::CtlArgs),
     /// Show it all on this machine: a pool, the gateway with real TLS, 200 simulated ASICs.
     #[cfg(feature = "lab")]
     Demo(crate::lab::demo::Args),
@@ -43,6 +45,9 @@ pub struct RunArgs {
     /// Where the settings come from.
     #[command(flatten)]
     pub settings: SettingsArgs,
+    /// The serial port with the console, by its path; replaces serial.device.
+    #[arg(long, value_name = "PATH")]
+    pub serial: Option<PathBuf>,
     /// Print more about what happens.
     #[arg(long)]
     pub verbose: bool,

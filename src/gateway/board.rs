@@ -18,7 +18,7 @@ use loka_stratum::limits::{
     CONNECTION_BYTES_MAX, HTTP_ANSWER_BYTES_MAX, HTTP_BODY_BYTES_MAX, HTTP_CONNECTIONS_MAX,
     HTTP_HEAD_BYTES_MAX, HTTP_TLS_BYTES_MAX, KERNEL_FILE_BYTES_MAX, LANES_MAX,
     LINK_CONNECTION_BYTES_MAX, MINERS_AUTO_MAX, OUTPUT_BYTES_MIN, PROCESS_BYTES_MAX,
-    READ_BYTES_MAX,
+    READ_BYTES_MAX, SERIAL_ANSWER_BYTES_MAX,
 };
 use loka_stratum::proxy::Storage;
 use loka_stratum::settings::{AUTO, Settings};
@@ -56,20 +56,26 @@ pub struct Machine {
 /// A profile: a file of `board/`. What the gateway has no use for is left to `cargo xtask tidy`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "images and the serial port use the rest")]
+#[expect(dead_code, reason = "images use the rest")]
 struct Profile {
     name: String,
     target: IgnoredAny,
     compatible: Vec<String>,
     soc: Option<IgnoredAny>,
     memory: Option<IgnoredAny>,
-    serial: Option<IgnoredAny>,
+    serial: Option<SerialFacts>,
     watchdog: Option<Watchdog>,
     #[serde(default)]
     leds: Leds,
     button: Option<Button>,
     network: Option<IgnoredAny>,
     capacity: Capacity,
+}
+
+/// What a profile says of the serial port.
+#[derive(Debug, Deserialize)]
+struct SerialFacts {
+    device: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -286,8 +292,11 @@ const HTTP_BYTES: usize = HTTP_CONNECTIONS_MAX
     * (HTTP_HEAD_BYTES_MAX + HTTP_BODY_BYTES_MAX + HTTP_ANSWER_BYTES_MAX + HTTP_TLS_BYTES_MAX);
 
 /// What does not depend on how much there is of anything.
-const FIXED_BYTES: usize =
-    PROCESS_BYTES_MAX + HTTP_BYTES + READ_BYTES_MAX + (OUTPUT_BYTES_MIN + READ_BYTES_MAX);
+const FIXED_BYTES: usize = PROCESS_BYTES_MAX
+    + HTTP_BYTES
+    + 2 * SERIAL_ANSWER_BYTES_MAX
+    + READ_BYTES_MAX
+    + (OUTPUT_BYTES_MIN + READ_BYTES_MAX);
 
 impl PlanError {
     /// Returns the key whose value does not fit.
@@ -353,6 +362,12 @@ impl fmt::Display for Bound {
 }
 
 impl std::error::Error for PlanError {}
+
+/// Returns the serial port of a board, where its profile names one.
+pub fn serial_port(board: &str) -> Option<String> {
+    let (name, text) = FILES.into_iter().find(|(name, _)| *name == board)?;
+    Some(Profile::parse(name, text).ok()?.serial?.device)
+}
 
 /// Reads a file of the kernel as far as it can matter; none where there is no such file.
 fn kernel_file(path: impl AsRef<Path>) -> Option<Vec<u8>> {

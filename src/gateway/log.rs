@@ -70,6 +70,8 @@ pub enum Kind {
     Access,
     /// The name on the local network.
     Mdns,
+    /// The serial line.
+    Serial,
     /// An invariant of one connection does not hold.
     Bug,
 }
@@ -170,6 +172,7 @@ const NAMES: [&str; KINDS] = [
     "status port",
     "access",
     "mdns",
+    "serial line",
     "bug",
 ];
 

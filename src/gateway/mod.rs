@@ -13,6 +13,7 @@
 //! | `mdns` | tells the network the gateway's name, by a thread of its own |
 //! | `link` | dials a pool and carries its lines; one per link |
 //! | `http` | the status port; one per request |
+//! | `serial` | the serial line: an operator's console, and frames for tools |
 //!
 //! Around them: `board` (what there is room for), `config` (file, environment, flags), `dial`
 //! (name, TCP, TLS), `probe` (tries a pool for an operator), `store` on `disk` (what outlives the
@@ -31,6 +32,7 @@ mod button;
 mod clock;
 mod config;
 mod control;
+pub mod ctl;
 mod dial;
 mod disk;
 mod fanout;
@@ -49,6 +51,7 @@ mod probe;
 mod process;
 mod pump;
 mod report;
+mod serial;
 mod socket;
 pub mod status;
 mod store;
@@ -56,7 +59,7 @@ mod watch;
 
 use std::fmt;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -105,6 +108,8 @@ struct Gateway {
     hub: Rc<Hub>,
     control: Rc<Control>,
     button: Option<Button>,
+    /// The serial port that a flag names.
+    serial: Option<PathBuf>,
 }
 
 /// What the settings come to.
@@ -283,7 +288,9 @@ fn start(
         let access = Access::open(&state_dir, passwords)?;
         let control = Control::new(hub.clone(), access, sources, seed, geometry, loaded);
         let parent_end = process::input_end(args.until_input_ends);
-        let served = Gateway { hub: hub.clone(), control, button }.serve(parent_end).await;
+        let serial = args.serial.clone();
+        let gateway = Gateway { hub: hub.clone(), control, button, serial };
+        let served = gateway.serve(parent_end).await;
         hub.watch.borrow_mut().release();
         served
     });
@@ -370,6 +377,8 @@ impl Gateway {
         }
         tokio::task::spawn_local(pump::run(self.hub.clone()));
         tokio::task::spawn_local(fanout::run(self.hub.clone()));
+        let (hub, control) = (self.hub.clone(), self.control.clone());
+        tokio::task::spawn_local(serial::run(hub, control, self.serial.clone()));
         tokio::task::spawn_local(self.control.clone().watch());
         let first_pool_max = if settings.pools.is_empty() {
             log::warn(Kind::Settings, format_args!("{}", report::NO_POOL));

@@ -1,0 +1,254 @@
+//! Whom `ctl` speaks to over TLS: a gateway's page has a certificate that it signed itself, so it
+//! is known by its fingerprint, the SHA-256 that the gateway shows on its serial line and in its
+//! log.
+//!
+//! A fingerprint comes from `--fingerprint`, or from a file of gateways that were accepted before.
+//! Nothing is sent before it is right, no password above all; a gateway that is new is accepted
+//! only where that was asked for.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use loka_stratum::limits::CONFIG_BYTES_MAX;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use sha2::{Digest, Sha256};
+use tokio_rustls::TlsConnector;
+
+use super::CtlError;
+
+/// Flags about certificates.
+#[derive(clap::Args, Clone)]
+pub struct TlsArgs {
+    /// SHA-256 of the certificate that the gateway's page must have, as its serial line shows it.
+    #[arg(long, value_name = "SHA256")]
+    pub fingerprint: Option<String>,
+    /// Accept a gateway that is not known yet, and remember its certificate.
+    #[arg(long)]
+    pub accept_new: bool,
+    /// File of the gateways that were accepted [default: loka-stratum/gateways in the folder of
+    /// the user's settings]
+    #[arg(long, value_name = "FILE")]
+    known: Option<PathBuf>,
+}
+
+/// SHA-256 of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+/// What a gateway's certificate must be, and what it was.
+#[derive(Debug)]
+pub struct Trust {
+    expected: Option<Fingerprint>,
+    accepts_new: bool,
+    offered: Mutex<Option<Fingerprint>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Fingerprint {
+    /// Reads 64 hex digits, in pairs with colons or without.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b':').collect();
+        let mut bytes = [0; 32];
+        if digits.len() != 2 * bytes.len() {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut separator = "";
+        for byte in self.0 {
+            write!(f, "{separator}{byte:02X}")?;
+            separator = ":";
+        }
+        Ok(())
+    }
+}
+
+impl TlsArgs {
+    /// Decides what the certificate of the gateway at `place` must be.
+    ///
+    /// # Errors
+    ///
+    /// A fingerprint that is none, or a file that cannot be read.
+    pub fn trust(&self, place: &str) -> Result<Arc<Trust>, CtlError> {
+        let expected = match &self.fingerprint {
+            Some(text) => Some(Fingerprint::parse(text).ok_or_else(|| {
+                CtlError::Usage(format!("--fingerprint: got {text:?}, allowed 64 hex digits"))
+            })?),
+            None => known(&self.file()?, place)?,
+        };
+        let algorithms = ring::default_provider().signature_verification_algorithms;
+        let (accepts_new, offered) = (self.accept_new, Mutex::new(None));
+        Ok(Arc::new(Trust { expected, accepts_new, offered, algorithms }))
+    }
+
+    /// Remembers a gateway that was accepted anew.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn remember(&self, place: &str, trust: &Trust) -> Result<(), CtlError> {
+        let Some(offered) = trust.offered().filter(|_| trust.expected.is_none()) else {
+            return Ok(());
+        };
+        let path = self.file()?;
+        if known(&path, place)? == Some(offered) {
+            return Ok(());
+        }
+        let usage = |error: io::Error| CtlError::Usage(format!("{}: {error}", path.display()));
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(usage)?;
+        }
+        let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(usage)?;
+        writeln!(file, "{place} {offered}").map_err(usage)
+    }
+
+    fn file(&self) -> Result<PathBuf, CtlError> {
+        if let Some(path) = &self.known {
+            return Ok(path.clone());
+        }
+        let folder = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+        let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".config"));
+        let folder = folder.or_else(home).ok_or_else(|| {
+            CtlError::Usage("no folder for the known gateways; --known FILE names one".to_owned())
+        })?;
+        Ok(folder.join("loka-stratum").join("gateways"))
+    }
+}
+
+/// Looks a gateway up that was accepted before; the last word about it holds.
+fn known(path: &Path, place: &str) -> Result<Option<Fingerprint>, CtlError> {
+    let mut text = String::new();
+    let read = File::open(path)
+        .and_then(|file| file.take(CONFIG_BYTES_MAX as u64).read_to_string(&mut text));
+    match read {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(CtlError::Usage(format!("{}: {error}", path.display()))),
+    }
+    let of_place = |line: &str| line.strip_prefix(place)?.strip_prefix(' ').map(str::to_owned);
+    let Some(last) = text.lines().rev().find_map(of_place) else { return Ok(None) };
+    let wrong = || CtlError::Usage(format!("{}: {last:?} is no fingerprint", path.display()));
+    Fingerprint::parse(last.trim()).map(Some).ok_or_else(wrong)
+}
+
+impl Trust {
+    /// Returns what makes TLS connections.
+    ///
+    /// # Errors
+    ///
+    /// TLS cannot be set up.
+    pub fn connector(self: &Arc<Self>) -> Result<TlsConnector, CtlError> {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| CtlError::Lost(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(self.clone())
+            .with_no_client_auth();
+        Ok(TlsConnector::from(Arc::new(config)))
+    }
+
+    fn offered(&self) -> Option<Fingerprint> {
+        *self.offered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says what was wrong with the certificate, where one was refused.
+    pub fn complaint(&self) -> Option<String> {
+        let offered = self.offered()?;
+        match self.expected {
+            Some(expected) if expected == offered => None,
+            Some(expected) => Some(format!(
+                "its certificate is {offered}, and {expected} is expected: somebody is in \
+                 between, or it has a new one"
+            )),
+            None if self.accepts_new => None,
+            None => Some(format!(
+                "it is not known yet; its certificate is {offered}. Compare that with what its \
+                 serial line shows, then give --fingerprint {offered} or --accept-new"
+            )),
+        }
+    }
+}
+
+impl ServerCertVerifier for Trust {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let offered = Fingerprint(Sha256::digest(end_entity.as_ref()).into());
+        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(offered);
+        match self.complaint() {
+            None => Ok(ServerCertVerified::assertion()),
+            Some(_) => Err(CertificateError::ApplicationVerificationFailure.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_are_read_with_colons_and_without() {
+        let plain = "0f".repeat(32);
+        let print = Fingerprint::parse(&plain).unwrap();
+        assert!(print.to_string().starts_with("0F:0F:"));
+        assert_eq!(Fingerprint::parse(&print.to_string()), Some(print));
+        for text in ["", "0f", &plain[1..], &format!("{plain}0f"), &plain.replace('f', "g")] {
+            assert_eq!(Fingerprint::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_what_is_expected_or_new_and_wanted() {
+        let of = |expected, accepts_new, offered| {
+            let algorithms = ring::default_provider().signature_verification_algorithms;
+            let offered = Mutex::new(Some(Fingerprint([offered; 32])));
+            Trust { expected, accepts_new, offered, algorithms }.complaint()
+        };
+        let one = Some(Fingerprint([1; 32]));
+        assert_eq!(of(one, false, 1), None);
+        assert_eq!(of(None, true, 1), None);
+        assert!(of(one, true, 2).unwrap().contains("somebody is in between"));
+        assert!(of(None, false, 1).unwrap().contains("--fingerprint 01:01:"));
+    }
+}

@@ -1,0 +1,149 @@
+//! `ctl`, the other end of a gateway's serial line and of its API: the verbs of the console, many
+//! gateways from a list, and what it says where nobody answers.
+
+mod gateway;
+#[path = "serial/line.rs"]
+mod line;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use gateway::{Gateway, program};
+use line::{Cable, Noise, with_console};
+
+/// What a command ended with: exit code, standard output, standard error.
+fn ended(command: &mut Command) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command.output().expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (status.code().expect("it is not killed"), text(&stdout), text(&stderr))
+}
+
+fn ok(text: &str) -> (i32, String, String) {
+    (0, text.to_owned(), String::new())
+}
+
+/// Asks a gateway by its API.
+fn ask(gateway: &Gateway, password: &str, words: &[&str]) -> (i32, String, String) {
+    let url = format!("http://{}", gateway.status.expect("the status port is on"));
+    let mut command = program();
+    command.args(["ctl", "--http", &url]).args(words).env("LOKA_CTL_PASSWORD", password);
+    ended(&mut command)
+}
+
+/// Sets the first password by the set-up code.
+fn with_password(gateway: &mut Gateway) {
+    let line = gateway.wait_for_line("set-up code: ");
+    let code = line.split("code: ").nth(1).expect("it has one").to_owned();
+    let url = format!("http://{}", gateway.status.expect("the status port is on"));
+    let mut command = program();
+    command.args(["ctl", "--http", &url, "--code", &code, "password", "admin"]);
+    let (status, said, error) = ended(command.env("LOKA_CTL_SECRET", "correct horse"));
+    assert_eq!((status, said.as_str()), (0, "ok\n"), "{error}");
+}
+
+/// Writes a list for `ctl provision`.
+fn list(name: &str, text: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, text).expect("the disk is not full");
+    path
+}
+
+#[test]
+fn ctl_has_the_verbs_of_the_console() {
+    let (_pool, _gateway, cable) = with_console();
+    let (_relay, path) = cable.lead_to_a_path(Some(Noise::new(4)));
+    let ctl = |words: &[&str]| {
+        let mut command = program();
+        ended(command.args(["ctl", "--serial", &path]).args(words))
+    };
+    assert_eq!(ctl(&["set", "miners.blocked_secs", "9"]), ok("ok\n"));
+    assert_eq!(ctl(&["diff"]), ok("miners.blocked_secs: 30 -> 9\n"));
+    assert_eq!(ctl(&["--commit", "set", "pool.1.goal", "own"]).0, 0);
+    let (code, shown, _) = ctl(&["--json", "show", "miners.blocked_secs"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("a line of JSON");
+    assert_eq!(
+        (code, &shown["value"], &shown["key"]),
+        (0, &"9".into(), &"miners.blocked_secs".into())
+    );
+    let (code, _, error) = ctl(&["set", "miners.blocked_secs", "4"]);
+    assert_eq!(code, 1);
+    assert!(error.contains("got 4, allowed 5.."), "{error}");
+    let (code, _, error) = ctl(&["shwo"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("column 1: there is no \"shwo\""), "{error}");
+}
+
+#[test]
+fn ctl_says_what_it_may_be_when_nobody_answers() {
+    let cable = Cable::new();
+    let (_relay, path) = Cable::new().lead_to_a_path(None);
+    drop(cable);
+    let output = program().args(["ctl", "--serial", &path, "diff"]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("is it the right port, at the right speed"), "{error}");
+}
+
+#[test]
+fn ctl_sets_up_a_gateway_by_its_api() {
+    let (_pool, mut gateway, _cable) = with_console();
+    with_password(&mut gateway);
+    let (code, _, error) = ask(&gateway, "wrong", &["diff"]);
+    assert_eq!(code, 1, "{error}");
+    let ask = |words: &[&str]| ask(&gateway, "correct horse", words);
+    assert_eq!(ask(&["diff"]), ok("ok\n"));
+    let (code, _, error) = ask(&["set", "miners.blocked_secs", "9"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("add --commit"), "{error}");
+    let change = "ok\nminers.blocked_secs: 30 -> 9\n";
+    assert_eq!(ask(&["--commit", "set", "miners.blocked_secs", "9"]), ok(change));
+    let (_, shown, _) = ask(&["show", "miners.blocked_secs"]);
+    assert!(shown.starts_with("miners.blocked_secs          9 "), "{shown}");
+    let (code, _, error) = ask(&["--commit", "set", "miners.blocked_secs", "4"]);
+    assert_eq!(code, 1);
+    assert!(error.contains("miners.blocked_secs: got 4, allowed 5.."), "{error}");
+    let (code, status, _) = ask(&["status"]);
+    assert_eq!(code, 0);
+    assert!(status.starts_with("ready, version"), "{status}");
+}
+
+#[test]
+fn provision_sets_up_what_is_not_as_wanted_and_reports_what_failed() {
+    let (_pool, mut one, _cable) = with_console();
+    let (_other_pool, _two, cable) = with_console();
+    let (_relay, path) = cable.lead_to_a_path(None);
+    with_password(&mut one);
+    let secret = list("provision-secret", "correct horse\n");
+    let url = one.status.expect("the status port is on");
+    let text = format!(
+        "[settings]\n\"miners.blocked_secs\" = 9\n\"upstream.warm\" = false\n\
+         [[gateway]]\nname = \"one\"\nurl = \"http://{url}\"\npassword_file = {secret:?}\n\
+         settings = {{ \"listen.addresses\" = [\"127.0.0.3:0\"] }}\n\
+         [[gateway]]\nname = \"two\"\nserial = \"{path}\"\n\
+         [[gateway]]\nname = \"gone\"\nserial = \"/dev/none\"\n"
+    );
+    let file = list("provision.toml", &text);
+    let run = || ended(program().args(["ctl", "provision"]).arg(&file));
+    let (code, report, error) = run();
+    assert_eq!(
+        (code, error.as_str()),
+        (1, "error: 1 of 3 gateways are not as wanted\n"),
+        "{report}"
+    );
+    for line in [
+        "one: 3 changed\n",
+        "two: 2 changed\n",
+        "gone: FAILED: /dev/none: ",
+        "3 gateways, 1 failed\n",
+    ] {
+        assert!(report.contains(line), "{line:?}: {report}");
+    }
+    one.wait_for_line("listening for miners on 127.0.0.3:");
+    let (_, shown, _) = ask(&one, "correct horse", &["--json", "show", "listen.addresses"]);
+    assert!(shown.contains("127.0.0.3:0"), "{shown}");
+    let (code, report, _) = run();
+    assert_eq!(code, 1);
+    for line in ["one: as wanted\n", "two: as wanted\n"] {
+        assert!(report.contains(line), "{line:?}: {report}");
+    }
+}
