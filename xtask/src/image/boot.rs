@@ -24,6 +24,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// with the processor time that the emulator used, and only said: a busy machine is no fault.
 const LISTENING_SECONDS_WANTED: f64 = 3.0;
 
+/// Parts of lines that say what the system could not have: a module, its data, the watchdog, the
+/// button.
+const FAULTS: [&str; 4] = [" not loaded", "no data partition", "is not fed", "no reset button"];
+
 /// Fields of `/proc/PID/stat` after the name, counted from 0: time in the program and in the
 /// kernel, in hundredths of a second.
 const STAT_USER: usize = 11;
@@ -181,18 +185,21 @@ impl Guest {
         self.started.elapsed().as_secs_f64()
     }
 
+    /// What came over the serial port so far.
+    fn said(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     /// Waits for a line of the serial port.
     fn wait_for_line(&self, part: &str) -> Result<String, String> {
-        let said =
-            || String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned();
         let limit = self.started.elapsed() + PATIENCE;
         while self.started.elapsed() < limit {
-            if let Some(line) = said().lines().find(|line| line.contains(part)) {
+            if let Some(line) = self.said().lines().find(|line| line.contains(part)) {
                 return Ok(line.trim().to_owned());
             }
             std::thread::sleep(PAUSE);
         }
-        Err(format!("no line {part:?} on the serial port: {}", said()))
+        Err(format!("no line {part:?} on the serial port: {}", self.said()))
     }
 
     /// Waits until miners can connect; returns the seconds that it took since the kernel handed
@@ -202,6 +209,10 @@ impl Guest {
         let (handed_over, used_before) = (self.seconds(), self.processor_seconds()?);
         println!("{}", self.wait_for_line("loka: gateway starts")?);
         self.wait_for_line("listening for miners on")?;
+        let said = self.said();
+        if let Some(line) = said.lines().find(|line| FAULTS.iter().any(|f| line.contains(f))) {
+            return Err(format!("the board is not as its profile says: {line}"));
+        }
         let (all, used) = (self.seconds(), self.processor_seconds()?);
         let (wall, busy) = (all - handed_over, used - used_before);
         println!("kernel's hand-over to listening: {wall:.2} s, {busy:.2} s of them computing");
