@@ -206,6 +206,41 @@ fn f75_no_other_page_can_change_anything() {
 }
 
 #[test]
+fn f75_no_other_page_can_send_the_basic_form() {
+    let site = Site::start();
+    let admin = Client::with_code(&site);
+    let address = site.gateway.status.unwrap();
+    let (host, ours) = (address.to_string(), format!("http://{address}"));
+    let form = "application/x-www-form-urlencoded";
+    let send = |origin: &str, kind: &str, csrf: &str| {
+        let headers = [
+            ("host", host.as_str()),
+            ("cookie", &admin.cookie),
+            ("origin", origin),
+            ("content-type", kind),
+        ];
+        client::raw(address, "POST", "/basic", &headers, &format!("do=confirm&csrf={csrf}")).code
+    };
+    assert_eq!(send(&ours, form, &admin.csrf), 409, "it is ours, and nothing waits");
+    for (origin, kind, csrf, code) in [
+        ("http://evil.example", form, admin.csrf.as_str(), 403),
+        ("null", form, &admin.csrf, 403),
+        (&ours, form, "", 403),
+        (&ours, form, &"0".repeat(64), 403),
+        (&ours, "text/plain", &admin.csrf, 415),
+        (&ours, "multipart/form-data; boundary=x", &admin.csrf, 415),
+    ] {
+        assert_eq!(send(origin, kind, csrf), code, "{origin} {kind} {csrf}");
+    }
+    // Nobody is logged in by another page either.
+    let headers =
+        [("host", host.as_str()), ("origin", "http://evil.example"), ("content-type", form)];
+    let code = client::code_of(&site.gateway);
+    let reply = client::raw(address, "POST", "/basic", &headers, &format!("code={code}"));
+    assert_eq!((reply.code, reply.header("set-cookie")), (403, None));
+}
+
+#[test]
 fn f87_no_secret_is_in_the_log_or_an_answer() {
     let site = Site::with(&[("LOKA_POOL__1__PASSWORD", "poolsecret")]);
     let mut admin = Client::with_code(&site);

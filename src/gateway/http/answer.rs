@@ -9,6 +9,8 @@ use serde::Serialize;
 /// The types of our bodies.
 pub const JSON: &str = "application/json";
 pub const BYTES: &str = "application/octet-stream";
+/// What a form of a page sends.
+pub const FORM: &str = "application/x-www-form-urlencoded";
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What a page of ours may do: load what is ours and nothing else, from nobody's frame.
@@ -37,8 +39,10 @@ pub struct Answer {
 
 /// Why something was not done, as a sentence.
 pub struct Fault {
-    status: u16,
-    text: String,
+    /// The status of its answer.
+    pub status: u16,
+    /// Lower case, without a full stop.
+    pub text: String,
     headers: Vec<(&'static str, String)>,
 }
 
@@ -67,6 +71,11 @@ impl Answer {
             }
             Err(error) => Self::text(500, format!("{error}\n")),
         }
+    }
+
+    /// Leads to another path of ours, which is asked for by GET.
+    pub fn see(path: &str) -> Self {
+        Self::text(303, "").with("location", path.to_owned())
     }
 
     /// Adds a header.

@@ -15,7 +15,7 @@ use embedded_svc::http::server::asynch::{Connection, Headers};
 use loka_stratum::control::{Item, LINES_DEFAULT, Refused, Request, Role};
 use loka_stratum::limits::HTTP_BODY_BYTES_MAX;
 
-use super::answer::{Answer, BYTES, Fault, JSON};
+use super::answer::{Answer, BYTES, FORM, Fault, JSON};
 use super::backup;
 use super::guard::{self, Bearer, COOKIE, Peer};
 use super::json::{self, Edit, Items, Problem};
@@ -38,12 +38,13 @@ pub struct Api<'a> {
 }
 
 /// A request that may be carried out.
-struct Asked<'r> {
+pub(super) struct Asked<'r> {
     call: Call,
     query: &'r str,
-    body: &'r [u8],
+    /// What came with it.
+    pub(super) body: &'r [u8],
     /// Who is logged in, if anybody.
-    bearer: Option<Bearer>,
+    pub(super) bearer: Option<Bearer>,
 }
 
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -117,6 +118,7 @@ impl Api<'_> {
             Body::None => {}
             Body::Json => guard::check_type(head, JSON)?,
             Body::Bytes => guard::check_type(head, BYTES)?,
+            Body::Form => guard::check_type(head, FORM)?,
         }
         Ok((route, bearer))
     }
@@ -124,7 +126,9 @@ impl Api<'_> {
     /// Carries a request out.
     async fn call(&self, asked: &Asked<'_>) -> Result<Answer, Fault> {
         match asked.call {
-            Call::Index => Ok(Answer::text(200, index())),
+            Call::Page(file) => Ok(Answer::new(200, file.kind, file.body.as_bytes())),
+            Call::Basic => self.basic(asked).await,
+            Call::BasicForm => self.basic_form(asked).await,
             Call::Metrics => {
                 let text = metrics::encode(&self.control.report());
                 Ok(Answer::new(200, METRICS, text.into_bytes()))
@@ -222,7 +226,7 @@ impl Api<'_> {
     }
 
     /// Logs somebody in, and writes down how it went.
-    async fn open_session(&self, proof: &Proof<'_>) -> Result<(Token, Session), Fault> {
+    pub(super) async fn open_session(&self, proof: &Proof<'_>) -> Result<(Token, Session), Fault> {
         if matches!(proof, Proof::Password { .. }) && !self.peer.is_private() {
             let text = "a password passes over TLS (web.address) or from this machine only";
             return Err(Fault::new(403, text));
@@ -255,7 +259,7 @@ impl Api<'_> {
         Answer::json(200, &self.session(None)).with("set-cookie", cookie)
     }
 
-    fn cookie(&self, value: &str, more: &str) -> String {
+    pub(super) fn cookie(&self, value: &str, more: &str) -> String {
         let secure = if self.peer.is_tls { "; Secure" } else { "" };
         format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{more}")
     }
@@ -310,7 +314,7 @@ impl Api<'_> {
     }
 
     /// Puts edits into a candidate, and says of each that cannot be why.
-    async fn edit(
+    pub(super) async fn edit(
         &self,
         asked: &Asked<'_>,
         edits: &[Edit],
@@ -348,16 +352,25 @@ impl Api<'_> {
         Ok(Answer::json(200, &json::TrialBody { ok, steps, chain, problem }))
     }
 
-    /// Sets a password; the session that does it goes on.
     async fn password(&self, asked: &Asked<'_>) -> Result<Answer, Fault> {
         let form = r#"{"role":"admin","word":"the new password"}"#;
         let json::NewPassword { role, word } = json::read(asked.body, form)?;
+        self.set_password(asked, role, &word).await?;
+        Ok(Answer::json(200, &self.session(asked.bearer)))
+    }
+
+    /// Sets a password; the session that does it goes on.
+    pub(super) async fn set_password(
+        &self,
+        asked: &Asked<'_>,
+        role: Role,
+        word: &str,
+    ) -> Result<(), Fault> {
         let Some(Bearer { token, .. }) = asked.bearer else { return Err(Fault::new(401, "")) };
         self.access.keep_session(&token, true);
-        let result = self.ask(asked, &Request::Password { role, word: &word }).await;
+        let result = self.ask(asked, &Request::Password { role, word }).await;
         self.access.keep_session(&token, false);
-        result?;
-        Ok(Answer::json(200, &self.session(asked.bearer)))
+        result.map(|_| ())
     }
 
     fn certificate(&self) -> Answer {
@@ -391,7 +404,11 @@ impl Api<'_> {
     }
 
     /// Asks the gateway, without any edits.
-    async fn ask(&self, asked: &Asked<'_>, request: &Request<'_>) -> Result<Items, Fault> {
+    pub(super) async fn ask(
+        &self,
+        asked: &Asked<'_>,
+        request: &Request<'_>,
+    ) -> Result<Items, Fault> {
         let mut items = Items::default();
         let mut out = |item: Item<'_>| items.add(&item);
         let actor = self.actor(asked)?;
@@ -399,7 +416,7 @@ impl Api<'_> {
         Ok(items)
     }
 
-    fn actor(&self, asked: &Asked<'_>) -> Result<Actor, Fault> {
+    pub(super) fn actor(&self, asked: &Asked<'_>) -> Result<Actor, Fault> {
         let bearer = asked.bearer.ok_or_else(|| Fault::new(401, "nobody is logged in"))?;
         Ok(Actor { role: bearer.session.role, from: Whence::Web(self.peer.address) })
     }
@@ -436,16 +453,11 @@ fn denied_fault(denied: Denied) -> Fault {
 
 fn unknown(methods: &[Method]) -> Fault {
     if methods.is_empty() {
-        return Fault::new(404, "there is nothing here; / lists what there is");
+        return Fault::new(404, "there is nothing here; /api/v1/openapi.json lists what there is");
     }
     let names: Vec<_> = methods.iter().map(|method| routes::name(*method)).collect();
     let names = names.join(", ");
     Fault::new(405, format!("method: got another, allowed {names}")).with("allow", names)
-}
-
-fn index() -> String {
-    let line = |route: &Route| format!("{} {}\n", routes::name(route.method), route.path);
-    routes::ROUTES.iter().map(line).collect()
 }
 
 fn ready(report: &Report) -> Answer {

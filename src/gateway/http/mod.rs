@@ -6,18 +6,21 @@
 //! address gets some of the places and not all (F74).
 //!
 //! What is where: `exchange` is the whole adapter between hyper and the traits; `routes` lists
-//! what there is; `guard` says whether a request may be what it says; `api` answers; `answer`,
-//! `json` and `backup` are what is said.
+//! what there is; `guard` says whether a request may be what it says; `api` answers, and `basic` to
+//! browsers without scripts; `page` is what the others get; `answer`, `json` and `backup` are what
+//! is said.
 
 mod answer;
 mod api;
 mod backup;
 #[cfg(test)]
 mod bare;
+mod basic;
 mod exchange;
 mod guard;
 mod json;
 mod metrics;
+mod page;
 mod routes;
 
 use std::cell::{Cell, RefCell};

@@ -3,6 +3,9 @@
 use embedded_svc::http::Method;
 use loka_stratum::control::Role;
 
+use super::basic;
+use super::page::{self, File};
+
 /// One path with one method.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
@@ -38,12 +41,16 @@ pub enum Body {
     Json,
     /// A backup.
     Bytes,
+    /// What a form of a page sends.
+    Form,
 }
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    Index,
+    Page(&'static File),
+    Basic,
+    BasicForm,
     Metrics,
     Health,
     Ready,
@@ -77,7 +84,11 @@ const ADMIN: Who = Who::Role(Role::Admin);
 
 /// All of them.
 pub const ROUTES: &[Route] = &[
-    get("/", Who::Anyone, Call::Index),
+    file(&page::INDEX),
+    file(&page::STYLE),
+    file(&page::SCRIPT),
+    get(basic::PATH, Who::Anyone, Call::Basic),
+    route(Method::Post, basic::PATH, Who::Anyone, Body::Form, Call::BasicForm),
     get("/metrics", Who::OnStatusPort, Call::Metrics),
     get("/healthz", Who::Anyone, Call::Health),
     get("/readyz", Who::OnStatusPort, Call::Ready),
@@ -104,6 +115,10 @@ pub const ROUTES: &[Route] = &[
     route(Method::Put, "/api/v1/certificate", ADMIN, Body::Json, Call::BringCertificate),
     route(Method::Delete, "/api/v1/certificate", ADMIN, Body::None, Call::DropCertificate),
 ];
+
+const fn file(file: &'static File) -> Route {
+    get(file.path, Who::Anyone, Call::Page(file))
+}
 
 const fn get(path: &'static str, who: Who, call: Call) -> Route {
     route(Method::Get, path, who, Body::None, call)

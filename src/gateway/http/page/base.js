@@ -1,0 +1,238 @@
+// What every view builds on: elements, the gateway's API, what is known, the waiting commit.
+// Texts of others (pools, miners, certificates) enter as text nodes only.
+
+const $ = (id) => document.getElementById(id);
+const SVG = 'http://www.w3.org/2000/svg';
+
+// Makes an element: handlers by `on…`, properties that are true as attributes without a value.
+function h(tag, attributes, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, '');
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+function icon(path) {
+  const svg = document.createElementNS(SVG, 'svg');
+  svg.setAttribute('viewBox', '0 0 24 24');
+  svg.setAttribute('aria-hidden', 'true');
+  const shape = document.createElementNS(SVG, 'path');
+  shape.setAttribute('d', path);
+  svg.append(shape);
+  return svg;
+}
+
+// Everything that the page knows. `edits` are not in use yet; the gateway holds none of them.
+const known = {
+  session: { role: null, csrf: null, first_run: false, seconds_left: null },
+  fields: [], values: new Map(), status: null, edits: [], problems: [], language: 'en',
+};
+
+function word(key) {
+  return WORDS[known.language][key] || WORDS.en[key] || key;
+}
+
+// Says something to whoever cannot see it change.
+function say(text) {
+  $('said').textContent = text;
+}
+
+const RANK = { viewer: 1, operator: 2, admin: 3 };
+const may = (role) => (RANK[known.session.role] || 0) >= RANK[role];
+
+// Asks the gateway; what it refuses is an error with its sentence.
+async function ask(method, path, body) {
+  const headers = {};
+  const raw = body instanceof Blob;
+  if (method !== 'GET') {
+    headers['x-loka-csrf'] = known.session.csrf || '';
+    headers['content-type'] = raw ? 'application/octet-stream' : 'application/json';
+  }
+  let answer, text;
+  try {
+    const sent = method === 'GET' ? undefined : raw ? body : JSON.stringify(body || {});
+    answer = await fetch('/api/v1/' + path, { method, headers, body: sent, cache: 'no-store' });
+    text = await answer.text();
+  } catch {
+    throw Object.assign(new Error(word('unreachable')), { status: 0, problems: [] });
+  }
+  let value = {};
+  try {
+    value = JSON.parse(text);
+  } catch {
+    if (answer.ok) throw Object.assign(new Error(text), { status: answer.status, problems: [] });
+  }
+  if (answer.ok) return value;
+  const error = new Error(value.error || `${answer.status} ${answer.statusText}`);
+  throw Object.assign(error, { status: answer.status, problems: value.problems || [] });
+}
+
+async function learnSession() {
+  known.session = await ask('GET', 'session');
+  waitFor(known.session.seconds_left);
+  return known.session;
+}
+
+// Reads what may be set and what is set.
+async function learnSettings() {
+  if (!known.fields.length) known.fields = await ask('GET', 'fields');
+  const settings = await ask('GET', 'settings');
+  known.values = new Map(settings.values.map((value) => [value.key, value]));
+  waitFor(settings.seconds_left);
+}
+
+// The commit that waits: a bar with the time that is left, whatever view is open.
+const waiting = { until: 0, timer: null, ended: null };
+
+function waitFor(seconds) {
+  const left = seconds === undefined || seconds === null ? 0 : seconds;
+  waiting.until = left ? Date.now() + left * 1000 : 0;
+  if (left && !waiting.timer) {
+    waiting.timer = setInterval(countDown, 500);
+    say(`${left} s to keep the changes.`);
+  }
+  countDown();
+}
+
+function countDown() {
+  const left = Math.ceil((waiting.until - Date.now()) / 1000);
+  const waits = waiting.until > 0 && left > 0;
+  $('waiting').hidden = !waits || !may('operator') || document.body.classList.contains('setup');
+  if (waits) {
+    if ($('left').textContent !== String(left)) {
+      $('left').textContent = left;
+      $('time').value = left;
+      if (left === 30 || left === 10) say(`${left} s to keep the changes.`);
+    }
+  } else if (waiting.timer) {
+    clearInterval(waiting.timer);
+    waiting.timer = null;
+    // The time is over by this clock; the gateway's counts.
+    if (waiting.until) followCommit().catch(fail);
+    waiting.until = 0;
+  }
+  if (waiting.tick) waiting.tick(waits ? left : 0);
+}
+
+// Ends the waiting: kept, or taken back.
+function ended(kept) {
+  waitFor(null);
+  say(kept ? word('kept') : word('gone'));
+  if (waiting.ended) waiting.ended(kept);
+  else refresh();
+}
+
+// Asks whether the commit still waits, and what became of it where it does not: what was to be
+// kept is there, or it is not.
+async function followCommit() {
+  const inUse = () => JSON.stringify([...known.values].map(([key, { value }]) => [key, value]));
+  const before = inUse();
+  const session = await ask('GET', 'session');
+  if (session.seconds_left) return waitFor(session.seconds_left);
+  await learnSettings();
+  ended(inUse() === before);
+}
+
+async function answerCommit(path) {
+  try {
+    await ask('POST', path);
+    ended(path === 'confirm');
+  } catch (error) {
+    if (error.status === 409) return followCommit();
+    fail(error);
+  }
+}
+
+// Shows an error where the eye is, and says it.
+function fail(error, place) {
+  const here = place || $('failure');
+  if (error.status === 401 && known.session.role) {
+    known.session.role = null;
+    return refresh();
+  }
+  if (here) here.textContent = error.message;
+  else say(error.message);
+}
+
+// Goes to an element; in a text, to its end.
+function focusOn(element) {
+  element.focus();
+  if (element.type === 'text') element.setSelectionRange(element.value.length, element.value.length);
+}
+
+// Locks a button while something is under way.
+async function busy(button, work) {
+  if (button.disabled) return;
+  button.disabled = true;
+  button.classList.add('busy');
+  try {
+    await work();
+  } catch (error) {
+    fail(error, button.form && button.form.querySelector(':scope > [role=alert]'));
+  } finally {
+    const focus = document.activeElement === document.body && document.contains(button);
+    button.disabled = false;
+    button.classList.remove('busy');
+    if (focus) button.focus();
+  }
+}
+
+// A labelled input with its explanation and a place for what is wrong with it.
+function labelled(id, label, input, help, notes) {
+  input.id = id;
+  input.setAttribute('aria-describedby', `${id}-help ${id}-bad`);
+  return h('div', { class: 'field' },
+    h('label', { for: id }, label), input,
+    h('p', { id: `${id}-help` }, help || '', notes || null),
+    h('p', { id: `${id}-bad`, class: 'bad', role: 'alert' }));
+}
+
+function complain(id, text) {
+  const input = $(id), bad = $(`${id}-bad`);
+  if (!input || !bad) return false;
+  bad.textContent = text || '';
+  if (text) input.setAttribute('aria-invalid', 'true');
+  else input.removeAttribute('aria-invalid');
+  return true;
+}
+
+// Tables that may be wider than the screen scroll for themselves.
+function table(caption, heads, rows, none) {
+  return h('div', { class: 'scroll', role: 'region', 'aria-label': caption, tabindex: '0' },
+    h('table', {}, h('caption', {}, caption),
+      h('thead', {}, h('tr', {}, heads.map((head) => h('th', { scope: 'col' }, head)))),
+      h('tbody', {}, rows.length
+        ? rows.map((row) => h('tr', {}, row.map((cell) => h('td', {}, cell))))
+        : h('tr', {}, h('td', { colspan: heads.length }, none || 'none')))));
+}
+
+function figures(pairs) {
+  return h('dl', { class: 'figures' }, pairs.map(([name, value]) =>
+    h('div', {}, h('dt', {}, name), h('dd', {}, value))));
+}
+
+// A rate with its unit: 95.2 TH/s.
+function rate(hashes) {
+  const units = ['', 'k', 'M', 'G', 'T', 'P', 'E'];
+  let unit = 0;
+  for (; hashes >= 1000 && unit < units.length - 1; unit += 1) hashes /= 1000;
+  return `${hashes.toPrecision(3)} ${units[unit]}H/s`;
+}
+
+// The steps of a tried pool, its certificates, and what is wrong.
+function outcome(result) {
+  const steps = result.steps.map((step) => h('li', {}, step));
+  if (!result.ok) steps.push(h('li', { class: 'bad' }, result.problem || word('fails')));
+  const chain = result.chain.map((one) => h('dl', {},
+    [['subject', one.subject], ['issuer', one.issuer], ['until', one.until], ['pin', one.pin]].map(
+      ([name, value]) => h('div', {}, h('dt', {}, word(name)), h('dd', {}, h('code', {}, value))))));
+  return [
+    h('p', { class: result.ok ? 'good' : 'bad' }, h('strong', {}, result.ok ? word('works') : word('fails'))),
+    h('ul', { class: 'results' }, steps),
+    chain.length ? h('details', {}, h('summary', {}, word('chain')), chain) : null,
+  ];
+}

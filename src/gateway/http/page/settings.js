@@ -1,0 +1,196 @@
+// Settings as forms that make themselves: a row for every key that the gateway names, by its kind.
+// A new key appears by itself, in the view of its section.
+
+const SECTIONS = {
+  pools: ['pool', 'upstream'],
+  miners: ['miners', 'admit', 'identity', 'verdict'],
+  difficulty: ['difficulty'],
+  access: [],
+};
+
+// The view of a section; what no other view has belongs to the network's.
+function viewOf(section) {
+  const found = Object.entries(SECTIONS).find(([, sections]) => sections.includes(section));
+  return found ? found[0] : 'network';
+}
+
+const section = (field) => field.key.split('.')[0];
+const ofPool = (field) => field.key.startsWith('pool.N.');
+
+const APPLIES = {
+  live: '', provisional: 'Waits to be confirmed.', restart: 'Takes effect at the next start.',
+  file: 'Is set in the file, the environment or by a flag only.',
+};
+
+// The values as the edits make them, in the order they were made: removing pool 2 makes pool 3 the
+// second.
+function edited() {
+  const values = new Map([...known.values].map(([key, value]) => [key, value.value]));
+  for (const edit of known.edits) {
+    const removed = edit.value === null && /^pool\.(\d+)$/.exec(edit.key);
+    if (removed) removePool(values, Number(removed[1]));
+    else values.set(edit.key, edit.value);
+  }
+  return values;
+}
+
+function poolOf(key) {
+  const found = /^pool\.(\d+)\.(.+)$/.exec(key);
+  return found ? { number: Number(found[1]), name: found[2] } : null;
+}
+
+function removePool(values, number) {
+  for (const [key, value] of [...values]) {
+    const pool = poolOf(key);
+    if (!pool || pool.number < number) continue;
+    values.delete(key);
+    if (pool.number > number) values.set(`pool.${pool.number - 1}.${pool.name}`, value);
+  }
+}
+
+function poolCount(values) {
+  return Math.max(0, ...[...values.keys()].map((key) => (poolOf(key) || { number: 0 }).number));
+}
+
+// Remembers an edit. One back to what is in use is none, unless a removal has moved the numbers.
+function edit(key, value) {
+  const last = known.edits.findLastIndex((one) => one.value === null);
+  known.edits = known.edits.filter((one, index) => index <= last || one.key !== key);
+  const now = known.values.get(key);
+  if (last >= 0 || !now || now.value !== value) known.edits.push({ key, value });
+  keepEdits();
+  check();
+}
+
+function dropEdits() {
+  known.edits = [];
+  known.problems = [];
+  keepEdits();
+  showChanges([]);
+}
+
+// Edits survive a reload of the page, passwords do not.
+function keepEdits() {
+  const secret = new Set(known.fields.filter((field) => field.secret).map((field) => field.key));
+  const plain = known.edits.filter((one) => !secret.has(one.key.replace(/^pool\.\d+\./, 'pool.N.')));
+  try {
+    sessionStorage.setItem('edits', JSON.stringify(plain));
+  } catch { /* a browser that keeps nothing loses them with the page */ }
+}
+
+function recallEdits() {
+  try {
+    known.edits = JSON.parse(sessionStorage.getItem('edits')) || [];
+  } catch {
+    known.edits = [];
+  }
+}
+
+let checking = 0;
+
+// Has the gateway say what a commit would change, and what is wrong with it.
+async function check() {
+  const mine = (checking += 1);
+  if (!known.edits.length) return showChanges([]);
+  let answer;
+  try {
+    answer = await ask('POST', 'check', { edits: known.edits });
+  } catch (error) {
+    answer = { changes: [], problems: error.problems.length ? error.problems : [{ key: '', text: error.message }] };
+  }
+  // A later edit asks again; only the last answer counts.
+  if (mine !== checking) return;
+  known.problems = answer.problems;
+  showChanges(answer.changes);
+}
+
+function showChanges(changes) {
+  const place = $('changes');
+  place.hidden = !known.edits.length;
+  for (const bad of document.querySelectorAll('.field [role=alert]')) complain(bad.id.slice(0, -4), '');
+  const others = known.problems.filter((problem) => !complain(problem.key, problem.text));
+  if (place.hidden) return place.replaceChildren();
+  const rows = changes.map((change) => h('li', {}, h('code', {}, change.key), ': ',
+    h('del', {}, change.from || 'nothing'), ' → ', h('ins', {}, change.to || 'nothing'), ' ',
+    h('small', {}, APPLIES[change.applies])));
+  const commit = h('button', { class: 'main', type: 'button', id: 'commit', onclick: () => busy(commit, commitEdits) },
+    'Commit');
+  place.replaceChildren(h('h2', {}, `Changes (${known.edits.length})`), h('ul', { id: 'diff' }, rows),
+    known.problems.length ? h('p', { class: 'bad' }, `${known.problems.length} to be put right first.`) : '',
+    h('ul', { class: 'bad' }, others.map((problem) => h('li', {}, problem.text))),
+    h('p', { id: 'commit-failure', class: 'bad', role: 'alert' }),
+    h('div', { class: 'buttons' }, commit,
+      h('button', { type: 'button', id: 'discard', onclick: () => { dropEdits(); show(); } }, 'Discard')));
+  commit.disabled = known.problems.length > 0;
+}
+
+async function commitEdits() {
+  try {
+    const done = await ask('POST', 'commit', { edits: known.edits });
+    dropEdits();
+    waitFor(done.seconds_left);
+    say(done.seconds_left ? 'In use, until it is kept or taken back.' : 'In use.');
+    await refresh();
+    if (done.seconds_left) $('keep').focus();
+  } catch (error) {
+    if (!error.problems.length) return fail(error, $('commit-failure'));
+    known.problems = error.problems;
+    check();
+  }
+}
+
+// A row for a key.
+function fieldRow(key, field, values) {
+  const set = known.values.get(key);
+  const origin = set ? set.origin : 'default';
+  const value = values.has(key) ? values.get(key) : field.default || '';
+  const overruled = /^(environment|flag)/.test(origin);
+  const locked = field.applies === 'file' || overruled || !may(field.role);
+  const notes = [`Allowed: ${field.allowed}.`, field.unit ? `In ${field.unit}.` : '', APPLIES[field.applies],
+    overruled ? `Set by ${origin}, which wins.` : origin && origin !== 'default' ? `From: ${origin}.` : ''];
+  const row = labelled(key, label(field), control(key, field, value, locked), field.effect,
+    [h('br'), h('small', {}, notes.filter(Boolean).join(' '))]);
+  row.classList.toggle('changed', known.edits.some((one) => one.key === key));
+  return row;
+}
+
+// `seconds_per_share` of difficulty as `Seconds per share`.
+function label(field) {
+  const name = field.key.split('.').pop().replaceAll('_', ' ').replace(/ secs$/, '');
+  return name[0].toUpperCase() + name.slice(1);
+}
+
+// The control for a kind; a kind that this page does not know is a text.
+function control(key, field, value, locked) {
+  const changed = (event) => {
+    const input = event.target;
+    edit(key, input.type === 'checkbox' ? String(input.checked) : input.value.trim());
+    input.closest('.field').classList.toggle('changed', known.edits.some((one) => one.key === key));
+  };
+  if (field.kind === 'switch') {
+    return h('input', { type: 'checkbox', checked: value === 'true', disabled: locked, onchange: changed });
+  }
+  if (field.kind === 'one_of') {
+    return h('select', { disabled: locked, onchange: changed }, (field.words || []).map((one) =>
+      h('option', { value: one, selected: one === value }, one)));
+  }
+  const number = { integer: 'numeric', number: 'decimal' }[field.kind];
+  const input = h('input', { inputmode: number || (field.kind === 'url' ? 'url' : null), disabled: locked,
+    autocapitalize: 'none', spellcheck: 'false', onchange: changed,
+    type: field.secret ? 'password' : 'text', autocomplete: field.secret ? 'new-password' : 'off' });
+  // A secret never comes from the gateway: what it says is whether there is one.
+  const isEdited = known.edits.some((one) => one.key === key);
+  if (field.secret && !isEdited) input.placeholder = known.values.has(key) ? value : '';
+  else input.value = value;
+  return input;
+}
+
+// The rows of a view's sections, but pools, which have cards of their own.
+function sectionForms(view) {
+  const values = edited();
+  const fields = known.fields.filter((field) => !ofPool(field) && viewOf(section(field)) === view);
+  const names = [...new Set(fields.map(section))];
+  return names.map((name) => h('fieldset', {}, h('legend', {}, name),
+    h('div', { class: 'grid' }, fields.filter((field) => section(field) === name)
+      .map((field) => fieldRow(field.key, field, values)))));
+}
