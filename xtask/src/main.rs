@@ -6,6 +6,7 @@
 mod apt;
 mod archive;
 mod bare_metal;
+mod browser;
 mod chaos;
 mod debian;
 mod debs;

@@ -5,7 +5,7 @@
 
 use crate::report::{Ended, Report};
 use crate::tally::Tally;
-use crate::{bare_metal, engine, process, sim, tidy};
+use crate::{bare_metal, browser, engine, process, sim, tidy};
 
 /// What the packages of the workspace that run on the host are called in cargo's arguments.
 /// `bare-metal` has no `main` that a test program could be made of.
@@ -33,6 +33,7 @@ pub fn all() -> Result<(), String> {
     report.step("engine: bare metal", bare_metal::boards);
     report.step("simulation: canary", sim::canary);
     report.step("licences and sources", deny);
+    report.step("page in a browser", || browser::run(&mut tally));
     let passed = report.summary();
     println!("{tally}");
     match (passed, tally.passed) {
@@ -46,10 +47,11 @@ fn passed(mut command: std::process::Command) -> Result<Ended, String> {
     process::run(&mut command).map(|()| Ended::Passed)
 }
 
-/// Checks every target with every feature: also the benches and the tests.
+/// Checks every target with every feature: also the benches and the tests, and the one test that
+/// `--all-targets` leaves out since it is no part of `cargo test`.
 fn clippy() -> Result<Ended, String> {
     let mut command = process::cargo(&["clippy", "--locked", "--all-targets", "--all-features"]);
-    command.args(HOST_PACKAGES).args(["--", "-D", "warnings"]);
+    command.args(["--test", "browser"]).args(HOST_PACKAGES).args(["--", "-D", "warnings"]);
     passed(command)
 }
 

@@ -1,0 +1,247 @@
+//! The page for everybody: on small screens, by keyboard, for screen readers, in the dark, on slow
+//! machines, and without scripts.
+
+use serde_json::{Value, json};
+
+use super::driver::{Browser, ENTER, Kind, LAPTOP, TAB, TELEPHONE};
+use super::settings::open;
+use super::site::{PASSWORD, Site};
+
+/// Most that the page may take to be there: `page.rs` holds its own files, this what is asked.
+const REQUESTS_MAX: usize = 3;
+const BYTES_MAX: u64 = 60 * 1024;
+
+const VIEWS: [&str; 8] =
+    ["overview", "pools", "miners", "difficulty", "network", "access", "backup", "audit"];
+
+/// What a person may do something with, by the role that the browser tells others.
+const CONTROLS: [&str; 13] = [
+    "button",
+    "checkbox",
+    "combobox",
+    "link",
+    "listbox",
+    "menuitem",
+    "option",
+    "progressbar",
+    "radio",
+    "slider",
+    "spinbutton",
+    "textbox",
+    "timer",
+];
+
+/// Goes through every view as admin.
+fn each_view(browser: &mut Browser, site: &Site, mut look: impl FnMut(&mut Browser, &str)) {
+    open(browser, site, "overview");
+    for view in VIEWS {
+        browser.click(&format!("a[href='#{view}']"));
+        browser.find(&format!("a[href='#{view}'][aria-current=page]"));
+        look(browser, view);
+    }
+}
+
+/// Asserts that everything that can be operated has a name; returns how many there were.
+#[track_caller]
+fn check_names(browser: &Browser, place: &str) -> usize {
+    let tree = browser.cdp("Accessibility.getFullAXTree", &json!({}));
+    let nodes = tree["nodes"].as_array().expect("a tree").iter();
+    let controls = nodes.filter(|node| {
+        let role = node["role"]["value"].as_str().unwrap_or_default().to_lowercase();
+        node["ignored"] != true && CONTROLS.contains(&role.as_str())
+    });
+    let mut count = 0;
+    for control in controls {
+        let name = control["name"]["value"].as_str().unwrap_or_default().trim();
+        let is_timer = control["role"]["value"] == "timer";
+        assert!(is_timer || !name.is_empty(), "{place}: a control without a name: {control:#}");
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn every_control_has_a_name() {
+    let (site, _pool) = Site::set_up();
+    let fresh = Site::start();
+    let mut browser = Browser::start(LAPTOP);
+    browser.open(&fresh.page);
+    browser.find("#code");
+    assert!(check_names(&browser, "wizard, code") >= 3);
+    super::up_to_the_pool(&mut browser, &fresh);
+    assert!(check_names(&browser, "wizard, pool") >= 3);
+    browser.open(&site.page);
+    browser.find("#role");
+    assert!(check_names(&browser, "log-in") >= 4);
+    each_view(&mut browser, &site, |browser, view| {
+        let count = check_names(browser, view);
+        println!("{view}: {count} controls");
+        assert!(count >= VIEWS.len() + 2, "{view}: {count}");
+        // A label is what a pointer may press, and it is one per control.
+        let unlabelled = browser.run(
+            "return [...document.querySelectorAll('main input, main select, main textarea')]\
+             .filter((e) => e.labels.length !== 1).map((e) => e.outerHTML)",
+        );
+        assert_eq!(unlabelled, json!([]), "{view}");
+    });
+}
+
+/// Returns the texts whose contrast with what lies behind them is less than WCAG's AA.
+const WEAK_TEXTS: &str = r"
+    const number = (text) => text.match(/[\d.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+        .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = (e) => {
+        for (; e; e = e.parentElement) {
+            const color = number(getComputedStyle(e).backgroundColor);
+            if (color.length < 4 || color[3] > 0) return color;
+        }
+        return [255, 255, 255];
+    };
+    const weak = [];
+    let seen = 0;
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let node; (node = walker.nextNode());) {
+        const e = node.parentElement;
+        const isShown = e.getClientRects().length && !e.closest(':disabled, .quiet, .skip');
+        if (!node.data.trim() || !isShown) continue;
+        seen += 1;
+        const style = getComputedStyle(e);
+        const [a, b] = [light(number(style.color)), light(behind(e))].sort((x, y) => y - x);
+        const ratio = (a + 0.05) / (b + 0.05);
+        const large = parseFloat(style.fontSize) >= 24;
+        if (ratio < (large ? 3 : 4.5)) weak.push(`${node.data.trim()}: ${ratio.toFixed(2)}`);
+    }
+    return { weak, seen };
+";
+
+#[test]
+fn every_text_can_be_read_in_the_light_and_in_the_dark() {
+    let (site, _pool) = Site::set_up();
+    let mut browser = Browser::start(LAPTOP);
+    each_view(&mut browser, &site, |browser, view| {
+        for scheme in ["light", "dark"] {
+            let feature = json!({"name": "prefers-color-scheme", "value": scheme});
+            browser.cdp("Emulation.setEmulatedMedia", &json!({"features": [feature]}));
+            let found = browser.run(WEAK_TEXTS);
+            assert_eq!(found["weak"], json!([]), "{view}, {scheme}");
+            assert!(found["seen"].as_u64() > Some(10), "{view}: {found}");
+        }
+        if view == "overview" {
+            browser.picture("overview-dark");
+        }
+    });
+}
+
+#[test]
+fn the_page_fits_a_small_telephone() {
+    let (site, _pool) = Site::set_up();
+    let mut browser = Browser::start(TELEPHONE);
+    each_view(&mut browser, &site, |browser, view| {
+        let width = browser.run("return document.documentElement.scrollWidth");
+        assert!(width.as_u64() <= Some(320), "{view}: {width} pixels wide");
+        if view == "pools" {
+            browser.picture("pools-telephone");
+        }
+        // What is pressed by a thumb is as high as one.
+        let low = browser.run(
+            "const thumbs = 'button, nav a, select, input:not([type=checkbox])'; \
+             return [...document.querySelectorAll(thumbs)]\
+             .filter((e) => e.getClientRects().length && e.offsetHeight < 40)\
+             .map((e) => e.outerHTML)",
+        );
+        assert_eq!(low, json!([]), "{view}");
+    });
+}
+
+#[test]
+fn tab_reaches_every_control_in_its_order() {
+    let (site, _pool) = Site::set_up();
+    let mut browser = Browser::start(LAPTOP);
+    open(&mut browser, &site, "difficulty");
+    browser.run(
+        "window.seen = []; document.activeElement.blur(); \
+         document.addEventListener('focusin', (event) => window.seen.push(event.target))",
+    );
+    let controls = "[...document.querySelectorAll('a, button, input, select, [tabindex=\"0\"]')]\
+                    .filter((e) => !e.disabled)\
+                    .filter((e) => e.getClientRects().length || e.matches('.skip'))";
+    let count = browser.run(&format!("return {controls}.length")).as_u64().unwrap();
+    assert!(count > 14, "{count}");
+    // At the end the focus leaves the page for the browser and comes back at the beginning.
+    for _ in 0..count + 2 {
+        browser.press(TAB);
+    }
+    let is_same = format!(
+        "const all = {controls}; const first = all.indexOf(window.seen[0]); \
+         const turned = [...all.slice(first), ...all.slice(0, first)]; \
+         return window.seen.length >= all.length && turned.every((e, i) => e === window.seen[i])"
+    );
+    assert_eq!(
+        browser.run(&is_same),
+        true,
+        "{}",
+        browser.run("return window.seen.map((e) => e.outerHTML)")
+    );
+    // The first of all leads past the sections.
+    browser.run("document.querySelector('.skip').focus()");
+    browser.press(ENTER);
+    browser.wait_for_focus("main");
+}
+
+#[test]
+fn the_page_is_there_after_three_requests() {
+    let site = Site::start();
+    let browser = Browser::start(LAPTOP);
+    browser.cdp("Emulation.setCPUThrottlingRate", &json!({"rate": 6}));
+    browser.open(&site.page);
+    browser.find("#code");
+    let found = browser.run(
+        "const files = [...performance.getEntriesByType('navigation'), \
+         ...performance.getEntriesByType('resource')].filter((e) => !e.name.includes('/api/')); \
+         const paint = performance.getEntriesByName('first-contentful-paint')[0]; \
+         return { files: files.map((e) => e.name), paint: paint.startTime, \
+         bytes: files.reduce((sum, e) => sum + e.transferSize, 0), \
+         blocked: performance.getEntriesByType('resource')\
+         .filter((e) => e.renderBlockingStatus === 'blocking').length }",
+    );
+    println!("first paint with the processor at a sixth: {} ms; {found}", found["paint"]);
+    assert!(found["files"].as_array().unwrap().len() <= REQUESTS_MAX, "{found}");
+    assert!(found["bytes"].as_u64() <= Some(BYTES_MAX), "{found}");
+    // The style alone stands before the first paint, so the API's time does not.
+    assert_eq!(found["blocked"], 1, "{found}");
+    assert!(found["paint"].as_f64() > Some(0.0), "{found}");
+}
+
+#[test]
+fn the_basic_form_sets_a_gateway_up_without_scripts() {
+    let pool = super::gateway::Pool::start("abcd", 8);
+    let site = Site::start();
+    let mut browser = Browser::start(Kind { scripts: false, ..TELEPHONE });
+    browser.open(&site.page);
+    browser.click("noscript a");
+    browser.find("#code");
+    assert!(check_names(&browser, "basic, code") >= 2);
+    browser.fill("#code", "0000 0000");
+    browser.click("button");
+    browser.wait_for_text("[role=alert]", "not");
+    browser.fill("#code", &site.code);
+    browser.click("button");
+    browser.fill("#word", PASSWORD);
+    browser.fill("#url", "stratum+tcp://");
+    browser.fill("#user", "farm.gateway");
+    browser.click("button");
+    let said = browser.wait_for_text("[role=alert]", "pool.1.url");
+    println!("{said}");
+    browser.fill("#word", PASSWORD);
+    browser.fill("#url", &format!("stratum+tcp://{}", pool.address));
+    browser.picture("basic");
+    browser.click("button");
+    browser.click("#keep");
+    browser.wait_for_text("[role=status]", "kept");
+    site.gateway.wait_for("the pool", |report| report["ready"] == true);
+    let admin = site.admin();
+    assert_eq!(admin.value("pool.1.user"), "farm.gateway");
+    assert_eq!(admin.get("/api/v1/session").body["seconds_left"], Value::Null);
+}

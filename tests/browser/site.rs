@@ -1,0 +1,99 @@
+//! A gateway at its first boot, as a technician finds it.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::json;
+
+use super::client::{Client, code_of};
+use super::gateway::{Gateway, Pool, program};
+
+/// The password that tests give to admin.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// Numbers of folders.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A gateway that was never set up.
+pub struct Site {
+    /// The process.
+    pub gateway: Gateway,
+    /// The address of its page.
+    pub page: String,
+    /// Where its miners connect.
+    pub listen: String,
+    /// The set-up code that it printed.
+    pub code: String,
+    folder: PathBuf,
+}
+
+/// Returns an address on loopback that nobody listens at.
+pub fn free_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
+    listener.local_addr().expect("it is bound").to_string()
+}
+
+impl Site {
+    /// Starts it.
+    #[track_caller]
+    pub fn start() -> Self {
+        let name = format!("site-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&folder).expect("target can be written");
+        let listen = free_port();
+        let file = folder.join("loka.toml");
+        let text = format!(
+            "[listen]\naddresses = [\"{listen}\"]\n[status]\naddress = \"127.0.0.1:0\"\n\
+             [state]\ndir = \"{}\"\n",
+            folder.join("state").display()
+        );
+        fs::write(&file, text).expect("target can be written");
+        let mut command = program();
+        command.args(["run", "--config"]).arg(&file);
+        let mut gateway = Gateway::spawn(command);
+        gateway.wait_for_line("set-up code: ");
+        let code = code_of(&gateway);
+        let page = format!("http://{}/", gateway.status.expect("the page is on"));
+        Self { gateway, page, listen, code, folder }
+    }
+
+    /// Starts it and sets it up for a pool that takes everything.
+    #[track_caller]
+    pub fn set_up() -> (Self, Pool) {
+        let pool = Pool::start("abcd", 8);
+        let site = Self::start();
+        let mut client = Client::at(site.gateway.status.expect("the page is on"));
+        let url = format!("stratum+tcp://{}", pool.address);
+        let edits = json!([
+            {"key": "pool.1.url", "value": url},
+            {"key": "pool.1.user", "value": "farm.gateway"},
+        ]);
+        for (path, body) in [
+            ("session", json!({"code": site.code})),
+            ("password", json!({"role": "admin", "word": PASSWORD})),
+            ("commit", json!({"edits": edits})),
+            ("confirm", json!({})),
+        ] {
+            let reply = client.post(&format!("/api/v1/{path}"), body);
+            assert_eq!(reply.code, 200, "{path}: {}", reply.raw);
+        }
+        (site, pool)
+    }
+
+    /// Logs admin in without a browser.
+    #[track_caller]
+    pub fn admin(&self) -> Client {
+        let mut client = Client::at(self.gateway.status.expect("the page is on"));
+        let reply = client.log_in("admin", PASSWORD);
+        assert_eq!(reply.code, 200, "{}", reply.body);
+        client
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}

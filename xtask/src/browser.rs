@@ -1,0 +1,32 @@
+//! The set-up page in a real browser: the last of the tests, since it takes a browser to be there.
+
+use crate::report::Ended;
+use crate::tally::Tally;
+use crate::{apt, process};
+
+/// What the tests start.
+const PROGRAMS: [&str; 2] = ["chromium", "chromedriver"];
+
+/// Where Debian has them.
+const PACKAGES: [&str; 2] = ["chromium", "chromium-driver"];
+
+/// Longest time for the tests, in seconds.
+const SECONDS_MAX: u32 = 600;
+
+/// Runs the tests, with Debian's Chromium, which is installed where that is possible.
+///
+/// # Errors
+///
+/// A test failed.
+pub fn run(tally: &mut Tally) -> Result<Ended, String> {
+    let is_there = || PROGRAMS.iter().all(|program| process::is_installed(program));
+    if !is_there()
+        && let Err(why) = apt::install(&PACKAGES)
+    {
+        return Ok(Ended::Skipped(why));
+    }
+    let cargo = process::cargo(&[]).get_program().to_string_lossy().into_owned();
+    let arguments = ["test", "--locked", "--test", "browser"];
+    let mut command = process::limited(SECONDS_MAX, &cargo, &arguments);
+    process::run_watched(&mut command, |line| tally.read(line)).map(|()| Ended::Passed)
+}
