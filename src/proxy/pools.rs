@@ -204,6 +204,8 @@ impl Proxy<'_> {
         if !was_live && link.state == State::Live {
             self.push_event(Event::LinkLive { link: index, pool });
             self.resume_held(index, now);
+            // Its job may have come before the authorization, when nobody could be told.
+            self.fan_out = true;
         }
     }
 

@@ -285,7 +285,7 @@ impl Pool {
                         .to_owned());
                     // The last it hears is what is in force.
                     say(set_difficulty(session, self.plan.difficulty));
-                    let clean = session.jobs.iter().all(|job| job.ended);
+                    let clean = self.next_job(now) || session.jobs.iter().all(|job| job.ended);
                     say(self.notify(session, clean));
                 }
                 session.subscribed = true;

@@ -321,7 +321,7 @@ mod tests {
             ("/etc/ssl/private/key.pem", "0 certificates"),
             (pem.as_str(), "no private key"),
             (key.as_str(), "0 certificates"),
-            (&format!("{pem}{other}"), "inconsistent"),
+            (&format!("{pem}{other}"), "not be consistent"),
             (&format!("{chain}{key}"), "9 certificates"),
             (&format!("{}{key}", pem.replace('M', "!")), "cannot be read"),
         ] {

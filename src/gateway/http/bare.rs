@@ -115,6 +115,10 @@ impl ErrorType for Body {
 impl Read for Body {
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, WireError> {
         let most = buffer.len().min(self.left);
+        // A socket that is asked for nothing waits all the same.
+        if most == 0 {
+            return Ok(0);
+        }
         let count = self.wire.read(&mut buffer[..most]).map_err(WireError)?;
         self.left -= count;
         Ok(count)
