@@ -60,3 +60,9 @@ fn seed_2037340_a_late_share_at_the_end() {
 fn seed_1019415_unanswered_blocks_fill_a_queue() {
     holds(1_019_415);
 }
+
+/// A job that came before its link was live is told once it is.
+#[test]
+fn seed_3528841_a_job_before_the_authorization() {
+    holds(3_528_841);
+}
