@@ -9,7 +9,7 @@
 //! said to be: noise, a wrong baud rate or a paste of a megabyte changes nothing (F73). Commands
 //! change a candidate; nothing is in effect before `commit`.
 //!
-//! `help` and completion come from [`VERBS`] and [`FIELDS`], so a verb or a key that is added
+//! `help` and completion come from `VERBS` and `FIELDS`, so a verb or a key that is added
 //! there is here. Passwords are asked for without echo, and no line with a secret is brought back.
 //!
 //! ```

@@ -5,7 +5,7 @@
 //! changes, what [`Settings`] was before is written down here as a struct of its own, and a
 //! version is appended.
 //!
-//! With the settings goes the mark of the file that they were committed over ([`Stored::over`]).
+//! With the settings goes the mark of the file that they were committed over (its field `over`).
 //! As long as the file is that one, the commit was written last and counts; a file that was edited
 //! since counts itself.
 
