@@ -400,6 +400,8 @@ impl<'a> Link<'a> {
             // The session may be what the pool minds; the next attempt asks for a new one.
             self.session.clear();
         }
+        // What it left unanswered grants nothing on the next connection.
+        self.authorizations.clear();
         self.last_close = Some(close);
         self.next_is_clean = true;
         self.enter(State::Idle, now);
@@ -436,6 +438,11 @@ impl<'a> Link<'a> {
     /// Returns the index of the pool in the settings.
     pub fn pool(&self) -> u8 {
         self.pool
+    }
+
+    /// Returns the lane that it serves.
+    pub fn lane(&self) -> u8 {
+        self.lane
     }
 
     /// Returns the port to dial, where the pool asked for another than that of the settings.

@@ -214,6 +214,30 @@ fn another_connection_of_the_link_is_asked_again() {
 }
 
 #[test]
+fn i4_what_a_lost_connection_left_unanswered_grants_nothing_on_the_next() {
+    let (mut farm, link) = live();
+    let (miner, _) = farm.miner("farm.s19");
+    only(&asked(&mut farm, link));
+    farm.wait(Duration::from_secs(20));
+    let job = notified(&due(&mut farm, miner));
+    farm.submit(miner, share("farm.s19", &job, 1));
+    farm.pool_lost(link);
+    // More than the time that a pool has for an answer has gone by since it was asked.
+    farm.wait(Duration::from_secs(15));
+    let link = farm.dialled();
+    farm.handshake(link, "c0ffee01", 8);
+    farm.pool_says(link, &set_difficulty(TRIVIAL));
+    farm.pool_says(link, &notify("job-1", 1, false));
+    let lines: Vec<Value> = farm.pool_hears(link).iter().map(|line| parse(line)).collect();
+    assert!(!lines.is_empty());
+    for request in lines {
+        assert_eq!(request["method"], "mining.authorize", "before any share of that name");
+        says(&mut farm, link, &request["id"], true);
+    }
+    assert_eq!(submitted(&mut farm, link), ["farm.s19"]);
+}
+
+#[test]
 fn requests_in_flight_are_bounded_and_all_are_asked_in_the_end() {
     let mut farm = Farm::with(64, per_worker(1));
     let count = 3 * AUTHORIZATIONS_MAX;

@@ -66,3 +66,9 @@ fn seed_1019415_unanswered_blocks_fill_a_queue() {
 fn seed_3528841_a_job_before_the_authorization() {
     holds(3_528_841);
 }
+
+/// What a lost connection left unanswered grants nothing on the next.
+#[test]
+fn seed_5123600_a_grant_of_another_connection() {
+    holds(5_123_600);
+}
