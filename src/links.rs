@@ -485,30 +485,82 @@ impl<'a> Links<'a> {
         }
     }
 
+    /// Says whether a further lane should have a link to a pool that it does not work for.
+    fn is_standby(&self, pool: u8, now: Instant) -> bool {
+        self.policy.standby
+            && pool > self.active_pool(self.policy.goal_of(pool))
+            && self.is_needed(pool, now)
+    }
+
+    /// Gives links to what needs one: pools of the first lane, what the further lanes work for,
+    /// and with what is left their standbys.
     fn want_links(&mut self, now: Instant) {
         let policy = self.policy;
+        let further = 1..u8::try_from(self.lanes.len()).unwrap_or(u8::MAX);
         for pool in policy.pools() {
             if self.is_needed(pool, now) {
                 self.want(pool, 0, now);
             }
         }
-        for lane in 1..u8::try_from(self.lanes.len()).unwrap_or(u8::MAX) {
+        let mut lacking = 0;
+        for lane in further.clone() {
             for goal in policy.goals() {
-                self.want(self.active_pool(goal), lane, now);
+                let is_served = self.want(self.active_pool(goal), lane, now);
+                lacking = usize::saturating_add(lacking, usize::from(!is_served));
+            }
+        }
+        if lacking > 0 {
+            self.take_standbys(lacking);
+            return;
+        }
+        for lane in further {
+            for pool in policy.pools() {
+                if self.is_standby(pool, now) && self.has_spare() {
+                    self.want(pool, lane, now);
+                }
             }
         }
     }
 
-    fn want(&mut self, pool: u8, lane: u8, now: Instant) {
-        if self.find(pool, lane).is_some() {
-            return;
+    /// Lets go of standbys until as many links as are lacking are on their way to be free: a lane
+    /// that works comes before one that is prepared.
+    fn take_standbys(&mut self, lacking: usize) {
+        let leaving =
+            self.links.iter().filter(|link| !link.wanted && link.pending.is_empty()).count();
+        for _ in leaving..lacking {
+            let is_standby = |link: &Link<'_>| {
+                link.wanted
+                    && link.pending.is_empty()
+                    && link.lane > 0
+                    && link.pool > self.active_pool(self.policy.goal_of(link.pool))
+            };
+            let standby =
+                self.iter().find(|(index, link)| is_standby(link) && !self.is_serving(*index));
+            let Some((index, _)) = standby else { return };
+            if let Some(link) = self.get_mut(index) {
+                link.wanted = false;
+            }
         }
-        let is_free =
-            |link: &Link<'_>| !link.wanted && link.state == State::Idle && link.pending.is_empty();
+    }
+
+    /// Says whether a link could be had that late shares need not.
+    fn has_spare(&self) -> bool {
+        self.iter().any(|(index, link)| Self::is_free(link) && !self.is_serving(index))
+    }
+
+    fn is_free(link: &Link<'_>) -> bool {
+        !link.wanted && link.state == State::Idle && link.pending.is_empty()
+    }
+
+    /// Gives a lane a link to a pool; `false` where it has none and every link is in use.
+    fn want(&mut self, pool: u8, lane: u8, now: Instant) -> bool {
+        if self.find(pool, lane).is_some() {
+            return true;
+        }
         // Late shares find their way through one that served last, which is taken only where there
         // is no other. With every link in use the pool has to wait until one is released.
-        let free = self.iter().filter(|(_, link)| is_free(link)).map(|(index, _)| index);
-        let Some(index) = free.min_by_key(|index| self.is_serving(*index)) else { return };
+        let free = self.iter().filter(|(_, link)| Self::is_free(link)).map(|(index, _)| index);
+        let Some(index) = free.min_by_key(|index| self.is_serving(*index)) else { return false };
         let routes = self.lanes.iter_mut().flat_map(|lane| lane.routes.iter_mut());
         for route in routes.filter(|route| route.serves == Some(index)) {
             *route = Route::default();
@@ -516,6 +568,7 @@ impl<'a> Links<'a> {
         if let Some(link) = self.get_mut(index) {
             link.assign(pool, lane, now);
         }
+        true
     }
 
     /// Points every route at its link of the goal's active pool as soon as that is live.
@@ -548,7 +601,8 @@ impl<'a> Links<'a> {
     }
 
     /// Lets go of links that are not needed any more, once late shares had their time, and of
-    /// further lanes' lost links to any pool that is not active: those lanes need them elsewhere.
+    /// further lanes' lost links to any pool that is neither active nor standby: those lanes need
+    /// them elsewhere.
     fn release_links(&mut self, now: Instant) {
         for index in 0..self.links.len() {
             let Some(link) = self.links.get(index) else { break };
@@ -563,7 +617,9 @@ impl<'a> Links<'a> {
             let needless = if lane == 0 {
                 settled && !self.is_needed(pool, now)
             } else {
-                !self.is_active(pool) && (settled || link.state == State::Idle)
+                !self.is_active(pool)
+                    && !self.is_standby(pool, now)
+                    && (settled || link.state == State::Idle)
             };
             if active_live
                 && needless

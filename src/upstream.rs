@@ -383,7 +383,6 @@ impl<'a> Link<'a> {
         self.oddities = 0;
         self.owed.clear();
         self.connection = self.connection.wrapping_add(1);
-        self.authorizations.clear();
         self.enter(State::Configuring, now);
     }
 

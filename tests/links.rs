@@ -90,6 +90,78 @@ fn f58_a_standby_is_live_and_switching_is_one_clean_notify() {
     assert_eq!(pool_accepted(&farm), 2);
 }
 
+/// Brings up everything that the engine wants to dial, each link with the extranonce1 of its pool
+/// and three bytes of extranonce2, which hold 128 miners; returns pool and lane of each.
+fn narrow_links_up(farm: &mut Farm) -> Vec<(u8, u8)> {
+    let mut up = vec![];
+    while let Some(link) = farm.proxy.poll_hangup(farm.now) {
+        farm.pool_lost(link);
+    }
+    while let Some((link, pool)) = farm.proxy.poll_dial(farm.now) {
+        let lane = farm.proxy.links().get(link).unwrap().lane();
+        farm.proxy.handle_link_up(link, farm.now);
+        farm.handshake(link, &format!("c0ffee{pool:02x}{lane:02x}"), 3);
+        farm.pool_says(link, &set_difficulty(TRIVIAL));
+        farm.pool_says(link, &notify("job-1", 1, true));
+        up.push((pool, lane));
+    }
+    up
+}
+
+/// Miners of three lanes, with so many links for them; what was brought up, in order.
+fn three_lanes(links: usize) -> (Farm, Vec<MinerHandle>, Vec<(u8, u8)>) {
+    let mut farm = Farm::sized(300, links, with_standby(2));
+    let mut up = narrow_links_up(&mut farm);
+    let mut miners = vec![];
+    for _ in 0..300 {
+        miners.push(farm.miner("farm.1").0);
+        farm.wait(Duration::from_millis(1));
+        up.extend(narrow_links_up(&mut farm));
+    }
+    for miner in &miners {
+        farm.due(*miner);
+    }
+    (farm, miners, up)
+}
+
+fn lose_pool(farm: &mut Farm, pool: u8) {
+    let of_pool = farm.proxy.links().iter().filter(|(_, link)| link.pool() == pool);
+    let open = of_pool.filter(|(_, link)| link.state().is_open()).map(|(index, _)| index);
+    for link in open.collect::<Vec<_>>() {
+        farm.pool_lost(link);
+    }
+    farm.wait(Duration::from_millis(1));
+}
+
+#[test]
+fn f58_every_lane_has_its_standby() {
+    let (mut farm, miners, up) = three_lanes(8);
+    assert_eq!(up, [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)]);
+    lose_pool(&mut farm, 0);
+    for miner in miners {
+        let heard = farm.due(miner);
+        let notifies = heard.iter().filter(|line| line.contains("mining.notify")).count();
+        assert_eq!((notifies, is_clean(&heard)), (1, true), "{heard:?}");
+        assert!(notified(&heard)[2].as_str().unwrap().contains("c0ffee01"), "{heard:?}");
+    }
+}
+
+#[test]
+fn a_lane_that_works_comes_before_the_standby_of_another() {
+    let (mut farm, miners, up) = three_lanes(4);
+    assert_eq!(up, [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2)], "the standby of lane 1 gave way");
+    lose_pool(&mut farm, 0);
+    for _ in 0..3 {
+        farm.wait(Duration::from_secs(1));
+        narrow_links_up(&mut farm);
+    }
+    let newest = |miner| farm.due(miner).iter().map(|line| parse(line)).next_back();
+    let of_second = miners.into_iter().map(newest).filter(|heard| {
+        heard.as_ref().is_some_and(|l| l["params"][2].as_str().unwrap().contains("c0ffee01"))
+    });
+    assert_eq!(of_second.count(), 300, "lanes without a standby follow as their links come");
+}
+
 #[test]
 fn f55_the_first_pool_has_its_time_at_the_start_and_no_longer() {
     let mut farm = Farm::sized(128, 8, with_standby(2));
