@@ -131,7 +131,7 @@ fn f53_what_is_no_handshake_is_let_go_however_much_comes() {
     for bytes in
         [&b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"[..], &long, &[0x16, 3, 1, 0xff, 0xff]]
     {
-        for _ in 0..100 {
+        for _ in 0..3_400 {
             let mut stream = TcpStream::connect(page.address).unwrap();
             let _ = stream.write_all(bytes);
             drop(stream);

@@ -426,6 +426,13 @@ impl Pool {
         }
     }
 
+    /// Sends all links a line.
+    pub fn say(&self, line: &str) {
+        for mut link in &self.lock().links {
+            let _ = link.write_all(format!("{line}\n").as_bytes());
+        }
+    }
+
     /// Makes the coinbase so many bytes longer.
     pub fn pad_coinbase(&self, bytes: usize) {
         self.lock().coinb2 = "00".repeat(bytes) + "ffffffff00000000";

@@ -1,16 +1,22 @@
-//! A network that is pulled, or that forgets a connection without a word: F47, F63.
+//! A network that is pulled, or that forgets a connection without a word: F47, F63. And all that a
+//! gateway sends anywhere: F86.
 //!
 //! The gateway runs in a network namespace of its own, and what it speaks with on this machine is
-//! reached through another that stands for a router. The kernel's own timers are what is tried, so
-//! these take a minute and more, and run only with `LONG=1`.
+//! reached through another that stands for a router. Of F47 and F63 the kernel's own timers are
+//! what is tried, so they take a minute and more, and run only with `LONG=1`.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use socket2::{Domain, Protocol, Socket, Type};
 
-use super::gateway::{Gateway, Pool, program};
+use super::gateway::{Folder, Gateway, Pool, program};
 use super::sum;
 use super::system::{is_done, is_long, skipped};
 
@@ -99,6 +105,142 @@ fn long_network(net: u8) -> Option<Network> {
         skipped("a network namespace is not permitted");
     }
     network
+}
+
+/// Whom somebody speaks to, as far as it passes this machine.
+struct Capture {
+    seen: Arc<Mutex<BTreeSet<SocketAddrV4>>>,
+    is_over: Arc<AtomicBool>,
+    reader: Option<std::thread::JoinHandle<()>>,
+}
+
+/// Every protocol, in the order of the network (`ETH_P_ALL`).
+const ALL: i32 = 3_u16.to_be() as i32;
+
+impl Capture {
+    /// Notes whom `source` speaks to from now on; none where that is not permitted.
+    fn start(source: Ipv4Addr) -> Option<Self> {
+        let mut socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(ALL))).ok()?;
+        socket.set_read_timeout(Some(Duration::from_millis(100))).ok()?;
+        let seen = Arc::<Mutex<BTreeSet<SocketAddrV4>>>::default();
+        let is_over = Arc::<AtomicBool>::default();
+        let (noted, over) = (seen.clone(), is_over.clone());
+        let reader = std::thread::spawn(move || {
+            let mut frame = [0; 2048];
+            while !over.load(Ordering::Relaxed) {
+                let Ok(length) = socket.read(&mut frame) else { continue };
+                if let Some((from, to)) = opens(&frame[..length])
+                    && from == source
+                {
+                    noted.lock().unwrap().insert(to);
+                }
+            }
+        });
+        Some(Self { seen, is_over, reader: Some(reader) })
+    }
+
+    fn has(&self, to: SocketAddrV4) -> bool {
+        self.seen.lock().unwrap().contains(&to)
+    }
+
+    /// Returns all places that were spoken to.
+    fn end(mut self) -> BTreeSet<SocketAddrV4> {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.reader.take().unwrap().join().unwrap();
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+}
+
+/// Where an Ethernet frame with IPv4 comes from and goes; nothing of a TCP connection but its first
+/// packet. The port is 0 where the protocol has none.
+fn opens(frame: &[u8]) -> Option<(Ipv4Addr, SocketAddrV4)> {
+    const TCP: u8 = 6;
+    const UDP: u8 = 17;
+    const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
+    let packet = frame.get(14..).filter(|_| frame[12..14] == [8, 0])?;
+    let address = |at: usize| {
+        let bytes: [u8; 4] = packet.get(at..at + 4)?.try_into().ok()?;
+        Some(Ipv4Addr::from(bytes))
+    };
+    let segment = packet.get(usize::from(packet[0] & 0x0f) * 4..)?;
+    let protocol = *packet.get(9)?;
+    if protocol == TCP && segment.get(13)? & (SYN | ACK) != SYN {
+        return None;
+    }
+    let port = segment.get(2..4).filter(|_| matches!(protocol, TCP | UDP));
+    let port = port.map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+    Some((address(12)?, SocketAddrV4::new(address(16)?, port)))
+}
+
+/// The name servers of this machine.
+fn name_servers() -> Vec<Ipv4Addr> {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let of_line = |line: &str| line.strip_prefix("nameserver ")?.trim().parse().ok();
+    text.lines().filter_map(of_line).collect()
+}
+
+#[test]
+fn f86_only_configured_pools_and_name_servers_are_contacted() {
+    let Some(network) = Network::lay(86) else {
+        return skipped("a network namespace is not permitted");
+    };
+    let here = Ipv4Addr::new(10, 213, network.net, 1);
+    let inner = Ipv4Addr::new(10, 214, network.net, 2);
+    // Whatever has no other way comes to this machine, which forwards nothing of it.
+    let way = format!("ip -n {} route add default via {here}", network.router);
+    let Some(capture) = Capture::start(inner).filter(|_| run(&way)) else {
+        return skipped("packets may not be captured");
+    };
+    let pool = Pool::start_at(here, "abcd", 8);
+    // A second pool by a name that nobody has; a third that is not there.
+    let pools = [(here, pool.address.port()), (Ipv4Addr::new(198, 51, 100, 7), 3333)];
+    let pools = pools.map(|(ip, port)| SocketAddrV4::new(ip, port));
+    let absent = pools[1];
+    let folder = Folder::new("f86");
+    let settings = format!(
+        "[[pool]]\nurl = \"stratum+tcp://{}\"\nuser = \"farm\"\n\
+         [[pool]]\nurl = \"stratum+ssl://pool.invalid:3334\"\nuser = \"farm\"\n\
+         [[pool]]\nurl = \"stratum+tcp://{absent}\"\nuser = \"farm\"\n\
+         [upstream]\nretry_min_secs = 1\nfailover_secs = 2\n[state]\ndir = \"{}\"\n",
+        pool.address,
+        folder.0.join("state").display(),
+    );
+    std::fs::create_dir(folder.0.join("state")).unwrap();
+    std::fs::write(folder.0.join("loka.toml"), settings).unwrap();
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", &network.inner]).arg(program().get_program()).arg("run");
+    let port = format!("{inner}:0");
+    command.args(["--listen", &port, "--status", &port]);
+    let mut gateway = Gateway::spawn({
+        command.arg("--config").arg(folder.0.join("loka.toml"));
+        command
+    });
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
+    // A pool that would send the farm elsewhere, and a miner that would.
+    let away = r#"{"id":null,"method":"client.reconnect","params":["203.0.113.9",3333,0]}"#;
+    pool.say(away);
+    gateway.wait_for_line("reconnect");
+    let _ = miner.send_raw(format!("{away}\n").as_bytes());
+    let start = Instant::now();
+    while !capture.has(absent) {
+        assert!(start.elapsed() < GONE_MAX, "{:#}", gateway.report());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    pool.cut("beef", 8);
+    gateway.wait_for("another link", |r| sum(&r["links_lost"]) > 0 && r["ready"] == true);
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+
+    let seen = capture.end();
+    let of_names = |to: &SocketAddrV4| to.port() == 53 && name_servers().contains(to.ip());
+    let others: Vec<_> = seen.iter().filter(|to| !pools.contains(to) && !of_names(to)).collect();
+    assert!(others.is_empty(), "also contacted: {others:?}");
+    assert!(pools.iter().all(|pool| seen.contains(pool)), "{seen:?}");
+    println!("contacted: {seen:?}");
 }
 
 fn connected(gateway: &Gateway) -> u64 {

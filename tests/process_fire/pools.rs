@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::gateway::{Gateway, PATIENCE, Pool, program};
 use super::lab::Part;
-use super::system::is_long;
+use super::system::seconds;
 use super::{memory_kib, sum};
 
 /// A gateway that reaches its pool by way of an injector.
@@ -139,8 +139,8 @@ fn f64_all_pools_away_for_a_while_and_every_miner_is_served_when_they_are_back()
 
 #[test]
 fn f64_all_pools_away_for_minutes_with_a_thousand_miners() {
-    if is_long() {
-        away(1_000, Duration::from_secs(180));
+    if let Some(seconds) = seconds(180, 3600) {
+        away(1_000, Duration::from_secs(seconds.into()));
     }
 }
 

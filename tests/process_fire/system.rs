@@ -32,6 +32,13 @@ pub fn is_long() -> bool {
     is_long
 }
 
+/// How many seconds something is done that takes minutes: `long` with `LONG=1`, `whole`, as the
+/// case asks, with `LONG=whole`; not at all without, and then it is said.
+pub fn seconds(long: u32, whole: u32) -> Option<u32> {
+    let is_whole = std::env::var_os("LONG").is_some_and(|word| word == "whole");
+    is_long().then_some(if is_whole { whole } else { long })
+}
+
 #[test]
 fn f45_without_descriptors_accepting_pauses_and_goes_on_by_itself() {
     let pool = Pool::start("abcd", 8);
