@@ -1,5 +1,5 @@
-//! A network that is pulled, or that forgets a connection without a word: F47, F63. And all that a
-//! gateway sends anywhere: F86.
+//! A network that is pulled, loses and disorders packets, or forgets a connection without a word:
+//! F47, F60, F63. And all that a gateway sends anywhere: F86.
 //!
 //! The gateway runs in a network namespace of its own, and what it speaks with on this machine is
 //! reached through another that stands for a router. Of F47 and F63 the kernel's own timers are
@@ -71,6 +71,30 @@ impl Network {
         command.args(["--listen", &here, "--status", &here, "--user", "farm"]);
         command.args(["--pool", &format!("stratum+tcp://10.213.{net}.1:{}", pool.address.port())]);
         Gateway::spawn(command)
+    }
+
+    /// Has the router lose a fifth of what is spoken with a TCP port of this machine, and hold a
+    /// third of the rest up on a way of its own, so that it arrives late and out of order.
+    fn lose_and_disorder(&self, port: u16) -> bool {
+        let Self { router, .. } = self;
+        let queues = ["lkup", "lkdown"].iter().all(|device| {
+            run(&format!("tc -n {router} qdisc add dev {device} root handle 1: htb default 1"))
+                && run(&format!(
+                    "tc -n {router} class add dev {device} parent 1: classid 1:1 htb rate 1gbit"
+                ))
+                && run(&format!(
+                    "tc -n {router} class add dev {device} parent 1: classid 1:2 htb rate 32kbit"
+                ))
+        });
+        let nft = |words: &str| run(&format!("ip netns exec {router} nft {words}"));
+        queues
+            && nft("add table ip loka")
+            && nft("add chain ip loka way { type filter hook forward priority 0 ; }")
+            && ["sport", "dport"].iter().all(|end| {
+                let rule = format!("add rule ip loka way tcp {end} {port} numgen random mod 100");
+                nft(&format!("{rule} < 20 drop"))
+                    && nft(&format!("{rule} < 33 meta priority set 1:2"))
+            })
     }
 
     /// Has the router drop what comes from a TCP port of this machine for one of the gateway, and
@@ -282,6 +306,56 @@ fn f47_a_pulled_cable_gives_the_place_back_within_90_seconds_whatever_is_sent_me
     println!("five places came back after {:?}", start.elapsed());
     miners.kill().unwrap();
     miners.wait().unwrap();
+}
+
+#[test]
+fn f60_lost_and_disordered_packets_cost_time_only() {
+    let Some(network) = Network::lay(60) else {
+        return skipped("a network namespace is not permitted");
+    };
+    let pool = Pool::start_at(Ipv4Addr::new(10, 213, network.net, 1), "abcd", 8);
+    let gateway = network.gateway(&pool);
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    let mut job = miner.wait_for_job();
+    if !network.lose_and_disorder(pool.address.port()) {
+        return skipped("nft or tc is not there, or not permitted");
+    }
+    let retransmitted = || retransmissions(&network.inner);
+    let before = retransmitted();
+    for round in 0..10 {
+        for nonce in 0..20 {
+            assert_eq!(miner.submit("farm.1", &job, round * 20 + nonce)["result"], true);
+        }
+        pool.new_job();
+        job = miner.wait_for_job();
+    }
+    let report = gateway.wait_for("an answer to every share", |report| {
+        let ledger = &report["ledger"];
+        ledger["pending"] == 0 && ledger["held"] == 0
+    });
+    let ledger = &report["ledger"];
+    assert_eq!(ledger["submitted"], 200);
+    assert_eq!(pool.submits().len() as u64, ledger["pool_accepted"].as_u64().unwrap(), "each once");
+    assert_eq!(ledger["pool_accepted"], 200, "{ledger}");
+    assert_eq!(sum(&report["links_lost"]), 0, "{}", report["links_lost"]);
+    assert_eq!(connected(&gateway), 1);
+    let again = retransmitted() - before;
+    assert!(again > 0, "nothing was lost on the way");
+    println!("200 shares over a fifth of loss: all accepted, {again} segments sent again");
+}
+
+/// How many segments were sent again from within a namespace.
+fn retransmissions(namespace: &str) -> u64 {
+    let shown = Command::new("ip")
+        .args(["netns", "exec", namespace, "cat", "/proc/net/snmp"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(shown.stdout).unwrap();
+    let mut tcp = text.lines().filter(|line| line.starts_with("Tcp:"));
+    let (names, values) = (tcp.next().unwrap(), tcp.next().unwrap());
+    let at = names.split(' ').position(|name| name == "RetransSegs").unwrap();
+    values.split(' ').nth(at).unwrap().parse().unwrap()
 }
 
 /// Has the router forget the link that stands, does something, and waits until there is another

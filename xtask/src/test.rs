@@ -5,11 +5,14 @@
 
 use crate::report::{Ended, Report};
 use crate::tally::Tally;
-use crate::{bare_metal, browser, engine, process, sim, tidy};
+use crate::{apt, bare_metal, browser, engine, process, sim, tidy};
 
 /// What the packages of the workspace that run on the host are called in cargo's arguments.
 /// `bare-metal` has no `main` that a test program could be made of.
 const HOST_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "bare-metal"];
+
+/// What the tests of the process call to disturb a network, and where Debian has it.
+const NETWORK_TOOLS: [(&str, &str); 2] = [("ip", "iproute2"), ("nft", "nftables")];
 
 /// Longest time to build and run the tests, in seconds: one that hangs must end and be seen.
 const TEST_SECONDS_MAX: u32 = 1200;
@@ -69,6 +72,13 @@ fn docs() -> Result<Ended, String> {
 /// Runs unit, integration and documentation tests. The feature `defmt` stays off here: a test
 /// program that links it would need a logger of its own.
 fn tests(tally: &mut Tally) -> Result<Ended, String> {
+    let missing = NETWORK_TOOLS.iter().filter(|(program, _)| !process::is_installed(program));
+    let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if !missing.is_empty()
+        && let Err(why) = apt::install(&missing)
+    {
+        println!("tests that need {} will say that they are skipped: {why}", missing.join(", "));
+    }
     let cargo = process::cargo(&[]).get_program().to_string_lossy().into_owned();
     let arguments = ["test", "--locked", "--no-fail-fast"];
     let mut command = process::limited(TEST_SECONDS_MAX, &cargo, &arguments);
