@@ -18,6 +18,8 @@
 
 mod audit;
 mod candidate;
+mod change;
+mod commit;
 mod kept;
 pub mod reset;
 mod show;
@@ -34,18 +36,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use loka_stratum::control::{Item, Refused, Request, Role};
-use loka_stratum::limits::{COMMIT_INTERVAL, COMMITS_BURST_MAX, CONFIRM_MAX, TAKE_BACK_INTERVAL};
-use loka_stratum::settings::{Applies, FIELDS, Key, Settings};
+use loka_stratum::limits::{COMMIT_INTERVAL, COMMITS_BURST_MAX, CONFIRM_MAX};
+use loka_stratum::settings::{Applies, Key, Settings};
 use loka_stratum::work::extranonce::Geometry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch as channel;
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, sleep_until};
 
 use super::access::Access;
 use super::allowance::Allowance;
 use super::clock;
-use super::config::{self, ConfigError, Merged, Sources};
+use super::config::{self, Merged, Sources};
 use super::disk::Flash;
 use super::http::Ports;
 use super::hub::Hub;
@@ -55,6 +55,8 @@ use super::report::Report;
 use super::{Loaded, dialers, options, plain_warnings, probe, say};
 
 use audit::Audit;
+use change::{changes, problems};
+use commit::Provisional;
 
 pub use candidate::Candidate;
 pub use kept::Kept;
@@ -122,15 +124,6 @@ pub struct Filed {
     pub origins: Vec<(Key, config::Origin)>,
     /// Its mark.
     pub mark: Option<u32>,
-}
-
-/// A commit that is not confirmed.
-struct Provisional {
-    /// What is taken back to.
-    before: Box<Settings>,
-    until: Instant,
-    /// The task that takes it back.
-    timer: AbortHandle,
 }
 
 /// How a request ended.
@@ -384,132 +377,6 @@ impl Control {
         Ok(merged.map_or(new, |merged| merged.settings))
     }
 
-    fn commit(self: &Rc<Self>, candidate: &mut Candidate, out: &mut dyn FnMut(Item<'_>)) -> Answer {
-        if self.state.borrow().provisional.is_some() {
-            let text = "a commit waits to be confirmed; confirm or rollback comes first";
-            return Err(Refused::Conflict(text.to_owned()));
-        }
-        let before = self.base();
-        let new = candidate.apply(&before)?;
-        let changes = changes(&before, &new);
-        if changes.is_empty() {
-            return Err(Refused::Conflict("there is nothing to commit".to_owned()));
-        }
-        if !self.state.borrow_mut().commits.allow(clock::now()) {
-            let text = format!(
-                "got more than {COMMITS_BURST_MAX} commits, allowed one in {} s, since each is \
-                 written to flash; the changes stay, commit again later",
-                COMMIT_INTERVAL.as_secs()
-            );
-            return Err(Refused::Conflict(text));
-        }
-        let merged = config::load_on(new, &self.sources).map_err(|error| {
-            problems(&error, out);
-            Refused::Invalid("nothing was changed; every problem is listed".to_owned())
-        })?;
-        self.take(merged).map_err(|error| Refused::Failed(error.to_string()))?;
-        candidate.clear();
-        for change in &changes {
-            out(change.item());
-        }
-        for change in changes.iter().filter(|change| change.applies == Applies::Restart) {
-            out(Item::Text(&format!("{} takes effect at the next start", change.name)));
-        }
-        if changes.iter().any(|change| change.applies == Applies::Provisional) {
-            let seconds_left = self.wait_for_confirmation(before);
-            out(Item::Provisional { seconds_left });
-        } else {
-            self.keep(out);
-        }
-        Ok(())
-    }
-
-    /// Keeps the base as the last commit; says where that does not outlive the process.
-    fn keep(&self, out: &mut dyn FnMut(Item<'_>)) {
-        let mut state = self.state.borrow_mut();
-        let (base, mark) = (state.base.clone(), state.file.mark);
-        let result = state.kept.keep(Some(base), mark);
-        let is_lasting = state.kept.is_lasting();
-        drop(state);
-        self.count_writes();
-        if let Err(error) = result {
-            let text = format!("in use until the next start only: it cannot be written: {error}");
-            log::error(Kind::Store, format_args!("the commit is {text}"));
-            out(Item::Text(&text));
-        } else if !is_lasting {
-            out(Item::Text("in use until the next start only: no state.dir is set to keep it in"));
-        }
-    }
-
-    fn count_writes(&self) {
-        self.hub.settings_writes.set(self.state.borrow().kept.writes());
-    }
-
-    /// Takes the present commit back after a while, unless it is confirmed; returns the seconds.
-    fn wait_for_confirmation(self: &Rc<Self>, before: Box<Settings>) -> u16 {
-        let wait = self.confirm_wait.get();
-        let until = Instant::now() + wait;
-        let control = self.clone();
-        let timer = tokio::task::spawn_local(async move {
-            sleep_until(until).await;
-            log::warn(Kind::Settings, format_args!("nobody confirmed the last commit"));
-            while let Err(error) = control.take_back() {
-                let text = "the last commit was not confirmed";
-                control.note(None, Whence::Gateway, text, &format!("{error}; tried again"));
-                sleep(Duration::from_micros(TAKE_BACK_INTERVAL.as_micros())).await;
-            }
-            let text = "the last commit was not confirmed in time";
-            control.note(None, Whence::Gateway, text, "taken back");
-        });
-        let timer = timer.abort_handle();
-        self.state.borrow_mut().provisional = Some(Provisional { before, until, timer });
-        u16::try_from(wait.as_secs()).unwrap_or(u16::MAX)
-    }
-
-    fn confirm(&self, out: &mut dyn FnMut(Item<'_>)) -> Answer {
-        let Some(provisional) = self.state.borrow_mut().provisional.take() else {
-            return Err(Refused::Conflict("no commit waits to be confirmed".to_owned()));
-        };
-        provisional.timer.abort();
-        self.keep(out);
-        Ok(())
-    }
-
-    fn roll_back(self: &Rc<Self>, candidate: &mut Candidate) -> Answer {
-        if self.state.borrow().provisional.is_some() {
-            return self.take_back();
-        }
-        if candidate.is_empty() {
-            return Err(Refused::Conflict("there is nothing to take back".to_owned()));
-        }
-        candidate.clear();
-        Ok(())
-    }
-
-    /// Takes a provisional commit back; where that cannot be, it waits on.
-    fn take_back(self: &Rc<Self>) -> Answer {
-        let before = match &self.state.borrow().provisional {
-            Some(provisional) => provisional.before.clone(),
-            None => return Ok(()),
-        };
-        let merged = config::load_on(before, &self.sources).map_err(Failure::from);
-        match merged.and_then(|merged| self.take(merged)) {
-            Ok(()) => {
-                // The timer may be who calls; then this is its last act.
-                let provisional = self.state.borrow_mut().provisional.take();
-                if let Some(provisional) = provisional.filter(|p| p.until > Instant::now()) {
-                    provisional.timer.abort();
-                }
-                log::warn(Kind::Settings, format_args!("the settings before the commit are back"));
-                Ok(())
-            }
-            Err(error) => {
-                log::error(Kind::Settings, format_args!("a commit cannot be taken back: {error}"));
-                Err(Refused::Failed(error.to_string()))
-            }
-        }
-    }
-
     /// Forgets settings, accounts and the audit log, and goes on with what the file says, or with
     /// nothing.
     fn reset(
@@ -560,14 +427,6 @@ impl Control {
             out(Item::Text(&text));
         }
         Ok(())
-    }
-
-    /// Returns the seconds until a provisional commit is taken back.
-    pub fn seconds_left(&self) -> Option<u16> {
-        let state = self.state.borrow();
-        let until = state.provisional.as_ref()?.until;
-        let left = until.saturating_duration_since(Instant::now()).as_secs();
-        Some(u16::try_from(left).unwrap_or(u16::MAX))
     }
 
     /// Puts settings into use, as a whole or not at all.
@@ -660,70 +519,3 @@ fn described(request: &Request<'_>, keys: &str) -> String {
 
 /// Why settings were not taken into use.
 type Failure = Box<dyn std::error::Error>;
-
-/// A key whose value differs between two sets of settings.
-struct Change {
-    key: Key,
-    name: String,
-    from: String,
-    to: String,
-    applies: Applies,
-}
-
-impl Change {
-    fn item(&self) -> Item<'_> {
-        Item::Change { key: &self.name, from: &self.from, to: &self.to, applies: self.applies }
-    }
-}
-
-fn changes(from: &Settings, to: &Settings) -> Vec<Change> {
-    let longer = if to.pools.len() > from.pools.len() { to } else { from };
-    let differs = |key: &Key| from.show(*key).to_string() != to.show(*key).to_string();
-    let change = |key: Key| Change {
-        key,
-        name: key.to_string(),
-        from: shown(from, key),
-        to: shown(to, key),
-        applies: key.field().applies,
-    };
-    keys(longer).filter(differs).map(change).collect()
-}
-
-/// All keys of settings with so many pools.
-fn keys(settings: &Settings) -> impl Iterator<Item = Key> {
-    let pools = settings.pools.len();
-    let of_pools = (0..pools).flat_map(|pool| {
-        let of_pool = FIELDS.iter().filter(|field| field.is_of_pool());
-        of_pool.filter_map(move |field| Key::of(field, pool))
-    });
-    let others = FIELDS.iter().filter(|field| !field.is_of_pool());
-    of_pools.chain(others.filter_map(|field| Key::of(field, 0)))
-}
-
-/// Shows a value to people: never a secret.
-fn shown(settings: &Settings, key: Key) -> String {
-    let text = settings.show(key).to_string();
-    match (key.field().is_secret(), text.is_empty()) {
-        (false, _) => text,
-        (true, true) => "(not set)".to_owned(),
-        (true, false) => "(set)".to_owned(),
-    }
-}
-
-/// Says whether a key is `prefix`, or lies under it.
-fn begins(key: &str, prefix: &str) -> bool {
-    let prefix = prefix.trim_end_matches('.');
-    match key.strip_prefix(prefix) {
-        Some(rest) => prefix.is_empty() || rest.is_empty() || rest.starts_with('.'),
-        None => false,
-    }
-}
-
-fn problems(error: &ConfigError, out: &mut dyn FnMut(Item<'_>)) {
-    for line in error.lines() {
-        let key = line.split(": got ").next().unwrap_or_default();
-        let key = key.rsplit(": ").next().unwrap_or_default();
-        let key = if Key::parse(key).is_some() { key } else { "" };
-        out(Item::Problem { key, text: line });
-    }
-}

@@ -7,7 +7,8 @@ use loka_stratum::downstream::Downstream;
 use loka_stratum::limits::MINERS_LISTED_MAX;
 use loka_stratum::settings::Key;
 
-use super::{Answer, Candidate, Control, State, begins, keys, shown};
+use super::change::{begins, keys, shown};
+use super::{Answer, Candidate, Control, State};
 use crate::gateway::{clock, config, log, status};
 
 /// Hashes that a share of difficulty 1 stands for.

@@ -1,0 +1,73 @@
+//! What differs between two sets of settings, and how keys and values are shown to people.
+
+use loka_stratum::control::Item;
+use loka_stratum::settings::{Applies, FIELDS, Key, Settings};
+
+use crate::gateway::config::ConfigError;
+
+/// A key whose value differs between two sets of settings.
+pub(super) struct Change {
+    pub(super) key: Key,
+    pub(super) name: String,
+    from: String,
+    to: String,
+    pub(super) applies: Applies,
+}
+
+impl Change {
+    pub(super) fn item(&self) -> Item<'_> {
+        Item::Change { key: &self.name, from: &self.from, to: &self.to, applies: self.applies }
+    }
+}
+
+pub(super) fn changes(from: &Settings, to: &Settings) -> Vec<Change> {
+    let longer = if to.pools.len() > from.pools.len() { to } else { from };
+    let differs = |key: &Key| from.show(*key).to_string() != to.show(*key).to_string();
+    let change = |key: Key| Change {
+        key,
+        name: key.to_string(),
+        from: shown(from, key),
+        to: shown(to, key),
+        applies: key.field().applies,
+    };
+    keys(longer).filter(differs).map(change).collect()
+}
+
+/// All keys of settings with so many pools.
+pub(super) fn keys(settings: &Settings) -> impl Iterator<Item = Key> {
+    let pools = settings.pools.len();
+    let of_pools = (0..pools).flat_map(|pool| {
+        let of_pool = FIELDS.iter().filter(|field| field.is_of_pool());
+        of_pool.filter_map(move |field| Key::of(field, pool))
+    });
+    let others = FIELDS.iter().filter(|field| !field.is_of_pool());
+    of_pools.chain(others.filter_map(|field| Key::of(field, 0)))
+}
+
+/// Shows a value to people: never a secret.
+pub(super) fn shown(settings: &Settings, key: Key) -> String {
+    let text = settings.show(key).to_string();
+    match (key.field().is_secret(), text.is_empty()) {
+        (false, _) => text,
+        (true, true) => "(not set)".to_owned(),
+        (true, false) => "(set)".to_owned(),
+    }
+}
+
+/// Says whether a key is `prefix`, or lies under it.
+pub(super) fn begins(key: &str, prefix: &str) -> bool {
+    let prefix = prefix.trim_end_matches('.');
+    match key.strip_prefix(prefix) {
+        Some(rest) => prefix.is_empty() || rest.is_empty() || rest.starts_with('.'),
+        None => false,
+    }
+}
+
+pub(super) fn problems(error: &ConfigError, out: &mut dyn FnMut(Item<'_>)) {
+    for line in error.lines() {
+        let key = line.split(": got ").next().unwrap_or_default();
+        let key = key.rsplit(": ").next().unwrap_or_default();
+        let key = if Key::parse(key).is_some() { key } else { "" };
+        out(Item::Problem { key, text: line });
+    }
+}

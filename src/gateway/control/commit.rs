@@ -1,0 +1,164 @@
+//! Commits, and how one that may cut somebody off is confirmed or taken back.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use loka_stratum::control::{Item, Refused};
+use loka_stratum::limits::{COMMIT_INTERVAL, COMMITS_BURST_MAX, TAKE_BACK_INTERVAL};
+use loka_stratum::settings::{Applies, Settings};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::change::{changes, problems};
+use super::{Answer, Candidate, Control, Failure, Whence};
+use crate::gateway::log::{self, Kind};
+use crate::gateway::{clock, config};
+
+/// A commit that is not confirmed.
+pub(super) struct Provisional {
+    /// What is taken back to.
+    before: Box<Settings>,
+    until: Instant,
+    /// The task that takes it back.
+    pub(super) timer: AbortHandle,
+}
+
+impl Control {
+    pub(super) fn commit(
+        self: &Rc<Self>,
+        candidate: &mut Candidate,
+        out: &mut dyn FnMut(Item<'_>),
+    ) -> Answer {
+        if self.state.borrow().provisional.is_some() {
+            let text = "a commit waits to be confirmed; confirm or rollback comes first";
+            return Err(Refused::Conflict(text.to_owned()));
+        }
+        let before = self.base();
+        let new = candidate.apply(&before)?;
+        let changes = changes(&before, &new);
+        if changes.is_empty() {
+            return Err(Refused::Conflict("there is nothing to commit".to_owned()));
+        }
+        if !self.state.borrow_mut().commits.allow(clock::now()) {
+            let text = format!(
+                "got more than {COMMITS_BURST_MAX} commits, allowed one in {} s, since each is \
+                 written to flash; the changes stay, commit again later",
+                COMMIT_INTERVAL.as_secs()
+            );
+            return Err(Refused::Conflict(text));
+        }
+        let merged = config::load_on(new, &self.sources).map_err(|error| {
+            problems(&error, out);
+            Refused::Invalid("nothing was changed; every problem is listed".to_owned())
+        })?;
+        self.take(merged).map_err(|error| Refused::Failed(error.to_string()))?;
+        candidate.clear();
+        for change in &changes {
+            out(change.item());
+        }
+        for change in changes.iter().filter(|change| change.applies == Applies::Restart) {
+            out(Item::Text(&format!("{} takes effect at the next start", change.name)));
+        }
+        if changes.iter().any(|change| change.applies == Applies::Provisional) {
+            let seconds_left = self.wait_for_confirmation(before);
+            out(Item::Provisional { seconds_left });
+        } else {
+            self.keep(out);
+        }
+        Ok(())
+    }
+
+    /// Keeps the base as the last commit; says where that does not outlive the process.
+    fn keep(&self, out: &mut dyn FnMut(Item<'_>)) {
+        let mut state = self.state.borrow_mut();
+        let (base, mark) = (state.base.clone(), state.file.mark);
+        let result = state.kept.keep(Some(base), mark);
+        let is_lasting = state.kept.is_lasting();
+        drop(state);
+        self.count_writes();
+        if let Err(error) = result {
+            let text = format!("in use until the next start only: it cannot be written: {error}");
+            log::error(Kind::Store, format_args!("the commit is {text}"));
+            out(Item::Text(&text));
+        } else if !is_lasting {
+            out(Item::Text("in use until the next start only: no state.dir is set to keep it in"));
+        }
+    }
+
+    pub(super) fn count_writes(&self) {
+        self.hub.settings_writes.set(self.state.borrow().kept.writes());
+    }
+
+    /// Takes the present commit back after a while, unless it is confirmed; returns the seconds.
+    fn wait_for_confirmation(self: &Rc<Self>, before: Box<Settings>) -> u16 {
+        let wait = self.confirm_wait.get();
+        let until = Instant::now() + wait;
+        let control = self.clone();
+        let timer = tokio::task::spawn_local(async move {
+            sleep_until(until).await;
+            log::warn(Kind::Settings, format_args!("nobody confirmed the last commit"));
+            while let Err(error) = control.take_back() {
+                let text = "the last commit was not confirmed";
+                control.note(None, Whence::Gateway, text, &format!("{error}; tried again"));
+                sleep(Duration::from_micros(TAKE_BACK_INTERVAL.as_micros())).await;
+            }
+            let text = "the last commit was not confirmed in time";
+            control.note(None, Whence::Gateway, text, "taken back");
+        });
+        let timer = timer.abort_handle();
+        self.state.borrow_mut().provisional = Some(Provisional { before, until, timer });
+        u16::try_from(wait.as_secs()).unwrap_or(u16::MAX)
+    }
+
+    pub(super) fn confirm(&self, out: &mut dyn FnMut(Item<'_>)) -> Answer {
+        let Some(provisional) = self.state.borrow_mut().provisional.take() else {
+            return Err(Refused::Conflict("no commit waits to be confirmed".to_owned()));
+        };
+        provisional.timer.abort();
+        self.keep(out);
+        Ok(())
+    }
+
+    pub(super) fn roll_back(self: &Rc<Self>, candidate: &mut Candidate) -> Answer {
+        if self.state.borrow().provisional.is_some() {
+            return self.take_back();
+        }
+        if candidate.is_empty() {
+            return Err(Refused::Conflict("there is nothing to take back".to_owned()));
+        }
+        candidate.clear();
+        Ok(())
+    }
+
+    /// Takes a provisional commit back; where that cannot be, it waits on.
+    fn take_back(self: &Rc<Self>) -> Answer {
+        let before = match &self.state.borrow().provisional {
+            Some(provisional) => provisional.before.clone(),
+            None => return Ok(()),
+        };
+        let merged = config::load_on(before, &self.sources).map_err(Failure::from);
+        match merged.and_then(|merged| self.take(merged)) {
+            Ok(()) => {
+                // The timer may be who calls; then this is its last act.
+                let provisional = self.state.borrow_mut().provisional.take();
+                if let Some(provisional) = provisional.filter(|p| p.until > Instant::now()) {
+                    provisional.timer.abort();
+                }
+                log::warn(Kind::Settings, format_args!("the settings before the commit are back"));
+                Ok(())
+            }
+            Err(error) => {
+                log::error(Kind::Settings, format_args!("a commit cannot be taken back: {error}"));
+                Err(Refused::Failed(error.to_string()))
+            }
+        }
+    }
+
+    /// Returns the seconds until a provisional commit is taken back.
+    pub fn seconds_left(&self) -> Option<u16> {
+        let state = self.state.borrow();
+        let until = state.provisional.as_ref()?.until;
+        let left = until.saturating_duration_since(Instant::now()).as_secs();
+        Some(u16::try_from(left).unwrap_or(u16::MAX))
+    }
+}
