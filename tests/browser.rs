@@ -14,10 +14,14 @@ mod driver;
 #[path = "gateway/mod.rs"]
 mod gateway;
 mod lab;
+#[path = "browser/secure.rs"]
+mod secure;
 #[path = "browser/settings.rs"]
 mod settings;
 #[path = "browser/site.rs"]
 mod site;
+#[path = "web/tls.rs"]
+mod tls;
 
 use driver::{Browser, ENTER, LAPTOP, TELEPHONE};
 use lab::Part;

@@ -190,28 +190,76 @@ fn tab_reaches_every_control_in_its_order() {
     browser.wait_for_focus("main");
 }
 
+/// Loads of a page to measure.
+const LOADS: usize = 5;
+
 #[test]
 fn the_page_is_there_after_three_requests() {
     let site = Site::start();
     let browser = Browser::start(LAPTOP);
     browser.cdp("Emulation.setCPUThrottlingRate", &json!({"rate": 6}));
-    browser.open(&site.page);
+    for page in [&site.page, &site.secure] {
+        let mut paints = [0; LOADS];
+        for paint in &mut paints {
+            // A page of another kind between, so that each load gets a process of its own.
+            browser.open("about:blank");
+            browser.cdp("Network.clearBrowserCache", &json!({}));
+            browser.open(page);
+            browser.find("#code");
+            *paint = first_paint(&browser);
+        }
+        let found = browser.run(
+            "const files = [...performance.getEntriesByType('navigation'), \
+             ...performance.getEntriesByType('resource')].filter((e) => !e.name.includes('/api/')); \
+             return { files: files.map((e) => e.name), \
+             bytes: files.reduce((sum, e) => sum + e.transferSize, 0), \
+             blocked: performance.getEntriesByType('resource')\
+             .filter((e) => e.renderBlockingStatus === 'blocking').map((e) => e.name) }",
+        );
+        paints.sort_unstable();
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        println!(
+            "first paint with the processor at a sixth: {} ms at least, {} in the median, {} at \
+             most of {LOADS}; load of the machine {load}{found}",
+            paints[0],
+            paints[LOADS / 2],
+            paints[LOADS - 1],
+        );
+        assert!(found["files"].as_array().unwrap().len() <= REQUESTS_MAX, "{found}");
+        assert!(found["bytes"].as_u64() <= Some(BYTES_MAX), "{found}");
+        // The style alone stands before the first paint.
+        assert_eq!(found["blocked"], json!([format!("{page}style.css")]), "{found}");
+    }
+}
+
+/// Returns when the page was painted first, in milliseconds after it was asked for.
+#[track_caller]
+fn first_paint(browser: &Browser) -> u64 {
+    browser.wait("a paint", || {
+        let paint = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime";
+        browser.run(paint).as_f64().map(|paint| paint as u64)
+    })
+}
+
+#[test]
+fn the_frame_is_painted_without_script_and_api() {
+    let site = Site::start();
+    let browser = Browser::start(TELEPHONE);
+    browser.cdp("Network.enable", &json!({}));
+    for blocked in ["*/app.js", "*/api/*"] {
+        browser.cdp("Network.setBlockedURLs", &json!({"urls": [blocked]}));
+        browser.open(&site.page);
+        assert!(first_paint(&browser) > 0, "{blocked}");
+        assert_eq!(browser.text("h1"), "Loka Stratum", "{blocked}");
+        let said = browser.text("main");
+        println!("{blocked}: {said}");
+        assert!(!said.is_empty(), "{blocked}");
+    }
+    browser.wait_for_text("main [role=alert]", "does not answer");
+    // It goes on once the gateway is there.
+    browser.cdp("Network.setBlockedURLs", &json!({"urls": []}));
+    browser.run("document.querySelector('main button').click()");
     browser.find("#code");
-    let found = browser.run(
-        "const files = [...performance.getEntriesByType('navigation'), \
-         ...performance.getEntriesByType('resource')].filter((e) => !e.name.includes('/api/')); \
-         const paint = performance.getEntriesByName('first-contentful-paint')[0]; \
-         return { files: files.map((e) => e.name), paint: paint.startTime, \
-         bytes: files.reduce((sum, e) => sum + e.transferSize, 0), \
-         blocked: performance.getEntriesByType('resource')\
-         .filter((e) => e.renderBlockingStatus === 'blocking').length }",
-    );
-    println!("first paint with the processor at a sixth: {} ms; {found}", found["paint"]);
-    assert!(found["files"].as_array().unwrap().len() <= REQUESTS_MAX, "{found}");
-    assert!(found["bytes"].as_u64() <= Some(BYTES_MAX), "{found}");
-    // The style alone stands before the first paint, so the API's time does not.
-    assert_eq!(found["blocked"], 1, "{found}");
-    assert!(found["paint"].as_f64() > Some(0.0), "{found}");
 }
 
 #[test]

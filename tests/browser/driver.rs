@@ -187,6 +187,12 @@ impl Browser {
         text.as_str().unwrap_or_default().to_owned()
     }
 
+    /// Returns the text of an element, seen or not; empty where there is none.
+    pub fn text_of(&self, css: &str) -> String {
+        let text = self.run(&format!("return document.querySelector({css:?})?.innerText"));
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
     /// Waits until an element's text holds `part`, and returns it.
     #[track_caller]
     pub fn wait_for_text(&self, css: &str, part: &str) -> String {
@@ -342,7 +348,7 @@ fn exchange(address: SocketAddr, request: &str) -> io::Result<(bool, Vec<u8>)> {
 }
 
 /// Decodes Base64, in which a picture comes.
-fn decode(text: &str) -> Vec<u8> {
+pub fn decode(text: &str) -> Vec<u8> {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut count) = (0_u32, 0);

@@ -6,9 +6,14 @@ use serde_json::{Value, json};
 use super::driver::{Browser, LAPTOP, TAB};
 use super::site::{PASSWORD, Site};
 
-/// Opens the page as admin at a view.
+/// Opens the page without TLS as admin at a view.
 pub fn open(browser: &mut Browser, site: &Site, view: &str) {
-    browser.open(&format!("{}#{view}", site.page));
+    open_at(browser, &site.page, view);
+}
+
+/// Opens a page as admin at a view.
+pub fn open_at(browser: &mut Browser, page: &str, view: &str) {
+    browser.open(&format!("{page}#{view}"));
     browser.fill("#password", PASSWORD);
     browser.press(super::ENTER);
     browser.find(&format!("a[href='#{view}'][aria-current=page]"));

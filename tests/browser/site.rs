@@ -20,8 +20,12 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 pub struct Site {
     /// The process.
     pub gateway: Gateway,
-    /// The address of its page.
+    /// The address of its page, without TLS.
     pub page: String,
+    /// The address of its page over TLS.
+    pub secure: String,
+    /// The fingerprint of that page's certificate, as the log has it.
+    pub fingerprint: String,
     /// Where its miners connect.
     pub listen: String,
     /// The set-up code that it printed.
@@ -46,7 +50,7 @@ impl Site {
         let file = folder.join("loka.toml");
         let text = format!(
             "[listen]\naddresses = [\"{listen}\"]\n[status]\naddress = \"127.0.0.1:0\"\n\
-             [state]\ndir = \"{}\"\n",
+             [web]\naddress = \"127.0.0.1:0\"\n[state]\ndir = \"{}\"\n",
             folder.join("state").display()
         );
         fs::write(&file, text).expect("target can be written");
@@ -56,7 +60,13 @@ impl Site {
         gateway.wait_for_line("set-up code: ");
         let code = code_of(&gateway);
         let page = format!("http://{}/", gateway.status.expect("the page is on"));
-        Self { gateway, page, listen, code, folder }
+        let mut after = |part: &str| {
+            let line = gateway.wait_for_line(part);
+            line.split_once(part).map(|(_, rest)| rest.to_owned()).unwrap_or_default()
+        };
+        let fingerprint = after("fingerprint of the page: ");
+        let secure = after("page at ") + "/";
+        Self { gateway, page, secure, fingerprint, listen, code, folder }
     }
 
     /// Starts it and sets it up for a pool that takes everything.

@@ -247,9 +247,10 @@ function audit() {
 function certificate() {
   const now = h('p', {}, word('wait'));
   const text = h('textarea', { rows: '8', class: 'wide', spellcheck: 'false', autocomplete: 'off' });
-  const take = h('button', { type: 'submit' }, 'Use this certificate');
-  const drop = h('button', { type: 'button', hidden: true }, 'Back to the self-signed one');
-  const form = h('form', { class: 'card', novalidate: true }, h('h3', {}, 'Certificate of this page'), now,
+  const take = h('button', { type: 'submit', id: 'take-certificate' }, 'Use this certificate');
+  const drop = h('button', { type: 'button', id: 'drop-certificate', hidden: true }, 'Back to the self-signed one');
+  const form = h('form', { class: 'card', id: 'certificate-form', novalidate: true },
+    h('h3', {}, 'Certificate of this page'), now,
     labelled('certificate', 'Chain and private key, as PEM', text, 'The key is kept on the gateway and never shown.'),
     h('p', { class: 'bad', role: 'alert' }), h('div', { class: 'buttons' }, take, drop));
   const load = async () => {
@@ -326,4 +327,5 @@ function begin() {
   refresh().then(watch);
 }
 
-begin();
+// The frame is painted before anything is done here: on a slow machine it is there first.
+requestAnimationFrame(() => setTimeout(begin));
