@@ -410,8 +410,8 @@ pub const STANDING_LINKS_MAX: usize = 2;
 /// a thousand workers are asked for in 7 s, while their shares wait.
 pub const AUTHORIZATIONS_MAX: usize = 16;
 
-/// Time that a miner waits for the pool's answer about its worker; firmware gives a pool up after
-/// 15 s and more without an answer.
+/// Time that a miner, and its shares, wait for the pool's answer about its worker; firmware gives a
+/// pool up after 15 s and more without an answer, and a share that waits longer may be stale.
 pub const AUTHORIZATION_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Longest password of a worker that is read for its parameters, in bytes.

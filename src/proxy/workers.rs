@@ -6,16 +6,15 @@
 //! reconnect whose miner is gone. A share waits in its queue until its name was granted. A name
 //! that is refused is its miner's trouble alone: that miner hears it, and the link stays.
 //!
-//! A pool that leaves the request without an answer for [`ANSWER_MAX`] judges each share instead.
+//! A pool that leaves the request without an answer for [`AUTHORIZATION_WAIT_MAX`] judges each
+//! share instead.
 
 use super::miners::answer;
 use super::{Due, Event, Proxy, settle};
 use crate::downstream::{Close, Downstream, WaitingAuthorize, WaitsFor};
 use crate::identity::{Asker, Grant, Identity, LinkConnection, WorkerName, upstream_name};
 use crate::ledger::{Bucket, Orphan};
-use crate::limits::{
-    ANSWER_MAX, AUTHORIZATION_WAIT_MAX, LINK_OUTPUT_BYTES_MIN, WORKERS_PER_MINER_MAX,
-};
+use crate::limits::{AUTHORIZATION_WAIT_MAX, LINK_OUTPUT_BYTES_MIN, WORKERS_PER_MINER_MAX};
 use crate::pending::Verdict;
 use crate::table::MinerHandle;
 use crate::time::Instant;
@@ -228,8 +227,10 @@ impl Proxy<'_> {
         let links: heapless::Vec<LinkIndex, { crate::limits::LINKS_MAX }> =
             self.links.iter().map(|(index, _)| index).collect();
         for index in links {
-            while let Some(asker) =
-                self.links.get_mut(index).and_then(|l| l.authorizations.overdue(ANSWER_MAX, now))
+            while let Some(asker) = self
+                .links
+                .get_mut(index)
+                .and_then(|l| l.authorizations.overdue(AUTHORIZATION_WAIT_MAX, now))
             {
                 if !self.is_refused(index, asker) {
                     self.settle_worker(index, asker, Grant::Granted);

@@ -10,7 +10,9 @@ use loka_stratum::blocks::BlockRecord;
 use loka_stratum::downstream::{Close, State};
 use loka_stratum::identity::Identity;
 use loka_stratum::ledger::{Bucket, Counts, Orphan};
-use loka_stratum::limits::{ANSWER_MAX, GOALS_MAX, LANES_MAX, RECENT_SHARES_MAX, REPLY_BYTES_MAX};
+use loka_stratum::limits::{
+    ANSWER_MAX, AUTHORIZATION_WAIT_MAX, GOALS_MAX, LANES_MAX, RECENT_SHARES_MAX, REPLY_BYTES_MAX,
+};
 use loka_stratum::links::Route;
 use loka_stratum::pending::Stage;
 use loka_stratum::proxy::{Proxy, VerdictMode};
@@ -444,7 +446,8 @@ impl Checks {
         hold!("I4", is_own || is_login, "another worker's share: {line}");
         // A pool that leaves a request without an answer in time judges each share instead; that it
         // said no to another request of the name, or says so later, changes nothing.
-        let in_time = |asked: &Asked, until: u64| until - asked.at < ANSWER_MAX.as_micros();
+        let in_time =
+            |asked: &Asked, until: u64| until - asked.at < AUTHORIZATION_WAIT_MAX.as_micros();
         let of_name = || asked.iter().filter(|asked| asked.name == name);
         let refused = of_name().any(|a| a.refused.is_some_and(|at| in_time(a, at)));
         let given_up = of_name().any(|a| !in_time(a, a.refused.unwrap_or(now)));

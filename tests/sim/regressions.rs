@@ -72,3 +72,9 @@ fn seed_3528841_a_job_before_the_authorization() {
 fn seed_5123600_a_grant_of_another_connection() {
     holds(5_123_600);
 }
+
+/// Shares of a worker that a pool says nothing of wait no longer than its miner.
+#[test]
+fn seed_5147273_a_worker_that_the_pool_says_nothing_of() {
+    holds(5_147_273);
+}
