@@ -3,12 +3,10 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::gateway::{Gateway, PATIENCE, Pool, program};
+use crate::gateway::{Folder, Gateway, PATIENCE, Pool, program};
 
 /// Paths that are asked for what they show.
 pub const PATHS: &[&str] = &[
@@ -33,9 +31,6 @@ pub struct Site {
     pub gateway: Gateway,
     pub folder: Folder,
 }
-
-/// A folder that is gone when the test is over.
-pub struct Folder(pub PathBuf);
 
 /// Somebody with a cookie, or not yet.
 pub struct Client {
@@ -65,7 +60,7 @@ impl Site {
     #[track_caller]
     pub fn with(environment: &[(&str, &str)]) -> Self {
         let pool = Pool::start("abcd", 8);
-        let folder = Folder::new();
+        let folder = Folder::new("web");
         let settings = format!(
             "[[pool]]\nurl = \"stratum+tcp://{}\"\nuser = \"farm\"\n\
              [listen]\naddresses = [\"127.0.0.1:0\"]\n\
@@ -103,23 +98,6 @@ impl Site {
         self.gateway.signal("TERM");
         self.gateway.wait();
         self.gateway.log.join("\n")
-    }
-}
-
-impl Folder {
-    fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("web-{}-{number}", std::process::id());
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&folder).expect("the folder can be made");
-        Self(folder)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
