@@ -37,6 +37,20 @@ impl Place {
     }
 }
 
+impl From<IpAddr> for Place {
+    fn from(peer: IpAddr) -> Self {
+        Self::of(octets(peer))
+    }
+}
+
+/// Returns an address as the engine takes it: IPv6, mapped where it is IPv4.
+pub fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
 /// Says whether a connection is one of this machine to itself, which no address limits: whoever
 /// makes it could do worse.
 pub fn is_this_machine(peer: [u8; 16]) -> bool {
@@ -229,6 +243,7 @@ mod tests {
             assert_eq!(offenders.refused_for(peer, after(0)), None);
         }
         assert!(offenders.entries.is_empty());
+        assert_eq!(Place::from(IpAddr::from([127, 0, 0, 1])), Place::of(mapped));
         assert!(!is_this_machine(core::net::Ipv4Addr::new(127, 0, 0, 2).to_ipv6_mapped().octets()));
     }
 }

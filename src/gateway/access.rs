@@ -26,6 +26,7 @@ use subtle::ConstantTimeEq;
 
 use super::log::{self, Kind};
 use super::password::{self, Passwords};
+use super::socket;
 use super::store::Store;
 use attempts::Attempts;
 use certificate::Certificate;
@@ -162,7 +163,7 @@ impl Access {
             if !self.is_first_run() {
                 return Err(Denied::CodeIsOver);
             }
-            if !is_local(from) {
+            if !socket::is_local(from) {
                 return Err(Denied::NotLocal);
             }
         }
@@ -306,18 +307,6 @@ impl Accounts {
             Role::Admin => &mut self.admin,
             Role::Operator => &mut self.operator,
             Role::Viewer => &mut self.viewer,
-        }
-    }
-}
-
-/// Says whether an address is of this machine or of a network that the internet does not route.
-pub fn is_local(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            address.is_loopback() || address.is_private() || address.is_link_local()
-        }
-        IpAddr::V6(address) => {
-            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
         }
     }
 }

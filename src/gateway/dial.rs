@@ -23,19 +23,14 @@ use std::time::Duration;
 
 use loka_stratum::limits;
 use loka_stratum::settings::{Pin, Pool, PoolUrl, Scheme, Trust};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
-};
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::time_provider::TimeProvider;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, HandshakeKind, InvalidMessage,
-    RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, HandshakeKind, InvalidMessage, RootCertStore};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -46,6 +41,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::clock::{self, ClockUnset};
+use super::proven::{self, Judge, Shown};
 use super::socket;
 
 /// The way to one pool.
@@ -289,7 +285,6 @@ impl Tls {
         let verifier = Arc::new(Verifier {
             chain,
             pins: pool.pins.iter().copied().collect(),
-            algorithms: provider.signature_verification_algorithms,
             offered: Mutex::default(),
         });
         let invalid = |reason: &dyn fmt::Display| DialerError {
@@ -298,11 +293,12 @@ impl Tls {
             reason: reason.to_string(),
         };
         let time = Arc::new(WallClock { is_needed: pool.trust == Trust::Chain });
+        let proven = proven::verifier(verifier.clone(), &provider);
         let mut config = ClientConfig::builder_with_details(provider, time)
             .with_safe_default_protocol_versions()
             .map_err(|error| invalid(&error))?
             .dangerous()
-            .with_custom_certificate_verifier(verifier.clone())
+            .with_custom_certificate_verifier(proven)
             .with_no_client_auth();
         config.resumption = Resumption::in_memory_sessions(limits::TLS_SESSIONS_MAX);
         let name = ServerName::try_from(pool.url.host().to_owned()).map_err(|e| invalid(&e))?;
@@ -356,7 +352,6 @@ struct Verifier {
     /// Verifies chain, name and dates; none where a pin alone is asked for.
     chain: Option<Arc<WebPkiServerVerifier>>,
     pins: Vec<Pin>,
-    algorithms: WebPkiSupportedAlgorithms,
     /// The certificates of the present handshake, for the message that refuses them.
     offered: Mutex<Chain>,
 }
@@ -373,50 +368,22 @@ pub fn key_of(certificate: &CertificateDer<'_>) -> Result<Pin, rustls::Error> {
     Ok(Pin::new(Sha256::digest(info.as_ref()).into()))
 }
 
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let chain = [end_entity].into_iter().chain(intermediates);
+impl Judge for Verifier {
+    fn judge(&self, shown: &Shown<'_>) -> Result<(), rustls::Error> {
+        let Shown { leaf, intermediates, name, ocsp, now } = *shown;
+        let chain = [leaf].into_iter().chain(intermediates);
         *self.offered.lock().unwrap_or_else(PoisonError::into_inner) =
             chain.map(|certificate| certificate.clone().into_owned()).collect();
-        let key = key_of(end_entity)?;
+        let key = key_of(leaf)?;
         if let Some(chain) = &self.chain {
-            chain.verify_server_cert(end_entity, intermediates, server_name, ocsp, now)?;
+            chain.verify_server_cert(leaf, intermediates, name, ocsp, now)?;
         }
         let is_pinned = self.pins.contains(&key);
         let needs_pin = self.chain.is_none() || !self.pins.is_empty();
         if needs_pin && !is_pinned {
             return Err(CertificateError::ApplicationVerificationFailure.into());
         }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        Ok(())
     }
 }
 
@@ -535,23 +502,12 @@ impl fmt::Display for Place {
 
 /// Says whether an address leads nowhere in the public network (F61).
 fn is_private(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            let is_carriers = a == 100 && b & 0xc0 == 64; // RFC 6598
-            v4.is_private()
-                || v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_unspecified()
-                || is_carriers
-        }
-        IpAddr::V6(v6) => {
-            v6.is_loopback()
-                || v6.is_unspecified()
-                || v6.is_unique_local()
-                || v6.is_unicast_link_local()
-        }
-    }
+    let address = address.to_canonical();
+    let is_carriers = match address {
+        IpAddr::V4(v4) => matches!(v4.octets(), [100, b, ..] if b & 0xc0 == 64), // RFC 6598
+        IpAddr::V6(_) => false,
+    };
+    socket::is_local(address) || address.is_unspecified() || is_carriers
 }
 
 /// Says what TLS says, and the way out where there is one.

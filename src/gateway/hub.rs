@@ -24,7 +24,7 @@ use loka_stratum::limits::{
     BLOCK_WRITE_INTERVAL, BLOCK_WRITES_BURST_MAX, LINKS_MAX, OUTPUT_BYTES_MIN, READ_BYTES_MAX,
     SPILL_BYTES_MAX,
 };
-use loka_stratum::offenders::{Place, is_this_machine};
+use loka_stratum::offenders::{Place, is_this_machine, octets};
 use loka_stratum::proxy::{Options, Proxy, Refusal};
 use loka_stratum::settings::Settings;
 use loka_stratum::table::MinerHandle;
@@ -559,14 +559,6 @@ impl Door {
                 self.by_address.remove(&Place::of(peer));
             }
         }
-    }
-}
-
-/// Returns an address as the engine takes it: IPv6, mapped where it is IPv4.
-fn octets(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What every TCP connection of the gateway is set to; set on a listener, it holds for what that
-//! accepts.
+//! accepts. And which addresses are near.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use loka_stratum::limits::{PEER_GONE_MAX, USER_TIMEOUT};
@@ -33,4 +34,16 @@ where
     let keepalive = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(Duration::from_secs(USER_TIMEOUT.as_secs())))
+}
+
+/// Says whether an address is of this machine or of a network that the internet does not route.
+pub fn is_local(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            address.is_loopback() || address.is_private() || address.is_link_local()
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+    }
 }

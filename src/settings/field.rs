@@ -248,6 +248,14 @@ impl Key {
         Some(Self { field, pool: u8::try_from(pool).ok()? })
     }
 
+    /// Returns all keys of settings with so many pools: those of each pool, then the others.
+    pub fn all(pools: usize) -> impl Iterator<Item = Self> {
+        let fields = |is_of_pool| FIELDS.iter().filter(move |f| f.is_of_pool() == is_of_pool);
+        let of_pools = (0..pools)
+            .flat_map(move |pool| fields(true).filter_map(move |field| Self::of(field, pool)));
+        of_pools.chain(fields(false).filter_map(|field| Self::of(field, 0)))
+    }
+
     /// Returns what is known of the key whatever its pool.
     pub fn field(self) -> &'static Field {
         self.field

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use loka_stratum::limits::{
     ATTEMPT_WAIT_MIN, ATTEMPTS_FREE, ATTEMPTS_KEPT_MAX, ATTEMPTS_LOCK, ATTEMPTS_MAX,
 };
+use loka_stratum::offenders::Place;
 use loka_stratum::time::{Duration, Instant};
 
 /// Addresses that were wrong, and when they may try again.
@@ -23,13 +24,9 @@ pub struct Attempts {
 }
 
 struct Entry {
-    by: Origin,
+    by: Place,
     count: Count,
 }
-
-/// Where attempts are counted together: an IPv4 address, or the network of an IPv6 address.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Origin([u8; 8]);
 
 #[derive(Clone, Copy, Default)]
 struct Count {
@@ -54,7 +51,7 @@ impl Attempts {
     ///
     /// It is too early; nothing is counted then.
     pub fn begin(&mut self, from: IpAddr, now: Instant) -> Result<(), TooEarly> {
-        let by = Origin::of(from);
+        let by = Place::from(from);
         self.wrong.retain(|entry| !entry.count.is_over(now));
         if self.others.is_over(now) {
             self.others = Count::default();
@@ -69,7 +66,7 @@ impl Attempts {
     /// Takes the last attempt back, which was right; those before it stay counted, so that who
     /// knows one password cannot wash guesses at another.
     pub fn was_right(&mut self, from: IpAddr, now: Instant) {
-        let count = self.count(Origin::of(from));
+        let count = self.count(Place::from(from));
         count.wrong = count.wrong.saturating_sub(1);
         count.until = now;
         self.wrong.retain(|entry| entry.count.wrong > 0);
@@ -77,10 +74,10 @@ impl Attempts {
 
     /// Says whether an address is locked out.
     pub fn is_locked_out(&mut self, from: IpAddr) -> bool {
-        self.count(Origin::of(from)).wrong >= ATTEMPTS_MAX
+        self.count(Place::from(from)).wrong >= ATTEMPTS_MAX
     }
 
-    fn count(&mut self, by: Origin) -> &mut Count {
+    fn count(&mut self, by: Place) -> &mut Count {
         match self.wrong.iter_mut().find(|entry| entry.by == by) {
             Some(entry) => &mut entry.count,
             None => &mut self.others,
@@ -114,18 +111,6 @@ fn wait_after(wrong: u32) -> Duration {
     match wrong.checked_sub(ATTEMPTS_FREE + 1) {
         None => Duration::ZERO,
         Some(doublings) => ATTEMPT_WAIT_MIN.saturating_mul(1 << doublings.min(16)),
-    }
-}
-
-impl Origin {
-    fn of(address: IpAddr) -> Self {
-        let mut bytes = [0; 8];
-        match address.to_canonical() {
-            // No network of IPv6 begins so: it is that of mapped addresses, which are IPv4 here.
-            IpAddr::V4(address) => bytes[4..].copy_from_slice(&address.octets()),
-            IpAddr::V6(address) => bytes.copy_from_slice(&address.octets()[..8]),
-        }
-        Self(bytes)
     }
 }
 
@@ -206,13 +191,5 @@ mod tests {
         assert!(refused >= 95, "{refused} of 100 newcomers");
         assert_eq!(wait(&mut attempts, "2001:db8::1", 0), Some(1), "nobody was forgotten for them");
         assert_eq!(wait(&mut attempts, "198.51.100.1", ATTEMPTS_LOCK.as_secs()), None);
-    }
-
-    #[test]
-    fn a_mapped_address_is_the_one_that_it_maps() {
-        assert!(
-            Origin::of("::ffff:192.0.2.1".parse().unwrap())
-                == Origin::of("192.0.2.1".parse().unwrap())
-        );
     }
 }

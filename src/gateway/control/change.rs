@@ -1,7 +1,7 @@
 //! What differs between two sets of settings, and how keys and values are shown to people.
 
 use loka_stratum::control::Item;
-use loka_stratum::settings::{Applies, FIELDS, Key, Settings};
+use loka_stratum::settings::{Applies, Key, Settings};
 
 use crate::gateway::config::ConfigError;
 
@@ -21,7 +21,7 @@ impl Change {
 }
 
 pub(super) fn changes(from: &Settings, to: &Settings) -> Vec<Change> {
-    let longer = if to.pools.len() > from.pools.len() { to } else { from };
+    let longer = from.pools.len().max(to.pools.len());
     let differs = |key: &Key| from.show(*key).to_string() != to.show(*key).to_string();
     let change = |key: Key| Change {
         key,
@@ -30,18 +30,7 @@ pub(super) fn changes(from: &Settings, to: &Settings) -> Vec<Change> {
         to: shown(to, key),
         applies: key.field().applies,
     };
-    keys(longer).filter(differs).map(change).collect()
-}
-
-/// All keys of settings with so many pools.
-pub(super) fn keys(settings: &Settings) -> impl Iterator<Item = Key> {
-    let pools = settings.pools.len();
-    let of_pools = (0..pools).flat_map(|pool| {
-        let of_pool = FIELDS.iter().filter(|field| field.is_of_pool());
-        of_pool.filter_map(move |field| Key::of(field, pool))
-    });
-    let others = FIELDS.iter().filter(|field| !field.is_of_pool());
-    of_pools.chain(others.filter_map(|field| Key::of(field, 0)))
+    Key::all(longer).filter(differs).map(change).collect()
 }
 
 /// Shows a value to people: never a secret.

@@ -7,7 +7,7 @@ use loka_stratum::downstream::Downstream;
 use loka_stratum::limits::MINERS_LISTED_MAX;
 use loka_stratum::settings::Key;
 
-use super::change::{begins, keys, shown};
+use super::change::{begins, shown};
 use super::{Answer, Candidate, Control, State};
 use crate::gateway::{clock, config, log, status};
 
@@ -24,7 +24,7 @@ impl Control {
         let state = self.state.borrow();
         let settings = self.hub.settings.borrow();
         let mut is_any = false;
-        for key in keys(&settings) {
+        for key in Key::all(settings.pools.len()) {
             let name = key.to_string();
             if !begins(&name, prefix) {
                 continue;

@@ -12,16 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use loka_stratum::limits::CONFIG_BYTES_MAX;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
-use sha2::{Digest, Sha256};
+use rustls::crypto::ring;
+use rustls::{CertificateError, ClientConfig};
 use tokio_rustls::TlsConnector;
 
 use super::CtlError;
+use crate::gateway::fingerprint::Fingerprint;
+use crate::gateway::proven::{self, Judge, Shown};
 
 /// Flags about certificates.
 #[derive(clap::Args, Clone)]
@@ -38,43 +35,12 @@ pub struct TlsArgs {
     known: Option<PathBuf>,
 }
 
-/// SHA-256 of a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint([u8; 32]);
-
 /// What a gateway's certificate must be, and what it was.
 #[derive(Debug)]
 pub struct Trust {
     expected: Option<Fingerprint>,
     accepts_new: bool,
     offered: Mutex<Option<Fingerprint>>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl Fingerprint {
-    /// Reads 64 hex digits, in pairs with colons or without.
-    pub fn parse(text: &str) -> Option<Self> {
-        let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b':').collect();
-        let mut bytes = [0; 32];
-        if digits.len() != 2 * bytes.len() {
-            return None;
-        }
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-        }
-        Some(Self(bytes))
-    }
-}
-
-impl std::fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut separator = "";
-        for byte in self.0 {
-            write!(f, "{separator}{byte:02X}")?;
-            separator = ":";
-        }
-        Ok(())
-    }
 }
 
 impl TlsArgs {
@@ -90,9 +56,8 @@ impl TlsArgs {
             })?),
             None => known(&self.file()?, place)?,
         };
-        let algorithms = ring::default_provider().signature_verification_algorithms;
         let (accepts_new, offered) = (self.accept_new, Mutex::new(None));
-        Ok(Arc::new(Trust { expected, accepts_new, offered, algorithms }))
+        Ok(Arc::new(Trust { expected, accepts_new, offered }))
     }
 
     /// Remembers a gateway that was accepted anew.
@@ -152,11 +117,13 @@ impl Trust {
     ///
     /// TLS cannot be set up.
     pub fn connector(self: &Arc<Self>) -> Result<TlsConnector, CtlError> {
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let provider = ring::default_provider();
+        let proven = proven::verifier(self.clone(), &provider);
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| CtlError::Lost(error.to_string()))?
             .dangerous()
-            .with_custom_certificate_verifier(self.clone())
+            .with_custom_certificate_verifier(proven)
             .with_no_client_auth();
         Ok(TlsConnector::from(Arc::new(config)))
     }
@@ -183,43 +150,14 @@ impl Trust {
     }
 }
 
-impl ServerCertVerifier for Trust {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let offered = Fingerprint(Sha256::digest(end_entity.as_ref()).into());
+impl Judge for Trust {
+    fn judge(&self, shown: &Shown<'_>) -> Result<(), rustls::Error> {
+        let offered = Fingerprint::of(shown.leaf);
         *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(offered);
         match self.complaint() {
-            None => Ok(ServerCertVerified::assertion()),
+            None => Ok(()),
             Some(_) => Err(CertificateError::ApplicationVerificationFailure.into()),
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }
 
@@ -228,27 +166,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fingerprints_are_read_with_colons_and_without() {
-        let plain = "0f".repeat(32);
-        let print = Fingerprint::parse(&plain).unwrap();
-        assert!(print.to_string().starts_with("0F:0F:"));
-        assert_eq!(Fingerprint::parse(&print.to_string()), Some(print));
-        for text in ["", "0f", &plain[1..], &format!("{plain}0f"), &plain.replace('f', "g")] {
-            assert_eq!(Fingerprint::parse(text), None, "{text}");
-        }
-    }
-
-    #[test]
     fn a_certificate_is_what_is_expected_or_new_and_wanted() {
         let of = |expected, accepts_new, offered| {
-            let algorithms = ring::default_provider().signature_verification_algorithms;
-            let offered = Mutex::new(Some(Fingerprint([offered; 32])));
-            Trust { expected, accepts_new, offered, algorithms }.complaint()
+            let offered = Mutex::new(Some(Fingerprint::of(&[offered])));
+            Trust { expected, accepts_new, offered }.complaint()
         };
-        let one = Some(Fingerprint([1; 32]));
+        let print = Fingerprint::of(&[1]);
+        let one = Some(print);
         assert_eq!(of(one, false, 1), None);
         assert_eq!(of(None, true, 1), None);
         assert!(of(one, true, 2).unwrap().contains("somebody is in between"));
-        assert!(of(None, false, 1).unwrap().contains("--fingerprint 01:01:"));
+        assert!(of(None, false, 1).unwrap().contains(&format!("--fingerprint {print}")));
     }
 }

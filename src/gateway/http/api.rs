@@ -375,7 +375,8 @@ impl Api<'_> {
 
     fn certificate(&self) -> Answer {
         let certificate = &self.access.certificate;
-        let (fingerprint, is_own) = (certificate.fingerprint(), !certificate.is_brought());
+        let fingerprint = certificate.fingerprint().map(|fingerprint| fingerprint.to_string());
+        let is_own = !certificate.is_brought();
         Answer::json(200, &json::CertificateBody { fingerprint, is_own })
     }
 

@@ -7,7 +7,7 @@
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use loka_stratum::limits::{EDITS_MAX, HTTP_BODY_BYTES_MAX};
-use loka_stratum::settings::{Applies, FIELDS, Key, Settings};
+use loka_stratum::settings::{Applies, Key, Settings};
 use serde::{Deserialize, Serialize};
 
 use super::json::Edit;
@@ -27,7 +27,8 @@ struct Backup {
 /// Writes the settings down.
 pub fn make(settings: &Settings) -> Option<Vec<u8>> {
     let pools = u8::try_from(settings.pools.len()).ok()?;
-    let values = keys(settings.pools.len())
+    let values = Key::all(settings.pools.len())
+        .filter(|key| is_kept(*key))
         .map(|key| (key.to_string(), settings.show(key).to_string()))
         .collect();
     let mut buffer = vec![0; HTTP_BODY_BYTES_MAX];
@@ -77,16 +78,7 @@ pub fn read(bytes: &[u8], settings: &Settings) -> Result<Vec<Edit>, String> {
     Ok(edits)
 }
 
-/// The keys that a backup of so many pools has.
-fn keys(pools: usize) -> impl Iterator<Item = Key> {
-    let of_pools = (0..pools).flat_map(|pool| {
-        let fields = FIELDS.iter().filter(|field| field.is_of_pool());
-        fields.filter_map(move |field| Key::of(field, pool))
-    });
-    let others = FIELDS.iter().filter(|field| !field.is_of_pool());
-    of_pools.chain(others.filter_map(|field| Key::of(field, 0))).filter(|key| is_kept(*key))
-}
-
+/// Says whether a backup has a key.
 fn is_kept(key: Key) -> bool {
     key.field().applies != Applies::File && !key.field().is_secret()
 }

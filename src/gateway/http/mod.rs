@@ -43,6 +43,7 @@ use loka_stratum::limits::{
     HTTP_CONNECTIONS_MAX, HTTP_CONNECTIONS_PER_ADDRESS_MAX, HTTP_HANDSHAKES_MAX,
     HTTP_HANDSHAKES_PER_ADDRESS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_TIMEOUT, HTTP_WORK_TIMEOUT,
 };
+use loka_stratum::offenders::Place as Network;
 use loka_stratum::settings::Settings;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -139,9 +140,10 @@ impl Port {
         let address = listener.local_addr()?;
         // For programs that start the gateway with port 0; people read the log on stderr.
         if is_tls {
-            let fingerprint = control.access.certificate.fingerprint().unwrap_or_default();
             say(format_args!("web {address}"));
-            log::info(Kind::Settings, format_args!("fingerprint of the page: {fingerprint}"));
+            if let Some(fingerprint) = control.access.certificate.fingerprint() {
+                log::info(Kind::Settings, format_args!("fingerprint of the page: {fingerprint}"));
+            }
             log::info(Kind::Settings, format_args!("page at https://{address}"));
         } else {
             say(format_args!("status {address}"));
@@ -167,18 +169,18 @@ struct Places {
 
 /// Places that are taken, by whom.
 #[derive(Default)]
-struct Taken(RefCell<Vec<IpAddr>>);
+struct Taken(RefCell<Vec<Network>>);
 
 /// A place that is taken, until it is dropped.
 struct Place<'a> {
     of: &'a Taken,
-    by: IpAddr,
+    by: Network,
 }
 
 impl Taken {
     /// Takes one of `max` places, if there is one for this address, which gets `by_address_max`.
     fn take(&self, by: IpAddr, max: usize, by_address_max: usize) -> Option<Place<'_>> {
-        let by = network(by);
+        let by = Network::from(by);
         let mut taken = self.0.borrow_mut();
         let of_address = taken.iter().filter(|address| **address == by).count();
         let is_free = taken.len() < max && of_address < by_address_max;
@@ -205,14 +207,6 @@ impl Drop for Place<'_> {
         if let Some(index) = taken.iter().position(|address| *address == self.by) {
             taken.swap_remove(index);
         }
-    }
-}
-
-/// Returns what stands for an address: itself, or its /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => (address.to_bits() >> 64 << 64).to_be_bytes().into(),
     }
 }
 
