@@ -39,22 +39,20 @@ pub struct Sources {
     pub machine: Machine,
 }
 
-/// Why the settings cannot be used: one line per problem.
+/// Why the settings cannot be used.
 #[derive(Debug)]
 pub struct ConfigError {
-    lines: Vec<String>,
+    /// Everything that is wrong, at least one thing.
+    pub problems: Vec<Problem>,
 }
 
-impl ConfigError {
-    /// Creates the error from its lines.
-    pub fn new(lines: Vec<String>) -> Self {
-        Self { lines }
-    }
-
-    /// Returns a line for each problem.
-    pub fn lines(&self) -> &[String] {
-        &self.lines
-    }
+/// One thing that is wrong.
+#[derive(Debug)]
+pub struct Problem {
+    /// The key that it is about; none where what was meant is no key.
+    pub key: Option<Key>,
+    /// A line for people: `place: key: got X, allowed Y`.
+    pub text: String,
 }
 
 /// Settings that are good, and what they were made from.
@@ -78,8 +76,8 @@ struct Collector {
     /// Which key came from where, the latest last.
     origins: Vec<(Key, Origin)>,
     mark: Option<u32>,
-    /// Line of the file, where it has one, and text.
-    problems: Vec<(usize, String)>,
+    /// Each with its line of the file, where it has one.
+    problems: Vec<(usize, Problem)>,
 }
 
 /// Where the value of a key came from.
@@ -113,7 +111,7 @@ pub fn load(sources: &Sources) -> Result<Merged, ConfigError> {
             }
             Err(error) => {
                 let text = format!("{}: cannot be read: {error}", path.display());
-                collector.problems.push((0, text));
+                collector.problems.push((0, Problem { key: None, text }));
             }
         }
     }
@@ -164,14 +162,14 @@ fn read(path: &Path) -> io::Result<String> {
 impl Collector {
     fn set(&mut self, key: Key, text: &str, origin: Origin) {
         if let Err(problem) = self.settings.set(key, text) {
-            self.report(&origin, &problem);
+            self.report(&origin, Some(key), &problem);
         }
         self.origins.push((key, origin));
     }
 
-    fn report(&mut self, origin: &Origin, text: &dyn fmt::Display) {
+    fn report(&mut self, origin: &Origin, key: Option<Key>, text: &dyn fmt::Display) {
         let line = if let Origin::File { line, .. } = origin { *line } else { usize::MAX };
-        self.problems.push((line, format!("{origin}: {text}")));
+        self.problems.push((line, Problem { key, text: format!("{origin}: {text}") }));
     }
 
     fn read_file(&mut self, path: &Path, text: &str) {
@@ -183,7 +181,7 @@ impl Collector {
         let (document, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             let start = error.span().map_or(0, |span| span.start);
-            self.report(&place(start), &error.message());
+            self.report(&place(start), None, &error.message());
         }
         for (name, value) in document.get_ref() {
             let origin = place(name.span().start);
@@ -193,18 +191,22 @@ impl Collector {
                     self.read_pools(pools.iter(), &place);
                 }
                 DeValue::Table(_) if name == "pool" => {
-                    self.report(&origin, &"pool: got one table, allowed [[pool]] for each pool");
+                    self.report(
+                        &origin,
+                        None,
+                        &"pool: got one table, allowed [[pool]] for each pool",
+                    );
                 }
                 DeValue::Table(table) if is_section(name) => {
                     self.read_section(name, 0, table, &place);
                 }
                 _ if is_section(name) => {
                     let text = format!("{name}: got {}, allowed [{name}]", shape(value.get_ref()));
-                    self.report(&origin, &text);
+                    self.report(&origin, None, &text);
                 }
                 _ => {
                     let text = format!("{name}: got an unknown key, allowed {}", sections());
-                    self.report(&origin, &text);
+                    self.report(&origin, None, &text);
                 }
             }
         }
@@ -220,7 +222,7 @@ impl Collector {
             match pool.get_ref() {
                 _ if index == POOLS_MAX => {
                     let text = format!("pool.{}: got too many, allowed 1..{POOLS_MAX}", index + 1);
-                    self.report(&origin, &text);
+                    self.report(&origin, None, &text);
                 }
                 _ if index > POOLS_MAX => {}
                 DeValue::Table(table) => {
@@ -233,7 +235,7 @@ impl Collector {
                 }
                 other => {
                     let text = format!("pool: got {}, allowed [[pool]]", shape(other));
-                    self.report(&origin, &text);
+                    self.report(&origin, None, &text);
                 }
             }
         }
@@ -252,14 +254,15 @@ impl Collector {
             let Some(key) = Key::named(section, name, pool) else {
                 let names = names(section);
                 let text = format!("{section}.{name}: got an unknown key, allowed {names}");
-                self.report(&origin, &text);
+                self.report(&origin, None, &text);
                 continue;
             };
             match text_of(key.field(), value.get_ref()) {
                 Some(text) => self.set(key, &text, origin),
                 None => {
                     let (got, allowed) = (shape(value.get_ref()), key.field().allowed);
-                    self.report(&origin, &format!("{key}: got {got}, allowed {allowed}"));
+                    let text = format!("{key}: got {got}, allowed {allowed}");
+                    self.report(&origin, Some(key), &text);
                 }
             }
         }
@@ -277,7 +280,8 @@ impl Collector {
                 None => {
                     let section = path.split('.').next().unwrap_or_default();
                     let allowed = if is_section(section) { names(section) } else { sections() };
-                    self.report(&origin, &format!("{path}: got an unknown key, allowed {allowed}"));
+                    let text = format!("{path}: got an unknown key, allowed {allowed}");
+                    self.report(&origin, None, &text);
                 }
             }
         }
@@ -314,7 +318,9 @@ impl Collector {
             }
         }
         self.problems.sort_by_key(|(line, _)| *line);
-        Err(ConfigError { lines: self.problems.into_iter().map(|(_, text)| text).collect() })
+        Err(ConfigError {
+            problems: self.problems.into_iter().map(|(_, problem)| problem).collect(),
+        })
     }
 
     /// Reports what is wrong between keys at the place where the key was set last, else, where a
@@ -330,12 +336,15 @@ impl Collector {
         match (of_key.or_else(of_pool), file) {
             (Some((_, origin)), _) => {
                 let origin = origin.clone();
-                self.report(&origin, problem);
+                self.report(&origin, Some(of), problem);
             }
-            (None, Some(path)) => {
-                self.problems.push((usize::MAX, format!("{}: {problem}", path.display())));
+            (None, file) => {
+                let text = match file {
+                    Some(path) => format!("{}: {problem}", path.display()),
+                    None => problem.to_string(),
+                };
+                self.problems.push((usize::MAX, Problem { key: Some(of), text }));
             }
-            (None, None) => self.problems.push((usize::MAX, problem.to_string())),
         }
     }
 }
@@ -498,7 +507,12 @@ impl fmt::Display for Origin {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.lines.join("\n"))
+        let mut separator = "";
+        for problem in &self.problems {
+            write!(f, "{separator}{}", problem.text)?;
+            separator = "\n";
+        }
+        Ok(())
     }
 }
 
@@ -525,10 +539,14 @@ mod tests {
         collector.overlay(&sources, Some(path)).map(|merged| merged.settings)
     }
 
+    fn lines(error: &ConfigError) -> Vec<&str> {
+        error.problems.iter().map(|problem| problem.text.as_str()).collect()
+    }
+
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {
         let error = load_text(text).expect_err("the file passed");
-        assert_eq!(error.lines, expected);
+        assert_eq!(lines(&error), expected);
     }
 
     const POOL: &str = "[[pool]]\nurl = \"stratum+ssl://a.example:1\"\nuser = \"farm\"\n";
@@ -596,10 +614,10 @@ mod tests {
 
     #[test]
     fn f77_ten_thousand_bad_lines_are_ten_thousand_problems() {
-        let lines: String = (0..10_000).map(|line| format!("x{line} = 1\n")).collect();
-        let error = load_text(&format!("{POOL}[miners]\n{lines}")).unwrap_err();
-        assert_eq!(error.lines.len(), 10_000);
-        assert!(error.lines[9_999].starts_with("farm.toml:10004: miners.x9999:"));
+        let keys: String = (0..10_000).map(|line| format!("x{line} = 1\n")).collect();
+        let error = load_text(&format!("{POOL}[miners]\n{keys}")).unwrap_err();
+        assert_eq!(error.problems.len(), 10_000);
+        assert!(lines(&error)[9_999].starts_with("farm.toml:10004: miners.x9999:"));
     }
 
     #[test]
@@ -633,9 +651,9 @@ mod tests {
         assert_eq!(settings.miners.max, Some(20));
         let wrong = [("LOKA_MINERS__MXA", "20"), ("LOKA_POOL__9__URL", "x"), ("LOKA_VECTORS", "x")];
         let error = load_with(&text, &wrong).unwrap_err();
-        assert_eq!(error.lines.len(), 2, "{error}");
-        assert!(error.lines[0].starts_with("LOKA_MINERS__MXA: miners.mxa: got an unknown key"));
-        assert!(error.lines[1].starts_with("LOKA_POOL__9__URL: pool.9.url: got 9 of them"));
+        assert_eq!(error.problems.len(), 2, "{error}");
+        assert!(lines(&error)[0].starts_with("LOKA_MINERS__MXA: miners.mxa: got an unknown key"));
+        assert!(lines(&error)[1].starts_with("LOKA_POOL__9__URL: pool.9.url: got 9 of them"));
     }
 
     #[test]
@@ -643,7 +661,9 @@ mod tests {
         let text = format!("{POOL}[board]\nprofile = \"virt-aarch64\"\n[miners]\nmax = 1025\n");
         check(&text, &["farm.toml:7: miners.max: got 1025, allowed 1..1024 on board virt-aarch64"]);
         let error = load_with(&text, &[("LOKA_BOARD__PROFILE", "no-such")]).unwrap_err();
-        assert!(error.lines[0].starts_with("LOKA_BOARD__PROFILE: board.profile: got \"no-such\""));
+        assert!(
+            lines(&error)[0].starts_with("LOKA_BOARD__PROFILE: board.profile: got \"no-such\"")
+        );
         check(
             &format!("{POOL}[miners]\nmax = \"1025\"\n"),
             &["farm.toml:5: miners.max: got a string, allowed 1..16384 or \"auto\""],

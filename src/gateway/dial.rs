@@ -128,7 +128,8 @@ pub struct Place {
 /// Why the way to a pool could not be prepared.
 #[derive(Debug)]
 pub struct DialerError {
-    key: &'static str,
+    /// The key of the pool that is wrong.
+    pub key: &'static str,
     got: String,
     reason: String,
 }

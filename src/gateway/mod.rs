@@ -69,7 +69,7 @@ use std::time::Duration;
 
 use loka_stratum::limits::{BLOCK_AGE_MAX, DRAIN_MAX};
 use loka_stratum::proxy::Proxy;
-use loka_stratum::settings::{Pool, Scheme, Settings};
+use loka_stratum::settings::{Key, Pool, Scheme, Settings};
 use loka_stratum::time::Duration as EngineDuration;
 use loka_stratum::work::extranonce::Geometry;
 use tokio::runtime::{Builder, LocalOptions};
@@ -80,7 +80,7 @@ use access::Access;
 use admission::Admissions;
 use args::{CheckArgs, RunArgs};
 use button::Button;
-use config::{ConfigError, Merged, Sources};
+use config::{ConfigError, Merged, Problem, Sources};
 use control::{Control, Filed, Kept, reset};
 use dial::Dialer;
 use disk::Flash;
@@ -219,8 +219,8 @@ fn load(sources: &Sources, purpose: Purpose) -> Result<Loaded, ConfigError> {
             Ok((dialers, merged)) => return Ok(Loaded { merged, filed, kept, news, dialers }),
             // As after an update that takes less than the one before.
             Err(error) => {
-                for line in error.lines() {
-                    log::error(Kind::Settings, format_args!("the last commit: {line}"));
+                for Problem { text, .. } in &error.problems {
+                    log::error(Kind::Settings, format_args!("the last commit: {text}"));
                 }
                 let text = "the last commit cannot be used as it is, so the file counts";
                 log::error(Kind::Settings, format_args!("{text}"));
@@ -249,10 +249,14 @@ fn dialers(
         let kept = before.and_then(|(pools, dialers)| pools.iter().zip(dialers).find(is_same));
         match kept.map_or_else(|| Dialer::new(pool).map(Rc::new), |(_, kept)| Ok(kept.clone())) {
             Ok(dialer) => dialers.push(dialer),
-            Err(error) => problems.push(format!("pool.{}.{error}", index + 1)),
+            Err(error) => {
+                let key = Key::named("pool", error.key, index);
+                let text = format!("pool.{}.{error}", index + 1);
+                problems.push(Problem { key, text });
+            }
         }
     }
-    if problems.is_empty() { Ok(dialers) } else { Err(ConfigError::new(problems)) }
+    if problems.is_empty() { Ok(dialers) } else { Err(ConfigError { problems }) }
 }
 
 /// Starts everything and serves until the end.

@@ -53,10 +53,8 @@ pub(super) fn begins(key: &str, prefix: &str) -> bool {
 }
 
 pub(super) fn problems(error: &ConfigError, out: &mut dyn FnMut(Item<'_>)) {
-    for line in error.lines() {
-        let key = line.split(": got ").next().unwrap_or_default();
-        let key = key.rsplit(": ").next().unwrap_or_default();
-        let key = if Key::parse(key).is_some() { key } else { "" };
-        out(Item::Problem { key, text: line });
+    for problem in &error.problems {
+        let key = problem.key.map(|key| key.to_string()).unwrap_or_default();
+        out(Item::Problem { key: &key, text: &problem.text });
     }
 }
