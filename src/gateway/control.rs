@@ -114,6 +114,7 @@ struct State {
     kept: Kept,
     provisional: Option<Provisional>,
     commits: Allowance,
+    is_ending: bool,
 }
 
 /// What the settings file says.
@@ -151,6 +152,7 @@ impl Control {
             kept,
             provisional: None,
             commits: Allowance::new(COMMITS_BURST_MAX, COMMIT_INTERVAL),
+            is_ending: false,
         };
         let control = Rc::new(Self {
             access,
@@ -173,8 +175,7 @@ impl Control {
         control
     }
 
-    /// Returns what tells of every change of the settings in use.
-    #[cfg_attr(not(test), expect(dead_code, reason = "serial line and mDNS, which follow it"))]
+    /// Returns what tells of every change of the settings in use, and of the end.
     pub fn changes(&self) -> channel::Receiver<()> {
         self.changed.subscribe()
     }
@@ -271,9 +272,18 @@ impl Control {
         Ok(())
     }
 
-    /// Closes the doors; miners that are in stay.
+    /// Closes the doors for good; miners that are in stay.
     pub fn close_doors(&self) {
-        self.state.borrow_mut().doors.close();
+        let mut state = self.state.borrow_mut();
+        state.doors.close();
+        state.is_ending = true;
+        drop(state);
+        self.changed.send_replace(());
+    }
+
+    /// Says whether the gateway ends.
+    pub fn is_ending(&self) -> bool {
+        self.state.borrow().is_ending
     }
 
     /// Reads the settings again. Whatever is wrong, the old ones stay in use as a whole (F70).

@@ -6,7 +6,8 @@
 //! the log says. While it is off nothing is sent and no thread runs (F86).
 //!
 //! The protocol is the crate's, on a thread of its own: probing, conflicts, goodbyes, interfaces
-//! that come and go (RFC 6762 and 6763). Here it is decided what is told, once a second.
+//! that come and go (RFC 6762 and 6763). Here it is decided what is told, at every change of the
+//! settings.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,9 +15,10 @@ use std::time::Duration;
 
 use loka_stratum::settings::Settings;
 use mdns_sd::{DaemonEvent, DnsNameChange, IfKind, Receiver, ServiceDaemon, ServiceInfo};
-use tokio::time::sleep;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
-use super::hub::Hub;
+use super::control::Control;
 use super::log::{self, Kind};
 
 /// What miners look for.
@@ -29,11 +31,11 @@ pub const PRODUCT: &str = "product";
 pub const VERSION: &str = "version";
 pub const PAGE: &str = "page";
 
-/// Time between two looks at the settings and at what the thread has to say.
+/// Time between two looks at what the thread has to say.
 const CHECK: Duration = Duration::from_secs(1);
 
-/// Time that the farewell may take when the process ends.
-const FAREWELL_MAX: Duration = Duration::from_millis(500);
+/// Time that a farewell may take.
+pub const FAREWELL_MAX: Duration = Duration::from_millis(500);
 
 /// What is to be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -102,22 +104,18 @@ impl Announcement {
     }
 
     /// Logs what the thread has to say.
-    fn listen(&mut self) {
-        while let Ok(event) = self.events.try_recv() {
-            match event {
-                // The names of its ports change as well, and once for each interface.
-                DaemonEvent::NameChange(DnsNameChange { new_name, .. })
-                    if is_host(&new_name) && new_name != self.host =>
-                {
-                    let text = "is another's on this network; the name here is now";
-                    log::warn(Kind::Mdns, format_args!("{:?} {text} {new_name:?}", self.host));
-                    self.host = new_name;
-                }
-                DaemonEvent::Error(error) => {
-                    log::warn(Kind::Mdns, format_args!("mDNS: {error}"));
-                }
-                _ => {}
+    fn handle_event(&mut self, event: DaemonEvent) {
+        match event {
+            // The names of its ports change as well, and once for each interface.
+            DaemonEvent::NameChange(DnsNameChange { new_name, .. })
+                if is_host(&new_name) && new_name != self.host =>
+            {
+                let text = "is another's on this network; the name here is now";
+                log::warn(Kind::Mdns, format_args!("{:?} {text} {new_name:?}", self.host));
+                self.host = new_name;
             }
+            DaemonEvent::Error(error) => log::warn(Kind::Mdns, format_args!("mDNS: {error}")),
+            _ => {}
         }
     }
 }
@@ -136,23 +134,35 @@ fn is_host(name: &str) -> bool {
     name.strip_suffix(".local.").is_some_and(|label| !label.contains('.'))
 }
 
-/// Tells the network what the settings want told, for as long as the process runs.
-pub async fn run(hub: Rc<Hub>) {
+/// Tells the network what the settings want told, until the gateway ends; then says goodbye.
+pub async fn run(control: Rc<Control>) {
+    let mut changes = control.changes();
     let mut present: Option<Announcement> = None;
-    // What could not be begun is not begun again each second.
+    // What could not be begun is begun again when the settings change it.
     let mut tried = None;
     loop {
-        let wanted = Told::of(&hub.settings.borrow());
+        let is_ending = control.is_ending();
+        let wanted = if is_ending { None } else { Told::of(&control.settings()) };
         if wanted != tried {
             tried.clone_from(&wanted);
             // The old name is given back before the new one is asked for.
-            drop(present.take());
+            if let Some(old) = present.take() {
+                let _ = spawn_blocking(move || drop(old)).await;
+            }
             present = wanted.and_then(begin);
         }
-        if let Some(present) = &mut present {
-            present.listen();
+        if is_ending {
+            return;
         }
-        sleep(CHECK).await;
+        // The wait cannot fail: the sender lives as long as the control.
+        let Some(present) = &mut present else {
+            let _ = changes.changed().await;
+            continue;
+        };
+        while let Ok(event) = present.events.try_recv() {
+            present.handle_event(event);
+        }
+        let _ = timeout(CHECK, changes.changed()).await;
     }
 }
 

@@ -74,7 +74,7 @@ use loka_stratum::time::Duration as EngineDuration;
 use loka_stratum::work::extranonce::Geometry;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use access::Access;
 use admission::Admissions;
@@ -393,7 +393,7 @@ impl Gateway {
             FIRST_POOL_MAX
         };
         tokio::task::spawn_local(admission::run(self.hub.clone()));
-        tokio::task::spawn_local(mdns::run(self.hub.clone()));
+        let name = tokio::task::spawn_local(mdns::run(self.control.clone()));
         tokio::select! {
             () = self.hub.pool_known() => {}
             () = sleep(first_pool_max) => {}
@@ -413,6 +413,8 @@ impl Gateway {
             }
         }
         self.drain(&mut terminate, &mut interrupt).await;
+        // It has said goodbye meanwhile, or is about to.
+        let _ = timeout(mdns::FAREWELL_MAX, name).await;
         Ok(())
     }
 

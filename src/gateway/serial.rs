@@ -60,10 +60,12 @@ impl Line {
 pub async fn run(hub: Rc<Hub>, control: Rc<Control>, flag: Option<PathBuf>) {
     let wanted = || Line::wanted(&hub.settings.borrow(), hub.plan.board, flag.as_deref());
     let mut answered = Answered::default();
+    let mut changes = control.changes();
     let pause = Duration::from_micros(SERIAL_RETRY.as_micros());
     loop {
         let Some(line) = wanted() else {
-            sleep(pause).await;
+            // It cannot fail: the sender lives as long as the control.
+            let _ = changes.changed().await;
             continue;
         };
         let path = line.path.display();
