@@ -126,7 +126,7 @@ impl Api<'_> {
     /// Carries a request out.
     async fn call(&self, asked: &Asked<'_>) -> Result<Answer, Fault> {
         match asked.call {
-            Call::Page(file) => Ok(Answer::new(200, file.kind, file.body.as_bytes())),
+            Call::Page(file) => Ok(file.answer()),
             Call::Basic => self.basic(asked).await,
             Call::BasicForm => self.basic_form(asked).await,
             Call::Metrics => {

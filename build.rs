@@ -1,0 +1,54 @@
+//! Packs the page as it is served: its script is kept in parts, and browsers unpack gzip.
+//!
+//! The engine has no page and nothing to build here.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    #[cfg(feature = "gateway")]
+    page::pack();
+}
+
+#[cfg(feature = "gateway")]
+mod page {
+    use std::path::PathBuf;
+    use std::{env, fs};
+
+    use crc::{CRC_32_ISO_HDLC, Crc};
+    use miniz_oxide::deflate::compress_to_vec;
+
+    const FOLDER: &str = "src/gateway/http/page";
+
+    /// The parts of a file: what uses something stands behind it.
+    const FILES: [(&str, &[&str]); 2] = [
+        ("app.js", &["words.js", "base.js", "settings.js", "wizard.js", "views.js"]),
+        ("style.css", &["style.css"]),
+    ];
+
+    /// The best that deflate does.
+    const LEVEL: u8 = 10;
+
+    /// A head of gzip (RFC 1952): deflate, no flags, no time, the best, system unknown.
+    const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255];
+
+    pub fn pack() {
+        println!("cargo::rerun-if-changed={FOLDER}");
+        let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+        for (name, parts) in FILES {
+            let read = |part: &&str| {
+                let path = format!("{FOLDER}/{part}");
+                fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+            };
+            let whole: Vec<u8> = parts.iter().flat_map(read).collect();
+            let length = u32::try_from(whole.len()).expect("a page is short");
+            let mut packed = HEAD.to_vec();
+            packed.extend(compress_to_vec(&whole, LEVEL));
+            packed.extend(Crc::<u32>::new(&CRC_32_ISO_HDLC).checksum(&whole).to_le_bytes());
+            packed.extend(length.to_le_bytes());
+            for (name, bytes) in [(name.to_owned(), whole), (format!("{name}.gz"), packed)] {
+                let path = out.join(name);
+                fs::write(&path, bytes)
+                    .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            }
+        }
+    }
+}
