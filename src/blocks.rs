@@ -12,8 +12,8 @@
 //! most likely refuse it, but asking costs one line and a block may be worth a house.
 //!
 //! The ledger does not know late tries: the share was counted when it was found. When
-//! [`BLOCKS_KEPT_MAX`] records are kept a further block is not kept here, and counted; it waits in
-//! its queue as before.
+//! [`BLOCKS_KEPT_MAX`] records are kept a further block is not kept here, counted, and told to the
+//! owner; it waits in its queue as before.
 
 use crate::limits::{
     BLOCK_AGE_MAX, BLOCKS_KEPT_MAX, EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, HOST_BYTES_MAX,
@@ -93,12 +93,14 @@ pub struct Blocks {
 
 impl Blocks {
     /// Keeps a block whose share was put into a link's queue.
-    pub(crate) fn insert(&mut self, record: BlockRecord, now: Instant) {
-        if self.push(record, Stage::InQueue, now).is_ok() {
-            self.unsaved = Unsaved::Found;
-        } else {
-            self.not_kept = self.not_kept.saturating_add(1);
-        }
+    ///
+    /// # Errors
+    ///
+    /// [`BlocksFull`] where there is no room.
+    pub(crate) fn insert(&mut self, record: BlockRecord, now: Instant) -> Result<(), BlocksFull> {
+        self.push(record, Stage::InQueue, now)
+            .inspect(|()| self.unsaved = Unsaved::Found)
+            .inspect_err(|_| self.not_kept = self.not_kept.saturating_add(1))
     }
 
     /// Takes back a block of an earlier run.
@@ -230,7 +232,7 @@ mod tests {
     #[test]
     fn f39_a_block_is_late_once_its_queue_has_lost_it_and_again_when_its_answer_cannot_come() {
         let mut blocks = Blocks::default();
-        blocks.insert(record(1), NOW);
+        blocks.insert(record(1), NOW).unwrap();
         assert_eq!(blocks.unsaved(), Unsaved::Found);
         blocks.tend(NOW, |_| true, |_, _| true);
         assert_eq!(blocks.late("pool.example"), None, "its share is in the queue");
@@ -248,7 +250,7 @@ mod tests {
     #[test]
     fn a_block_is_forgotten_when_it_is_answered_or_too_old() {
         let mut blocks = Blocks::default();
-        blocks.insert(record(1), NOW);
+        blocks.insert(record(1), NOW).unwrap();
         blocks.restore(record(2), NOW).unwrap();
         blocks.handle_saved();
         blocks.forget(record(1).hash);
@@ -264,10 +266,10 @@ mod tests {
     fn so_many_are_kept_and_none_twice() {
         let mut blocks = Blocks::default();
         let max = u8::try_from(BLOCKS_KEPT_MAX).unwrap();
-        (0..max).for_each(|number| blocks.insert(record(number), NOW));
-        blocks.insert(record(0), NOW);
+        (0..max).for_each(|number| blocks.insert(record(number), NOW).unwrap());
+        blocks.insert(record(0), NOW).unwrap();
         assert_eq!((blocks.records().count(), blocks.not_kept()), (BLOCKS_KEPT_MAX, 0));
-        blocks.insert(record(max), NOW);
+        assert_eq!(blocks.insert(record(max), NOW), Err(BlocksFull));
         assert_eq!((blocks.records().count(), blocks.not_kept()), (BLOCKS_KEPT_MAX, 1));
         assert_eq!(blocks.restore(record(max), NOW), Err(BlocksFull));
     }

@@ -350,6 +350,11 @@ pub enum Event {
         /// Whether the pool took it.
         accepted: bool,
     },
+    /// So many block candidates wait for their pools that this one is not remembered.
+    BlockNotKept {
+        /// The hash of its header.
+        hash: BlockHash,
+    },
     /// A request to reconnect elsewhere, or too often, was not followed (F82).
     ReconnectRefused {
         /// The link that it came on.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use loka_stratum::downstream::Close;
+use loka_stratum::limits::BLOCKS_KEPT_MAX;
 use loka_stratum::proxy::Event;
 use loka_stratum::table::MinerHandle;
 use loka_stratum::time::Duration as EngineDuration;
@@ -157,6 +158,10 @@ impl Hub {
             Event::LateBlockAnswered { hash, accepted } => {
                 let text = if accepted { "accepted" } else { "not taken" };
                 log::warn(Kind::Block, format_args!("block candidate {hash}, sent late: {text}"));
+            }
+            Event::BlockNotKept { hash } => {
+                let text = "block candidates wait for their pools, no further one is remembered";
+                log::error(Kind::Block, format_args!("{BLOCKS_KEPT_MAX} {text}: {hash}"));
             }
             Event::ReconnectRefused { .. } => {
                 let text = "client.reconnect refused: it names another host, or comes too often";

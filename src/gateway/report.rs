@@ -45,6 +45,8 @@ pub struct Report {
     pub ledger: Books,
     /// Blocks found.
     pub block_candidates: u64,
+    /// Those that no pool has answered yet.
+    pub block_candidates_waiting: u64,
     /// Links that ended or were not made, by reason.
     pub links_lost: Counts,
 }
@@ -230,6 +232,7 @@ impl Hub {
             goals: self.goals(),
             ledger: Books::new(proxy.ledger()),
             block_candidates: counts.blocks,
+            block_candidates_waiting: proxy.blocks().records().count() as u64,
             links_lost: collect(&counts.links_lost),
         }
     }

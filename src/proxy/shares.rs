@@ -152,12 +152,13 @@ impl Proxy<'_> {
             return Bucket::Orphaned(Orphan::SessionLost);
         };
         let open = link.state.is_open() && link.epoch == origin.epoch;
+        let mut is_kept = true;
         if share.is_block()
             && let Some(geometry) = self.geometry
             && let Some(pool) = self.options.pools.get(usize::from(link.pool))
             && let Some((job, _)) = link.jobs.get(origin.job)
         {
-            self.blocks.insert(record(link, pool, geometry, job, &share), now);
+            is_kept = self.blocks.insert(record(link, pool, geometry, job, &share), now).is_ok();
         }
         let stage = if open && link.state != State::Configuring && link.state != State::Subscribing
         {
@@ -181,11 +182,15 @@ impl Proxy<'_> {
             // By the time that it is sent there is another connection.
             entry.forget_grant();
         }
-        match link.pending.insert(entry) {
+        let bucket = match link.pending.insert(entry) {
             Ok(()) if stage == Stage::Queued => Bucket::Pending,
             Ok(()) => Bucket::Held,
             Err(QueueFull) => Bucket::Orphaned(Orphan::QueueFull),
+        };
+        if !is_kept {
+            self.push_event(Event::BlockNotKept { hash: share.hash() });
         }
+        bucket
     }
 
     /// Counts an accepted share, in total and for its miner.

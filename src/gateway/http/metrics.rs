@@ -96,8 +96,10 @@ impl Scrape {
                 ([("state", "held")], ledger.held as f64),
             ],
         )?;
-        let blocks = self.0.block_candidates;
-        counter(encoder, "block_candidates", "Shares that are blocks.", blocks)
+        let report = &self.0;
+        counter(encoder, "block_candidates", "Shares that are blocks.", report.block_candidates)?;
+        let help = "Blocks that no pool has answered yet.";
+        gauge(encoder, "block_candidates_waiting", help, report.block_candidates_waiting as f64)
     }
 
     fn encode_upstream(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
