@@ -16,9 +16,9 @@
 //! | `serial` | the serial line: an operator's console, and frames for tools |
 //!
 //! Around them: `board` (what there is room for), `config` (file, environment, flags), `dial`
-//! (name, TCP, TLS), `probe` (tries a pool for an operator), `store` on `disk` (what outlives the
-//! process), `watch` (who is told that the loop turns), `button` (reset), `report` (what is shown),
-//! `log`, `clock` (the only clock), `process`.
+//! (name, TCP, TLS), `probe` (tries a pool for an operator), `store` and `journal` on `disk` (what
+//! outlives the process), `watch` (who is told that the loop turns), `button` (reset), `report`
+//! (what is shown), `log`, `clock` (the only clock), `process`.
 //!
 //! Exit codes: 0 after a clean end, 1 where the gateway could not start or an answer is bad news,
 //! 2 for flags or settings that are wrong.
@@ -40,6 +40,7 @@ pub mod find;
 mod fingerprint;
 mod http;
 mod hub;
+mod journal;
 mod link;
 mod listen;
 mod log;

@@ -1,9 +1,7 @@
 //! The audit log: who asked for what, when, from where, and what came of it.
 //!
-//! It is only ever appended to, in two files that take turns; when both are full the older is
-//! emptied. Each record has a length and a CRC-32, so an end that a power cut tore off is found at
-//! the next start and cut away; what was written before it is still read. Without `state.dir` the
-//! last entries are kept in memory.
+//! It is only ever appended to, in the two files of a [`Journal`]. Without `state.dir` the last
+//! entries are kept in memory.
 //!
 //! A flood of entries, such as of guessed passwords, is written in batches: see
 //! [`AUDIT_WRITES_BURST_MAX`]. What finds no room to wait in is counted, and the count is an entry.
@@ -14,7 +12,6 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crc::{CRC_32_ISO_HDLC, Crc};
 use loka_stratum::control::Role;
 use loka_stratum::limits::{
     AUDIT_SEGMENT_BYTES_MAX, AUDIT_TEXT_BYTES_MAX, AUDIT_WAITING_MAX, AUDIT_WRITE_INTERVAL,
@@ -27,15 +24,11 @@ use super::Whence;
 use crate::gateway::allowance::Allowance;
 use crate::gateway::clock::{self, Utc};
 use crate::gateway::disk::{Disk, Flash};
+use crate::gateway::journal::{self, Journal};
 use crate::gateway::log::{self, Kind};
 
 /// The name of the files, before their number.
 pub const NAME: &str = "audit";
-
-const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
-
-/// Bytes around the entry in a record: its length before, its CRC behind.
-const FRAME_BYTES: usize = 6;
 
 /// An entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,11 +61,7 @@ enum When {
 
 /// The log.
 pub struct Audit<D = Flash> {
-    disk: D,
-    folder: Option<PathBuf>,
-    /// Which file is written, and how much is in it.
-    segment: usize,
-    length: usize,
+    journal: Option<Journal<D>>,
     next: u64,
     run: u32,
     allowance: Allowance,
@@ -93,31 +82,33 @@ impl Audit {
 impl<D: Disk> Audit<D> {
     fn open_on(disk: D, folder: Option<PathBuf>) -> Self {
         let allowance = Allowance::new(AUDIT_WRITES_BURST_MAX, AUDIT_WRITE_INTERVAL);
-        let mut audit = Self {
-            disk,
-            folder,
-            segment: 0,
-            length: 0,
-            next: 1,
-            run: 1,
-            allowance,
-            waiting: VecDeque::new(),
-            lost: 0,
-        };
-        for segment in 0..SEGMENTS {
-            let (entries, length, is_torn) = audit.read(segment);
-            if is_torn {
-                audit.cut(segment, length);
+        let journal =
+            folder.map(|folder| Journal::new(disk, folder, NAME, AUDIT_SEGMENT_BYTES_MAX));
+        let waiting = VecDeque::new();
+        let mut audit = Self { journal, next: 1, run: 1, allowance, waiting, lost: 0 };
+        audit.recall();
+        audit
+    }
+
+    /// Finds where the files end, and cuts torn ends away.
+    fn recall(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        for file in 0..journal::FILES {
+            let read = journal.read(file);
+            let entries = entries(&read.records);
+            if read.is_torn
+                && let Err(error) = journal.cut(file, read.length)
+            {
+                log::warn(Kind::Store, format_args!("the audit log cannot be mended: {error}"));
             }
             if let Some(last) = entries.last()
-                && last.number >= audit.next
+                && last.number >= self.next
             {
-                audit.next = last.number + 1;
-                audit.run = last.run.saturating_add(1);
-                (audit.segment, audit.length) = (segment, length);
+                self.next = last.number + 1;
+                self.run = last.run.saturating_add(1);
+                journal.take_up(file, read.length);
             }
         }
-        audit
     }
 
     /// Takes an entry.
@@ -137,7 +128,7 @@ impl<D: Disk> Audit<D> {
         let entry = Entry { number: self.next, run: self.run, when, role, from, what, result };
         self.next += 1;
         if self.waiting.len() >= AUDIT_WAITING_MAX {
-            if self.folder.is_some() {
+            if self.journal.is_some() {
                 self.lost += 1;
                 return;
             }
@@ -149,7 +140,7 @@ impl<D: Disk> Audit<D> {
 
     /// Writes what waits, where a write is allowed.
     pub fn flush(&mut self, now: Instant) {
-        if self.folder.is_none() || self.waiting.is_empty() || !self.allowance.allow(now) {
+        if self.journal.is_none() || self.waiting.is_empty() || !self.allowance.allow(now) {
             return;
         }
         if self.lost > 0 {
@@ -171,116 +162,50 @@ impl<D: Disk> Audit<D> {
 
     /// Forgets all; the files are erased by the caller.
     pub fn forget(&mut self) {
-        (self.segment, self.length, self.next, self.run) = (0, 0, 1, 1);
+        if let Some(journal) = &mut self.journal {
+            journal.forget();
+        }
+        (self.next, self.run) = (1, 1);
         self.waiting.clear();
         self.lost = 0;
     }
 
     /// Returns the newest entries, the oldest first, as lines for people.
     pub fn newest(&self, count: usize) -> Vec<String> {
-        let older = 1 - self.segment;
-        let on_disk = [older, self.segment].into_iter().flat_map(|segment| self.read(segment).0);
+        let files = self.journal.iter().flat_map(Journal::read_all);
+        let on_disk = files.flat_map(|file| entries(&file.records));
         let all: Vec<Entry> = on_disk.chain(self.waiting.iter().cloned()).collect();
         let skip = all.len().saturating_sub(count);
         all.iter().skip(skip).map(ToString::to_string).collect()
     }
 
     fn write(&mut self) -> io::Result<()> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
         let mut bytes = Vec::new();
         for entry in &self.waiting {
             encode(entry, &mut bytes)?;
         }
-        let is_first = self.length == 0;
-        let is_full = self.length + bytes.len() > AUDIT_SEGMENT_BYTES_MAX;
-        let segment = if is_full { 1 - self.segment } else { self.segment };
-        let path = self.path(segment);
-        if is_full {
-            self.disk.create(&path)?;
-            (self.segment, self.length) = (segment, 0);
-        }
-        if let Err(error) = self.disk.append(&path, &bytes) {
-            // What came through is torn: the next start finds it, and this one writes elsewhere.
-            self.length = AUDIT_SEGMENT_BYTES_MAX;
-            return Err(error);
-        }
-        self.disk.sync(&path)?;
-        if is_first || is_full {
-            let folder = self.folder.clone().unwrap_or_default();
-            self.disk.sync_folder(&folder)?;
-        }
-        self.length += bytes.len();
+        let is_new = journal.begins_with(bytes.len());
+        journal.append(&bytes)?;
+        journal.sync(is_new)?;
         self.waiting.clear();
         Ok(())
     }
-
-    /// Reads a file: the entries before the first that is not whole, their length, and whether
-    /// anything follows.
-    fn read(&self, segment: usize) -> (Vec<Entry>, usize, bool) {
-        if self.folder.is_none() {
-            return (Vec::new(), 0, false);
-        }
-        let bytes = self.disk.read(&self.path(segment), AUDIT_SEGMENT_BYTES_MAX);
-        let bytes = bytes.unwrap_or_default();
-        let mut entries = Vec::new();
-        let mut length = 0;
-        while let Some((entry, size)) = decode(bytes.get(length..).unwrap_or_default()) {
-            entries.push(entry);
-            length += size;
-        }
-        (entries, length, length < bytes.len())
-    }
-
-    /// Cuts a torn end away.
-    fn cut(&self, segment: usize, length: usize) {
-        let path = self.path(segment);
-        let beside = path.with_extension("new");
-        let result = self.disk.read(&path, AUDIT_SEGMENT_BYTES_MAX).and_then(|mut bytes| {
-            bytes.truncate(length);
-            self.disk.create(&beside)?;
-            self.disk.append(&beside, &bytes)?;
-            self.disk.sync(&beside)?;
-            self.disk.rename(&beside, &path)?;
-            self.disk.sync_folder(&self.folder.clone().unwrap_or_default())
-        });
-        if let Err(error) = result {
-            log::warn(Kind::Store, format_args!("the audit log cannot be mended: {error}"));
-        }
-    }
-
-    fn path(&self, segment: usize) -> PathBuf {
-        let folder = self.folder.clone().unwrap_or_default();
-        folder.join(format!("{NAME}.{segment}"))
-    }
 }
-
-const SEGMENTS: usize = 2;
 
 fn encode(entry: &Entry, out: &mut Vec<u8>) -> io::Result<()> {
     let mut buffer = [0; RECORD_BYTES_MAX];
     let record = Record::V1(entry.clone());
-    let bytes = postcard::to_slice(&record, &mut buffer).map_err(io::Error::other)?;
-    let start = out.len();
-    let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(bytes);
-    let sum = CRC.checksum(out.get(start..).unwrap_or_default());
-    out.extend_from_slice(&sum.to_le_bytes());
-    Ok(())
+    journal::encode(postcard::to_slice(&record, &mut buffer).map_err(io::Error::other)?, out)
 }
 
 /// Two texts, two addresses' worth of numbers, and room.
 const RECORD_BYTES_MAX: usize = 2 * AUDIT_TEXT_BYTES_MAX + 64;
 
-/// Reads the record at the start, and how long it is.
-fn decode(bytes: &[u8]) -> Option<(Entry, usize)> {
-    let length = usize::from(u16::from_le_bytes(*bytes.first_chunk()?));
-    let size = length + FRAME_BYTES;
-    let (record, sum) = bytes.get(..size)?.split_last_chunk::<4>()?;
-    if CRC.checksum(record) != u32::from_le_bytes(*sum) {
-        return None;
-    }
-    let Record::V1(entry) = postcard::from_bytes(record.get(2..)?).ok()?;
-    Some((entry, size))
+/// Reads records; those of a later version of the program end it.
+fn entries(records: &[Vec<u8>]) -> Vec<Entry> {
+    let read = |record: &Vec<u8>| postcard::from_bytes(record).ok();
+    records.iter().map_while(read).map(|Record::V1(entry)| entry).collect()
 }
 
 /// Cuts a text to what an entry holds.
