@@ -1,13 +1,16 @@
-//! Packs the page as it is served: its script is kept in parts, and browsers unpack gzip.
+//! Packs the page as it is served, and sets the link of a binary whose events are defmt frames.
 //!
-//! The engine has no page and nothing to build here.
+//! The engine has neither, and nothing to build here.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     #[cfg(feature = "gateway")]
     page::pack();
+    #[cfg(all(feature = "gateway", feature = "defmt"))]
+    frames::link();
 }
 
+/// The script of the page is kept in parts, and browsers unpack gzip.
 #[cfg(feature = "gateway")]
 mod page {
     use std::path::PathBuf;
@@ -49,6 +52,30 @@ mod page {
                 fs::write(&path, bytes)
                     .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             }
+        }
+    }
+}
+
+/// defmt finds its texts by the addresses of symbols in a section that is never loaded. Its own
+/// linker script replaces the whole layout of a program, which on Linux the C library would not
+/// survive; `targets/defmt-host.x` adds the section to whatever layout the linker has. On the wire
+/// are the low 16 bits of addresses at run time, so a program that may be loaded anywhere is loaded
+/// at multiples of 64 KiB: hence the page size.
+#[cfg(all(feature = "gateway", feature = "defmt"))]
+mod frames {
+    use std::env;
+
+    const SCRIPT: &str = "targets/defmt-host.x";
+
+    pub fn link() {
+        println!("cargo::rerun-if-changed={SCRIPT}");
+        // Read by defmt's macros; a change of it changes which frames there are.
+        println!("cargo::rerun-if-env-changed=DEFMT_LOG");
+        if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
+            // In this form compilers that link and linkers alike understand them.
+            let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+            println!("cargo::rustc-link-arg-bins=-T{root}/{SCRIPT}");
+            println!("cargo::rustc-link-arg-bins=-zmax-page-size=65536");
         }
     }
 }

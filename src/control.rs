@@ -108,6 +108,12 @@ pub enum Request<'a> {
     },
     /// The workers that are let in by a password: a [`Item::Text`] each.
     Admitted,
+    /// The newest events as defmt frames, the oldest first: a [`Item::Text`] with the build that
+    /// made them, then one in hexadecimal for each.
+    Frames {
+        /// How many at most.
+        count: u16,
+    },
 }
 
 /// A part of an answer.
@@ -274,6 +280,7 @@ pub const VERBS: &[Verb] = &[
     verb("status", "status", "Shows how the gateway is.", Role::Viewer),
     verb("miners", "miners [SKIP]", "Lists the miners.", Role::Viewer),
     verb("log", "log [COUNT]", "Shows the newest lines of the log.", Role::Viewer),
+    verb("frames", "frames [COUNT]", "Shows events as frames, for ctl log.", Role::Viewer),
     verb("audit", "audit [COUNT]", "Shows who changed what.", Role::Admin),
     verb("admit", "admit WORKER", "Lets a worker in; asks for its password.", Role::Operator),
     verb("admitted", "admitted", "Lists the workers that are let in.", Role::Viewer),
@@ -285,7 +292,7 @@ const fn verb(name: &'static str, usage: &'static str, effect: &'static str, rol
     Verb { name, usage, effect, role }
 }
 
-/// Lines that `log`, `audit` and `miners` show where no count is given.
+/// Lines that `log`, `frames`, `audit` and `miners` show where no count is given.
 pub const LINES_DEFAULT: u16 = 20;
 
 /// Why a line of the console is no request.
@@ -347,6 +354,7 @@ impl<'a> Request<'a> {
             "status" => Self::Status,
             "miners" => Self::Miners { skip: words.number(0)? },
             "log" => Self::Log { count: words.number(LINES_DEFAULT)? },
+            "frames" => Self::Frames { count: words.number(LINES_DEFAULT)? },
             "audit" => Self::Audit { count: words.number(LINES_DEFAULT)? },
             "password" => Self::Password { role: words.role(verb)?, word: "" },
             "admit" => Self::Admit { worker: words.need(verb)?, word: "" },
@@ -373,6 +381,7 @@ impl<'a> Request<'a> {
             | Self::Status
             | Self::Miners { .. }
             | Self::Log { .. }
+            | Self::Frames { .. }
             | Self::Admitted => Role::Viewer,
             Self::Set { .. }
             | Self::Unset { .. }
@@ -572,6 +581,7 @@ mod tests {
             (Request::Commit, &[5]),
             (Request::Reset { sure: "" }, &[13, 0]),
             (Request::Audit { count: 7 }, &[14, 7]),
+            (Request::Frames { count: 7 }, &[17, 7]),
         ] {
             assert_eq!(postcard::to_slice(&request, &mut buffer).unwrap(), bytes);
         }

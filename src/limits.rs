@@ -259,6 +259,27 @@ pub const LOG_LINES_KEPT_MAX: usize = 200;
 /// Longest line of the log that is kept to be shown, in bytes; the rest of it is cut.
 pub const LOG_LINE_BYTES_MAX: usize = 512;
 
+/// Longest of the two files of frames, in bytes; the older is dropped when both are full. An event
+/// takes some 15 bytes: over 4,000 are kept in each.
+pub const FRAMES_FILE_BYTES_MAX: usize = 65_536;
+
+/// Longest frame, in bytes: the longest event has a hash and a name. A longer one is dropped.
+pub const EVENT_FRAME_BYTES_MAX: usize = 256;
+
+/// Bytes of frames that wait to be written; what comes when it is full is only counted.
+pub const FRAMES_WAITING_BYTES_MAX: usize = 4096;
+
+const _: () =
+    assert!(FRAMES_WAITING_BYTES_MAX + 256 < FRAMES_FILE_BYTES_MAX, "a batch fits a file");
+
+/// Batches of frames that are written within a second; one more is after each
+/// [`FRAMES_WRITE_INTERVAL`], with all that came meanwhile. So events wear flash out by 1,440
+/// writes a day at the most, whatever pools and miners do.
+pub const FRAMES_WRITES_BURST_MAX: u32 = 16;
+
+/// See [`FRAMES_WRITES_BURST_MAX`].
+pub const FRAMES_WRITE_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Miners that one answer lists; the rest is asked for with how many to pass over.
 pub const MINERS_LISTED_MAX: usize = 100;
 

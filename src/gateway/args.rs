@@ -48,6 +48,11 @@ pub struct RunArgs {
     /// The serial port with the console, by its path; replaces serial.device.
     #[arg(long, value_name = "PATH")]
     pub serial: Option<PathBuf>,
+    /// A serial port that gets the log as defmt frames, by its path: in few bytes, for defmt-print
+    /// and `ctl log --decode`. Not the console's.
+    #[cfg(feature = "defmt")]
+    #[arg(long, value_name = "PATH")]
+    pub frames: Option<PathBuf>,
     /// Print more about what happens.
     #[arg(long)]
     pub verbose: bool,

@@ -245,6 +245,7 @@ impl Control {
             Request::Status => self.status(out),
             Request::Miners { skip } => self.miners(skip, out),
             Request::Log { count } => Self::log(count, out),
+            Request::Frames { count } => Self::frames(count, out),
             Request::Audit { count } => self.audit_log(count, out),
             Request::Reset { sure } => self.reset(sure, candidate, out),
         }

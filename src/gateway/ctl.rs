@@ -8,6 +8,8 @@
 //! it: a password, and the value of a key that holds one, are taken from a file, the environment
 //! or a prompt without echo.
 
+#[cfg(feature = "decode")]
+mod decode;
 mod http;
 mod provision;
 mod secret;
@@ -131,6 +133,12 @@ async fn ask_all(args: &CtlArgs) -> Result<(), CtlError> {
         let text = "over HTTP a change lives as long as the command: add --commit before the verb, \
                     or give several lines on standard input";
         return Err(CtlError::Usage(text.to_owned()));
+    }
+    #[cfg(feature = "decode")]
+    if let Some(decode) = decode::DecodeArgs::of(&args.verb) {
+        let decode = decode?;
+        let mut way = if decode.asks() { Some(Way::open(&args.way)?) } else { None };
+        return decode.run(way.as_mut()).await;
     }
     let mut way = Way::open(&args.way)?;
     if args.verb.is_empty() {

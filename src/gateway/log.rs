@@ -16,9 +16,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use loka_stratum::limits::{LOG_INTERVAL, LOG_LINE_BYTES_MAX, LOG_LINES_KEPT_MAX};
+use loka_stratum::proxy::Event;
 use loka_stratum::time::Instant;
 
 use super::clock;
+#[cfg(feature = "defmt")]
+use super::frames;
 
 /// How grave a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,16 +126,29 @@ pub fn debug(kind: Kind, text: fmt::Arguments<'_>) {
     line(Level::Debug, kind, text);
 }
 
-fn line(level: Level, kind: Kind, text: fmt::Arguments<'_>) {
-    if !is_on(level) {
-        return;
+/// Prints what the engine reported; where it is printed, it is a frame too.
+pub fn event(level: Level, kind: Kind, event: &Event, text: fmt::Arguments<'_>) {
+    let printed = line(level, kind, text);
+    #[cfg(feature = "defmt")]
+    if let Some(held_back) = printed {
+        frames::event(level, event, held_back);
     }
-    let Some(held_back) = admit(level, kind, clock::now()) else { return };
+    #[cfg(not(feature = "defmt"))]
+    let _ = (printed, event);
+}
+
+/// Returns how many lines of the kind were held back before this one, where it is printed.
+fn line(level: Level, kind: Kind, text: fmt::Arguments<'_>) -> Option<u32> {
+    if !is_on(level) {
+        return None;
+    }
+    let held_back = admit(level, kind, clock::now())?;
     if held_back == 0 {
         print(level, text);
     } else {
         print(level, format_args!("{text} (and {held_back} more of this kind before)"));
     }
+    Some(held_back)
 }
 
 /// Prints the counts of kinds that have been silent since their ten seconds ended.

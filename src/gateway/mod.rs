@@ -18,7 +18,8 @@
 //! Around them: `board` (what there is room for), `config` (file, environment, flags), `dial`
 //! (name, TCP, TLS), `probe` (tries a pool for an operator), `store` and `journal` on `disk` (what
 //! outlives the process), `watch` (who is told that the loop turns), `button` (reset), `report`
-//! (what is shown), `log`, `clock` (the only clock), `process`.
+//! (what is shown), `log` and its few bytes on flash (`frames`), `clock` (the only clock),
+//! `process`.
 //!
 //! Exit codes: 0 after a clean end, 1 where the gateway could not start or an answer is bad news,
 //! 2 for flags or settings that are wrong.
@@ -38,6 +39,8 @@ mod disk;
 mod fanout;
 pub mod find;
 mod fingerprint;
+#[cfg(feature = "defmt")]
+mod frames;
 mod http;
 mod hub;
 mod journal;
@@ -273,6 +276,8 @@ fn start(
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     let seed = u64::from_le_bytes(seed);
     let state_dir = settings.state.dir.as_str().to_owned();
+    #[cfg(feature = "defmt")]
+    frames::start(&state_dir);
     let (store, geometry) = remembered(&state_dir);
     let options = options::options(&settings, geometry, seed);
     let storage = options::storage(&plan)?;
@@ -296,11 +301,18 @@ fn start(
         let control = Control::new(hub.clone(), access, sources, seed, geometry, loaded);
         let parent_end = process::input_end(args.until_input_ends);
         let serial = args.serial.clone();
+        #[cfg(feature = "defmt")]
+        if let Some(port) = args.frames.clone() {
+            let baud = hub.settings.borrow().serial.baud;
+            tokio::task::spawn_local(frames::run(port, baud));
+        }
         let gateway = Gateway { hub: hub.clone(), control, button, serial };
         let served = gateway.serve(parent_end).await;
         hub.watch.borrow_mut().release();
         served
     });
+    #[cfg(feature = "defmt")]
+    frames::end();
     // A resolver that still blocks must not hold the end up.
     runtime.shutdown_background();
     Ok(result?)

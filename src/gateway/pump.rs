@@ -3,6 +3,7 @@
 //! [`Hub::turn`] is step 3 of the order of calls that the engine's documentation gives. One task
 //! runs it, at the engine's next deadline or when woken; so there is one timer for all miners.
 
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,8 +17,10 @@ use loka_stratum::upstream::{LinkClose, LinkIndex, Lost};
 use tokio::time::sleep;
 
 use super::clock;
+#[cfg(feature = "defmt")]
+use super::frames;
 use super::hub::{End, Hub};
-use super::log::{self, Kind};
+use super::log::{self, Kind, Level};
 
 /// Least time between two turns that only the clock asks for, so that a deadline that stays in
 /// the past is no storm (F66).
@@ -38,6 +41,8 @@ pub async fn run(hub: Rc<Hub>) {
             hub.save_blocks(now);
             hub.beat();
             log::flush();
+            #[cfg(feature = "defmt")]
+            frames::flush(now);
         }
         let deadline = hub.proxy.borrow().poll_timeout().min(check_at);
         let ahead = Duration::from_micros(deadline.since(now).as_micros()).max(PAUSE);
@@ -104,60 +109,71 @@ impl Hub {
     }
 
     fn handle_event(&self, event: &Event) {
+        let say = |level, kind, text: fmt::Arguments<'_>| log::event(level, kind, event, text);
         match *event {
             Event::LinkLive { pool, .. } => {
                 let url = self.url(pool);
-                log::info(Kind::LinkUp, format_args!("pool {}: live: {url}", pool + 1));
+                say(Level::Info, Kind::LinkUp, format_args!("pool {}: live: {url}", pool + 1));
             }
             Event::LinkDown { pool, close, .. } => {
                 self.count(|counts| counts.links_lost.add(close.name()));
                 // Why it could not be dialled was said in more words by who dialled.
                 if close != LinkClose::Unneeded && !was_dialling(close) {
-                    log::warn(Kind::LinkDown, format_args!("pool {}: {close}", pool + 1));
+                    say(Level::Warn, Kind::LinkDown, format_args!("pool {}: {close}", pool + 1));
                 }
             }
             Event::Switched { to } => {
                 let url = self.url(to);
-                log::warn(Kind::Pool, format_args!("the farm mines at pool {} now: {url}", to + 1));
+                say(
+                    Level::Warn,
+                    Kind::Pool,
+                    format_args!("the farm mines at pool {} now: {url}", to + 1),
+                );
             }
             Event::NoPool => {
                 let text = "no pool has been there for 30 s: what miners find is not paid for";
-                log::error(Kind::Pool, format_args!("{text}"));
+                say(Level::Error, Kind::Pool, format_args!("{text}"));
             }
             Event::WorkerRefused { .. } => {
                 let text = "the pool refused a miner's worker; only that worker is affected";
-                log::warn(Kind::Refused, format_args!("{text}"));
+                say(Level::Warn, Kind::Refused, format_args!("{text}"));
             }
             Event::Unfit { miner, unfit } => {
                 let proxy = self.proxy.borrow();
                 let name = proxy.miner(miner).map_or("gone", |miner| miner.personality().name);
-                log::warn(Kind::Refused, format_args!("a miner ({name}) was given {unfit}"));
+                say(Level::Warn, Kind::Refused, format_args!("a miner ({name}) was given {unfit}"));
             }
             Event::GeometryFixed { miner_id_bytes, roll_bytes } => {
                 self.save_geometry();
                 let text = "extranonce2: miner id of";
-                log::info(
+                say(
+                    Level::Info,
                     Kind::Process,
                     format_args!("{text} {miner_id_bytes} bytes, {roll_bytes} to roll"),
                 );
             }
             Event::NoId(exhausted) => {
-                log::error(
+                say(
+                    Level::Error,
                     Kind::Refused,
                     format_args!("a miner was refused: no id is free ({exhausted:?})"),
                 );
             }
             Event::Block { hash } => {
                 self.count(|counts| counts.blocks += 1);
-                log::info(Kind::Block, format_args!("BLOCK CANDIDATE {hash}"));
+                say(Level::Info, Kind::Block, format_args!("BLOCK CANDIDATE {hash}"));
             }
             Event::BlockAnswered { accepted } => {
                 let text = if accepted { "accepted" } else { "REJECTED" };
-                log::info(Kind::Block, format_args!("block candidate {text} by the pool"));
+                say(Level::Info, Kind::Block, format_args!("block candidate {text} by the pool"));
             }
             Event::LateBlockAnswered { hash, accepted } => {
                 let text = if accepted { "accepted" } else { "not taken" };
-                log::warn(Kind::Block, format_args!("block candidate {hash}, sent late: {text}"));
+                say(
+                    Level::Warn,
+                    Kind::Block,
+                    format_args!("block candidate {hash}, sent late: {text}"),
+                );
             }
             Event::BlockNotKept { hash } => {
                 let text = "block candidates wait for their pools, no further one is remembered";
@@ -165,16 +181,24 @@ impl Hub {
             }
             Event::ReconnectRefused { .. } => {
                 let text = "client.reconnect refused: it names another host, or comes too often";
-                log::warn(Kind::Pool, format_args!("{text}"));
+                say(Level::Warn, Kind::Pool, format_args!("{text}"));
             }
             Event::NotifyRefused { reason, .. } => {
-                log::warn(Kind::Pool, format_args!("a job of the pool cannot be used: {reason}"));
+                say(
+                    Level::Warn,
+                    Kind::Pool,
+                    format_args!("a job of the pool cannot be used: {reason}"),
+                );
             }
             Event::PoolMessage { .. } => {
-                log::info(Kind::Pool, format_args!("the pool sent a message to people"));
+                say(Level::Info, Kind::Pool, format_args!("the pool sent a message to people"));
             }
             Event::Incompatible(incompatible) => {
-                log::error(Kind::Pool, format_args!("{}", LinkClose::Incompatible(incompatible)));
+                say(
+                    Level::Error,
+                    Kind::Pool,
+                    format_args!("{}", LinkClose::Incompatible(incompatible)),
+                );
             }
         }
     }

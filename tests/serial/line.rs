@@ -69,7 +69,7 @@ impl Cable {
     }
 
     /// Reads what there is, waiting no longer than `patience` for the first of it.
-    fn read(&mut self, patience: Duration) -> Vec<u8> {
+    pub fn read(&mut self, patience: Duration) -> Vec<u8> {
         let mut bytes = [0; 4096];
         self.near.set_read_timeout(patience).expect("a timeout can be set");
         match self.near.read(&mut bytes) {

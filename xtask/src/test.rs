@@ -69,8 +69,7 @@ fn docs() -> Result<Ended, String> {
     passed(command)
 }
 
-/// Runs unit, integration and documentation tests. The feature `defmt` stays off here: a test
-/// program that links it would need a logger of its own.
+/// Runs unit, integration and documentation tests, with the features of a workstation.
 fn tests(tally: &mut Tally) -> Result<Ended, String> {
     let missing = NETWORK_TOOLS.iter().filter(|(program, _)| !process::is_installed(program));
     let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();

@@ -9,6 +9,8 @@ use loka_stratum::settings::Key;
 
 use super::change::{begins, shown};
 use super::{Answer, Candidate, Control, State};
+#[cfg(feature = "defmt")]
+use crate::gateway::frames;
 use crate::gateway::{clock, config, log, status};
 
 /// Hashes that a share of difficulty 1 stands for.
@@ -80,6 +82,20 @@ impl Control {
 
     pub(super) fn log(count: u16, out: &mut dyn FnMut(Item<'_>)) -> Answer {
         log::newest(count.into()).iter().for_each(|line| out(Item::Text(line)));
+        Ok(())
+    }
+
+    /// Shows the newest events as frames, where this build keeps any.
+    pub(super) fn frames(count: u16, out: &mut dyn FnMut(Item<'_>)) -> Answer {
+        #[cfg(feature = "defmt")]
+        let lines = frames::newest(count.into());
+        #[cfg(not(feature = "defmt"))]
+        let lines: Option<Vec<String>> = Some(count).and(None);
+        let lines = lines.ok_or_else(|| {
+            let text = "there are no frames: no state.dir is set, or this build makes none";
+            Refused::Failed(text.to_owned())
+        })?;
+        lines.iter().for_each(|line| out(Item::Text(line)));
         Ok(())
     }
 

@@ -161,6 +161,9 @@ impl HttpWay {
                 Ok(())
             }
             Request::Log { count } => self.lines(&format!("/api/v1/log?count={count}"), out).await,
+            Request::Frames { count } => {
+                self.lines(&format!("/api/v1/frames?count={count}"), out).await
+            }
             Request::Audit { count } => {
                 self.lines(&format!("/api/v1/audit?count={count}"), out).await
             }

@@ -160,6 +160,10 @@ impl Api<'_> {
                 let count = number(asked.query, "count", LINES_DEFAULT)?;
                 self.lines(asked, &Request::Log { count }).await
             }
+            Call::Frames => {
+                let count = number(asked.query, "count", LINES_DEFAULT)?;
+                self.lines(asked, &Request::Frames { count }).await
+            }
             Call::Audit => {
                 let count = number(asked.query, "count", LINES_DEFAULT)?;
                 self.lines(asked, &Request::Audit { count }).await

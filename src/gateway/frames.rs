@@ -1,0 +1,142 @@
+//! The log in few bytes: what the engine reports, as defmt frames.
+//!
+//! Whatever [`super::log`] prints of an event of the engine is encoded here too, without its texts:
+//! they stay in the ELF that the binary was stripped from, which `ctl log --decode` reads. Frames
+//! wait in memory and are written in batches to a [`ring`] in `state.dir`, and to a serial port
+//! where `run --frames` names one. What finds no room to wait in is counted, and the count is a
+//! frame.
+//!
+//! A batch is not waited for: a power cut costs the last of it, and nothing stops while flash is
+//! slow.
+
+mod build;
+mod encoder;
+mod port;
+pub mod ring;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use loka_stratum::limits::{
+    FRAMES_WAITING_BYTES_MAX, FRAMES_WRITE_INTERVAL, FRAMES_WRITES_BURST_MAX,
+};
+use loka_stratum::proxy::Event;
+use loka_stratum::time::Instant;
+
+use super::allowance::Allowance;
+use super::clock;
+use super::disk::Flash;
+use super::log::{self, Kind, Level};
+
+pub use build::BuildId;
+pub use port::run;
+use ring::Ring;
+
+static FRAMES: Mutex<Frames> = Mutex::new(Frames {
+    waiting: Vec::new(),
+    lost: 0,
+    to_ring: None,
+    port: Vec::new(),
+    to_port: false,
+});
+
+struct Frames {
+    /// Frames for the ring, each with the zero that ends it.
+    waiting: Vec<u8>,
+    /// Frames that found no room.
+    lost: u64,
+    to_ring: Option<(Ring<Flash>, Allowance)>,
+    /// Frames for the serial port.
+    port: Vec<u8>,
+    to_port: bool,
+}
+
+fn frames() -> MutexGuard<'static, Frames> {
+    FRAMES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Begins: from now on frames are kept in `folder`, where one is named.
+pub fn start(folder: &str) {
+    let build = BuildId::own();
+    log::info(Kind::Process, format_args!("version {}, build {build}", env!("CARGO_PKG_VERSION")));
+    if !folder.is_empty() {
+        let allowance = Allowance::new(FRAMES_WRITES_BURST_MAX, FRAMES_WRITE_INTERVAL);
+        frames().to_ring = Some((Ring::open(Flash, folder.into(), build), allowance));
+    }
+    defmt::info!("start of version {=str}", env!("CARGO_PKG_VERSION"));
+}
+
+/// Takes an event that was printed, and how many of its kind were not.
+pub fn event(level: Level, event: &Event, held_back: u32) {
+    match (level, held_back) {
+        (Level::Error, 0) => defmt::error!("{}", event),
+        (Level::Warn, 0) => defmt::warn!("{}", event),
+        (Level::Info | Level::Debug, 0) => defmt::info!("{}", event),
+        (Level::Error, more) => defmt::error!("{} and {=u32} more of this kind", event, more),
+        (Level::Warn, more) => defmt::warn!("{} and {=u32} more of this kind", event, more),
+        (_, more) => defmt::info!("{} and {=u32} more of this kind", event, more),
+    }
+}
+
+/// Writes what waits, where a write is allowed.
+pub fn flush(now: Instant) {
+    let lost = std::mem::take(&mut frames().lost);
+    if lost > 0 {
+        defmt::warn!("{=u64} frames came too fast to be kept", lost);
+    }
+    let result = {
+        let mut frames = frames();
+        let Frames { waiting, to_ring, .. } = &mut *frames;
+        let Some((ring, allowance)) = to_ring else {
+            waiting.clear();
+            return;
+        };
+        if waiting.is_empty() || !allowance.allow(now) {
+            return;
+        }
+        let result = ring.write(waiting);
+        waiting.clear();
+        result
+    };
+    if let Err(error) = result {
+        log::warn(Kind::Store, format_args!("frames cannot be written: {error}"));
+    }
+}
+
+/// Ends: what waits is written now.
+pub fn end() {
+    defmt::info!("end");
+    if let Some((_, allowance)) = &mut frames().to_ring {
+        *allowance = Allowance::new(1, FRAMES_WRITE_INTERVAL);
+    }
+    flush(clock::now());
+}
+
+/// Returns the newest frames, the oldest first, as lines: the build, then a frame in hexadecimal.
+pub fn newest(count: usize) -> Option<Vec<String>> {
+    let frames = frames();
+    let (ring, _) = frames.to_ring.as_ref()?;
+    let mut all = ring.own_frames();
+    all.extend(split(&frames.waiting).map(<[u8]>::to_vec));
+    let skip = all.len().saturating_sub(count);
+    let mut lines = vec![format!("build {}", ring.build())];
+    lines.extend(all.iter().skip(skip).map(|frame| build::hex(frame)));
+    Some(lines)
+}
+
+/// Splits what the encoder gave into frames, without the zeros that end them.
+pub fn split(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|byte| *byte == 0).filter(|frame| !frame.is_empty())
+}
+
+/// Takes a frame from the encoder.
+fn keep(frame: &[u8]) {
+    let mut frames = frames();
+    if frames.waiting.len() + frame.len() > FRAMES_WAITING_BYTES_MAX {
+        frames.lost += 1;
+    } else {
+        frames.waiting.extend_from_slice(frame);
+    }
+    if frames.to_port && frames.port.len() + frame.len() <= FRAMES_WAITING_BYTES_MAX {
+        frames.port.extend_from_slice(frame);
+    }
+}
