@@ -394,9 +394,12 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Says whether an audit log keeps it: whatever is meant to change something.
+    /// Says whether an audit log keeps it: whatever is meant to change something. What is put
+    /// into a candidate changes nothing; a commit says what was in it.
     pub fn is_audited(&self) -> bool {
-        self.role() > Role::Viewer && !matches!(self, Self::Audit { .. })
+        let is_looked_at =
+            matches!(self, Self::Set { .. } | Self::Unset { .. } | Self::Audit { .. });
+        self.role() > Role::Viewer && !is_looked_at
     }
 }
 
@@ -570,6 +573,7 @@ mod tests {
         assert!(Request::Commit.is_audited());
         assert!(Request::Password { role: Role::Viewer, word: "" }.is_audited());
         assert!(!Request::Show { prefix: "" }.is_audited());
+        assert!(!Request::Set { key: "", value: "" }.is_audited());
         assert!(!Request::Audit { count: 1 }.is_audited());
     }
 

@@ -371,8 +371,9 @@ pub const CERTIFICATES_MAX: usize = 8;
 /// at once is six. Somebody who holds his open leaves room for others.
 pub const HTTP_CONNECTIONS_PER_ADDRESS_MAX: usize = 8;
 
-/// Time that the carrying out of a request may take: the trial of a pool is the longest.
-pub const HTTP_WORK_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time that the carrying out of a request may take: the trial of a pool is the longest, and has to
+/// say what was wrong.
+pub const HTTP_WORK_TIMEOUT: Duration = Duration::from_secs(PROBE_MAX.as_secs() + 15);
 
 /// Sessions that are open at once.
 pub const SESSIONS_MAX: usize = 16;

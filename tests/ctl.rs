@@ -8,7 +8,7 @@ mod line;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use gateway::{Gateway, program};
+use gateway::{Folder, Gateway, Pool, program};
 use line::{Cable, Noise, with_console};
 
 /// What a command ended with: exit code, standard output, standard error.
@@ -146,4 +146,68 @@ fn provision_sets_up_what_is_not_as_wanted_and_reports_what_failed() {
     for line in ["one: as wanted\n", "two: as wanted\n"] {
         assert!(report.contains(line), "{line:?}: {report}");
     }
+}
+
+#[test]
+fn ctl_sends_a_password_to_the_gateway_of_a_fingerprint_and_to_no_other() {
+    let pool = Pool::start("abcd", 8);
+    let mut gateway = Gateway::start(pool.address, &[("LOKA_WEB__ADDRESS", "127.0.0.1:0")]);
+    with_password(&mut gateway);
+    let mut after = |part: &str| {
+        let line = gateway.wait_for_line(part);
+        line.split_once(part).expect("it has it").1.to_owned()
+    };
+    let (url, print) = (format!("https://{}", after("page at https://")), after("of the page: "));
+    let folder = Folder::new("ctl-known");
+    let known = folder.0.join("gateways");
+    let ask = |password: &str, flags: &[&str]| {
+        let mut command = program();
+        command.args(["ctl", "--http", &url, "--known"]).arg(&known).args(flags).arg("status");
+        ended(command.env("LOKA_CTL_PASSWORD", password))
+    };
+    // Who is not known is asked about, and nothing is sent.
+    let (code, said, error) = ask("correct horse", &[]);
+    assert_eq!((code, said.as_str()), (1, ""), "{error}");
+    assert!(error.contains(&format!("its certificate is {print}")), "{error}");
+    assert!(error.contains("--accept-new"), "{error}");
+    let other = "0F:".repeat(31) + "0F";
+    let (code, said, error) = ask("correct horse", &["--fingerprint", &other]);
+    assert_eq!((code, said.as_str()), (1, ""), "{error}");
+    assert!(error.contains(&print) && error.contains(&other), "both are shown: {error}");
+    assert!(!known.exists(), "nobody was remembered");
+
+    let (code, said, error) = ask("correct horse", &["--fingerprint", &print]);
+    assert_eq!(code, 0, "{error}");
+    assert!(said.starts_with("ready, version"), "{said}");
+    assert_eq!(ask("correct horse", &["--fingerprint", "0F"]).0, 2, "that is none");
+    // Once accepted it is known, and one that comes in its place is not taken for it.
+    assert_eq!(ask("wrong", &["--accept-new"]).0, 1);
+    assert!(!known.exists(), "who did not log in has accepted nobody");
+    assert_eq!(ask("correct horse", &["--accept-new"]).0, 0);
+    assert_eq!(ask("correct horse", &[]).0, 0);
+    let text = std::fs::read_to_string(&known).expect("it was written");
+    assert!(text.contains(&print), "{text}");
+    std::fs::write(&known, text.replace(&print, &other)).expect("the disk is not full");
+    let (code, _, error) = ask("correct horse", &["--accept-new"]);
+    assert_eq!(code, 1, "not even then");
+    assert!(error.contains(&print) && error.contains(&other), "{error}");
+}
+
+#[test]
+fn ctl_keeps_the_list_of_workers_over_the_api() {
+    let (_pool, mut gateway, _cable) = with_console();
+    with_password(&mut gateway);
+    let run = |words: &[&str]| ask(&gateway, "correct horse", words);
+    assert_eq!(run(&["admitted"]), ok("no worker is in the list\n"));
+    let url = format!("http://{}", gateway.status.expect("the status port is on"));
+    let admit = |word: &str| {
+        let mut command = program();
+        command.args(["ctl", "--http", &url, "admit", "farm.*"]);
+        command.env("LOKA_CTL_PASSWORD", "correct horse").env("LOKA_CTL_SECRET", word);
+        ended(&mut command)
+    };
+    assert_eq!(admit("of the farm"), ok("ok\n"));
+    assert_eq!(run(&["admitted"]), ok("farm.*\n"));
+    assert_eq!(admit(""), ok("ok\n"));
+    assert_eq!(run(&["admitted"]), ok("no worker is in the list\n"));
 }

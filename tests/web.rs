@@ -115,6 +115,129 @@ fn each_role_may_do_its_part_and_no_more() {
 }
 
 #[test]
+fn f76_who_is_logged_in_is_seen_and_another_is_put_out() {
+    let site = Site::start();
+    let mut admin = Client::with_code(&site);
+    for (role, word) in [("admin", WORD), ("viewer", "viewers word")] {
+        assert_eq!(admin.post("/api/v1/password", json!({"role": role, "word": word})).code, 200);
+    }
+    let viewer = Client::logged_in(&site, "viewer", "viewers word");
+    assert_eq!(viewer.get("/api/v1/sessions").code, 403);
+    let listed = admin.get("/api/v1/sessions");
+    let sessions = listed.body["sessions"].as_array().expect("a list");
+    let of_role = |role: &str| {
+        let found = sessions.iter().find(|session| session["role"] == role);
+        found.unwrap_or_else(|| panic!("{}", listed.body))
+    };
+    assert_eq!((sessions.len(), &of_role("admin")["own"]), (2, &json!(true)));
+    let other = of_role("viewer");
+    assert_eq!((&other["from"], &other["own"]), (&json!("127.0.0.1"), &json!(false)));
+    assert!(other["left_secs"].as_u64() > Some(60), "{other}");
+    assert!(!listed.raw.contains(viewer.cookie.trim_start_matches("loka_session=")));
+
+    let path = format!("/api/v1/sessions/{}", other["id"]);
+    assert_eq!(viewer.delete(&path).code, 403, "not by a viewer");
+    assert_eq!(viewer.get("/api/v1/settings").code, 200);
+    assert_eq!(admin.delete(&path).code, 200);
+    assert_eq!(viewer.get("/api/v1/settings").code, 401);
+    for path in [&path, "/api/v1/sessions/x", "/api/v1/sessions/4294967296"] {
+        assert_eq!(admin.delete(path).code, 404, "{path}");
+    }
+    let audit = admin.get("/api/v1/audit").body["lines"].to_string();
+    assert!(audit.contains("end the session of viewer from 127.0.0.1: done"), "{audit}");
+}
+
+#[test]
+fn f16_a_worker_is_let_in_by_its_password_as_the_api_has_it() {
+    let mut site = Site::start();
+    let mut admin = Client::with_code(&site);
+    assert_eq!(admin.get("/api/v1/admitted").body["workers"], json!([]));
+    let mode = json!({"edits": [{"key": "admit.mode", "value": "list"}]});
+    let committed = admin.post("/api/v1/commit", mode);
+    assert_eq!(committed.code, 200, "{}", committed.body);
+    if committed.body["seconds_left"].is_u64() {
+        assert_eq!(admin.post("/api/v1/confirm", json!({})).code, 200);
+    }
+    let admit = |worker: &str, word: &str| json!({"worker": worker, "word": word});
+    assert_eq!(admin.post("/api/v1/admit", admit("farm.*", "of the farm")).code, 200);
+    for (worker, word) in [("with a space", "x"), ("farm.1", &"x".repeat(500)), ("", "x")] {
+        let refused = admin.post("/api/v1/admit", admit(worker, word));
+        assert_eq!(refused.code, 400, "{}", refused.body);
+    }
+    assert_eq!(admin.post("/api/v1/admit", admit("other", "")).code, 409, "it is not there");
+    assert_eq!(admin.get("/api/v1/admitted").body["workers"], json!(["farm.*"]));
+
+    let authorize = |site: &Site, worker: &str, word: &str| {
+        let mut miner = site.gateway.miner();
+        miner.ask("mining.subscribe", json!(["test/1"]));
+        miner.ask("mining.authorize", json!([worker, word]))
+    };
+    for _ in 0..2 {
+        assert_eq!(authorize(&site, "farm.1", "of the farm")["result"], true);
+        assert_eq!(authorize(&site, "farm.1", "of another")["error"][0], 24);
+        assert_eq!(authorize(&site, "thief.1", "of the farm")["error"][0], 24);
+        // The list and the policy outlive the process.
+        site.restart();
+        site.gateway.wait_for("the pool", |report| report["ready"] == true);
+    }
+    let mut admin = Client::with_code(&site);
+    assert_eq!(admin.post("/api/v1/admit", admit("farm.*", "")).code, 200);
+    assert_eq!(admin.get("/api/v1/admitted").body["workers"], json!([]));
+    assert_eq!(authorize(&site, "farm.1", "of the farm")["error"][0], 24);
+    // A reset forgets the list, also on disk.
+    assert_eq!(admin.post("/api/v1/admit", admit("farm.*", "of the farm")).code, 200);
+    assert_eq!(admin.post("/api/v1/reset", json!({"sure": "reset"})).code, 200);
+    let left = std::fs::read_dir(site.folder.0.join("state")).unwrap();
+    let names: Vec<_> = left.map(|file| file.unwrap().file_name()).collect();
+    let is_list = |name: &&std::ffi::OsString| name.to_string_lossy().starts_with("admitted");
+    assert_eq!(names.iter().find(is_list), None, "{names:?}");
+}
+
+#[test]
+fn f68_looking_at_a_candidate_leaves_the_audit_log_alone_and_files_are_ours_alone() {
+    let site = Site::start();
+    let mut admin = Client::with_code(&site);
+    assert_eq!(admin.post("/api/v1/password", json!({"role": "operator", "word": WORD})).code, 200);
+    let mut operator = Client::logged_in(&site, "operator", WORD);
+    let audit = || admin.get("/api/v1/audit?count=500").body["lines"].clone();
+    let before = audit();
+    let edit = |key: &str, value: &str| json!({"edits": [{"key": key, "value": value}]});
+    for number in 1024..1124 {
+        let edit = edit("difficulty.start", &number.to_string());
+        assert_eq!(operator.post("/api/v1/check", edit).code, 200);
+    }
+    assert_eq!(operator.post("/api/v1/check", edit("difficulty.start", "x")).code, 200);
+    assert_eq!(audit(), before, "nothing was changed");
+    // What goes beyond a role is written down, and what is changed, with what it is changed to.
+    assert_eq!(operator.post("/api/v1/check", edit("web.address", "off")).code, 403);
+    assert_eq!(operator.post("/api/v1/commit", edit("difficulty.start", "2048")).code, 200);
+    let after = audit();
+    let count = before.as_array().unwrap().len();
+    let new = after.as_array().unwrap().iter().skip(count);
+    let new: Vec<_> = new.filter_map(Value::as_str).collect();
+    let ends = [
+        "operator 127.0.0.1: set web.address: this takes the role admin",
+        "operator 127.0.0.1: set difficulty.start 2048: done",
+        "operator 127.0.0.1: commit difficulty.start: done",
+    ];
+    assert_eq!(new.len(), ends.len(), "{new:?}");
+    for (line, end) in new.iter().zip(ends) {
+        assert!(line.ends_with(end), "{line}");
+    }
+
+    let mode = |path: &std::path::Path| {
+        std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions()) & 0o777
+    };
+    let state = site.folder.0.join("state");
+    assert_eq!(mode(&state), 0o700);
+    let files: Vec<_> = std::fs::read_dir(&state).unwrap().map(|file| file.unwrap()).collect();
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        assert_eq!(mode(&file.path()), 0o600, "{file:?}");
+    }
+}
+
+#[test]
 fn f76_guessing_gets_slow_and_ends_and_miners_are_served() {
     let site = Site::start();
     let mut admin = Client::with_code(&site);
@@ -342,6 +465,7 @@ fn body_for(path: &str, site: &Site) -> Value {
         "/api/v1/test" => json!({ "pool": pool }),
         "/api/v1/password" => json!({"role": "viewer", "word": "a viewers word"}),
         "/api/v1/reset" => json!({"sure": "not at all"}),
+        "/api/v1/admit" => json!({"worker": "farm.1", "word": "a miners word"}),
         "/api/v1/certificate" => json!({"pem": client::certificate("gw.farm.example").0}),
         _ => json!({}),
     }
@@ -363,7 +487,7 @@ fn every_operation_answers_as_it_is_described() {
         .partition(|o| (o.method.as_str(), o.path) == ("DELETE", "/api/v1/session"));
     let mut count = 0;
     for operation in others.iter().chain(&log_out) {
-        let (path, method) = (operation.path, operation.method.as_str());
+        let (path, method) = (&operation.path.replace("{id}", "0"), operation.method.as_str());
         let mut bodies = vec![body_for(path, &site).to_string(), "{\"x\":1}".to_owned()];
         bodies
             .extend((operation.body_type() == Some("application/octet-stream")).then(String::new));

@@ -9,7 +9,7 @@
 //! Nothing here knows HTTP. No type here shows a secret in its debug text (F87).
 
 mod attempts;
-mod certificate;
+pub mod certificate;
 mod sessions;
 
 use std::cell::RefCell;
@@ -32,7 +32,10 @@ use attempts::Attempts;
 use certificate::Certificate;
 use sessions::Sessions;
 
-pub use sessions::{Session, Token};
+pub use sessions::{Listed, Session, Token};
+
+/// The name of the store of accounts.
+pub const NAME: &str = "accounts";
 
 /// Accounts, sessions and attempts.
 pub struct Access {
@@ -122,7 +125,7 @@ impl Access {
     pub fn open(folder: &str, passwords: Rc<Passwords>) -> io::Result<Self> {
         let mut state = State::default();
         if !folder.is_empty() {
-            let (store, stored) = Store::load(Path::new(folder), "accounts")?;
+            let (store, stored) = Store::load(Path::new(folder), NAME)?;
             state.store = Some(store);
             if let Some(Stored::V1(accounts)) = stored {
                 state.accounts = accounts;
@@ -180,7 +183,7 @@ impl Access {
         };
         let mut state = self.state.borrow_mut();
         state.attempts.was_right(from, now);
-        let token = state.sessions.open(session, now).map_err(|_| Denied::Failed)?;
+        let token = state.sessions.open(session, from, now).map_err(|_| Denied::Failed)?;
         Ok((token, session))
     }
 
@@ -192,6 +195,16 @@ impl Access {
     /// Ends a session.
     pub fn log_out(&self, token: &Token) {
         self.state.borrow_mut().sessions.end(token);
+    }
+
+    /// Lists the sessions that are open; `own` is the token of whoever looks.
+    pub fn sessions(&self, own: Option<&Token>, now: Instant) -> Vec<Listed> {
+        self.state.borrow_mut().sessions.list(own, now)
+    }
+
+    /// Ends the session of a number; returns what it was, if there was one.
+    pub fn end_session(&self, number: u32, now: Instant) -> Option<Listed> {
+        self.state.borrow_mut().sessions.end_number(number, now)
     }
 
     /// Returns what a token is good for.

@@ -41,6 +41,12 @@ use super::log::{self, Kind};
 use super::password::Passwords;
 use super::store::Store;
 
+/// The name of the store.
+pub const NAME: &str = "admitted";
+
+/// What is said of an empty list.
+pub const NOBODY: &str = "no worker is in the list";
+
 /// The workers that are let in by password, and who waits for it.
 pub struct Admissions {
     passwords: Rc<Passwords>,
@@ -117,7 +123,7 @@ impl Admissions {
     ///
     /// The folder cannot be made.
     pub fn recall(&self, folder: &str) -> io::Result<()> {
-        let (store, stored) = Store::load(Path::new(folder), "admitted")?;
+        let (store, stored) = Store::load(Path::new(folder), NAME)?;
         let mut state = self.state.borrow_mut();
         let Stored::V1(stored) = stored.unwrap_or(Stored::V1(Vec::new()));
         let entry = |(worker, hash): (String, String)| {
@@ -184,13 +190,24 @@ impl Admissions {
 
     /// Lists the workers.
     pub fn show(&self, out: &mut dyn FnMut(Item<'_>)) {
+        let workers = self.workers();
+        if workers.is_empty() {
+            out(Item::Text(NOBODY));
+        }
+        workers.iter().for_each(|worker| out(Item::Text(worker)));
+    }
+
+    /// Returns the workers of the list.
+    pub fn workers(&self) -> Vec<String> {
         let state = self.state.borrow();
-        if state.list.is_empty() {
-            out(Item::Text("no worker is in the list"));
-        }
-        for entry in &state.list {
-            out(Item::Text(entry.worker.as_str()));
-        }
+        state.list.iter().map(|entry| entry.worker.as_str().to_owned()).collect()
+    }
+
+    /// Forgets the list; what is on disk is erased by the caller.
+    pub fn forget(&self) {
+        let mut state = self.state.borrow_mut();
+        state.list.clear();
+        state.refused.clear();
     }
 
     fn judge(&self, admit: &Admit, question: &Question) -> Known {

@@ -197,14 +197,22 @@ impl Control {
         request: &Request<'_>,
         out: &mut dyn FnMut(Item<'_>),
     ) -> Answer {
-        let keys = candidate.keys();
+        let edits = match request {
+            Request::Commit => candidate.clone(),
+            _ => Candidate::default(),
+        };
         let answer = self.carry_out(by, candidate, request, out).await;
-        if request.is_audited() {
+        let note = |what: &str, result: &str| self.note(Some(by.role), by.from, what, result);
+        if answer.is_ok() {
+            edits.described().for_each(|edit| note(&edit, "done"));
+        }
+        let is_beyond = matches!(answer, Err(Refused::Forbidden { .. }));
+        if request.is_audited() || is_beyond {
             let result = match &answer {
                 Ok(()) => "done".to_owned(),
                 Err(refused) => refused.to_string(),
             };
-            self.note(Some(by.role), by.from, &described(request, &keys), &result);
+            note(&described(request, &edits.keys()), &result);
         }
         answer
     }
@@ -305,6 +313,11 @@ impl Control {
     /// Returns the settings in use.
     pub fn settings(&self) -> Ref<'_, Settings> {
         Ref::map(self.hub.settings.borrow(), |settings| &**settings)
+    }
+
+    /// Returns the workers that are let in by password.
+    pub fn admitted(&self) -> Vec<String> {
+        self.hub.admissions.workers()
     }
 
     /// Returns how the gateway is.
@@ -417,6 +430,7 @@ impl Control {
             return Err(failed(&error));
         }
         candidate.clear();
+        self.hub.admissions.forget();
         if let Err(error) = self.access.forget() {
             // What is on disk is erased below; who is logged in stays until it ends.
             log::error(Kind::Store, format_args!("factory reset: passwords: {error}"));
@@ -506,14 +520,12 @@ impl fmt::Display for Whence {
 /// Says for the audit log what was asked, without secrets; `keys` are those of the candidate.
 fn described(request: &Request<'_>, keys: &str) -> String {
     match *request {
-        Request::Set { key, value } => match Key::parse(key) {
-            Some(key) if !key.field().is_secret() => format!("set {key} {value}"),
-            // What is no key may be a password that went astray.
-            Some(key) => format!("set {key}"),
-            None => "set of no key".to_owned(),
-        },
+        // What is no key may be a password that went astray.
+        Request::Set { key, .. } if Key::parse(key).is_none() => "set of no key".to_owned(),
+        Request::Set { key, .. } => format!("set {key}"),
         Request::Unset { key } => format!("unset {key}"),
         Request::Commit => format!("commit {keys}"),
+        Request::Audit { .. } => "audit".to_owned(),
         Request::Confirm => "confirm".to_owned(),
         Request::Rollback => "rollback".to_owned(),
         Request::Test { pool } => match pool.contains('@') {

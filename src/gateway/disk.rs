@@ -4,9 +4,9 @@
 //! other, in the tests, forgets what was not synced when its power is cut, and tears what was
 //! being written.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -48,6 +48,7 @@ static BYTES: AtomicU64 = AtomicU64::new(0);
 
 /// What is kept is nobody else's business: it has passwords in it.
 const MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
 
 /// Returns what was written since the start.
 pub fn wear() -> Wear {
@@ -56,7 +57,7 @@ pub fn wear() -> Wear {
 
 impl Disk for Flash {
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        fs::create_dir_all(folder)
+        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)
     }
 
     fn read(&self, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {

@@ -17,6 +17,8 @@ pub const PATHS: &[&str] = &[
     "/api/v1/status",
     "/api/v1/openapi.json",
     "/api/v1/session",
+    "/api/v1/sessions",
+    "/api/v1/admitted",
     "/api/v1/fields",
     "/api/v1/settings",
     "/api/v1/settings?prefix=pool",

@@ -26,6 +26,9 @@ use crate::gateway::clock;
 use crate::gateway::fingerprint::Fingerprint;
 use crate::gateway::store::Store;
 
+/// The name of the store.
+pub const NAME: &str = "page";
+
 /// The certificate in use, once there is one.
 #[derive(Default)]
 pub struct Certificate {
@@ -77,7 +80,7 @@ impl Certificate {
     pub fn open(folder: &str) -> io::Result<Self> {
         let mut state = State::default();
         if !folder.is_empty() {
-            let (store, stored) = Store::load(Path::new(folder), "page")?;
+            let (store, stored) = Store::load(Path::new(folder), NAME)?;
             state.store = Some(store);
             if let Some(Stored::V1(kept)) = stored {
                 state.kept = kept;

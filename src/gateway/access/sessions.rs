@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 
 use loka_stratum::control::Role;
 use loka_stratum::limits::{SESSION_IDLE_MAX, SESSION_MAX, SESSIONS_MAX, SETUP_SESSION_MAX};
@@ -27,11 +28,16 @@ pub struct Token([u8; TOKEN_BYTES]);
 #[derive(Default)]
 pub struct Sessions {
     open: Vec<Entry>,
+    /// How many there ever were.
+    count: u32,
 }
 
 struct Entry {
     id: Id,
+    /// What it is called in lists; says nothing about its token.
+    number: u32,
     session: Session,
+    from: IpAddr,
     started: Instant,
     seen: Instant,
     is_kept: bool,
@@ -50,13 +56,30 @@ pub struct Session {
     pub is_setup: bool,
 }
 
+/// A session as others may see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// What it is called.
+    pub number: u32,
+    /// What it is good for.
+    pub session: Session,
+    /// Where it was opened from.
+    pub from: IpAddr,
+    /// Since when it is open.
+    pub age: Duration,
+    /// When it ends by itself, if it is not used meanwhile.
+    pub left: Duration,
+    /// It is the one of whoever looks.
+    pub is_own: bool,
+}
+
 impl Sessions {
-    /// Opens a session.
+    /// Opens a session for somebody at an address.
     ///
     /// # Errors
     ///
     /// The system has no random numbers.
-    pub fn open(&mut self, session: Session, now: Instant) -> io::Result<Token> {
+    pub fn open(&mut self, session: Session, from: IpAddr, now: Instant) -> io::Result<Token> {
         let mut bytes = [0; TOKEN_BYTES];
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
         let token = Token(bytes);
@@ -66,9 +89,28 @@ impl Sessions {
         {
             self.open.swap_remove(oldest);
         }
-        let id = token.id();
-        self.open.push(Entry { id, session, started: now, seen: now, is_kept: false });
+        self.count = self.count.wrapping_add(1);
+        let (id, number) = (token.id(), self.count);
+        let (started, seen) = (now, now);
+        self.open.push(Entry { id, number, session, from, started, seen, is_kept: false });
         Ok(token)
+    }
+
+    /// Lists all that are open, the oldest first; `own` is the token of whoever looks.
+    pub fn list(&mut self, own: Option<&Token>, now: Instant) -> Vec<Listed> {
+        self.end_old(now);
+        let own = own.map(Token::id);
+        let mut list: Vec<_> =
+            self.open.iter().map(|entry| entry.listed(own.as_ref(), now)).collect();
+        list.sort_by_key(|listed| std::cmp::Reverse(listed.age));
+        list
+    }
+
+    /// Ends the session of a number; returns what it was, if there was one.
+    pub fn end_number(&mut self, number: u32, now: Instant) -> Option<Listed> {
+        self.end_old(now);
+        let index = self.open.iter().position(|entry| entry.number == number)?;
+        Some(self.open.swap_remove(index).listed(None, now))
     }
 
     /// Returns the session of a token, which counts as used.
@@ -103,10 +145,26 @@ impl Sessions {
     }
 
     fn end_old(&mut self, now: Instant) {
-        self.open.retain(|entry| {
-            now.since(entry.started) < entry.session.longest()
-                && now.since(entry.seen) < SESSION_IDLE_MAX
-        });
+        self.open.retain(|entry| entry.left(now) > Duration::ZERO);
+    }
+}
+
+impl Entry {
+    fn listed(&self, own: Option<&Id>, now: Instant) -> Listed {
+        Listed {
+            number: self.number,
+            session: self.session,
+            from: self.from,
+            age: now.since(self.started),
+            left: self.left(now),
+            is_own: own.is_some_and(|own| self.id.is(own)),
+        }
+    }
+
+    /// Returns how long it has yet, if it is not used meanwhile.
+    fn left(&self, now: Instant) -> Duration {
+        let of_all = self.session.longest() - now.since(self.started);
+        of_all.min(SESSION_IDLE_MAX - now.since(self.seen))
     }
 }
 
@@ -166,6 +224,8 @@ mod tests {
     const ADMIN: Session = Session { role: Role::Admin, is_setup: false };
     const SETUP: Session = Session { role: Role::Admin, is_setup: true };
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     fn at(length: Duration) -> Instant {
         Instant::from_micros(1) + length
     }
@@ -173,8 +233,8 @@ mod tests {
     #[test]
     fn a_session_is_found_by_its_token_until_it_is_ended() {
         let mut sessions = Sessions::default();
-        let token = sessions.open(ADMIN, at(Duration::ZERO)).unwrap();
-        let other = sessions.open(SETUP, at(Duration::ZERO)).unwrap();
+        let token = sessions.open(ADMIN, HERE, at(Duration::ZERO)).unwrap();
+        let other = sessions.open(SETUP, HERE, at(Duration::ZERO)).unwrap();
         let read = Token::parse(&token.text()).unwrap();
         assert_eq!(sessions.find(&read, at(Duration::ZERO)), Some(ADMIN));
         assert!(read.is_csrf(&token.csrf()));
@@ -190,8 +250,8 @@ mod tests {
     #[test]
     fn f76_a_session_ends_when_it_is_not_used_and_when_it_is_old() {
         let mut sessions = Sessions::default();
-        let token = sessions.open(ADMIN, at(Duration::ZERO)).unwrap();
-        let setup = sessions.open(SETUP, at(Duration::ZERO)).unwrap();
+        let token = sessions.open(ADMIN, HERE, at(Duration::ZERO)).unwrap();
+        let setup = sessions.open(SETUP, HERE, at(Duration::ZERO)).unwrap();
         let step = Duration::from_secs(20 * 60);
         let mut now = Duration::ZERO;
         let mut setup_ended = None;
@@ -203,7 +263,7 @@ mod tests {
         }
         assert_eq!(now, SESSION_MAX, "however often it is used");
         assert_eq!(setup_ended, Some(SETUP_SESSION_MAX));
-        let token = sessions.open(ADMIN, at(now)).unwrap();
+        let token = sessions.open(ADMIN, HERE, at(now)).unwrap();
         assert_eq!(sessions.find(&token, at(now + SESSION_IDLE_MAX)), None);
     }
 
@@ -211,10 +271,11 @@ mod tests {
     fn a_full_table_ends_the_one_that_was_used_longest_ago() {
         let mut sessions = Sessions::default();
         let second = |secs| at(Duration::from_secs(secs));
-        let tokens: Vec<_> =
-            (0..SESSIONS_MAX as u64).map(|n| sessions.open(ADMIN, second(n)).unwrap()).collect();
+        let tokens: Vec<_> = (0..SESSIONS_MAX as u64)
+            .map(|n| sessions.open(ADMIN, HERE, second(n)).unwrap())
+            .collect();
         assert!(sessions.find(&tokens[0], second(100)).is_some());
-        sessions.open(ADMIN, second(101)).unwrap();
+        sessions.open(ADMIN, HERE, second(101)).unwrap();
         assert_eq!(sessions.open.len(), SESSIONS_MAX);
         assert!(sessions.find(&tokens[0], second(102)).is_some());
         assert!(sessions.find(&tokens[1], second(102)).is_none());
@@ -226,8 +287,8 @@ mod tests {
         let now = at(Duration::ZERO);
         let viewer = Session { role: Role::Viewer, is_setup: false };
         let (mine, other) =
-            (sessions.open(ADMIN, now).unwrap(), sessions.open(ADMIN, now).unwrap());
-        let viewing = sessions.open(viewer, now).unwrap();
+            (sessions.open(ADMIN, HERE, now).unwrap(), sessions.open(ADMIN, HERE, now).unwrap());
+        let viewing = sessions.open(viewer, HERE, now).unwrap();
         sessions.keep(&mine, true);
         sessions.end_all_of(Role::Admin);
         sessions.keep(&mine, false);
@@ -238,8 +299,26 @@ mod tests {
     }
 
     #[test]
+    fn sessions_are_listed_without_what_opens_them_and_ended_by_their_number() {
+        let mut sessions = Sessions::default();
+        let minute = |count: u64| at(Duration::from_secs(60 * count));
+        let other = sessions.open(SETUP, "192.0.2.7".parse().unwrap(), minute(0)).unwrap();
+        let mine = sessions.open(ADMIN, HERE, minute(10)).unwrap();
+        let list = sessions.list(Some(&mine), minute(15));
+        let shown: Vec<_> =
+            list.iter().map(|one| (one.number, one.age.as_secs(), one.is_own)).collect();
+        assert_eq!(shown, [(1, 900, false), (2, 300, true)]);
+        assert_eq!(list[0].from, IpAddr::from([192, 0, 2, 7]));
+        assert_eq!(list[0].left, SESSION_IDLE_MAX - Duration::from_secs(900));
+        assert_eq!(sessions.end_number(1, minute(15)), Some(list[0]));
+        assert_eq!(sessions.end_number(1, minute(15)), None);
+        assert!(sessions.find(&other, minute(15)).is_none());
+        assert!(sessions.find(&mine, minute(15)).is_some());
+    }
+
+    #[test]
     fn f87_a_token_is_not_in_its_debug_text() {
-        let token = Sessions::default().open(ADMIN, at(Duration::ZERO)).unwrap();
+        let token = Sessions::default().open(ADMIN, HERE, at(Duration::ZERO)).unwrap();
         assert_eq!(format!("{token:?}"), "Token(..)");
     }
 }

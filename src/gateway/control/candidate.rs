@@ -111,6 +111,14 @@ impl Candidate {
         self.edits.iter().map(name).collect::<Vec<_>>().join(", ")
     }
 
+    /// Says for the audit log what was edited, without secrets.
+    pub(super) fn described(&self) -> impl Iterator<Item = String> + '_ {
+        self.edits.iter().map(|edit| match edit {
+            Edit::Set(key, value) if !key.field().is_secret() => format!("set {key} {value}"),
+            edit => format!("{edit:?}"),
+        })
+    }
+
     /// Says whether nothing was changed.
     pub fn is_empty(&self) -> bool {
         self.edits.is_empty()

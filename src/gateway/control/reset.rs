@@ -12,13 +12,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{audit, kept};
+use crate::gateway::access::{self, certificate};
+use crate::gateway::admission;
 use crate::gateway::button::RESET_FILE;
 use crate::gateway::disk::Disk;
 use crate::gateway::log::{self, Kind};
 use crate::gateway::store;
 
 /// The stores that are forgotten: settings, accounts, the list of miners, the page's own key.
-pub const FORGOTTEN: [&str; 5] = [kept::NAME, audit::NAME, "accounts", "miners", "page"];
+pub const FORGOTTEN: [&str; 5] =
+    [kept::NAME, audit::NAME, access::NAME, admission::NAME, certificate::NAME];
 
 fn request(folder: &Path) -> PathBuf {
     folder.join(RESET_FILE)
@@ -80,7 +83,7 @@ mod tests {
     #[test]
     fn f68_a_reset_is_whole_wherever_the_power_is_cut() {
         let folder = Path::new("state");
-        let names = ["settings.0", "settings.1", "accounts.0", "audit.1", "blocks.0", "gateway.1"];
+        let names = ["settings.0", "admitted.1", "accounts.0", "audit.1", "blocks.0", "gateway.1"];
         for cut in 0..40 {
             for seed in 0..16 {
                 let disk = CutDisk::default();

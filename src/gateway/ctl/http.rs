@@ -14,7 +14,7 @@ use hyper::header::{CONTENT_TYPE, COOKIE, HOST, SET_COOKIE};
 use hyper::{Method, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use loka_stratum::control::{Item, Origin, Refused, Request, Role};
-use loka_stratum::limits::{EDITS_MAX, HTTP_ANSWER_BYTES_MAX};
+use loka_stratum::limits::{EDITS_MAX, HTTP_ANSWER_BYTES_MAX, HTTP_TIMEOUT, HTTP_WORK_TIMEOUT};
 use loka_stratum::settings::Applies;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
@@ -25,10 +25,12 @@ use tokio::time::timeout;
 use super::CtlError;
 use super::secret;
 use super::tls::{TlsArgs, Trust};
+use crate::gateway::admission::NOBODY;
 use crate::gateway::status;
 
-/// Time that an exchange may take; a pool that is tried takes its own.
-const EXCHANGE_MAX: Duration = Duration::from_secs(60);
+/// Time that an exchange may take: what the gateway gives it, and the way there and back.
+const EXCHANGE_MAX: Duration =
+    Duration::from_secs(HTTP_WORK_TIMEOUT.as_secs() + 2 * HTTP_TIMEOUT.as_secs());
 
 /// The variable of the environment that may hold the password to log in with.
 const VARIABLE: &str = "LOKA_CTL_PASSWORD";
@@ -171,9 +173,17 @@ impl HttpWay {
             Request::Password { role, word } => {
                 self.done("/api/v1/password", &json!({"role": role, "word": word}), out).await
             }
-            Request::Admit { .. } | Request::Admitted => {
-                let text = "the API has no list of workers; the serial line has it";
-                Err(CtlError::Refused(Refused::Failed(text.to_owned())))
+            Request::Admit { worker, word } => {
+                self.done("/api/v1/admit", &json!({"worker": worker, "word": word}), out).await
+            }
+            Request::Admitted => {
+                let body = self.get("/api/v1/admitted").await?;
+                let workers = &body["workers"];
+                if workers.as_array().is_none_or(Vec::is_empty) {
+                    out(Item::Text(NOBODY));
+                }
+                each(workers, &mut |worker| out(Item::Text(text(worker))));
+                Ok(())
             }
             Request::Reset { sure } => {
                 self.done("/api/v1/reset", &json!({"sure": sure}), out).await

@@ -37,10 +37,19 @@ pub struct Api<'a> {
     pub peer: Peer,
 }
 
+/// A request whose head is good.
+struct Admitted<'p> {
+    route: &'static Route,
+    id: &'p str,
+    bearer: Option<Bearer>,
+}
+
 /// A request that may be carried out.
 pub(super) struct Asked<'r> {
     call: Call,
     query: &'r str,
+    /// What stands for `{id}` in the path.
+    id: &'r str,
     /// What came with it.
     pub(super) body: &'r [u8],
     /// Who is logged in, if anybody.
@@ -72,13 +81,13 @@ impl Api<'_> {
         };
         let answer = match admitted {
             Err(fault) => fault.into(),
-            Ok((route, bearer)) => {
+            Ok(Admitted { route, id, bearer }) => {
                 let mut body = Vec::new();
                 if route.body != Body::None && !read_body(connection, &mut body).await? {
                     let text = format!("body: got more, allowed {HTTP_BODY_BYTES_MAX} bytes");
                     Fault::new(413, text).into()
                 } else {
-                    let asked = Asked { call: route.call, query, body: &body, bearer };
+                    let asked = Asked { call: route.call, query, id, body: &body, bearer };
                     self.call(&asked).await.unwrap_or_else(Answer::from)
                 }
             }
@@ -87,17 +96,17 @@ impl Api<'_> {
     }
 
     /// Judges a request by its head.
-    fn admit(
+    fn admit<'p>(
         &self,
         method: Method,
-        path: &str,
+        path: &'p str,
         head: &impl Headers,
-    ) -> Result<(&'static Route, Option<Bearer>), Fault> {
+    ) -> Result<Admitted<'p>, Fault> {
         // Who looks whether the process lives need not know its name.
         if path != "/healthz" {
             self.peer.check_origin(method, head, &self.control.settings())?;
         }
-        let route = routes::find(method, path).map_err(|methods| unknown(&methods))?;
+        let (route, id) = routes::find(method, path).map_err(|methods| unknown(&methods))?;
         let bearer = self.peer.bearer(head, self.access);
         let needs = match route.who {
             Who::Anyone => None,
@@ -120,7 +129,7 @@ impl Api<'_> {
             Body::Bytes => guard::check_type(head, BYTES)?,
             Body::Form => guard::check_type(head, FORM)?,
         }
-        Ok((route, bearer))
+        Ok(Admitted { route, id, bearer })
     }
 
     /// Carries a request out.
@@ -141,6 +150,8 @@ impl Api<'_> {
             Call::Session => Ok(Answer::json(200, &self.session(asked.bearer))),
             Call::LogIn => self.log_in(asked).await,
             Call::LogOut => Ok(self.log_out(asked)),
+            Call::Sessions => Ok(self.sessions(asked)),
+            Call::EndSession => self.end_session(asked),
             Call::Fields => Ok(Answer::json(200, &json::fields())),
             Call::Settings => self.settings(asked).await,
             Call::Check => self.check(asked).await,
@@ -155,6 +166,15 @@ impl Api<'_> {
                 let skip = number(asked.query, "skip", 0)?;
                 let items = self.ask(asked, &Request::Miners { skip }).await?;
                 Ok(Answer::json(200, &json::MinersBody { miners: items.miners }))
+            }
+            Call::Admitted => {
+                Ok(Answer::json(200, &json::WorkersBody { workers: self.control.admitted() }))
+            }
+            Call::Admit => {
+                let form = r#"{"worker":"name or pattern","word":"password, or nothing"}"#;
+                let json::Admission { worker, word } = json::read(asked.body, form)?;
+                self.ask(asked, &Request::Admit { worker: &worker, word: &word }).await?;
+                Ok(Answer::json(200, &json::DoneBody {}))
             }
             Call::Log => {
                 let count = number(asked.query, "count", LINES_DEFAULT)?;
@@ -261,6 +281,25 @@ impl Api<'_> {
         }
         let cookie = self.cookie("", "; Max-Age=0");
         Answer::json(200, &self.session(None)).with("set-cookie", cookie)
+    }
+
+    fn sessions(&self, asked: &Asked<'_>) -> Answer {
+        let own = asked.bearer.as_ref().map(|bearer| &bearer.token);
+        let sessions = self.access.sessions(own, clock::now());
+        let sessions = sessions.iter().map(json::ListedSession::from).collect();
+        Answer::json(200, &json::SessionsBody { sessions })
+    }
+
+    fn end_session(&self, asked: &Asked<'_>) -> Result<Answer, Fault> {
+        let number = asked.id.parse().ok();
+        let ended = number.and_then(|number| self.access.end_session(number, clock::now()));
+        let Some(ended) = ended else {
+            return Err(Fault::new(404, "there is no such session, or not any more"));
+        };
+        let Actor { role, from } = self.actor(asked)?;
+        let what = format!("end the session of {} from {}", ended.session.role, ended.from);
+        self.control.note(Some(role), from, &what, "done");
+        Ok(Answer::json(200, &json::DoneBody {}))
     }
 
     pub(super) fn cookie(&self, value: &str, more: &str) -> String {

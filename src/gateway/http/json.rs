@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Fault;
+use crate::gateway::access::Listed;
 use loka_stratum::control::Role;
 
 /// What somebody logs in with: a role with its password, or the set-up code.
@@ -52,6 +53,14 @@ pub struct NewPassword {
 #[serde(deny_unknown_fields)]
 pub struct Sure {
     pub sure: String,
+}
+
+/// A worker that is let in by a password, or with an empty one no longer.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admission {
+    pub worker: String,
+    pub word: String,
 }
 
 /// A certificate with its chain and its private key, one PEM after the other.
@@ -192,6 +201,40 @@ pub struct TrialBody {
 #[derive(Serialize)]
 pub struct MinersBody {
     pub miners: Vec<Miner>,
+}
+
+#[derive(Serialize)]
+pub struct WorkersBody {
+    pub workers: Vec<String>,
+}
+
+#[derive(Serialize)]
+pub struct SessionsBody {
+    pub sessions: Vec<ListedSession>,
+}
+
+/// A session, without what opens it.
+#[derive(Serialize)]
+pub struct ListedSession {
+    pub id: u32,
+    pub role: Role,
+    pub from: String,
+    pub age_secs: u64,
+    pub left_secs: u64,
+    pub own: bool,
+}
+
+impl From<&Listed> for ListedSession {
+    fn from(listed: &Listed) -> Self {
+        Self {
+            id: listed.number,
+            role: listed.session.role,
+            from: listed.from.to_canonical().to_string(),
+            age_secs: listed.age.as_secs(),
+            left_secs: listed.left.as_secs(),
+            own: listed.is_own,
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -11,7 +11,7 @@ use super::page::{self, File};
 pub struct Route {
     /// The method; HEAD is answered wherever GET is.
     pub method: Method,
-    /// The path, without a query.
+    /// The path, without a query; `{id}` at its end stands for anything in one part of it.
     pub path: &'static str,
     /// Who may ask.
     pub who: Who,
@@ -59,6 +59,8 @@ pub enum Call {
     Session,
     LogIn,
     LogOut,
+    Sessions,
+    EndSession,
     Fields,
     Settings,
     Check,
@@ -67,6 +69,8 @@ pub enum Call {
     RollBack,
     Test,
     Miners,
+    Admitted,
+    Admit,
     Log,
     Frames,
     Audit,
@@ -98,6 +102,8 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/session", Who::Anyone, Call::Session),
     route(Method::Post, "/api/v1/session", Who::Anyone, Body::Json, Call::LogIn),
     route(Method::Delete, "/api/v1/session", VIEWER, Body::None, Call::LogOut),
+    get("/api/v1/sessions", ADMIN, Call::Sessions),
+    route(Method::Delete, "/api/v1/sessions/{id}", ADMIN, Body::None, Call::EndSession),
     get("/api/v1/fields", VIEWER, Call::Fields),
     get("/api/v1/settings", VIEWER, Call::Settings),
     route(Method::Post, "/api/v1/check", OPERATOR, Body::Json, Call::Check),
@@ -106,6 +112,8 @@ pub const ROUTES: &[Route] = &[
     route(Method::Post, "/api/v1/rollback", OPERATOR, Body::Json, Call::RollBack),
     route(Method::Post, "/api/v1/test", OPERATOR, Body::Json, Call::Test),
     get("/api/v1/miners", VIEWER, Call::Miners),
+    get("/api/v1/admitted", VIEWER, Call::Admitted),
+    route(Method::Post, "/api/v1/admit", OPERATOR, Body::Json, Call::Admit),
     get("/api/v1/log", VIEWER, Call::Log),
     get("/api/v1/frames", VIEWER, Call::Frames),
     get("/api/v1/audit", ADMIN, Call::Audit),
@@ -130,13 +138,27 @@ const fn route(method: Method, path: &'static str, who: Who, body: Body, call: C
     Route { method, path, who, body, call }
 }
 
-/// Returns the route of a request, or the methods that its path has; none where there is nothing.
-pub fn find(method: Method, path: &str) -> Result<&'static Route, Vec<Method>> {
-    let of_path = || ROUTES.iter().filter(|route| route.path == path);
+impl Route {
+    /// Returns what stands for `{id}` in a path, empty where there is no such thing; none where
+    /// the path is another.
+    fn fits<'p>(&self, path: &'p str) -> Option<&'p str> {
+        match self.path.strip_suffix("{id}") {
+            None => (self.path == path).then_some(""),
+            Some(start) => {
+                path.strip_prefix(start).filter(|id| !id.is_empty() && !id.contains('/'))
+            }
+        }
+    }
+}
+
+/// Returns the route of a request with what stands for `{id}`, or the methods that its path has;
+/// none where there is nothing.
+pub fn find(method: Method, path: &str) -> Result<(&'static Route, &str), Vec<Method>> {
+    let of_path = || ROUTES.iter().filter_map(|route| Some((route, route.fits(path)?)));
     let wanted = if method == Method::Head { Method::Get } else { method };
     of_path()
-        .find(|route| route.method == wanted)
-        .ok_or_else(|| of_path().map(|r| r.method).collect())
+        .find(|(route, _)| route.method == wanted)
+        .ok_or_else(|| of_path().map(|(route, _)| route.method).collect())
 }
 
 /// Returns the name of a method.
@@ -178,6 +200,17 @@ mod tests {
             .map(|route| format!("{} {}", name(route.method), route.path))
             .collect();
         assert_eq!(described, answered);
+    }
+
+    #[test]
+    fn an_id_is_one_part_of_a_path() {
+        let find = |path| find(Method::Delete, path).map(|(route, id)| (route.call, id));
+        assert_eq!(find("/api/v1/sessions/17"), Ok((Call::EndSession, "17")));
+        assert_eq!(find("/api/v1/session"), Ok((Call::LogOut, "")));
+        assert_eq!(find("/api/v1/sessions"), Err(vec![Method::Get]));
+        for path in ["/api/v1/sessions/", "/api/v1/sessions/1/2", "/api/v1/sessions17"] {
+            assert_eq!(find(path), Err(Vec::new()), "{path}");
+        }
     }
 
     #[test]
