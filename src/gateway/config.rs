@@ -102,20 +102,14 @@ pub enum Origin {
 ///
 /// Every problem there is; the settings that are in use stay as they are.
 pub fn load(sources: &Sources) -> Result<Merged, ConfigError> {
-    let mut collector = Collector::default();
-    if let Some(path) = &sources.file {
-        match read(path) {
-            Ok(text) => {
-                collector.mark = Some(CRC.checksum(text.as_bytes()));
-                collector.read_file(path, &text);
-            }
-            Err(error) => {
-                let text = format!("{}: cannot be read: {error}", path.display());
-                collector.problems.push((0, Problem { key: None, text }));
-            }
-        }
-    }
-    collector.overlay(sources, sources.file.as_deref())
+    Collector::read(sources).overlay(sources, sources.file.as_deref())
+}
+
+/// Returns where the state is kept, as far as that can be read whatever else is wrong.
+pub fn state_dir(sources: &Sources) -> String {
+    let mut collector = Collector::read(sources);
+    collector.read_over(sources);
+    collector.settings.state.dir.as_str().to_owned()
 }
 
 /// Merges and checks settings of which the file's part is given.
@@ -160,6 +154,23 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 impl Collector {
+    /// Reads the file.
+    fn read(sources: &Sources) -> Self {
+        let mut collector = Self::default();
+        let Some(path) = &sources.file else { return collector };
+        match read(path) {
+            Ok(text) => {
+                collector.mark = Some(CRC.checksum(text.as_bytes()));
+                collector.read_file(path, &text);
+            }
+            Err(error) => {
+                let text = format!("{}: cannot be read: {error}", path.display());
+                collector.problems.push((0, Problem { key: None, text }));
+            }
+        }
+        collector
+    }
+
     fn set(&mut self, key: Key, text: &str, origin: Origin) {
         if let Err(problem) = self.settings.set(key, text) {
             self.report(&origin, Some(key), &problem);
@@ -287,10 +298,8 @@ impl Collector {
         }
     }
 
-    /// Puts the environment and the flags over what was read, and checks the whole; what is wrong
-    /// with no key in particular is reported at the file.
-    fn overlay(mut self, sources: &Sources, file: Option<&Path>) -> Result<Merged, ConfigError> {
-        let base = self.settings.clone();
+    /// Puts the environment and the flags over what was read.
+    fn read_over(&mut self, sources: &Sources) {
         if sources.replaces_pools {
             self.settings.pools.clear();
         }
@@ -300,6 +309,13 @@ impl Collector {
                 self.set(key, text, Origin::Flag(flag));
             }
         }
+    }
+
+    /// Puts the environment and the flags over what was read, and checks the whole; what is wrong
+    /// with no key in particular is reported at the file.
+    fn overlay(mut self, sources: &Sources, file: Option<&Path>) -> Result<Merged, ConfigError> {
+        let base = self.settings.clone();
+        self.read_over(sources);
         let mut relations = Vec::new();
         self.settings.check(&mut |problem| relations.push(problem));
         for problem in relations {

@@ -51,7 +51,7 @@ use super::http::Ports;
 use super::hub::Hub;
 use super::listen::{Bound, Doors};
 use super::log::{self, Kind};
-use super::report::Report;
+use super::report::{self, Report};
 use super::{Loaded, dialers, options, plain_warnings, probe, say};
 
 use audit::Audit;
@@ -170,6 +170,10 @@ impl Control {
         }
         if news.file_was_edited {
             control.forget_commit();
+        }
+        if news.file_is_bad {
+            control.hub.file_is_bad.set(true);
+            control.note(None, Whence::File, "start", report::BAD_FILE);
         }
         control.count_writes();
         control
@@ -298,7 +302,9 @@ impl Control {
     /// Reads the settings again. Whatever is wrong, the old ones stay in use as a whole (F70).
     pub fn reload(self: &Rc<Self>) {
         self.state.borrow_mut().tried = config::mark(&self.sources);
-        match self.read_again() {
+        let result = self.read_again();
+        self.hub.file_is_bad.set(result.is_err());
+        match result {
             Ok(text) => log::info(Kind::Settings, format_args!("{text}")),
             Err(error) => {
                 for line in error.to_string().lines() {
@@ -502,6 +508,11 @@ impl Filed {
     pub fn of(merged: &Merged) -> Self {
         let Merged { base, origins, mark, .. } = merged;
         Self { settings: base.clone(), origins: origins.clone(), mark: *mark }
+    }
+
+    /// Stands for a file that cannot be used: it says nothing.
+    pub fn unusable(mark: Option<u32>) -> Self {
+        Self { settings: Box::default(), origins: Vec::new(), mark }
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Hub {
     writes: Cell<Allowance>,
     /// How often settings were ever written to this disk.
     pub(super) settings_writes: Cell<u64>,
+    /// The settings file as it lies there cannot be used.
+    pub(super) file_is_bad: Cell<bool>,
     /// Who is told that the gateway lives.
     pub(super) watch: RefCell<Watch>,
     /// The links' ends, by their index.
@@ -204,6 +206,7 @@ impl Hub {
             blocks: RefCell::default(),
             writes: Cell::new(Allowance::new(BLOCK_WRITES_BURST_MAX, BLOCK_WRITE_INTERVAL)),
             settings_writes: Cell::default(),
+            file_is_bad: Cell::default(),
             watch: RefCell::default(),
             links: RefCell::new((0..LINKS_MAX).map(|_| LinkPort::default()).collect()),
             blocked: RefCell::default(),

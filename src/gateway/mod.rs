@@ -138,6 +138,8 @@ pub struct News {
     pub was_reset: bool,
     /// The file was edited after the last commit.
     pub file_was_edited: bool,
+    /// The file cannot be used, so the last commit counts.
+    pub file_is_bad: bool,
 }
 
 /// Whether the state directory may be changed.
@@ -203,24 +205,30 @@ pub fn run(args: &RunArgs) -> ExitCode {
 }
 
 /// Finds the settings that count, the file's or those of the last commit, whichever was written
-/// later; plans the memory, and prepares the ways to the pools.
+/// later; plans the memory, and prepares the ways to the pools. A file that cannot be used leaves
+/// the last commit to count, where there is one.
 fn load(sources: &Sources, purpose: Purpose) -> Result<Loaded, ConfigError> {
-    let merged = config::load(sources)?;
-    let folder = merged.settings.state.dir.as_str();
+    let read = with_dialers(config::load(sources));
+    let folder = config::state_dir(sources);
     let mut news = News::default();
     let kept = match purpose {
-        Purpose::Check => Kept::peek(folder),
+        Purpose::Check => Kept::peek(&folder),
         Purpose::Run => {
-            news.was_reset = reset::carry_out_if_asked(&Flash, folder);
-            Kept::open(folder)
+            news.was_reset = reset::carry_out_if_asked(&Flash, &folder);
+            Kept::open(&folder)
         }
+    };
+    let (merged, dialers) = match read {
+        Ok(read) => read,
+        Err(error) if purpose == Purpose::Run => {
+            return without_the_file(sources, kept, news, error);
+        }
+        Err(error) => return Err(error),
     };
     let filed = Filed::of(&merged);
     if let Some(committed) = kept.over(filed.mark) {
-        let merged = config::load_on(committed, sources);
-        let result = merged.and_then(|merged| Ok((dialers(&merged.settings, None)?, merged)));
-        match result {
-            Ok((dialers, merged)) => return Ok(Loaded { merged, filed, kept, news, dialers }),
+        match with_dialers(config::load_on(committed, sources)) {
+            Ok((merged, dialers)) => return Ok(Loaded { merged, filed, kept, news, dialers }),
             // As after an update that takes less than the one before.
             Err(error) => {
                 for Problem { text, .. } in &error.problems {
@@ -233,8 +241,35 @@ fn load(sources: &Sources, purpose: Purpose) -> Result<Loaded, ConfigError> {
     } else {
         news.file_was_edited = kept.has_settings();
     }
-    let dialers = dialers(&merged.settings, None)?;
     Ok(Loaded { merged, filed, kept, news, dialers })
+}
+
+/// Takes the settings of the last commit, whatever file it was made over, since the file cannot be
+/// used: nobody is to lose a farm by a slip of the pen. Where that cannot be, returns what is wrong
+/// with the file.
+fn without_the_file(
+    sources: &Sources,
+    kept: Kept,
+    mut news: News,
+    error: ConfigError,
+) -> Result<Loaded, ConfigError> {
+    let Some(committed) = kept.settings() else { return Err(error) };
+    let Ok((merged, dialers)) = with_dialers(config::load_on(committed, sources)) else {
+        return Err(error);
+    };
+    for Problem { text, .. } in &error.problems {
+        log::error(Kind::Settings, format_args!("{text}"));
+    }
+    log::error(Kind::Settings, format_args!("{}", report::BAD_FILE));
+    news.file_is_bad = true;
+    let filed = Filed::unusable(config::mark(sources));
+    Ok(Loaded { merged, filed, kept, news, dialers })
+}
+
+fn with_dialers(
+    merged: Result<Merged, ConfigError>,
+) -> Result<(Merged, Vec<Rc<Dialer>>), ConfigError> {
+    merged.and_then(|merged| Ok((dialers(&merged.settings, None)?, merged))).map(|(d, m)| (m, d))
 }
 
 /// Prepares the ways to the pools; one to a pool that has not changed is kept, since its TLS

@@ -301,6 +301,9 @@ impl Hub {
     fn warnings(&self) -> Vec<String> {
         let settings = self.settings.borrow();
         let mut warnings = Vec::new();
+        if self.file_is_bad.get() {
+            warnings.push(BAD_FILE.to_owned());
+        }
         if settings.pools.is_empty() {
             warnings.push(NO_POOL.to_owned());
         }
@@ -312,6 +315,10 @@ impl Hub {
         warnings
     }
 }
+
+/// What is said of a settings file that cannot be used.
+pub const BAD_FILE: &str = "the settings file cannot be used, as the log says: what was in use or \
+     committed last counts until it is mended";
 
 /// What is said of a gateway that has no pool yet.
 pub const NO_POOL: &str = "no pool is set: set-up mode, miners get no work until one is";

@@ -1,14 +1,13 @@
 //! A wall clock that is wrong, is set, and is set back while the process runs: F65.
 //!
 //! The pool speaks TLS with a certificate that is good in 2027 and in no other year. The process's
-//! own wall clock is moved by a library of a few lines of C that is loaded before the system's; the
+//! own wall clock is moved ([`Clocks`]); the
 //! program, its TLS and the machine's clock are as they always are.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
@@ -17,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::cpu_time;
+use super::gateway::clock::Clocks;
 use super::gateway::{Folder, Gateway, Pool, program};
 use super::system::skipped;
 
@@ -25,38 +25,6 @@ const DAY_IN_2016: i64 = 1_465_992_000; // 2016-06-15, ten years before the next
 const DAY_IN_2026: i64 = 1_796_817_600; // 2026-12-09, after this program was written
 const DAY_IN_2027: i64 = 1_812_974_400; // 2027-06-14, when the certificate is good
 const DAY_IN_2037: i64 = 2_128_507_200; // 2037-06-13, when it has long expired
-
-/// The wall clock of a process.
-struct WallClock {
-    library: PathBuf,
-    shift: PathBuf,
-}
-
-impl WallClock {
-    /// Builds the library; none where there is no C compiler, or the program loads no libraries.
-    fn new(folder: &Path) -> Option<Self> {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/process_fire/clock_shim.c");
-        let library = folder.join("clock.so");
-        let mut compiler = Command::new("cc");
-        compiler.args(["-O1", "-Wall", "-shared", "-fPIC", "-o"]).arg(&library).arg(source);
-        let is_built = compiler.arg("-ldl").status().is_ok_and(|status| status.success());
-        let is_loaded = cfg!(all(target_os = "linux", not(target_feature = "crt-static")));
-        (is_built && is_loaded).then(|| Self { library, shift: folder.join("shift") })
-    }
-
-    /// Sets it to a time since 1970.
-    fn set(&self, secs: i64) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
-        // Another file in its place, so that no reader sees half of it.
-        let new = self.shift.with_extension("new");
-        std::fs::write(&new, (secs - now).to_string()).unwrap();
-        std::fs::rename(&new, &self.shift).unwrap();
-    }
-
-    fn give_to(&self, command: &mut Command) {
-        command.env("LD_PRELOAD", &self.library).env("CLOCK_SHIM", &self.shift);
-    }
-}
 
 /// Puts TLS before a pool, with a certificate for the year 2027 whose authority is written to
 /// `ca_file`.
@@ -113,7 +81,7 @@ fn wait_for_error(gateway: &Gateway, part: &str) {
 #[test]
 fn f65_a_clock_that_is_set_and_set_back_moves_no_timer_and_dates_are_always_verified() {
     let folder = Folder::new("clock");
-    let Some(clock) = WallClock::new(&folder.0) else {
+    let Some(clock) = Clocks::new(&folder.0) else {
         return skipped("no C compiler, or a program that loads no libraries");
     };
     let (pool, ca_file) = (Pool::start("abcd", 8), folder.0.join("ca.pem"));
@@ -127,7 +95,7 @@ fn f65_a_clock_that_is_set_and_set_back_moves_no_timer_and_dates_are_always_veri
     let mut command = program();
     command.args(["run", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0", "--config"]);
     command.arg(&config);
-    clock.give_to(&mut command);
+    command.envs(clock.environment());
 
     clock.set(30);
     let start = Instant::now();

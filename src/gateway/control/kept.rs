@@ -60,6 +60,11 @@ impl Kept {
         self.settings.clone().filter(|_| self.over == mark)
     }
 
+    /// Returns what was committed last, over whatever file.
+    pub fn settings(&self) -> Option<Box<Settings>> {
+        self.settings.clone()
+    }
+
     /// Says whether there is a commit.
     pub fn has_settings(&self) -> bool {
         self.settings.is_some()

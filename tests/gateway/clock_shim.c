@@ -1,6 +1,7 @@
-/* Shifts the wall clock of one process, live: seconds to add are read from the file that
- * CLOCK_SHIM names, at every look at the clock. The monotonic clocks are left alone, as they are
- * when NTP sets a machine's time. Preloaded by tests/process_fire/clock.rs. */
+/* Shifts the clocks of one process, live: seconds to add are read from files at every look at a
+ * clock. The file that CLOCK_SHIM names is for the wall clock, as when NTP sets a machine's time;
+ * the one of CLOCK_SHIM_STEADY for the monotonic one, so that time passes that nobody waited for.
+ * Preloaded by tests/gateway/clock.rs. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -8,10 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
-static long long shift(void)
+static long long shift(const char *name)
 {
 	char text[32];
-	const char *path = getenv("CLOCK_SHIM");
+	const char *path = getenv(name);
 	int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	ssize_t count;
 
@@ -34,6 +35,8 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 		real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
 	result = real(clock, time);
 	if (!result && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-		time->tv_sec += shift();
+		time->tv_sec += shift("CLOCK_SHIM");
+	if (!result && (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE))
+		time->tv_sec += shift("CLOCK_SHIM_STEADY");
 	return result;
 }

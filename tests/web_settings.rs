@@ -1,0 +1,155 @@
+//! Settings that somebody breaks, does not confirm or cannot have, over the process and its API.
+#![cfg(feature = "gateway")]
+
+#[path = "web/client.rs"]
+mod client;
+mod gateway;
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+
+use client::{Client, Site};
+use gateway::clock::Clocks;
+use gateway::{Folder, Pool, program};
+use serde_json::{Value, json};
+
+fn edit(key: &str, value: &str) -> Value {
+    json!({"edits": [{"key": key, "value": value}]})
+}
+
+#[track_caller]
+fn commit(admin: &mut Client, key: &str, value: &str) -> Value {
+    let committed = admin.post("/api/v1/commit", edit(key, value));
+    assert_eq!(committed.code, 200, "{}", committed.body);
+    committed.body
+}
+
+/// Lets the gateway run again with a settings file of this text.
+fn start_with(site: &mut Site, text: &str) {
+    fs::write(site.folder.0.join("settings.toml"), text).unwrap();
+    site.restart();
+}
+
+#[test]
+fn f77_a_file_that_is_broken_leaves_the_last_commit_to_mine_with() {
+    let mut site = Site::start();
+    let file = site.folder.0.join("settings.toml");
+    let good = fs::read_to_string(&file).unwrap();
+    let mut admin = Client::with_code(&site);
+    commit(&mut admin, "difficulty.start", "1024");
+    let other = Pool::start("beef", 8);
+    commit(&mut admin, "pool.1.url", &format!("stratum+tcp://{}", other.address));
+    assert_eq!(admin.post("/api/v1/confirm", json!({})).code, 200);
+
+    let wrong_value = good.replace("[status]", "[miners]\nmax = 0\nmxa = 1\n[status]");
+    let half = format!("{good}[[pool]]\nurl = \"stratum+tc");
+    for text in [&wrong_value, &half] {
+        start_with(&mut site, text);
+        site.gateway.wait_for_line("settings.toml:");
+        site.gateway.wait_for_line("the settings file cannot be used");
+        let report = site.gateway.wait_for("the pool", |report| report["ready"] == true);
+        assert_eq!(report["upstream"][0]["url"], format!("stratum+tcp://{}", other.address));
+        let warnings = report["warnings"].to_string();
+        assert!(warnings.contains("the settings file cannot be used"), "{warnings}");
+        let mut miner = site.gateway.miner();
+        miner.log_in("farm.1");
+        let job = miner.wait_for_job();
+        assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
+        let admin = Client::with_code(&site);
+        let shown = admin.get("/api/v1/settings?prefix=difficulty.start").body;
+        assert_eq!(shown["values"][0]["value"], "1024");
+        assert_eq!(shown["values"][0]["origin"], "stored");
+    }
+    let check = program().arg("check").arg("--config").arg(&file).output().unwrap();
+    assert_eq!(check.status.code(), Some(2), "a check is about the file");
+
+    // What is committed now outlives a restart; the file counts as soon as it is mended.
+    let mut admin = Client::with_code(&site);
+    commit(&mut admin, "difficulty.start", "2048");
+    site.restart();
+    let admin = Client::with_code(&site);
+    assert_eq!(admin.value("difficulty.start"), "2048");
+    fs::write(&file, format!("{good}[difficulty]\nstart = 4096\n")).unwrap();
+    site.gateway.wait_for_line("it counts, since it was edited last");
+    assert_eq!(admin.value("difficulty.start"), "4096");
+    let report = site.gateway.report();
+    assert!(!report["warnings"].to_string().contains("cannot be used"), "{report}");
+}
+
+#[test]
+fn f77_a_broken_file_and_nothing_committed_is_an_error_that_lists_it_all() {
+    let folder = Folder::new("nothing-committed");
+    let file = folder.0.join("settings.toml");
+    let state = folder.0.join("state");
+    let text = format!("[state]\ndir = {state:?}\n[miners]\nmax = 0\n[[pool]]\nurl = \"x\"\n");
+    fs::write(&file, text).unwrap();
+    let output = program().arg("run").arg("--config").arg(&file).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    for part in [":4: miners.max: got 0, allowed 1..", ":6: pool.1.url: got \"x\", allowed"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn f78_nobody_confirms_and_the_process_takes_it_back() {
+    let folder = Folder::new("passing-time");
+    let Some(clocks) = Clocks::new(&folder.0) else {
+        let text = "skipped: no C compiler, or a program that loads no libraries";
+        return writeln!(std::io::stderr().lock(), "{text}").unwrap();
+    };
+    let environment = clocks.environment().map(|(name, path)| (name, path.to_str().unwrap()));
+    let site = Site::with(&environment);
+    let mut admin = Client::with_code(&site);
+    let before = admin.value("pool.1.url");
+    let other = Pool::start("beef", 8);
+    let body = commit(&mut admin, "pool.1.url", &format!("stratum+tcp://{}", other.address));
+    let left = body["seconds_left"].as_u64().unwrap();
+    assert!((119..=120).contains(&left), "{body}");
+    let in_use = |url: &str| {
+        let url = json!(url);
+        site.gateway.wait_for("the pool", |r| r["upstream"][0]["url"] == url && r["ready"] == true);
+    };
+    in_use(&format!("stratum+tcp://{}", other.address));
+
+    // Ninety seconds later it still waits, and says for how long.
+    clocks.be_ahead(90);
+    let left = admin.get("/api/v1/session").body["seconds_left"].as_u64().unwrap();
+    assert!(left <= 30, "{left}");
+    assert_ne!(admin.value("pool.1.url"), before);
+    clocks.be_ahead(121);
+    in_use(before.trim_end_matches('/'));
+    assert_eq!(admin.value("pool.1.url"), before);
+    assert!(admin.get("/api/v1/session").body["seconds_left"].is_null());
+    assert_eq!(admin.post("/api/v1/confirm", json!({})).code, 409, "nothing waits");
+    let audit = admin.get("/api/v1/audit").body["lines"].to_string();
+    assert!(audit.contains("gateway: the last commit was not confirmed in time"), "{audit}");
+    let log = site.end();
+    assert!(log.contains("nobody confirmed the last commit"), "{log}");
+}
+
+#[test]
+fn f78_a_port_that_is_taken_leaves_everything_as_it_was_at_once() {
+    let site = Site::start();
+    let mut admin = Client::with_code(&site);
+    let mut miner = site.gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    let before = admin.get("/api/v1/settings").body["values"].clone();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for key in ["listen.addresses", "status.address", "web.address"] {
+        let both = json!({"edits": [
+            {"key": key, "value": address},
+            {"key": "difficulty.start", "value": "2048"},
+        ]});
+        let refused = admin.post("/api/v1/commit", both);
+        assert_eq!(refused.code, 500, "{key}: {}", refused.body);
+        assert!(refused.body["error"].to_string().contains(&address), "{}", refused.body);
+        assert_eq!(admin.get("/api/v1/settings").body["values"], before, "{key}: as a whole");
+        assert!(admin.get("/api/v1/session").body["seconds_left"].is_null(), "{key}");
+    }
+    assert_eq!(miner.submit("farm.1", &job, 1)["result"], true, "who is in stays in");
+    site.gateway.miner().log_in("farm.2");
+}
