@@ -6,7 +6,7 @@ mod gateway;
 mod line;
 
 use gateway::Pool;
-use line::{Terminal, Tool, at_first_boot, with_console};
+use line::{Terminal, Tool, at_first_boot, with_console, with_page};
 use loka_stratum::control::Request;
 
 /// A prompt, what is typed after it, and what comes.
@@ -100,6 +100,32 @@ fn from_first_boot_to_a_miner_that_hashes_in_four_lines() {
     let job = miner.wait_for_job();
     assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
     gateway.wait_for("the share at the pool", |_| !pool.submits().is_empty());
+}
+
+#[test]
+fn the_console_says_where_the_page_is_what_proves_it_and_how_to_log_in() {
+    let (mut gateway, cable) = with_page();
+    let print = gateway.wait_for_line("fingerprint of the page: ");
+    let print = print.split_once("of the page: ").expect("it has it").1.to_owned();
+    let place = gateway.wait_for_line("page at https://");
+    let place = place.split_once("page at ").expect("it has it").1.to_owned();
+    let code = gateway.wait_for_line("set-up code: ");
+    let code = code.split_once("code: ").expect("it has it").1.to_owned();
+    let mut terminal = Terminal::new(cable);
+    let banner = [
+        format!("page: {place}\r\n"),
+        format!("its fingerprint: {print}\r\n"),
+        format!("set-up code of the page: {code}\r\n"),
+    ];
+    for line in &banner {
+        terminal.wait_for(line);
+    }
+    terminal.wait_for("loka> ");
+    // Where the page comes to be elsewhere it is said without being asked for.
+    terminal.ask("set web.address 127.0.0.2:0");
+    terminal.send(b"commit\r");
+    terminal.wait_for("page: https://127.0.0.2:");
+    terminal.wait_for(&banner[1]);
 }
 
 #[test]

@@ -30,7 +30,7 @@ mod watch;
 use std::cell::{Cell, Ref, RefCell};
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -52,6 +52,7 @@ use super::hub::Hub;
 use super::listen::{Bound, Doors};
 use super::log::{self, Kind};
 use super::report::{self, Report};
+use super::socket;
 use super::{Loaded, dialers, options, plain_warnings, probe, say};
 
 use audit::Audit;
@@ -283,6 +284,22 @@ impl Control {
         let ports = self.state.borrow().web.bind(&settings, self)?;
         self.state.borrow_mut().web.open(ports);
         Ok(())
+    }
+
+    /// Says where the page is and what it proves itself with, for somebody at the device; nothing
+    /// where it is off.
+    pub fn about_page(&self) -> Vec<String> {
+        let state = self.state.borrow();
+        let Some(address) = state.web.page() else { return Vec::new() };
+        let ips = match address.ip() {
+            ip if ip.is_unspecified() => socket::own_addresses(),
+            ip => vec![ip],
+        };
+        let of_page = |ip| format!("page: https://{}", SocketAddr::new(ip, address.port()));
+        let mut lines: Vec<_> = ips.into_iter().map(of_page).collect();
+        let fingerprint = self.access.certificate.fingerprint();
+        lines.extend(fingerprint.map(|print| format!("its fingerprint: {print}")));
+        lines
     }
 
     /// Closes the doors for good; miners that are in stay.

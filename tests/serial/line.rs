@@ -34,6 +34,11 @@ pub fn at_first_boot() -> (Gateway, Cable) {
     spawn("")
 }
 
+/// As at the first start, with a page.
+pub fn with_page() -> (Gateway, Cable) {
+    spawn("[web]\naddress = \"127.0.0.1:0\"\n")
+}
+
 fn spawn(pools: &str) -> (Gateway, Cable) {
     let cable = Cable::new();
     let name = format!("serial{}-{}", cable.path.replace('/', "-"), std::process::id());

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gateway::clock;
 use crate::gateway::fingerprint::Fingerprint;
+use crate::gateway::socket;
 use crate::gateway::store::Store;
 
 /// The name of the store.
@@ -255,30 +256,10 @@ fn addresses(settings: &Settings) -> Vec<IpAddr> {
     let mut addresses = vec![IpAddr::from([127, 0, 0, 1])];
     match settings.web.address.map(|address| address.ip()) {
         Some(address) if !address.is_unspecified() => addresses.push(address),
-        _ => addresses.extend(own_addresses()),
+        _ => addresses.extend(socket::own_addresses()),
     }
     addresses.dedup();
     addresses
-}
-
-/// Returns the IPv4 addresses of this machine, from the kernel's table of routes; none where that
-/// cannot be read.
-fn own_addresses() -> Vec<IpAddr> {
-    let table = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
-    let mut found: Vec<IpAddr> = Vec::new();
-    let mut last = None;
-    for line in table.lines().map(str::trim) {
-        if let Some(address) = line.strip_prefix("|-- ") {
-            last = address.parse::<std::net::Ipv4Addr>().ok();
-        } else if line == "/32 host LOCAL"
-            && let Some(address) = last.filter(|address| !address.is_loopback())
-            && !found.contains(&address.into())
-            && found.len() < CERTIFICATES_MAX
-        {
-            found.push(address.into());
-        }
-    }
-    found
 }
 
 #[cfg(test)]

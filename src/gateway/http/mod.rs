@@ -88,6 +88,8 @@ pub struct NewPorts {
 struct Port {
     /// The address of the settings.
     wanted: SocketAddr,
+    /// The one that it is at.
+    address: SocketAddr,
     task: AbortHandle,
 }
 
@@ -129,6 +131,13 @@ impl Ports {
     }
 }
 
+impl Ports {
+    /// Returns where the page is; none where it is off.
+    pub fn page(&self) -> Option<SocketAddr> {
+        Some(self.page.as_ref()?.address)
+    }
+}
+
 impl Port {
     fn open(
         wanted: SocketAddr,
@@ -150,7 +159,7 @@ impl Port {
             log::info(Kind::Settings, format_args!("status port at http://{address}"));
         }
         let serve = serve(listener, places, control, is_tls);
-        Ok(Self { wanted, task: tokio::task::spawn_local(serve).abort_handle() })
+        Ok(Self { wanted, address, task: tokio::task::spawn_local(serve).abort_handle() })
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Session<'a> {
     candidate: Candidate,
     answered: &'a mut Answered,
     seconds_left: Option<u16>,
+    /// What was said of the page.
+    page: Vec<String>,
 }
 
 /// The number of the framed request that was carried out last, and the frames of its answer; a tool
@@ -143,6 +145,7 @@ impl<'a> Session<'a> {
             candidate: Candidate::default(),
             answered,
             seconds_left: None,
+            page: Vec::new(),
         }
     }
 
@@ -178,6 +181,7 @@ impl<'a> Session<'a> {
                         return Ok(());
                     }
                     self.remind().await?;
+                    self.tell_page().await?;
                 }
             }
         }
@@ -189,7 +193,9 @@ impl<'a> Session<'a> {
         let version = concat!("loka-stratum ", env!("CARGO_PKG_VERSION"));
         let code = self.control.access.setup_code();
         let code = code.map(|code| format!("set-up code of the page: {code}"));
-        self.console.greet([version].into_iter().chain(code.as_deref()), &mut text);
+        self.page = self.control.about_page();
+        let page = self.page.iter().map(String::as_str);
+        self.console.greet([version].into_iter().chain(page).chain(code.as_deref()), &mut text);
         self.write(&text).await
     }
 
@@ -329,12 +335,29 @@ impl<'a> Session<'a> {
             }
             (None, _) => return Ok(()),
         };
+        self.notice(&text).await
+    }
+
+    /// Says where the page is now, as after the network gave the board an address.
+    async fn tell_page(&mut self) -> io::Result<()> {
+        let page = self.control.about_page();
+        if page == self.page || !self.receiver.is_text() {
+            return Ok(());
+        }
+        for line in &page {
+            self.notice(line).await?;
+        }
+        self.page = page;
+        Ok(())
+    }
+
+    async fn notice(&mut self, text: &str) -> io::Result<()> {
         if !self.receiver.is_text() {
             return Ok(());
         }
         let mut out = String::new();
         self.console.set_prompt(self.prompt());
-        self.console.handle_notice(&text, &mut out);
+        self.console.handle_notice(text, &mut out);
         self.write(&out).await
     }
 
