@@ -4,11 +4,13 @@
 
 mod gateway;
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use gateway::{Gateway, program};
+use gateway::{Folder, Gateway, program};
+use socket2::{Domain, Socket, Type};
 
 /// Within which a gateway that tells its name is found.
 const FOUND_MAX: Duration = Duration::from_secs(60);
@@ -43,6 +45,18 @@ impl Cable {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.ends[end]]).arg(program().get_program());
         command
+    }
+
+    /// Listens at the second end for the goodbye of a name, by a process of its own; returns when
+    /// it hears what is sent.
+    fn listener(&self, name: &str) -> Goodbye {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.ends[1]]).arg(std::env::current_exe().unwrap());
+        command.args(["--exact", "a_goodbye_is_heard", "--nocapture"]).env(NAME, name);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(said.by_ref().any(|line| line.unwrap().ends_with("it listens")));
+        Goodbye { child, said }
     }
 
     fn gateway(&self, end: usize, name: &str) -> Gateway {
@@ -81,6 +95,57 @@ fn ip(line: &str) -> bool {
     let mut command = Command::new("ip");
     command.args(line.split(' ')).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
+}
+
+/// The variable that makes of [`a_goodbye_is_heard`] the process that listens for a name.
+const NAME: &str = "MDNS_TEST_GOODBYE_OF";
+
+/// A process that hears what is sent.
+struct Goodbye {
+    child: Child,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Goodbye {
+    /// Waits until it has heard the goodbye.
+    #[track_caller]
+    fn wait(mut self) {
+        let is_heard = self.said.any(|line| line.unwrap().ends_with("it said goodbye"));
+        assert!(is_heard, "no goodbye within {FOUND_MAX:?}");
+    }
+}
+
+impl Drop for Goodbye {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_goodbye_is_heard() {
+    let Ok(name) = std::env::var(NAME) else { return };
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from(([0, 0, 0, 0], 5353)).into()).unwrap();
+    let group = Ipv4Addr::new(224, 0, 0, 251);
+    socket.join_multicast_v4(&group, &Ipv4Addr::new(10, 215, 0, 2)).unwrap();
+    let socket = UdpSocket::from(socket);
+    socket.set_read_timeout(Some(FOUND_MAX)).unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "\nit listens").unwrap();
+    // The name as a label, and a pointer of class IN that is good for no second more.
+    let label = [&[u8::try_from(name.len()).unwrap()], name.as_bytes()].concat();
+    let ended = [0, 12, 0, 1, 0, 0, 0, 0];
+    let mut packet = [0; 9000];
+    loop {
+        let length = socket.recv(&mut packet).unwrap();
+        let has = |part: &[u8]| packet[..length].windows(part.len()).any(|bytes| bytes == part);
+        if has(&label) && has(&ended) {
+            writeln!(out, "\nit said goodbye").unwrap();
+            return;
+        }
+    }
 }
 
 /// Says why it is not done, where it is not.
@@ -123,4 +188,29 @@ fn f86_a_gateway_without_a_name_is_not_found() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("no gateway told its name within 2 s; mdns.name must not be off"));
+}
+
+#[test]
+fn a_name_that_is_changed_or_ends_says_goodbye() {
+    let Some(cable) = cable(2) else { return };
+    let folder = Folder::new("mdns");
+    let file = folder.0.join("settings.toml");
+    let name = |name: &str| std::fs::write(&file, format!("[mdns]\nname = {name:?}\n")).unwrap();
+    name("loka");
+    let mut command = cable.program(0);
+    command.args(["run", "--listen", "0.0.0.0:3333", "--status", "0.0.0.0:8080", "--config"]);
+    command.arg(&file).args(["--pool", "stratum+tcp://127.0.0.1:9", "--user", "farm"]);
+    let mut gateway = Gateway::spawn(command);
+    cable.find(1, |text| text.contains("loka.local"));
+
+    let old = cable.listener("loka");
+    name("other");
+    old.wait();
+    let text = cable.find(1, |text| text.contains("other.local"));
+    assert_eq!(text.lines().count(), 1, "{text}");
+
+    let other = cable.listener("other");
+    gateway.signal("TERM");
+    other.wait();
+    assert!(gateway.wait().success());
 }
