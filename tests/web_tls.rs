@@ -146,3 +146,83 @@ fn f53_what_is_no_handshake_is_let_go_however_much_comes() {
     });
     assert!(served);
 }
+
+/// Bytes of memory of a process: what is its own, the most of that since [`forget_peak`], and the
+/// pages of the program, which the system may drop and read again.
+fn memory(site: &Site) -> (u64, u64, u64) {
+    let id = site.gateway.id();
+    let value = |file: &str, name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/{id}/{file}")).expect("it runs");
+        let line = text.lines().find(|line| line.starts_with(name)).expect("it is there");
+        let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("KiB");
+        kib * 1024
+    };
+    let own = value("smaps_rollup", "Private_Dirty:");
+    let code = value("status", "VmRSS:").saturating_sub(own);
+    (own, value("status", "VmHWM:").saturating_sub(code), code)
+}
+
+fn forget_peak(site: &Site) {
+    let path = format!("/proc/{}/clear_refs", site.gateway.id());
+    std::fs::write(path, "5").expect("the process is ours");
+}
+
+/// Loads the page and asks for all that it shows.
+fn browse(browser: &mut Browser) {
+    let paths = ["/style.css", "/app.js", "/basic", "/api/v1/backup", "/api/v1/certificate"];
+    for path in client::PATHS.iter().copied().chain(paths) {
+        let reply = browser.send("GET", path, "");
+        assert_eq!(reply.code, 200, "{path}: {}", reply.raw);
+    }
+}
+
+#[test]
+fn the_page_and_its_api_take_no_more_than_two_mebibytes() {
+    const PAGE_MAX: u64 = 2 << 20;
+    const HASH_MAX: u64 = 7 << 20;
+    let without = Site::start();
+    let page = Page::start();
+    for site in [&without, &page.site] {
+        let mut miner = site.gateway.miner();
+        miner.log_in("farm.1");
+        let job = miner.wait_for_job();
+        assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
+    }
+    let (base, _, base_code) = memory(&without);
+    forget_peak(&page.site);
+    let code = json!({"code": code_of(&page.site.gateway)}).to_string();
+    let from = |host: u8| Browser::from(&format!("127.0.0.{host}"), page.address);
+    let mut browsers: Vec<_> = (10..18).map(from).collect();
+    std::thread::scope(|scope| {
+        for browser in &mut browsers {
+            let code = &code;
+            scope.spawn(move || {
+                assert_eq!(browser.send("POST", "/api/v1/session", code).code, 200);
+                browse(browser);
+            });
+        }
+    });
+    let (after, peak, code) = memory(&page.site);
+    // Passwords take what the board's plan has for one hash, however many there are.
+    let password = json!({"role": "admin", "word": "a long password"}).to_string();
+    assert_eq!(browsers[0].send("POST", "/api/v1/password", &password).code, 200);
+    let log_in = json!({"role": "admin", "password": "a long password"}).to_string();
+    for browser in &mut browsers {
+        assert_eq!(browser.send("POST", "/api/v1/session", &log_in).code, 200);
+    }
+    let (hashed, hash_peak, _) = memory(&page.site);
+    let above = |bytes: u64| bytes.saturating_sub(base) / 1024;
+    let text = format!(
+        "without the page {} KiB; with it and 8 sessions {} KiB more, {} KiB at the peak, and {} KiB \
+         more of the program are in use; after 9 passwords {} KiB more, {} KiB at the peak",
+        base / 1024,
+        above(after),
+        above(peak),
+        code.saturating_sub(base_code) / 1024,
+        above(hashed),
+        above(hash_peak)
+    );
+    writeln!(std::io::stderr().lock(), "{text}").unwrap();
+    assert!(after <= base + PAGE_MAX && peak <= base + PAGE_MAX, "{text}");
+    assert!(hashed.max(hash_peak) <= base + PAGE_MAX + HASH_MAX, "{text}");
+}

@@ -5,12 +5,16 @@
 //! passes, so that a guess costs about the same work everywhere
 //! ([ADR 9](../../docs/adr/0009-web-access.md)). Whoever waits for a hash waits in a queue of one
 //! place: a flood of guesses costs the memory of one hash, and the event loop goes on.
+//!
+//! That memory is taken with the first hash and kept, wiped, for the next: allocators keep what
+//! each thread gave back, and hashes are on one thread and another. It is in the board's plan.
 
 use std::io;
+use std::sync::Arc;
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
-use tokio::sync::Semaphore;
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 /// Most memory of a hash, in KiB, and the passes over it: OWASP's choice for 7 MiB.
@@ -38,8 +42,14 @@ pub struct Passwords {
     params: Params,
     /// The hash of what nobody knows.
     nobodys: String,
-    place: Semaphore,
+    /// The place of a hash, with its memory; whoever hashes has it, even where nobody waits any
+    /// more for what comes of it.
+    place: Arc<Mutex<Memory>>,
 }
+
+/// What a hash is made in.
+#[derive(Default)]
+struct Memory(Vec<Block>);
 
 impl Passwords {
     /// Sets the cost by the memory that there is for the whole gateway, in bytes.
@@ -53,7 +63,7 @@ impl Passwords {
         let params = Params::new(memory, passes, 1, None).map_err(io::Error::other)?;
         let (salt, hash) = ("A".repeat(22), "A".repeat(43));
         let nobodys = format!("$argon2id$v=19$m={memory},t={passes},p=1${salt}${hash}");
-        Ok(Self { params, nobodys, place: Semaphore::new(1) })
+        Ok(Self { params, nobodys, place: Arc::default() })
     }
 
     /// Hashes a password with a new salt, as a PHC string.
@@ -62,13 +72,20 @@ impl Passwords {
     ///
     /// There is no random number, or not as much memory.
     pub async fn hash(&self, word: &str) -> io::Result<String> {
-        let _place = self.place.acquire().await.map_err(io::Error::other)?;
+        let mut memory = self.place.clone().lock_owned().await;
         let (params, word) = (self.params.clone(), word.to_owned());
         let hash = move || {
             let mut salt = [0; SALT_BYTES];
             getrandom::fill(&mut salt).map_err(io::Error::other)?;
-            let hash = argon2(params).hash_password_with_salt(word.as_bytes(), &salt);
-            Ok(hash.map_err(io::Error::other)?.to_string())
+            let output = memory.hash(&params, word.as_bytes(), &salt).map_err(io::Error::other)?;
+            let hash = PasswordHash {
+                algorithm: Algorithm::Argon2id.ident(),
+                version: Some(Version::V0x13.into()),
+                params: ParamsString::try_from(&params).map_err(io::Error::other)?,
+                salt: Some(Salt::new(&salt).map_err(io::Error::other)?),
+                hash: Some(output),
+            };
+            Ok(hash.to_string())
         };
         spawn_blocking(hash).await.map_err(io::Error::other)?
     }
@@ -77,15 +94,12 @@ impl Passwords {
     /// hash of ours. Where there is no hash it takes as long to say no.
     pub async fn is_right(&self, word: &str, hash: Option<&str>) -> bool {
         let (is_any, hash) = (hash.is_some(), hash.unwrap_or(&self.nobodys));
-        let Ok(_place) = self.place.acquire().await else { return false };
-        let (params, word, hash) = (self.params.clone(), word.to_owned(), hash.to_owned());
+        let mut memory = self.place.clone().lock_owned().await;
+        let (own, word, hash) = (self.params.clone(), word.to_owned(), hash.to_owned());
         let check = move || {
-            let Ok(hash) = PasswordHash::new(&hash) else { return false };
-            let cost = Params::try_from(&hash).ok();
-            let is_bounded = cost.is_some_and(|cost| {
-                cost.m_cost() <= MEMORY_KIB_MAX && cost.t_cost() <= PASSES_MAX && cost.p_cost() == 1
-            });
-            is_bounded && argon2(params).verify_password(word.as_bytes(), &hash).is_ok()
+            let is_right = memory.is_right(word.as_bytes(), &hash).unwrap_or(false);
+            memory.keep(&own);
+            is_right
         };
         spawn_blocking(check).await.unwrap_or(false) && is_any
     }
@@ -101,8 +115,43 @@ fn memory_kib(gateway_bytes_max: u64) -> u32 {
     part.clamp(MEMORY_KIB_MIN, MEMORY_KIB_MAX)
 }
 
-fn argon2(params: Params) -> Argon2<'static> {
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+impl Memory {
+    fn hash(&mut self, params: &Params, word: &[u8], salt: &[u8]) -> argon2::Result<Output> {
+        let Self(blocks) = self;
+        blocks.resize(blocks.len().max(params.block_count()), Block::new());
+        let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
+        let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
+        let result =
+            hasher.hash_password_into_with_memory(word, salt, &mut output, &mut blocks[..]);
+        blocks.fill(Block::new());
+        result?;
+        Output::new(&output).map_err(|_| argon2::Error::OutputTooShort)
+    }
+
+    /// Says whether a hash is that of a word; none where it is not of a kind of ours.
+    fn is_right(&mut self, word: &[u8], hash: &str) -> Option<bool> {
+        let hash = PasswordHash::new(hash).ok()?;
+        let params = Params::try_from(&hash).ok()?;
+        let is_ours = hash.algorithm == Algorithm::Argon2id.ident()
+            && hash.version == Some(Version::V0x13.into())
+            && params.m_cost() <= MEMORY_KIB_MAX
+            && params.t_cost() <= PASSES_MAX
+            && params.p_cost() == 1
+            && params.output_len() == Some(Params::DEFAULT_OUTPUT_LEN);
+        if !is_ours {
+            return None;
+        }
+        let output = self.hash(&params, word, &hash.salt?).ok()?;
+        // Compared in the same time wherever they differ.
+        Some(hash.hash? == output)
+    }
+
+    /// Gives back what a hash of this board does not need.
+    fn keep(&mut self, own: &Params) {
+        if self.0.len() > own.block_count() {
+            self.0 = Vec::new();
+        }
+    }
 }
 
 /// Says why a word is no password, if it is none.
@@ -144,5 +193,34 @@ mod tests {
         }
         assert!(!run(passwords.is_right("", Some(""))));
         assert!(!run(passwords.is_right("", None)));
+    }
+
+    #[test]
+    fn the_memory_of_a_hash_is_kept_wiped_and_no_more_than_the_board_has_for_it() {
+        let small = Passwords::new(0).unwrap();
+        let large = Passwords::new(u64::MAX).unwrap();
+        let memory = |passwords: &Passwords| {
+            let memory = passwords.place.try_lock().unwrap();
+            let is_wiped =
+                memory.0.iter().all(|block| block.as_ref().iter().all(|word| *word == 0));
+            (memory.0.len(), is_wiped)
+        };
+        assert_eq!(memory(&small), (0, true), "nothing before the first");
+        run(small.hash("a long word")).unwrap();
+        assert_eq!(memory(&small), (MEMORY_KIB_MIN as usize, true));
+        let hash = run(large.hash("a long word")).unwrap();
+        assert!(run(small.is_right("a long word", Some(&hash))), "of a larger board");
+        assert_eq!(memory(&small), (0, true));
+    }
+
+    #[test]
+    fn hashes_of_the_library_are_known() {
+        use argon2::PasswordHasher;
+        let params = Params::new(2048, 1, 1, None).unwrap();
+        let theirs = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let hash = theirs.hash_password_with_salt(b"a long word", b"0123456789abcdef").unwrap();
+        let passwords = Passwords::new(0).unwrap();
+        assert!(run(passwords.is_right("a long word", Some(&hash.to_string()))));
+        assert!(!run(passwords.is_right("a long worf", Some(&hash.to_string()))));
     }
 }
