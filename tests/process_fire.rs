@@ -8,6 +8,8 @@
 
 #[path = "process_fire/clock.rs"]
 mod clock;
+#[path = "clock/mod.rs"]
+mod clocks;
 #[path = "gateway/mod.rs"]
 mod gateway;
 mod lab;

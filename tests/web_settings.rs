@@ -3,14 +3,16 @@
 
 #[path = "web/client.rs"]
 mod client;
+mod clock;
 mod gateway;
 
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
+use std::time::Duration;
 
 use client::{Client, Site};
-use gateway::clock::Clocks;
+use clock::Clock;
 use gateway::{Folder, Pool, program};
 use serde_json::{Value, json};
 
@@ -95,11 +97,11 @@ fn f77_a_broken_file_and_nothing_committed_is_an_error_that_lists_it_all() {
 #[test]
 fn f78_nobody_confirms_and_the_process_takes_it_back() {
     let folder = Folder::new("passing-time");
-    let Some(clocks) = Clocks::new(&folder.0) else {
+    let Some(clock) = Clock::new(&folder.0) else {
         let text = "skipped: no C compiler, or a program that loads no libraries";
         return writeln!(std::io::stderr().lock(), "{text}").unwrap();
     };
-    let environment = clocks.environment().map(|(name, path)| (name, path.to_str().unwrap()));
+    let environment = clock.environment().map(|(name, path)| (name, path.to_str().unwrap()));
     let site = Site::with(&environment);
     let mut admin = Client::with_code(&site);
     let before = admin.value("pool.1.url");
@@ -114,11 +116,11 @@ fn f78_nobody_confirms_and_the_process_takes_it_back() {
     in_use(&format!("stratum+tcp://{}", other.address));
 
     // Ninety seconds later it still waits, and says for how long.
-    clocks.be_ahead(90);
+    clock.pass(Duration::from_secs(90));
     let left = admin.get("/api/v1/session").body["seconds_left"].as_u64().unwrap();
     assert!(left <= 30, "{left}");
     assert_ne!(admin.value("pool.1.url"), before);
-    clocks.be_ahead(121);
+    clock.pass(Duration::from_secs(31));
     in_use(before.trim_end_matches('/'));
     assert_eq!(admin.value("pool.1.url"), before);
     assert!(admin.get("/api/v1/session").body["seconds_left"].is_null());

@@ -5,8 +5,6 @@
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 #![expect(clippy::disallowed_methods, reason = "tests have threads of their own, which may block")]
 
-pub mod clock;
-
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;

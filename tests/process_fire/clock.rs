@@ -1,8 +1,8 @@
 //! A wall clock that is wrong, is set, and is set back while the process runs: F65.
 //!
 //! The pool speaks TLS with a certificate that is good in 2027 and in no other year. The process's
-//! own wall clock is moved ([`Clocks`]); the
-//! program, its TLS and the machine's clock are as they always are.
+//! own wall clock is moved ([`Clock`]); the program, its TLS and the machine's clock are as they
+//! always are.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,8 +15,8 @@ use rustls::pki_types::PrivateKeyDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use super::clocks::Clock;
 use super::cpu_time;
-use super::gateway::clock::Clocks;
 use super::gateway::{Folder, Gateway, Pool, program};
 use super::system::skipped;
 
@@ -81,7 +81,7 @@ fn wait_for_error(gateway: &Gateway, part: &str) {
 #[test]
 fn f65_a_clock_that_is_set_and_set_back_moves_no_timer_and_dates_are_always_verified() {
     let folder = Folder::new("clock");
-    let Some(clock) = Clocks::new(&folder.0) else {
+    let Some(clock) = Clock::new(&folder.0) else {
         return skipped("no C compiler, or a program that loads no libraries");
     };
     let (pool, ca_file) = (Pool::start("abcd", 8), folder.0.join("ca.pem"));

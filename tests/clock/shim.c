@@ -1,7 +1,6 @@
-/* Shifts the clocks of one process, live: seconds to add are read from files at every look at a
- * clock. The file that CLOCK_SHIM names is for the wall clock, as when NTP sets a machine's time;
- * the one of CLOCK_SHIM_STEADY for the monotonic one, so that time passes that nobody waited for.
- * Preloaded by tests/gateway/clock.rs. */
+/* Shifts the clocks of one process, live: two numbers of seconds to add, to the wall clock and to
+ * the clocks that only go on, are read from the file that CLOCK_SHIM names, at every look at a
+ * clock. Preloaded by tests/clock/mod.rs. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -9,11 +8,12 @@
 #include <time.h>
 #include <unistd.h>
 
-static long long shift(const char *name)
+static long long shift(int is_wall)
 {
-	char text[32];
-	const char *path = getenv(name);
+	char text[64], *rest;
+	const char *path = getenv("CLOCK_SHIM");
 	int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	long long wall;
 	ssize_t count;
 
 	if (file < 0)
@@ -23,7 +23,8 @@ static long long shift(const char *name)
 	if (count <= 0)
 		return 0;
 	text[count] = 0;
-	return atoll(text);
+	wall = strtoll(text, &rest, 10);
+	return is_wall ? wall : strtoll(rest, NULL, 10);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *time)
@@ -35,8 +36,9 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 		real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
 	result = real(clock, time);
 	if (!result && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-		time->tv_sec += shift("CLOCK_SHIM");
-	if (!result && (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE))
-		time->tv_sec += shift("CLOCK_SHIM_STEADY");
+		time->tv_sec += shift(1);
+	else if (!result && (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE ||
+			     clock == CLOCK_BOOTTIME))
+		time->tv_sec += shift(0);
 	return result;
 }
