@@ -9,11 +9,16 @@
 mod access;
 #[path = "web/client.rs"]
 mod client;
+mod clock;
 #[path = "browser/driver.rs"]
 mod driver;
 #[path = "gateway/mod.rs"]
 mod gateway;
+#[path = "browser/keeping.rs"]
+mod keeping;
 mod lab;
+#[path = "browser/people.rs"]
+mod people;
 #[path = "browser/secure.rs"]
 mod secure;
 #[path = "browser/settings.rs"]

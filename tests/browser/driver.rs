@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -21,6 +21,7 @@ use super::gateway::PATIENCE;
 /// Keys of the keyboard, as WebDriver names them.
 pub const TAB: &str = "\u{e004}";
 pub const ENTER: &str = "\u{e007}";
+pub const ESCAPE: &str = "\u{e00c}";
 
 /// The name that WebDriver gives the id of an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -222,20 +223,49 @@ impl Browser {
     /// Clicks an element.
     #[track_caller]
     pub fn click(&mut self, css: &str) {
-        let id = self.find(css);
         self.interactions += 1;
-        // What lies under a bar is scrolled to where it can be pressed.
-        self.run(&format!("document.querySelector({css:?}).scrollIntoView({{ block: 'center' }})"));
-        self.ask("POST", &format!("/element/{id}/click"), &json!({}));
+        self.on_element(css, |id| {
+            // What lies under a bar is scrolled to where it can be pressed.
+            let script =
+                format!("document.querySelector({css:?})?.scrollIntoView({{ block: 'center' }})");
+            self.run(&script);
+            self.try_ask("POST", &format!("/element/{id}/click"), &json!({}))
+        });
+    }
+
+    /// Does something with an element, again where the page has drawn it anew meanwhile.
+    #[track_caller]
+    fn on_element(&self, css: &str, work: impl Fn(&str) -> Result<Value, String>) {
+        self.wait(&format!("{css} to stay"), || match work(&self.find(css)) {
+            Ok(_) => Some(()),
+            Err(error) if error.contains("stale element") => None,
+            Err(error) => panic!("{css}: {error}"),
+        });
     }
 
     /// Puts a text into a field, in place of what it has.
     #[track_caller]
     pub fn fill(&mut self, css: &str, text: &str) {
+        self.interactions += 1;
+        self.on_element(css, |id| {
+            self.try_ask("POST", &format!("/element/{id}/clear"), &json!({}))?;
+            self.try_ask("POST", &format!("/element/{id}/value"), &json!({"text": text}))
+        });
+    }
+
+    /// Chooses a file in a field for one.
+    #[track_caller]
+    pub fn choose(&mut self, css: &str, file: &Path) {
         let id = self.find(css);
         self.interactions += 1;
-        self.ask("POST", &format!("/element/{id}/clear"), &json!({}));
-        self.ask("POST", &format!("/element/{id}/value"), &json!({"text": text}));
+        self.ask("POST", &format!("/element/{id}/value"), &json!({"text": file}));
+    }
+
+    /// Has what is downloaded put into a folder.
+    #[track_caller]
+    pub fn download_to(&self, folder: &Path) {
+        let params = json!({"behavior": "allow", "downloadPath": folder});
+        self.cdp("Browser.setDownloadBehavior", &params);
     }
 
     /// Types into whatever has the focus; a word is one interaction, as is a key such as [`ENTER`].

@@ -20,7 +20,7 @@ pub fn open_at(browser: &mut Browser, page: &str, view: &str) {
 }
 
 /// Changes the pool's user and commits it.
-fn commit_user(browser: &mut Browser, user: &str) {
+pub fn commit_user(browser: &mut Browser, user: &str) {
     browser.fill("[id='pool.1.user']", user);
     browser.press(TAB);
     browser.wait_for_text("#diff", user);
@@ -28,7 +28,7 @@ fn commit_user(browser: &mut Browser, user: &str) {
     browser.find("#waiting");
 }
 
-fn user(site: &Site) -> String {
+pub fn user(site: &Site) -> String {
     site.admin().value("pool.1.user")
 }
 

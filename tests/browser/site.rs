@@ -3,11 +3,13 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::json;
 
 use super::client::{Client, code_of};
+use super::clock::Clock;
 use super::gateway::{Gateway, Pool, program};
 
 /// The password that tests give to admin.
@@ -30,7 +32,8 @@ pub struct Site {
     pub listen: String,
     /// The set-up code that it printed.
     pub code: String,
-    folder: PathBuf,
+    /// Where its file and its state are.
+    pub folder: PathBuf,
 }
 
 /// Returns an address on loopback that nobody listens at.
@@ -43,6 +46,25 @@ impl Site {
     /// Starts it.
     #[track_caller]
     pub fn start() -> Self {
+        Self::begin(|_| true).expect("nothing is in the way")
+    }
+
+    /// Starts it with clocks that can be moved; none where that cannot be had here.
+    #[track_caller]
+    pub fn with_clock() -> Option<(Self, Clock)> {
+        let mut clock = None;
+        let site = Self::begin(|command| {
+            let folder = PathBuf::from(command.get_current_dir().expect("its folder"));
+            clock = Clock::new(&folder);
+            clock.iter().for_each(|clock| clock.give_to(command));
+            clock.is_some()
+        });
+        site.zip(clock)
+    }
+
+    /// Starts it in a folder of its own, once `prepare` has looked at how; not where it says so.
+    #[track_caller]
+    fn begin(prepare: impl FnOnce(&mut Command) -> bool) -> Option<Self> {
         let name = format!("site-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(&folder).expect("target can be written");
@@ -55,7 +77,11 @@ impl Site {
         );
         fs::write(&file, text).expect("target can be written");
         let mut command = program();
-        command.args(["run", "--config"]).arg(&file);
+        command.args(["run", "--config"]).arg(&file).current_dir(&folder);
+        if !prepare(&mut command) {
+            println!("skipped: no C compiler, or a program that loads no libraries");
+            return None;
+        }
         let mut gateway = Gateway::spawn(command);
         gateway.wait_for_line("set-up code: ");
         let code = code_of(&gateway);
@@ -66,22 +92,29 @@ impl Site {
         };
         let fingerprint = after("fingerprint of the page: ");
         let secure = after("page at ") + "/";
-        Self { gateway, page, secure, fingerprint, listen, code, folder }
+        Some(Self { gateway, page, secure, fingerprint, listen, code, folder })
     }
 
     /// Starts it and sets it up for a pool that takes everything.
     #[track_caller]
     pub fn set_up() -> (Self, Pool) {
-        let pool = Pool::start("abcd", 8);
         let site = Self::start();
-        let mut client = Client::at(site.gateway.status.expect("the page is on"));
+        let pool = site.use_pool();
+        (site, pool)
+    }
+
+    /// Sets it up for a pool that takes everything.
+    #[track_caller]
+    pub fn use_pool(&self) -> Pool {
+        let pool = Pool::start("abcd", 8);
+        let mut client = Client::at(self.gateway.status.expect("the page is on"));
         let url = format!("stratum+tcp://{}", pool.address);
         let edits = json!([
             {"key": "pool.1.url", "value": url},
             {"key": "pool.1.user", "value": "farm.gateway"},
         ]);
         for (path, body) in [
-            ("session", json!({"code": site.code})),
+            ("session", json!({"code": self.code})),
             ("password", json!({"role": "admin", "word": PASSWORD})),
             ("commit", json!({"edits": edits})),
             ("confirm", json!({})),
@@ -89,7 +122,7 @@ impl Site {
             let reply = client.post(&format!("/api/v1/{path}"), body);
             assert_eq!(reply.code, 200, "{path}: {}", reply.raw);
         }
-        (site, pool)
+        pool
     }
 
     /// Logs admin in without a browser.

@@ -36,30 +36,59 @@ function word(key) {
   return WORDS[known.language][key] || WORDS.en[key] || key;
 }
 
-// Says something to whoever cannot see it change.
-function say(text) {
-  $('said').textContent = text;
+// Says something: to be seen for some seconds, and heard by whoever does not see. What can be seen
+// anyway is said `quietly`.
+let saying = null;
+
+function say(text, quietly) {
+  const said = $('said');
+  said.textContent = text;
+  said.classList.toggle('quiet', !!quietly);
+  clearTimeout(saying);
+  saying = setTimeout(() => said.classList.add('quiet'), 8000);
 }
 
 const RANK = { viewer: 1, operator: 2, admin: 3 };
 const may = (role) => (RANK[known.session.role] || 0) >= RANK[role];
 
-// Asks the gateway; what it refuses is an error with its sentence.
-async function ask(method, path, body) {
+// Asks the gateway; what it refuses is an error with its sentence. Where the session has ended,
+// whoever asks logs in over the page as it stands and it goes on, unless it is asked `quietly`.
+async function ask(method, path, body, quietly) {
+  try {
+    return await send(method, path, body);
+  } catch (error) {
+    const isLoggedIn = known.session.role && path !== 'session';
+    if (error.status === 401 && isLoggedIn && !quietly) await logInAgain(error);
+    else if (!(error.status === 403 && isLoggedIn && method !== 'GET' && await isOtherSession())) throw error;
+    return send(method, path, body);
+  }
+}
+
+// Says whether another window of this browser has logged in anew, and goes on with its session.
+async function isOtherSession() {
+  const session = await send('GET', 'session');
+  const isOther = session.role && session.csrf !== known.session.csrf;
+  if (isOther) known.session = session;
+  return isOther;
+}
+
+async function send(method, path, body) {
   const headers = {};
   const raw = body instanceof Blob;
   if (method !== 'GET') {
     headers['x-loka-csrf'] = known.session.csrf || '';
     headers['content-type'] = raw ? 'application/octet-stream' : 'application/json';
   }
-  let answer, text;
+  let answer, got;
   try {
     const sent = method === 'GET' ? undefined : raw ? body : JSON.stringify(body || {});
     answer = await fetch('/api/v1/' + path, { method, headers, body: sent, cache: 'no-store' });
-    text = await answer.text();
+    got = await answer.blob();
   } catch {
     throw Object.assign(new Error(word('unreachable')), { status: 0, problems: [] });
   }
+  if (answer.ok && got.type === 'application/octet-stream') return got;
+  const text = await got.text();
   let value = {};
   try {
     value = JSON.parse(text);
@@ -68,7 +97,8 @@ async function ask(method, path, body) {
   }
   if (answer.ok) return value;
   const error = new Error(value.error || `${answer.status} ${answer.statusText}`);
-  throw Object.assign(error, { status: answer.status, problems: value.problems || [] });
+  throw Object.assign(error, { status: answer.status, problems: value.problems || [],
+    wait: Number(answer.headers.get('retry-after')) || 0 });
 }
 
 async function learnSession() {
@@ -93,7 +123,7 @@ function waitFor(seconds) {
   waiting.until = left ? Date.now() + left * 1000 : 0;
   if (left && !waiting.timer) {
     waiting.timer = setInterval(countDown, 500);
-    say(`${left} s to keep the changes.`);
+    say(`${left} s to keep the changes.`, true);
   }
   countDown();
 }
@@ -106,7 +136,7 @@ function countDown() {
     if ($('left').textContent !== String(left)) {
       $('left').textContent = left;
       $('time').value = left;
-      if (left === 30 || left === 10) say(`${left} s to keep the changes.`);
+      if (left === 30 || left === 10) say(`${left} s to keep the changes.`, true);
     }
   } else if (waiting.timer) {
     clearInterval(waiting.timer);
@@ -123,7 +153,7 @@ function ended(kept) {
   waitFor(null);
   say(kept ? word('kept') : word('gone'));
   if (waiting.ended) waiting.ended(kept);
-  else refresh();
+  else learnSettings().then(redraw, fail);
 }
 
 // Asks whether the commit still waits, and what became of it where it does not: what was to be
@@ -150,10 +180,6 @@ async function answerCommit(path) {
 // Shows an error where the eye is, and says it.
 function fail(error, place) {
   const here = place || $('failure');
-  if (error.status === 401 && known.session.role) {
-    known.session.role = null;
-    return refresh();
-  }
   if (here) here.textContent = error.message;
   else say(error.message);
 }
@@ -169,17 +195,37 @@ async function busy(button, work) {
   if (button.disabled) return;
   button.disabled = true;
   button.classList.add('busy');
+  let wait = 0;
   try {
     await work();
   } catch (error) {
-    fail(error, button.form && button.form.querySelector(':scope > [role=alert]'));
+    wait = error.wait;
+    const around = button.closest('form, .card');
+    fail(error, around && around.querySelector(':scope > [role=alert]'));
   } finally {
     const focus = document.activeElement === document.body && document.contains(button);
     button.disabled = false;
     button.classList.remove('busy');
     if (focus) button.focus();
+    if (wait) holdBack(button, wait);
   }
 }
+
+// Locks a button until the gateway takes the next try, and shows how long that is.
+function holdBack(button, seconds) {
+  const until = Date.now() + seconds * 1000, text = button.textContent;
+  const count = () => {
+    const left = Math.ceil((until - Date.now()) / 1000);
+    button.disabled = left > 0;
+    button.textContent = left > 0 ? `${text} (${clock(left)})` : text;
+    if (left <= 0 || !button.isConnected) clearInterval(timer);
+  };
+  const timer = setInterval(count, 500);
+  count();
+}
+
+// Seconds as minutes and seconds: 14:59.
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
 
 // A labelled input with its explanation and a place for what is wrong with it.
 function labelled(id, label, input, help, notes) {
@@ -215,12 +261,30 @@ function figures(pairs) {
     h('div', {}, h('dt', {}, name), h('dd', {}, value))));
 }
 
+// A number that people read: 10,000.
+const grouped = (number) => number.toLocaleString('en');
+
 // A rate with its unit: 95.2 TH/s.
 function rate(hashes) {
   const units = ['', 'k', 'M', 'G', 'T', 'P', 'E'];
   let unit = 0;
   for (; hashes >= 1000 && unit < units.length - 1; unit += 1) hashes /= 1000;
   return `${hashes.toPrecision(3)} ${units[unit]}H/s`;
+}
+
+// Shows how the trial of a pool went. Where its key can be taken and nothing else, `take` is offered
+// that: a good chain may be narrowed to its key; where nobody vouches for it the key is all there is.
+function showTrial(place, tried, id, take) {
+  const leaf = tried.chain[0];
+  const isGood = tried.steps.some((step) => step.startsWith('TLS: '));
+  const isOffered = take && leaf && leaf.pin && tried.ok === isGood;
+  // What to do about it is a button here, so what is wrong is enough of the sentence.
+  if (isOffered && !tried.ok && tried.problem) [tried.problem] = tried.problem.split('; ');
+  place.replaceChildren(...outcome(tried).filter(Boolean));
+  if (!isOffered) return;
+  if (!tried.ok) place.append(h('p', {}, word('trustHelp')));
+  place.append(h('p', {}, h('code', {}, leaf.pin)), h('button', { type: 'button', id, onclick: () => take(leaf.pin, !tried.ok) },
+    word(tried.ok ? 'pinIt' : 'trust')));
 }
 
 // The steps of a tried pool, its certificates, and what is wrong.

@@ -55,9 +55,13 @@ function poolCount(values) {
 // Remembers an edit. One back to what is in use is none, unless a removal has moved the numbers.
 function edit(key, value) {
   const last = known.edits.findLastIndex((one) => one.value === null);
-  known.edits = known.edits.filter((one, index) => index <= last || one.key !== key);
+  const before = known.edits.find((one, index) => index > last && one.key === key);
+  known.edits = known.edits.filter((one) => one !== before);
   const now = known.values.get(key);
-  if (last >= 0 || !now || now.value !== value) known.edits.push({ key, value });
+  // What it was is remembered, so that a change by somebody else is noticed; a removal moves the
+  // numbers of pools, and what follows it is not compared.
+  const was = before ? before.was : last < 0 ? inUse(key) : undefined;
+  if (last >= 0 || !now || now.value !== value) known.edits.push({ key, value, was });
   keepEdits();
   check();
 }
@@ -68,6 +72,15 @@ function dropEdits() {
   keepEdits();
   showChanges([]);
 }
+
+// The value in use; of a pool as a whole, its address.
+function inUse(key) {
+  const value = known.values.get(key) || known.values.get(`${key}.url`);
+  return value ? value.value : '';
+}
+
+// The edits whose values somebody else has changed meanwhile.
+const overtaken = () => known.edits.filter((one) => one.was !== undefined && one.was !== inUse(one.key));
 
 // Edits survive a reload of the page, passwords do not.
 function keepEdits() {
@@ -86,6 +99,9 @@ function recallEdits() {
   }
 }
 
+// The edits as the gateway takes them.
+const edits = () => known.edits.map(({ key, value }) => ({ key, value }));
+
 let checking = 0;
 
 // Has the gateway say what a commit would change, and what is wrong with it.
@@ -94,29 +110,38 @@ async function check() {
   if (!known.edits.length) return showChanges([]);
   let answer;
   try {
-    answer = await ask('POST', 'check', { edits: known.edits });
+    answer = await ask('POST', 'check', { edits: edits() }, true);
   } catch (error) {
-    answer = { changes: [], problems: error.problems.length ? error.problems : [{ key: '', text: error.message }] };
+    // Who is typing is not disturbed; a press of the button asks for the password.
+    const isOver = error.status === 401;
+    answer = isOver ? { changes: [], problems: [], isOver } : { changes: [], problems: error.problems.length ? error.problems : [{ key: '', text: error.message }] };
   }
   // A later edit asks again; only the last answer counts.
   if (mine !== checking) return;
   known.problems = answer.problems;
-  showChanges(answer.changes);
+  showChanges(answer.changes, answer.isOver);
 }
 
-function showChanges(changes) {
+function showChanges(changes, isOver) {
   const place = $('changes');
   place.hidden = !known.edits.length;
   for (const bad of document.querySelectorAll('.field [role=alert]')) complain(bad.id.slice(0, -4), '');
   const others = known.problems.filter((problem) => !complain(problem.key, problem.text));
   if (place.hidden) return place.replaceChildren();
-  const rows = changes.map((change) => h('li', {}, h('code', {}, change.key), ': ',
+  const rows = isOver ? known.edits.map(({ key, value }) => h('li', {}, h('code', {}, key), ' → ', value === null ? 'removed' : value))
+    : changes.map((change) => h('li', {}, h('code', {}, change.key), ': ',
     h('del', {}, change.from || 'nothing'), ' → ', h('ins', {}, change.to || 'nothing'), ' ',
     h('small', {}, APPLIES[change.applies])));
+  const late = overtaken();
+  for (const one of late) one.seen = inUse(one.key);
   const commit = h('button', { class: 'main', type: 'button', id: 'commit', onclick: () => busy(commit, commitEdits) },
-    'Commit');
+    isOver ? 'Log in and commit' : late.length ? 'Commit all the same' : 'Commit');
   place.replaceChildren(h('h2', {}, `Changes (${known.edits.length})`), h('ul', { id: 'diff' }, rows),
+    isOver ? h('p', { class: 'care', role: 'alert' }, 'Your session has ended. Nothing that you typed is lost.') : '',
     known.problems.length ? h('p', { class: 'bad' }, `${known.problems.length} to be put right first.`) : '',
+    late.length ? h('div', { class: 'care', id: 'late', role: 'alert' }, h('p', {}, 'Somebody else has changed this since you did:'),
+      h('ul', {}, late.map((one) => h('li', {}, h('code', {}, one.key), ` is ${one.seen || 'nothing'} by now, was ${one.was || 'nothing'}`))))
+      : '',
     h('ul', { class: 'bad' }, others.map((problem) => h('li', {}, problem.text))),
     h('p', { id: 'commit-failure', class: 'bad', role: 'alert' }),
     h('div', { class: 'buttons' }, commit,
@@ -126,13 +151,18 @@ function showChanges(changes) {
 
 async function commitEdits() {
   try {
-    const done = await ask('POST', 'commit', { edits: known.edits });
+    await learnSettings();
+    // What has changed under the hands of whoever commits is shown first.
+    if (overtaken().some((one) => one.seen !== inUse(one.key))) return check();
+    const done = await ask('POST', 'commit', { edits: edits() });
     dropEdits();
     waitFor(done.seconds_left);
     say(done.seconds_left ? 'In use, until it is kept or taken back.' : 'In use.');
     await refresh();
     if (done.seconds_left) $('keep').focus();
   } catch (error) {
+    // Another's commit waits: the bar shows it.
+    if (error.status === 409) await learnSession();
     if (!error.problems.length) return fail(error, $('commit-failure'));
     known.problems = error.problems;
     check();
@@ -157,8 +187,10 @@ function fieldRow(key, field, values) {
 // `seconds_per_share` of difficulty as `Seconds per share`.
 function label(field) {
   const name = field.key.split('.').pop().replaceAll('_', ' ').replace(/ secs$/, '');
-  return name[0].toUpperCase() + name.slice(1);
+  return capital(name).replace(/^(Url|Ca)\b/, (word) => word.toUpperCase());
 }
+
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 // The control for a kind; a kind that this page does not know is a text.
 function control(key, field, value, locked) {
@@ -190,7 +222,7 @@ function sectionForms(view) {
   const values = edited();
   const fields = known.fields.filter((field) => !ofPool(field) && viewOf(section(field)) === view);
   const names = [...new Set(fields.map(section))];
-  return names.map((name) => h('fieldset', {}, h('legend', {}, name),
+  return names.map((name) => h('fieldset', {}, h('legend', {}, capital(name)),
     h('div', { class: 'grid' }, fields.filter((field) => section(field) === name)
       .map((field) => fieldRow(field.key, field, values)))));
 }

@@ -8,7 +8,7 @@ const VIEWS = {
   network: ['Network', 'viewer', () => sectionForms('network')],
   access: ['Access', 'viewer', access],
   backup: ['Backup', 'admin', backup],
-  audit: ['Audit', 'viewer', audit],
+  audit: ['Log', 'viewer', audit],
 };
 
 function currentView() {
@@ -45,29 +45,13 @@ async function refresh() {
   const bare = !known.session.role || !known.values.has('pool.1.url');
   const setUp = known.session.first_run || (bare && may('admin')) || document.body.classList.contains('setup');
   $('sections').hidden = $('leave').hidden = setUp || !known.session.role;
+  // The wizard alone is there in every language.
+  $('languages').hidden = !setUp;
+  speak(setUp ? chosenLanguage() : 'en');
   if (setUp) return startWizard();
   if (known.session.role) return show();
   $('changes').hidden = true;
   logIn();
-}
-
-function logIn() {
-  const role = h('select', {}, ['admin', 'operator', 'viewer'].map((one) => h('option', {}, one)));
-  const password = h('input', { type: 'password', autocomplete: 'current-password' });
-  const button = h('button', { class: 'main', type: 'submit' }, 'Log in');
-  const form = h('form', { class: 'wizard card' }, h('h2', {}, 'Log in'),
-    labelled('role', 'Role', role), labelled('password', 'Password', password),
-    h('p', { id: 'failure', class: 'bad', role: 'alert' }), button);
-  form.addEventListener('submit', (event) => {
-    event.preventDefault();
-    $('failure').textContent = '';
-    busy(button, async () => {
-      await ask('POST', 'session', { role: role.value, password: password.value });
-      await refresh();
-    });
-  });
-  $('main').replaceChildren(form);
-  password.focus();
 }
 
 function overview() {
@@ -79,36 +63,44 @@ const sum = (counts) => Object.values(counts).reduce((all, count) => all + count
 const named = (counts) => Object.entries(counts).filter(([, count]) => count)
   .map(([name, count]) => `${name} ${count}`).join(', ');
 
-function uptime(seconds) {
+// A length of time: 3 d 4 h, 4 h 5 min, or 5 min.
+function span(seconds) {
   const days = Math.floor(seconds / 86400), hours = Math.floor(seconds / 3600) % 24;
-  return days ? `${days} d ${hours} h` : `${hours} h ${Math.floor(seconds / 60) % 60} min`;
+  const minutes = `${Math.floor(seconds / 60) % 60} min`;
+  return days ? `${days} d ${hours} h` : hours ? `${hours} h ${minutes}` : minutes;
 }
 
 // Puts the newest status into whatever of it the open view shows.
 function showStatus() {
   const status = known.status;
   if (!status) return;
-  $('state').textContent = `${status.ready ? 'Ready' : 'Not ready'}, version ${status.version}`;
+  const why = status.upstream.length ? 'no pool is live' : 'no pool is set';
+  $('state').textContent = `${status.ready ? 'Ready' : `Not ready: ${why}`}, version ${status.version}`;
+  $('state').className = status.ready ? 'good' : 'bad';
   wizardStatus(status);
   if ($('figures')) {
     const books = status.ledger;
     $('figures').replaceChildren(
       ...status.warnings.map((warning) => h('p', { class: 'care' }, warning)),
-      figures([['Miners', `${status.miners.connected} of ${status.miners.max}`], ['Up', uptime(status.uptime_secs)],
-        ['Shares accepted', String(books.accepted)], ['Rejected', String(sum(books.rejected))],
-        ['Pool accepted', String(books.pool_accepted)], ['Pool rejected', String(sum(books.pool_rejected))],
-        ['Orphaned', String(sum(books.orphaned))], ['Blocks found', String(status.block_candidates)]]));
+      figures([['Miners', grouped(status.miners.connected)], ['Room for', grouped(status.miners.max)],
+        ['Shares accepted', grouped(books.accepted)], ['Rejected', grouped(sum(books.rejected))],
+        ['Pool accepted', grouped(books.pool_accepted)], ['Pool rejected', grouped(sum(books.pool_rejected))],
+        ['Orphaned', grouped(sum(books.orphaned))], ['Blocks found', grouped(status.block_candidates)],
+        ['Up', span(status.uptime_secs)]]));
     const why = [['Rejected', books.rejected], ['Pool rejected', books.pool_rejected], ['Orphaned', books.orphaned],
       ['Miners refused', status.miners.refused], ['Links lost', status.links_lost], ['Firmware', status.miners.firmware]];
     $('books').replaceChildren(table('By reason', ['What', 'Why'],
-      why.filter(([, counts]) => sum(counts)).map(([name, counts]) => [name, named(counts)])));
+      why.filter(([, counts]) => sum(counts)).map(([name, counts]) => [name, named(counts)]),
+      'nothing was refused or lost'));
   }
   if ($('pool-table')) {
     $('pool-table').replaceChildren(
-      table('Pools', ['', 'Pool', 'State', 'Health', 'Answer', 'Address'], status.upstream.map((link) => [
-        link.active ? '★' : '', String(link.pool), link.error ? `${link.state}: ${link.error}` : link.state,
+      table('Links', ['Pool', 'State', 'Health', 'Answer', 'Address'], status.upstream.map((link) => [
+        link.active ? [h('span', { 'aria-hidden': 'true' }, '★ '), String(link.pool), h('span', { class: 'quiet' }, ' in use')]
+          : String(link.pool),
+        link.error ? h('span', { class: 'bad' }, `${link.state}: ${link.error}`) : link.state,
         link.health === null ? '–' : `${link.health} %`,
-        link.answer_ms === null ? '–' : `${link.answer_ms.toFixed(1)} ms`, link.url])),
+        link.answer_ms === null ? '–' : `${link.answer_ms.toFixed(1)} ms`, link.url]), 'no pool is set'),
       table('Goals', ['Goal', 'Weight', 'Got', 'Miners'], status.goals.map((goal) => [
         goal.name || '(unnamed)', String(goal.weight), percent(goal.part), String(goal.miners)])));
   }
@@ -132,14 +124,20 @@ function poolCard(number, fields, values) {
   const test = h('button', { type: 'button', id: `test-${number}`, onclick: () => busy(test, async () => {
     result.replaceChildren(h('p', {}, word('testing')));
     try {
-      const tried = await ask('POST', 'test', { pool: `pool.${number}`, edits: known.edits });
-      result.replaceChildren(...outcome(tried).filter(Boolean));
+      const tried = await ask('POST', 'test', { pool: `pool.${number}`, edits: edits() });
+      showTrial(result, tried, `trust-${number}`, inUse(`pool.${number}.pins`) ? null : (pin, alone) => {
+        edit(`pool.${number}.pins`, pin);
+        if (alone) edit(`pool.${number}.trust`, 'pin');
+        show();
+        focusOn($(`test-${number}`));
+      });
     } catch (error) {
       result.replaceChildren(h('p', { class: 'bad' }, error.message));
     }
   }) }, 'Test');
   const remove = h('button', { type: 'button', id: `remove-${number}`, onclick: () => {
-    known.edits.push({ key: `pool.${number}`, value: null });
+    const isFirst = known.edits.every((one) => one.value !== null);
+    known.edits.push({ key: `pool.${number}`, value: null, was: isFirst ? inUse(`pool.${number}`) : undefined });
     keepEdits();
     show();
     $('main').focus();
@@ -165,9 +163,10 @@ function miners() {
   const load = async () => {
     try {
       const list = (await ask('GET', `miners?skip=${skipped}`)).miners.slice(0, MINERS_SHOWN);
-      place.replaceChildren(table('Miners', ['Place', 'Address', 'Worker', 'Firmware', 'Rate', 'Difficulty', 'Good', 'Bad'],
+      place.replaceChildren(table('Connected', ['Place', 'Address', 'Worker', 'Firmware', 'Rate', 'Difficulty', 'Good', 'Bad'],
         list.map((miner) => [String(miner.place), miner.peer, miner.worker || '–', miner.agent || '–', rate(miner.hashrate),
-          String(miner.difficulty), String(miner.accepted), String(miner.rejected)]), 'no miner is connected'));
+          String(miner.difficulty), grouped(miner.accepted), grouped(miner.rejected)]),
+        skipped ? 'no more miners' : 'no miner is connected'));
       back.disabled = skipped === 0;
       on.disabled = list.length < MINERS_SHOWN;
     } catch (error) {
@@ -179,33 +178,17 @@ function miners() {
     h('button', { type: 'button', onclick: load }, 'Show anew')), ...sectionForms('miners')];
 }
 
-function access() {
-  if (!may('admin')) return [h('p', {}, `You are logged in as ${known.session.role}.`)];
-  const role = h('select', {}, ['admin', 'operator', 'viewer'].map((one) => h('option', {}, one)));
-  const password = h('input', { type: 'password', autocomplete: 'new-password', maxlength: '128' });
-  const button = h('button', { class: 'main', type: 'submit' }, 'Set the password');
-  const form = h('form', { class: 'card', novalidate: true }, h('h3', {}, 'Passwords'), labelled('role', 'Role', role),
-    labelled('password', word('password'), password, 'At least 8 characters. Empty takes it away from an operator or a viewer.'),
-    h('p', { class: 'bad', role: 'alert' }), button);
-  form.addEventListener('submit', (event) => {
-    event.preventDefault();
-    busy(button, async () => {
-      await ask('POST', 'password', { role: role.value, word: password.value });
-      password.value = '';
-      form.querySelector(':scope > [role=alert]').textContent = '';
-      say(`The password of ${role.value} is set.`);
-      await refresh();
-    });
-  });
-  return [h('p', {}, `You are logged in as ${known.session.role}, `,
-    known.session.secure ? 'over TLS.' : 'without TLS: anybody on the path can read along.'), form, certificate()];
-}
-
 function backup() {
+  const save = h('button', { type: 'button', id: 'save', onclick: () => busy(save, async () => {
+    const link = h('a', { href: URL.createObjectURL(await ask('GET', 'backup')), download: 'loka-backup' });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  }) }, 'Save a backup');
   const file = h('input', { type: 'file' });
-  const button = h('button', { type: 'submit' }, 'Restore');
+  const button = h('button', { type: 'submit', id: 'restore' }, 'Restore');
   const form = h('form', { class: 'card', novalidate: true }, h('h3', {}, 'Restore'),
-    labelled('file', 'A backup of this or another gateway', file, 'Is taken back unless it is confirmed.'),
+    labelled('file', 'A backup of this or another gateway', file,
+      'In use at once, and taken back unless you keep it. Passwords of pools are to be set anew where an address changes.'),
     h('p', { class: 'bad', role: 'alert' }), button);
   form.addEventListener('submit', (event) => {
     event.preventDefault();
@@ -213,16 +196,21 @@ function backup() {
     busy(button, async () => {
       const done = await ask('POST', 'restore', file.files[0]);
       waitFor(done.seconds_left);
+      say(done.changes.length ? `${done.changes.length} values are changed.` : 'All is as in the backup: nothing is changed.');
       await refresh();
+      if (done.seconds_left) $('keep').focus();
     });
   });
   const sure = h('input', { autocapitalize: 'none', autocomplete: 'off' });
-  const reset = h('button', { type: 'submit' }, 'Forget everything');
+  const reset = h('button', { type: 'submit', id: 'reset', class: 'danger' }, 'Forget everything');
   const forget = h('form', { class: 'card', novalidate: true }, h('h3', {}, 'Factory reset'),
-    labelled('sure', 'Type reset', sure, 'Forgets all settings, passwords and the audit log.'),
+    labelled('sure', 'Type reset to do it', sure,
+      'Forgets all settings, passwords and the audit log, at once. Miners get no work until the gateway is set up anew.'),
     h('p', { class: 'bad', role: 'alert' }), reset);
   forget.addEventListener('submit', (event) => {
     event.preventDefault();
+    complain('sure', '');
+    if (sure.value !== 'reset') return complain('sure', 'Type the word reset to do it.');
     busy(reset, async () => {
       await ask('POST', 'reset', { sure: sure.value });
       dropEdits();
@@ -230,8 +218,7 @@ function backup() {
     });
   });
   return [h('section', { class: 'card' }, h('h3', {}, 'Backup'),
-    h('p', {}, 'All settings, without passwords. ', h('a', { href: '/api/v1/backup', download: 'loka-backup' }, 'Save a backup'))),
-  form, forget];
+    h('p', {}, 'All settings, without passwords.'), h('p', { class: 'bad', role: 'alert' }), save), form, forget];
 }
 
 function audit() {
@@ -244,54 +231,47 @@ function audit() {
   return [may('admin') ? lines('audit?count=100', 'Who changed what') : null, lines('log?count=100', 'Log')].filter(Boolean);
 }
 
-function certificate() {
-  const now = h('p', {}, word('wait'));
-  const text = h('textarea', { rows: '8', class: 'wide', spellcheck: 'false', autocomplete: 'off' });
-  const take = h('button', { type: 'submit', id: 'take-certificate' }, 'Use this certificate');
-  const drop = h('button', { type: 'button', id: 'drop-certificate', hidden: true }, 'Back to the self-signed one');
-  const form = h('form', { class: 'card', id: 'certificate-form', novalidate: true },
-    h('h3', {}, 'Certificate of this page'), now,
-    labelled('certificate', 'Chain and private key, as PEM', text, 'The key is kept on the gateway and never shown.'),
-    h('p', { class: 'bad', role: 'alert' }), h('div', { class: 'buttons' }, take, drop));
-  const load = async () => {
-    const { fingerprint, is_own: own } = await ask('GET', 'certificate');
-    now.replaceChildren(fingerprint ? 'SHA-256 of the one in use: ' : 'None yet: web.address is off.',
-      h('code', {}, fingerprint || ''));
-    drop.hidden = own;
-  };
-  form.addEventListener('submit', (event) => {
-    event.preventDefault();
-    busy(take, async () => {
-      await ask('PUT', 'certificate', { pem: text.value });
-      text.value = '';
-      say('The certificate is in use for new connections.');
-      await load();
-    });
-  });
-  drop.addEventListener('click', () => busy(drop, async () => {
-    await ask('DELETE', 'certificate');
-    await load();
-  }));
-  load().catch((error) => { now.textContent = error.message; });
-  return form;
-}
-
 // Status comes every few seconds while the page is seen, one question after the other.
 const STATUS_EVERY_MS = 2500;
+
+let rounds = 0;
 
 async function watch() {
   if (!document.hidden) {
     try {
-      known.status = await ask('GET', 'status');
+      const before = known.status;
+      known.status = await ask('GET', 'status', undefined, true);
       showStatus();
-      // Somebody else may have answered for the commit that waits.
-      if (waiting.until) await followCommit();
+      rounds += 1;
+      const isStored = before && before.flash.settings_writes !== known.status.flash.settings_writes;
+      if (known.session.role && (isStored || waiting.until || rounds % 2 === 0)) await followOthers(isStored);
     } catch (error) {
       // Over TLS the status is for those who are logged in.
-      $('state').textContent = error.status === 401 ? '' : error.message;
+      $('state').textContent = error.status !== 401 ? error.message : known.session.role ? 'Logged out' : '';
+      $('state').className = 'bad';
     }
   }
   setTimeout(watch, STATUS_EVERY_MS);
+}
+
+// What others do is seen here: a commit that waits, its end, other values. Where somebody is typing
+// the view stays as it is; what has been edited and was changed by others is said with the changes.
+async function followOthers(isStored) {
+  if (waiting.until) return followCommit();
+  if (document.body.classList.contains('setup')) return;
+  const session = await ask('GET', 'session', undefined, true);
+  if (!session.role || !(session.seconds_left || isStored)) return;
+  await learnSettings();
+  redraw();
+}
+
+// Draws the open view anew, unless somebody is in the midst of it.
+function redraw() {
+  const isTyped = (input) => input.form && input.value && !['select-one', 'checkbox'].includes(input.type);
+  const focus = document.activeElement, main = $('main');
+  const isIn = focus !== main && main.contains(focus);
+  if (isIn || [...main.querySelectorAll('input, textarea')].some(isTyped)) check();
+  else show();
 }
 
 function speak(language) {
@@ -301,10 +281,11 @@ function speak(language) {
   $('keep').textContent = word('keep');
 }
 
+const chosenLanguage = () => localStorage.getItem('language') || navigator.language.slice(0, 2);
+
 function begin() {
-  const chosen = localStorage.getItem('language') || navigator.language.slice(0, 2);
   $('language').append(...Object.entries(WORDS).map(([key, words]) => h('option', { value: key }, words.language)));
-  speak(chosen);
+  speak(chosenLanguage());
   $('language').addEventListener('change', () => {
     speak($('language').value);
     localStorage.setItem('language', known.language);

@@ -89,7 +89,7 @@ const WIZARD = {
     const shown = h('input', { type: 'checkbox', id: 'shown',
       onchange: () => { input.type = shown.checked ? 'text' : 'password'; } });
     const content = [labelled('password', word('password'), input, word('passwordHelp')),
-      h('p', {}, shown, ' ', h('label', { for: 'shown' }, word('show')))];
+      h('p', {}, shown, ' ', h('label', { for: 'shown' }, word('show'))), securePage()];
     return step(content, word('next'), async () => {
       if (input.value.length < 8) return complain('password', word('short'));
       await ask('POST', 'password', { role: 'admin', word: input.value });
@@ -171,9 +171,18 @@ const WIZARD = {
       form, h('p', { id: 'outcome', role: 'status' }), h('div', { id: 'first' }),
       h('p', { id: 'failure', class: 'bad', role: 'alert' }),
       h('div', { class: 'buttons' },
-        h('button', { type: 'button', id: 'finish', onclick: endWizard }, word('overview')))];
+        h('button', { type: 'button', id: 'finish', onclick: endWizard }, word('overview'))), securePage()];
   },
 };
+
+// Where the page is from now on, if a password is not taken where it was opened.
+function securePage() {
+  const address = (known.values.get('web.address') || { value: 'off' }).value;
+  if (passes() || address === 'off') return '';
+  const port = address.slice(address.lastIndexOf(':') + 1);
+  const page = `https://${location.hostname}${port === '443' ? '' : `:${port}`}/`;
+  return h('p', { class: 'care' }, word('secure'), ' ', h('a', { href: page }, page));
+}
 
 // Puts the prefix before an address that has none: TLS unless the operator says otherwise.
 function poolUrl(text) {
@@ -198,25 +207,16 @@ async function tryPool(input, result) {
     if (!error.problems.length && error.status !== 400) throw error;
     return complain('pool', error.problems.map((problem) => problem.text).join('\n') || error.message);
   }
-  result.replaceChildren(...outcome(tried).filter(Boolean));
+  const take = (pin, alone) => {
+    Object.assign(wizard, { pin, trust: alone, tried: '' });
+    $('next').focus();
+    busy($('next'), () => tryPool(input, result));
+  };
+  showTrial(result, tried, 'trust', wizard.pin ? null : take);
   if (tried.ok) {
     wizard.tried = url;
     $('next').textContent = word('next');
     if (wizard.pin) result.append(h('p', { class: 'good' }, word('pinned')));
-  }
-  const leaf = tried.chain[0];
-  if (leaf && leaf.pin && !wizard.pin) {
-    // A good chain may be narrowed to its key; where nobody vouches for it the key is all there is.
-    const trust = () => {
-      wizard.pin = leaf.pin;
-      wizard.trust = !tried.ok;
-      wizard.tried = '';
-      $('next').focus();
-      busy($('next'), () => tryPool(input, result));
-    };
-    if (!tried.ok) result.append(h('p', {}, word('trustHelp')));
-    result.append(h('p', {}, h('code', {}, leaf.pin)),
-      h('button', { type: 'button', id: 'trust', onclick: trust }, word(tried.ok ? 'pinIt' : 'trust')));
   }
 }
 

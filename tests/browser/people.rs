@@ -1,0 +1,225 @@
+//! Who may do what, and several people at once: roles, wrong passwords, sessions that end, and two
+//! operators with one setting.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::access::check_names;
+use super::driver::{Browser, ENTER, ESCAPE, LAPTOP, TAB, TELEPHONE};
+use super::settings::{commit_user, open, user};
+use super::site::{PASSWORD, Site};
+
+/// A password for others than admin, and one that admin gets later.
+const OTHER: &str = "another long password";
+
+/// Wrong passwords until an address is locked out, and for how long.
+const WRONG_MAX: usize = 10;
+const LOCK_OUT: Duration = Duration::from_secs(15 * 60);
+
+/// Opens the page at a view as a role.
+#[track_caller]
+fn open_as(browser: &mut Browser, site: &Site, role: &str, view: &str) {
+    browser.open(&format!("{}#{view}", site.page));
+    choose_role(browser, "#role", role);
+    browser.fill("#password", OTHER);
+    browser.press(ENTER);
+    browser.find(&format!("a[href='#{view}'][aria-current=page]"));
+}
+
+#[track_caller]
+fn choose_role(browser: &Browser, css: &str, role: &str) {
+    browser.find(css);
+    browser.run(&format!("document.querySelector('{css}').value = '{role}'"));
+}
+
+/// Returns the names of the sections that the page leads to.
+fn sections(browser: &Browser) -> Vec<String> {
+    let names =
+        browser.run("return [...document.querySelectorAll('nav a')].map((a) => a.innerText)");
+    serde_json::from_value(names).expect("names")
+}
+
+#[test]
+fn viewer_and_operator_see_what_they_may_and_no_more() {
+    let (site, _pool) = Site::set_up();
+    let mut admin = site.admin();
+    for role in ["operator", "viewer"] {
+        let reply = admin.post("/api/v1/password", json!({"role": role, "word": OTHER}));
+        assert_eq!(reply.code, 200, "{}", reply.raw);
+    }
+    let fields = admin.get("/api/v1/fields").body;
+    let rank = |role: &str| ["viewer", "operator", "admin"].iter().position(|r| *r == role);
+    for role in ["operator", "viewer"] {
+        let mut browser = Browser::start(LAPTOP);
+        open_as(&mut browser, &site, role, "overview");
+        browser.find("#figures dd");
+        let expected = ["Overview", "Pools", "Miners", "Difficulty", "Network", "Access", "Log"];
+        assert_eq!(sections(&browser), expected, "{role}");
+        for view in ["pools", "miners", "difficulty", "network"] {
+            browser.click(&format!("a[href='#{view}']"));
+            browser.find(&format!("a[href='#{view}'][aria-current=page]"));
+            for field in fields.as_array().unwrap() {
+                let key = field["key"].as_str().unwrap().replace(".N.", ".1.");
+                let locked =
+                    browser.run(&format!("return document.getElementById('{key}')?.disabled"));
+                let needs = field["role"].as_str().unwrap();
+                let may = rank(role) >= rank(needs) && field["applies"] != "file";
+                let shown = [Value::Null, json!(!may)];
+                assert!(shown.contains(&locked), "{role}: {key} wants {needs}: {locked}");
+            }
+        }
+        for (view, css) in [("pools", "#add"), ("pools", "#test-1"), ("pools", "#remove-1")] {
+            browser.click(&format!("a[href='#{view}']"));
+            browser.find(&format!("a[href='#{view}'][aria-current=page]"));
+            assert_eq!(browser.sees(css), role == "operator", "{role}: {css}");
+        }
+        browser.click("a[href='#access']");
+        browser.wait_for_text("main", &format!("logged in as {role}"));
+        assert!(!browser.sees("main form"), "{role}: no password, session or certificate to set");
+        browser.click("a[href='#audit']");
+        browser.wait_for_text("main pre", "listening for miners");
+        assert!(!browser.text("main").contains("Who changed what"), "{role}");
+        // A view that is not theirs is none, whatever the address says.
+        browser.open(&format!("{}#backup", site.page));
+        browser.find("a[href='#overview'][aria-current=page]");
+        // What the page does not offer the gateway does not do either.
+        for (method, path) in [("GET", "audit"), ("POST", "reset"), ("POST", "password")] {
+            let status = browser.run(&format!(
+                "return ask('{method}', '{path}', {{ sure: 'reset', role: 'admin', word: 'x' }})\
+                 .then(() => 200, (error) => error.status)"
+            ));
+            assert_eq!(status, 403, "{role}: {method} {path}");
+        }
+        assert_eq!(user(&site), "farm.gateway");
+    }
+}
+
+#[test]
+fn wrong_passwords_are_said_and_end_in_a_lock_out_that_ends() {
+    let Some((site, clock)) = Site::with_clock() else { return };
+    let _pool = site.use_pool();
+    let mut browser = Browser::start(TELEPHONE);
+    let try_word = |browser: &mut Browser, word: &str| {
+        // A page that is loaded anew waits for nothing; the gateway does.
+        browser.open("about:blank");
+        browser.open(&site.page);
+        browser.fill("#password", word);
+        browser.press(ENTER);
+        browser.wait("an answer", || {
+            let said = browser.text_of("form > [role=alert]");
+            (!said.is_empty() || browser.sees("nav a")).then_some(said)
+        })
+    };
+    let mut said = String::new();
+    for wrong in 0..WRONG_MAX {
+        said = try_word(&mut browser, "a wrong password");
+        assert!(said.contains("not the password"), "{wrong}: {said}");
+        clock.pass(Duration::from_secs(200));
+    }
+    println!("{said}");
+    // Locked out, also for the right password; the button counts until the next try.
+    let said = try_word(&mut browser, PASSWORD);
+    println!("{said}");
+    assert!(said.contains("too many attempts were wrong; the next may come in"), "{said}");
+    let button = browser.text("form > button");
+    println!("{button}");
+    assert!(button.starts_with("Log in (1"), "{button}: minutes and seconds");
+    assert_eq!(browser.run("return document.querySelector('form > button').disabled"), true);
+    browser.picture("locked-out");
+    assert!(check_names(&browser, "locked out") >= 3);
+    clock.pass(LOCK_OUT);
+    assert_eq!(try_word(&mut browser, PASSWORD), "");
+    browser.find("#figures");
+}
+
+#[test]
+fn a_session_that_ends_loses_nothing_that_was_typed() {
+    let (site, _pool) = Site::set_up();
+    let mut browser = Browser::start(LAPTOP);
+    open(&mut browser, &site, "pools");
+    browser.find("[id='pool.1.goal']");
+    // Admin's password changes elsewhere, which ends this session.
+    let mut admin = site.admin();
+    let reply = admin.post("/api/v1/password", json!({"role": "admin", "word": OTHER}));
+    assert_eq!(reply.code, 200, "{}", reply.raw);
+    browser.fill("[id='pool.1.user']", "farm.typed");
+    browser.press(TAB);
+    browser.fill("[id='pool.1.goal']", "own");
+    browser.press(TAB);
+    // It is said, and whoever types goes on with that.
+    browser.wait_for_text("#changes", "Your session has ended.");
+    browser.wait_for_focus("pool.1.weight");
+    browser.wait_for_text("#diff", "pool.1.goal → own");
+    browser.click("#commit");
+    browser.wait_for_focus("again-password");
+    browser.picture("session-ended");
+    assert!(check_names(&browser, "session ended") >= 3);
+    // It can be put off, and comes again with what needs it.
+    browser.press(ESCAPE);
+    browser.wait("no dialog", || (!browser.sees("dialog")).then_some(()));
+    assert_eq!(value(&browser, "pool.1.user"), "farm.typed");
+    browser.click("#commit");
+    browser.fill("dialog #again-password", PASSWORD);
+    browser.press(ENTER);
+    browser.wait_for_text("dialog [role=alert]", "not the password");
+    browser.fill("dialog #again-password", OTHER);
+    browser.press(ENTER);
+    // What was asked for is done.
+    browser.find("#waiting");
+    assert!(!browser.sees("dialog"));
+    browser.click("#keep");
+    browser.wait_for_text("#said", "kept");
+    assert_eq!(admin.value("pool.1.user"), "farm.typed");
+    assert_eq!(admin.value("pool.1.goal"), "own");
+
+    // Another window of the same browser logs in: the cookie is another, and this one goes on.
+    let log_in = format!(
+        "return fetch('/api/v1/session', {{ method: 'POST', \
+         headers: {{ 'content-type': 'application/json' }}, \
+         body: JSON.stringify({{ role: 'admin', password: '{OTHER}' }}) }}).then((a) => a.status)"
+    );
+    assert_eq!(browser.run(&log_in), 200);
+    commit_user(&mut browser, "farm.other-window");
+    browser.click("#keep");
+    browser.wait_for_text("#said", "kept");
+    assert_eq!(admin.value("pool.1.user"), "farm.other-window");
+}
+
+fn value(browser: &Browser, key: &str) -> String {
+    let value = browser.run(&format!("return document.getElementById('{key}')?.value"));
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn two_operators_at_once_are_told_of_each_other() {
+    let (site, _pool) = Site::set_up();
+    let (mut first, mut second) = (Browser::start(LAPTOP), Browser::start(LAPTOP));
+    open(&mut first, &site, "pools");
+    open(&mut second, &site, "pools");
+    first.fill("[id='pool.1.user']", "farm.first");
+    first.press(TAB);
+    first.wait_for_text("#diff", "farm.gateway → farm.first");
+    commit_user(&mut second, "farm.second");
+    // The commit that waits is everybody's, and another cannot come before it is answered for.
+    first.find("#waiting");
+    first.click("#commit");
+    first.wait_for_text("#late", "pool.1.user is farm.second by now, was farm.gateway");
+    first.click("#commit");
+    let said = first.wait_for_text("#commit-failure", "waits to be confirmed");
+    println!("{said}");
+    second.click("#keep");
+    first.wait("no bar", || (!first.sees("#waiting")).then_some(()));
+    first.picture("overtaken");
+    assert_eq!(value(&first, "pool.1.user"), "farm.first", "what was typed stays");
+    assert_eq!(first.text("#commit"), "Commit all the same");
+    first.wait_for_text("#diff", "farm.second → farm.first");
+    first.click("#commit");
+    first.click("#keep");
+    first.wait_for_text("#said", "kept");
+    assert_eq!(user(&site), "farm.first");
+    // Who has typed nothing sees the new value without asking.
+    second.wait("the other's value", || {
+        (value(&second, "pool.1.user") == "farm.first").then_some(())
+    });
+}
