@@ -151,7 +151,7 @@ function countDown() {
 // Ends the waiting: kept, or taken back.
 function ended(kept) {
   waitFor(null);
-  say(kept ? word('kept') : word('gone'));
+  say(kept ? word('kept') : word('gone'), waiting.ended);
   if (waiting.ended) waiting.ended(kept);
   else learnSettings().then(redraw, fail);
 }

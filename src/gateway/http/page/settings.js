@@ -157,7 +157,7 @@ async function commitEdits() {
     const done = await ask('POST', 'commit', { edits: edits() });
     dropEdits();
     waitFor(done.seconds_left);
-    say(done.seconds_left ? 'In use, until it is kept or taken back.' : 'In use.');
+    say(done.seconds_left ? 'In use, until it is kept or taken back.' : 'In use.', done.seconds_left);
     await refresh();
     if (done.seconds_left) $('keep').focus();
   } catch (error) {

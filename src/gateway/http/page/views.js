@@ -196,7 +196,8 @@ function backup() {
     busy(button, async () => {
       const done = await ask('POST', 'restore', file.files[0]);
       waitFor(done.seconds_left);
-      say(done.changes.length ? `${done.changes.length} values are changed.` : 'All is as in the backup: nothing is changed.');
+      say(done.changes.length ? `${done.changes.length} values are changed.` : 'All is as in the backup: nothing is changed.',
+        done.seconds_left);
       await refresh();
       if (done.seconds_left) $('keep').focus();
     });
