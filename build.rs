@@ -23,7 +23,18 @@ mod page {
 
     /// The parts of a file: what uses something stands behind it.
     const FILES: [(&str, &[&str]); 2] = [
-        ("app.js", &["words.js", "base.js", "settings.js", "wizard.js", "access.js", "views.js"]),
+        (
+            "app.js",
+            &[
+                "words.js",
+                "base.js",
+                "settings.js",
+                "wizard.js",
+                "access.js",
+                "update.js",
+                "views.js",
+            ],
+        ),
         ("style.css", &["style.css"]),
     ];
 

@@ -701,6 +701,50 @@ pub const EVENTS_MAX: usize = 64;
 /// one is passed over, and the next is used.
 pub const EARLY_LINE_BYTES_MAX: usize = 4096;
 
+// ---- updates -------------------------------------------------------------------------------
+
+/// Longest signature and manifest before the image of an update, in bytes: they have about 600.
+pub const UPDATE_HEADER_BYTES_MAX: usize = 2048;
+
+/// Longest text of a manifest's value, in bytes: a version of semver with all its parts.
+pub const UPDATE_TEXT_BYTES_MAX: usize = 64;
+
+/// Largest image of a slot, in bytes; the slot's own size is what counts on a board.
+pub const UPDATE_IMAGE_BYTES_MAX: u64 = 64 << 20;
+
+/// Keys that updates may be signed by: a few of the maker's and of the operator's.
+pub const UPDATE_KEYS_MAX: usize = 16;
+
+/// Longest file with a key, in bytes: minisign's have 113.
+pub const UPDATE_KEY_BYTES_MAX: usize = 1024;
+
+/// Bytes that are written to a slot, or read back, at once.
+pub const UPDATE_CHUNK_BYTES: usize = 16_384;
+
+/// How often a new system is started before the old one is again.
+pub const UPDATE_TRIES: u8 = 2;
+
+/// Time without a byte of an update, or of the answer of who writes it, after which it is given up:
+/// a slow flash takes some seconds to be written through and read back.
+pub const UPDATE_SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Time that the whole of an update may take to come.
+pub const UPDATE_TIME_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Time in which a new system must be well, unless its board says another: miners that were cut off
+/// try again within a minute or two.
+pub const UPDATE_HEALTH_DEFAULT: Duration = Duration::from_secs(300);
+
+/// The most that a board may say. The first program of the image starts the machine anew after 900 s
+/// (`xtask/image/initramfs-init`), whatever the new system does.
+pub const UPDATE_HEALTH_MAX: Duration = Duration::from_secs(600);
+
+/// How many of the miners that were there before must be back, in percent.
+pub const UPDATE_MINERS_BACK_PERCENT: u64 = 50;
+
+/// Longest line between the gateway and who keeps the slots, in bytes.
+pub const UPDATE_LINE_BYTES_MAX: usize = 1024;
+
 /// Links that every gateway can hold, whatever its board: two to each pool, the one in use and
 /// the one that takes over from it.
 pub const LINKS_MIN: usize = 2 * POOLS_MAX;

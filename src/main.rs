@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Status(args) => gateway::status::run(&args),
         Command::Time(args) => gateway::ntp::run(&args),
         Command::Find(args) => gateway::find::run(&args),
+        Command::Slots(args) => gateway::update::keeper::run(&args),
         Command::Ctl(args) => gateway::ctl::run(&args),
         #[cfg(feature = "lab")]
         Command::Demo(args) => done(lab::demo::run(&args)),

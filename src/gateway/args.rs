@@ -28,6 +28,8 @@ pub enum Command {
     Time(TimeArgs),
     /// List the gateways on this network that tell their name (mdns.name).
     Find(FindArgs),
+    /// Keep the slots of a system for its gateway, which may not write them; for images.
+    Slots(super::update::keeper::SlotsArgs),
     /// Ask a gateway or change its settings, by its serial line or its page.
     Ctl(super::ctl::CtlArgs),
     /// Show it all on this machine: a pool, the gateway with real TLS, 200 simulated ASICs.
@@ -71,6 +73,9 @@ pub struct RunArgs {
     /// factory reset.
     #[arg(long)]
     pub button: bool,
+    /// Take updates of the system, by whoever keeps its slots at this socket (`loka-stratum slots`).
+    #[arg(long, value_name = "SOCKET")]
+    pub slots: Option<PathBuf>,
 }
 
 /// Flags of `check`.

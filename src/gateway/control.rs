@@ -343,6 +343,11 @@ impl Control {
         self.hub.admissions.workers()
     }
 
+    /// Returns what the tasks share, for what is no setting: an update.
+    pub fn hub(&self) -> &Rc<Hub> {
+        &self.hub
+    }
+
     /// Returns how the gateway is.
     pub fn report(&self) -> Report {
         self.hub.report()

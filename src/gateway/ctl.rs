@@ -15,6 +15,7 @@ mod provision;
 mod secret;
 mod serial;
 mod tls;
+mod update;
 
 use std::fmt;
 use std::io::{self, BufRead, IsTerminal};
@@ -50,7 +51,8 @@ pub struct CtlArgs {
     /// Confirm the commit as soon as it is done.
     #[arg(long, requires = "commit")]
     confirm: bool,
-    /// What to ask, as at the console: help lists it. Without it, lines from standard input.
+    /// What to ask, as at the console: help lists it; or update FILE [--allow-downgrade]. Without
+    /// it, lines from standard input.
     #[arg(value_name = "VERB", trailing_var_arg = true)]
     verb: Vec<String>,
 }
@@ -141,6 +143,9 @@ async fn ask_all(args: &CtlArgs) -> Result<(), CtlError> {
         return decode.run(way.as_mut()).await;
     }
     let mut way = Way::open(&args.way)?;
+    if args.verb.first().is_some_and(|verb| verb == update::VERB) {
+        return update::run(&mut way, args.verb.get(1..).unwrap_or_default(), args.json).await;
+    }
     if args.verb.is_empty() {
         for line in io::stdin().lock().lines() {
             let line = line.map_err(|error| CtlError::Usage(error.to_string()))?;

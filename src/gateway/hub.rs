@@ -40,6 +40,7 @@ use super::dial::Dialer;
 use super::link::LinkPort;
 use super::log::{self, Kind};
 use super::store::{Block, Blocks, Memory, Store};
+use super::update::Updates;
 use super::watch::Watch;
 
 /// What the tasks share.
@@ -76,6 +77,8 @@ pub struct Hub {
     door: RefCell<Door>,
     /// Which workers may come in.
     pub admissions: Admissions,
+    /// Updates of the system.
+    pub updates: Updates,
     counts: RefCell<Counts>,
     is_draining: Cell<bool>,
     /// Wakes the task that serves the engine's deadlines and whatever a call left to do.
@@ -216,6 +219,7 @@ impl Hub {
             }),
             door: RefCell::default(),
             admissions,
+            updates: Updates::default(),
             counts: RefCell::default(),
             is_draining: Cell::new(false),
             pump: Signal::default(),

@@ -69,6 +69,8 @@ pub enum Kind {
     Store,
     /// The status port.
     Http,
+    /// Updates of the system.
+    Update,
     /// Who logs in.
     Access,
     /// The name on the local network.
@@ -186,6 +188,7 @@ const NAMES: [&str; KINDS] = [
     "block",
     "store",
     "status port",
+    "updates",
     "access",
     "mdns",
     "serial line",

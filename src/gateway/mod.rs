@@ -14,6 +14,7 @@
 //! | `link` | dials a pool and carries its lines; one per link |
 //! | `http` | the status port; one per request |
 //! | `serial` | the serial line: an operator's console, and frames for tools |
+//! | `update::trial` | whether a new system is well, after an update |
 //!
 //! Around them: `board` (what there is room for), `config` (file, environment, flags), `dial`
 //! (name, TCP, TLS), `probe` (tries a pool for an operator), `store` and `journal` on `disk` (what
@@ -61,6 +62,7 @@ mod serial;
 mod socket;
 pub mod status;
 mod store;
+pub mod update;
 mod watch;
 
 use std::fmt;
@@ -92,6 +94,7 @@ use hub::Hub;
 use log::Kind;
 use password::Passwords;
 use store::{Block, Blocks, Memory, Store};
+use update::{Updates, trial};
 use watch::Watch;
 
 /// Exit code for flags or settings that are wrong.
@@ -328,7 +331,9 @@ fn start(
     let watch = Watch::new(args.watchdog.as_deref(), args.leds, &devices);
     let button = if args.button { button::of(&devices) } else { None };
     let result = runtime.block_on(async {
-        let hub = Rc::new(Hub::new(proxy, plan, settings, loaded.dialers.clone(), admissions));
+        let mut hub = Hub::new(proxy, plan, settings, loaded.dialers.clone(), admissions);
+        hub.updates = Updates::new(args.slots.as_deref(), &state_dir);
+        let hub = Rc::new(hub);
         *hub.store.borrow_mut() = store;
         *hub.watch.borrow_mut() = watch;
         hub.recall_blocks(&state_dir);
@@ -343,6 +348,7 @@ fn start(
         }
         let gateway = Gateway { hub: hub.clone(), control, button, serial };
         let served = gateway.serve(parent_end).await;
+        hub.updates.restart_if_asked().await;
         hub.watch.borrow_mut().release();
         served
     });
@@ -451,6 +457,7 @@ impl Gateway {
         }
         self.control.announce(bound);
         self.hub.watch.borrow_mut().ready();
+        tokio::task::spawn_local(trial::watch(self.hub.clone(), self.control.clone()));
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -458,6 +465,7 @@ impl Gateway {
                 () = &mut parent_end => break,
                 _ = hangup.recv() => self.control.reload(),
                 () = self.hub.reset_asked(self.button.as_ref()) => break,
+                () = self.hub.updates.restart_asked() => break,
             }
         }
         self.drain(&mut terminate, &mut interrupt).await;

@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::clock;
 use super::disk;
 use super::hub::{Hub, Tally};
+use super::update::UpdateReport;
 
 /// Counts by a name.
 pub type Counts = BTreeMap<&'static str, u64>;
@@ -35,6 +36,8 @@ pub struct Report {
     pub board: Board,
     /// What was written to disk.
     pub flash: Flash,
+    /// Updates of the system.
+    pub update: UpdateReport,
     /// The miners.
     pub miners: Miners,
     /// The links, and the pools that have none.
@@ -218,6 +221,7 @@ impl Hub {
                 bytes: wear.bytes,
                 settings_writes: self.settings_writes.get(),
             },
+            update: self.updates.report(),
             miners: Miners {
                 connected,
                 max,

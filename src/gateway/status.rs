@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::args::StatusArgs;
+use super::clock::Utc;
 use super::{say, say_error};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -91,6 +92,7 @@ pub fn table(status: &Value) -> String {
         word(&flash["bytes"]),
         word(&flash["settings_writes"]),
     );
+    text += &update(&status["update"]);
     text += &format!(
         "miners     {} connected of {}; {} accepted, {} refused, {} ended\n\n",
         word(&miners["connected"]),
@@ -116,6 +118,32 @@ pub fn table(status: &Value) -> String {
         }
     }
     text + &books(ledger)
+}
+
+/// Lays out what is known of updates; nothing where the system has none.
+fn update(update: &Value) -> String {
+    if update["supported"] != true {
+        return String::new();
+    }
+    let mut text =
+        format!("system     {} in slot {}", word(&update["version"]), word(&update["slot"]));
+    let progress = &update["progress"];
+    text += &match progress["phase"].as_str() {
+        Some("receiving") => format!("; an update comes, {} bytes", word(&progress["bytes"])),
+        Some("checking") => "; an update is read back".to_owned(),
+        Some("restarting") => "; the machine starts anew".to_owned(),
+        Some("trial") => format!("; on trial for {} s", word(&progress["seconds_left"])),
+        _ => String::new(),
+    };
+    text.push('\n');
+    let last = &update["last"];
+    if last.is_object() {
+        let kept = if last["kept"] == true { "kept" } else { "left" };
+        let when = Utc(Duration::from_secs(last["when"].as_u64().unwrap_or(0)));
+        let (from, to, why) = (word(&last["from"]), word(&last["to"]), word(&last["why"]));
+        text += &format!("           update from {from} to {to}: {kept} {when}, {why}\n");
+    }
+    text
 }
 
 fn books(ledger: &Value) -> String {
@@ -184,6 +212,10 @@ mod tests {
             "board": {"profile": "raspberry-pi-4", "links_max": 10, "memory_bytes": 98_765_432,
                 "memory_bytes_max": 134_217_728},
             "flash": {"writes": 7, "bytes": 890, "settings_writes": 12},
+            "update": {"supported": true, "version": "0.2.0", "slot": "b",
+                "progress": {"phase": "trial", "seconds_left": 280},
+                "last": {"from": "0.1.0", "to": "0.1.5", "when": 1_795_220_164, "kept": false,
+                    "why": "no pool"}},
             "miners": {"connected": 3, "max": 1024, "accepted": 5, "refused": {"a": 1, "b": 2},
                 "ended": {}},
             "upstream": [{"pool": 1, "url": "stratum+ssl://a.example:1", "state": "live",
@@ -199,6 +231,7 @@ mod tests {
             "WARNING: plain TCP",
             "board      raspberry-pi-4: at most 98.8 MB of 134.2 MB memory\n",
             "flash      7 writes, 890 bytes since the start; settings written 12 times in all\n",
+            "system     0.2.0 in slot b; on trial for 280 s\n           update from 0.1.0 to 0.1.5: left 2026-11-21T",
             "3 connected of 1024; 5 accepted, 3 refused, 0 ended",
             "  1*  live         8192.0          8 bytes      41.5 ms    stratum+ssl://a.example:1",
             "    stale                            1",

@@ -1,4 +1,5 @@
-# Which of the two system slots starts. Sourced by the initramfs and by /sbin/slot.
+# Which of the two system slots starts. Sourced by the initramfs and by /sbin/slot; the gateway's
+# src/gateway/update/env.rs reads and writes the same line, and a test compares the two.
 #
 # Two copies of one line lie on the partition `env`, at 0 and at 4096, each with a checksum and a
 # number that grows. The newer sound one counts, the other is written next: a power cut in the
@@ -9,7 +10,7 @@
 ENV=/dev/vda2
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin
 
-sum_of() { printf '%s' "$1" | md5sum | cut -c 1-32; }
+sum_of() { printf '%s' "$1" | sha256sum | cut -c 1-32; }
 
 # Reads the copy at the given block of 4096 bytes into $line; fails where it is not sound.
 env_copy() {
@@ -30,6 +31,20 @@ env_read() {
 		rest=${line#* tries=} && tries=${rest%% *}
 		rest=${line#* good=} && good=${rest%% *}
 	done
+}
+
+# Sets $slot to the one that starts now, and counts a start of one that is not confirmed; sets $left
+# to one that had all its starts.
+env_choose() {
+	env_read
+	slot=$active left=
+	[ "$active" != "$good" ] || return 0
+	if [ "$tries" -gt 0 ]; then
+		tries=$((tries - 1))
+	else
+		left=$active active=$good slot=$good
+	fi
+	env_write
 }
 
 # Writes active, tries and good into the place of the older copy.

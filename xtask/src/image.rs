@@ -13,6 +13,10 @@
 
 mod boot;
 mod disk;
+// The half of the gateway's signatures that makes them.
+#[path = "../../src/gateway/update/signing.rs"]
+mod signing;
+mod update;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +26,7 @@ use crate::{apt, debs, dist, package, process};
 use disk::{MIB, Partition};
 
 pub use boot::{pipe, test as boot_test};
+pub use update::make_keys;
 
 /// Where the scripts that go in lie.
 const PARTS: &str = "xtask/image";
@@ -75,26 +80,75 @@ pub struct Image {
     pub disk: PathBuf,
 }
 
-/// Makes the image of a board; `settings` is a file that its gateway begins with.
+/// What an image or an update is made of beside its board.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// A file of settings that the gateway begins with.
+    pub settings: Option<PathBuf>,
+    /// Files of the keys whose updates it takes.
+    pub trusted: Vec<PathBuf>,
+    /// The file of the key that signs an update.
+    pub key: Option<PathBuf>,
+    /// The version of the system, where it is not that of the gateway.
+    pub version: Option<String>,
+    /// The program in place of the gateway.
+    pub gateway: Option<Vec<u8>>,
+}
+
+impl Parts {
+    fn version(&self) -> Result<String, String> {
+        self.version.clone().map_or_else(package::version, Ok)
+    }
+}
+
+/// Makes what the command line asks for: an image, or an update.
+///
+/// # Errors
+///
+/// As [`build`], or an option that there is not.
+pub fn run(board: &str, options: &[&str]) -> Result<(), String> {
+    let (mut parts, mut is_update) = (Parts::default(), false);
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        let mut file = || {
+            let file = options.next().ok_or(format!("{option}: a file is missing"));
+            file.map(PathBuf::from)
+        };
+        match *option {
+            "--update" => is_update = true,
+            "--settings" => parts.settings = Some(file()?),
+            "--trust" => parts.trusted.push(file()?),
+            "--key" => parts.key = Some(file()?),
+            other => {
+                let allowed = "--update, --key FILE, --trust FILE or --settings FILE";
+                return Err(format!("image: got {other}, allowed {allowed}"));
+            }
+        }
+    }
+    if is_update {
+        build_update(board, &parts).map(|_| ())
+    } else {
+        build(board, &parts).map(|_| ())
+    }
+}
+
+/// Makes the image of a board.
 ///
 /// # Errors
 ///
 /// Says what is missing, what failed, or by how much something is too large.
-pub fn build(name: &str, settings: Option<&Path>) -> Result<Image, String> {
-    let board = targets::board(name)?;
-    if name != BOARD {
-        return Err(format!("--board: got {name}; an image can be made for {BOARD}"));
-    }
-    let settings = settings
+pub fn build(name: &str, parts: &Parts) -> Result<Image, String> {
+    let board = board(name)?;
+    let settings = parts
+        .settings
+        .as_ref()
         .map(|path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display())));
     let time = package::source_time()?;
     let version = debs::newest("linux-image-arm64:arm64", "linux-image-6")?;
     let kernel = debs::unpacked(&version, "kernel-arm64", false)?;
     let release = version.trim_start_matches("linux-image-").trim_end_matches(":arm64");
-    let busybox =
-        debs::unpacked("busybox-static:arm64", "busybox-arm64", false)?.join("bin/busybox");
-    let folder = process::root().join("target/image").join(name);
-    make_folder(&folder)?;
+    let busybox = busybox()?;
+    let folder = folder(name)?;
     let image = Image {
         kernel: folder.join("kernel.gz"),
         initramfs: folder.join("initramfs.gz"),
@@ -105,7 +159,7 @@ pub fn build(name: &str, settings: Option<&Path>) -> Result<Image, String> {
     write(&image.kernel, &packed)?;
     let modules = kernel.join("lib/modules").join(release).join("kernel");
     write(&image.initramfs, &gzip(&initramfs(&modules, &busybox, time)?.cpio())?)?;
-    let slot = squashfs(&system(&board, &busybox, time)?, &image.folder)?;
+    let slot = squashfs(&system(&board, &busybox, parts, time)?, &image.folder)?;
     println!("slot: {} bytes", slot.len());
     let partitions = [
         partition("boot", BOOT_MIB, boot_files(&image, time)?),
@@ -121,6 +175,42 @@ pub fn build(name: &str, settings: Option<&Path>) -> Result<Image, String> {
     write(&image.disk, &bytes)?;
     println!("{}: {} bytes of {IMAGE_BYTES_MAX}", process::shown(&image.disk), bytes.len());
     Ok(image)
+}
+
+/// Makes an update for a board, and returns the file.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_update(name: &str, parts: &Parts) -> Result<PathBuf, String> {
+    let (board, folder) = (board(name)?, folder(name)?);
+    let slot = squashfs(&system(&board, &busybox()?, parts, package::source_time()?)?, &folder)?;
+    if slot.len() > SLOT_MIB * MIB {
+        return Err(format!("slot: got {} bytes, allowed {}", slot.len(), SLOT_MIB * MIB));
+    }
+    let version = parts.version()?;
+    let file = update::signed(&slot, &board, &version, parts.key.as_deref())?;
+    let path = folder.join(format!("loka-stratum_{version}_{name}.loka-update"));
+    write(&path, &file)?;
+    println!("{}: {} bytes", process::shown(&path), file.len());
+    Ok(path)
+}
+
+fn board(name: &str) -> Result<Board, String> {
+    let board = targets::board(name)?;
+    if name != BOARD {
+        return Err(format!("--board: got {name}; an image can be made for {BOARD}"));
+    }
+    Ok(board)
+}
+
+fn folder(name: &str) -> Result<PathBuf, String> {
+    let folder = process::root().join("target/image").join(name);
+    make_folder(&folder).map(|()| folder)
+}
+
+fn busybox() -> Result<PathBuf, String> {
+    Ok(debs::unpacked("busybox-static:arm64", "busybox-arm64", false)?.join("bin/busybox"))
 }
 
 fn partition(name: &'static str, mebibytes: usize, bytes: Vec<u8>) -> Partition {
@@ -149,7 +239,7 @@ fn initramfs(modules: &Path, busybox: &Path, time: u64) -> Result<Tree, String> 
 }
 
 /// What lies in a slot.
-fn system(board: &Board, busybox: &Path, time: u64) -> Result<Tree, String> {
+fn system(board: &Board, busybox: &Path, parts: &Parts, time: u64) -> Result<Tree, String> {
     let target = targets::one(&board.target)?;
     let binary = dist::shipped(&target);
     if !binary.is_file() {
@@ -163,9 +253,10 @@ fn system(board: &Board, busybox: &Path, time: u64) -> Result<Tree, String> {
     tree.link("sbin/init", "../bin/busybox");
     tree.link("sbin/reboot", "../bin/busybox");
     tree.file("sbin/slot", 0o755, part("slot")?);
-    tree.file("usr/sbin/loka-stratum", 0o755, read(&binary)?);
+    let gateway = parts.gateway.clone().map_or_else(|| read(&binary), Ok)?;
+    tree.file("usr/sbin/loka-stratum", 0o755, gateway);
     tree.file("lib/slots.sh", 0o644, part("slots.sh")?);
-    for script in ["rc.start", "rc.gateway", "rc.time", "rc.stop", "udhcpc.script"] {
+    for script in ["rc.start", "rc.slots", "rc.gateway", "rc.time", "rc.stop", "udhcpc.script"] {
         tree.file(&format!("etc/{script}"), 0o755, part(script)?);
     }
     tree.file("etc/inittab", 0o644, part("inittab")?);
@@ -174,7 +265,15 @@ fn system(board: &Board, busybox: &Path, time: u64) -> Result<Tree, String> {
     tree.file("etc/hosts", 0o644, "127.0.0.1 localhost\n::1 localhost\n");
     tree.link("etc/resolv.conf", "/run/resolv.conf");
     tree.file("etc/loka-config.toml", 0o644, part("config.toml")?);
-    tree.file("etc/loka-version", 0o644, format!("{}\n", package::version()?));
+    tree.file("etc/loka-version", 0o644, format!("{}\n", parts.version()?));
+    let slots = String::from_utf8_lossy(&part("slots.toml")?).into_owned();
+    let slots = slots.replace("\"BOARD\"", &format!("\"{}\"", board.name));
+    let slots = slots.replace("\"TARGET\"", &format!("\"{}\"", board.target));
+    tree.file("etc/loka-slots.toml", 0o644, slots);
+    tree.folder("etc/loka-keys", 0o755);
+    for (index, key) in update::trusted(&parts.trusted)?.into_iter().enumerate() {
+        tree.file(&format!("etc/loka-keys/{index}.pub"), 0o644, key);
+    }
     tree.file("etc/loka-time", 0o644, format!("{time}\n"));
     tree.file("etc/loka-wan", 0o644, format!("{wan}\n"));
     tree.link("tmp", "/run/tmp");
@@ -236,8 +335,8 @@ fn boot_files(image: &Image, time: u64) -> Result<Vec<u8>, String> {
 
 /// The line that names the first slot, as `slots.sh` writes it.
 fn env() -> Result<Vec<u8>, String> {
-    let sum = crate::archive::digest("md5sum", ENV.as_bytes())?;
-    Ok(format!("{ENV} sum={sum}").into_bytes())
+    let sum = crate::archive::digest("sha256sum", ENV.as_bytes())?;
+    Ok(format!("{ENV} sum={}", &sum[..32]).into_bytes())
 }
 
 /// The partition for what stays.

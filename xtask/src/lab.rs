@@ -119,14 +119,23 @@ impl Drop for Process {
 ///
 /// The build fails.
 fn lab(part: &str) -> Result<Command, String> {
+    let mut command = program(&["lab", part])?;
+    // What the trial compares is printed at the end, on standard output.
+    command.stderr(Stdio::null());
+    Ok(command)
+}
+
+/// Builds the gateway with its lab once; returns a command of it.
+///
+/// # Errors
+///
+/// The build fails.
+pub fn program(words: &[&str]) -> Result<Command, String> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
     let build = || process::run(&mut process::cargo(&["build", "--locked", "--quiet"]));
     BUILT.get_or_init(build).clone()?;
     let binary = process::root().join("target/debug/loka-stratum");
-    let mut command = process::limited(SECONDS_MAX, &binary.to_string_lossy(), &["lab", part]);
-    // What the trial compares is printed at the end, on standard output.
-    command.stderr(Stdio::null());
-    Ok(command)
+    Ok(process::limited(SECONDS_MAX, &binary.to_string_lossy(), words))
 }
 
 /// A pool of the lab.

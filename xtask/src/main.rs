@@ -41,9 +41,14 @@ usage: cargo xtask COMMAND
   package --target TRIPLE [--format deb|ipk|tar]
                           packages of that binary, with their bill of materials
   package --trial         installs them into roots of their own, starts, asks, removes
-  image --board NAME [--settings FILE]
-                          a disk image of the board with that binary
-  image --boot-test       such an image under QEMU: miners, a power cut, a damaged slot
+  image --board NAME [--settings FILE] [--trust FILE]...
+                          a disk image of the board with that binary; it takes updates that are
+                          signed by the keys it trusts, target/keys/update.pub where none is named
+  image --board NAME --update [--key FILE] [--trust FILE]...
+                          the same system as an update, signed by target/keys/update.key
+  keys [FOLDER]           a pair of keys for updates, in target/keys or FOLDER
+  image --boot-test       such an image under QEMU: set up by its serial port, miners, a power cut,
+                          updates that are kept and left, a damaged slot
   emulate --target TRIPLE that binary under QEMU's user-mode emulator: version, check, a short run
   emulate --engine        the engine's unit tests on a 64-bit ARM, under the same
   sim SEED [--log]        one seed of the simulation, with all that happens
@@ -71,10 +76,9 @@ fn main() -> ExitCode {
         ["package", "--target", triple] => package::run(triple, None),
         ["package", "--target", triple, "--format", format] => package::run(triple, Some(format)),
         ["package", "--trial"] => package::trial(),
-        ["image", "--board", board] => image::build(board, None).map(|_| ()),
-        ["image", "--board", board, "--settings", file] => {
-            image::build(board, Some(file.as_ref())).map(|_| ())
-        }
+        ["image", "--board", board, options @ ..] => image::run(board, options),
+        ["keys"] => image::make_keys(None),
+        ["keys", folder] => image::make_keys(Some(folder.as_ref())),
         ["image", "--boot-test"] => image::boot_test("virt-aarch64"),
         // What QEMU starts for each connection of a guest to the pool.
         ["pipe", address] => image::pipe(address),

@@ -14,7 +14,9 @@ use hyper::header::{CONTENT_TYPE, COOKIE, HOST, SET_COOKIE};
 use hyper::{Method, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use loka_stratum::control::{Item, Origin, Refused, Request, Role};
-use loka_stratum::limits::{EDITS_MAX, HTTP_ANSWER_BYTES_MAX, HTTP_TIMEOUT, HTTP_WORK_TIMEOUT};
+use loka_stratum::limits::{
+    EDITS_MAX, HTTP_ANSWER_BYTES_MAX, HTTP_TIMEOUT, HTTP_WORK_TIMEOUT, UPDATE_TIME_MAX,
+};
 use loka_stratum::settings::Applies;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
@@ -31,6 +33,9 @@ use crate::gateway::status;
 /// Time that an exchange may take: what the gateway gives it, and the way there and back.
 const EXCHANGE_MAX: Duration =
     Duration::from_secs(HTTP_WORK_TIMEOUT.as_secs() + 2 * HTTP_TIMEOUT.as_secs());
+
+/// Time that an update may take.
+const UPDATE_MAX: Duration = Duration::from_micros(UPDATE_TIME_MAX.as_micros());
 
 /// The variable of the environment that may hold the password to log in with.
 const VARIABLE: &str = "LOKA_CTL_PASSWORD";
@@ -72,6 +77,13 @@ pub struct HttpWay {
 struct Session {
     cookie: String,
     csrf: String,
+}
+
+/// What comes with a request.
+enum Content {
+    Nothing,
+    Json(String),
+    File(Bytes),
 }
 
 /// An answer of the API.
@@ -254,6 +266,18 @@ impl HttpWay {
         Ok(())
     }
 
+    /// Hands an update over; returns what is said of it.
+    ///
+    /// # Errors
+    ///
+    /// It was refused, or did not come.
+    pub async fn update(&mut self, file: Vec<u8>, may_downgrade: bool) -> Result<Value, CtlError> {
+        self.log_in().await?;
+        let path = format!("/api/v1/update?downgrade={may_downgrade}");
+        let content = Content::File(Bytes::from(file));
+        self.exchange(Method::PUT, &path, content).await?.good(&mut |_| {})
+    }
+
     async fn done(
         &mut self,
         path: &str,
@@ -265,7 +289,7 @@ impl HttpWay {
 
     async fn get(&mut self, path: &str) -> Result<Value, CtlError> {
         self.log_in().await?;
-        let reply = self.exchange(Method::GET, path, None).await?;
+        let reply = self.exchange(Method::GET, path, Content::Nothing).await?;
         reply.good(&mut |_| {})
     }
 
@@ -276,7 +300,8 @@ impl HttpWay {
         out: &mut dyn FnMut(Item<'_>),
     ) -> Result<Value, CtlError> {
         self.log_in().await?;
-        self.exchange(Method::POST, path, Some(body)).await?.good(out)
+        let content = Content::Json(body.to_string());
+        self.exchange(Method::POST, path, content).await?.good(out)
     }
 
     /// Logs in, if we are not.
@@ -295,7 +320,9 @@ impl HttpWay {
                 }
             },
         };
-        let reply = self.exchange(Method::POST, "/api/v1/session", Some(&proof)).await?;
+        let reply = self
+            .exchange(Method::POST, "/api/v1/session", Content::Json(proof.to_string()))
+            .await?;
         let cookie = reply.cookie.clone().unwrap_or_default();
         let body = reply.good(&mut |_| {})?;
         self.session = Some(Session { cookie, csrf: text(&body["csrf"]).to_owned() });
@@ -314,7 +341,7 @@ impl HttpWay {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        content: Content,
     ) -> Result<Reply, CtlError> {
         let lost = |text: String| CtlError::Lost(format!("{}: {text}", self.place));
         let mut request = hyper::Request::builder().method(method).uri(path);
@@ -322,12 +349,17 @@ impl HttpWay {
         if let Some(session) = &self.session {
             request = request.header(COOKIE, &session.cookie).header("x-loka-csrf", &session.csrf);
         }
-        if body.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
+        let limit = if matches!(content, Content::File(_)) { UPDATE_MAX } else { EXCHANGE_MAX };
+        let (kind, bytes) = match content {
+            Content::Nothing => (None, Bytes::new()),
+            Content::Json(text) => (Some("application/json"), Bytes::from(text)),
+            Content::File(bytes) => (Some("application/octet-stream"), bytes),
+        };
+        if let Some(kind) = kind {
+            request = request.header(CONTENT_TYPE, kind);
         }
-        let bytes = body.map(Value::to_string).unwrap_or_default();
         let request = request
-            .body(Full::new(Bytes::from(bytes)))
+            .body(Full::new(bytes))
             .map_err(|error| CtlError::Usage(format!("{path:?} cannot be asked for: {error}")))?;
         let exchange = async {
             let stream = TcpStream::connect((self.host.as_str(), self.port())).await;
@@ -345,9 +377,9 @@ impl HttpWay {
                 }
             }
         };
-        match timeout(EXCHANGE_MAX, exchange).await {
+        match timeout(limit, exchange).await {
             Ok(result) => result,
-            Err(_) => Err(lost(format!("no answer within {} s", EXCHANGE_MAX.as_secs()))),
+            Err(_) => Err(lost(format!("no answer within {} s", limit.as_secs()))),
         }
     }
 

@@ -81,6 +81,9 @@ impl Api<'_> {
         };
         let answer = match admitted {
             Err(fault) => fault.into(),
+            Ok(Admitted { route, bearer, .. }) if route.body == Body::File => {
+                self.update(connection, query, bearer).await
+            }
             Ok(Admitted { route, id, bearer }) => {
                 let mut body = Vec::new();
                 if route.body != Body::None && !read_body(connection, &mut body).await? {
@@ -126,7 +129,7 @@ impl Api<'_> {
         match route.body {
             Body::None => {}
             Body::Json => guard::check_type(head, JSON)?,
-            Body::Bytes => guard::check_type(head, BYTES)?,
+            Body::Bytes | Body::File => guard::check_type(head, BYTES)?,
             Body::Form => guard::check_type(head, FORM)?,
         }
         Ok(Admitted { route, id, bearer })
@@ -215,6 +218,8 @@ impl Api<'_> {
                 let result = self.access.certificate.drop_brought();
                 self.change_certificate(asked, "drop a certificate", result)
             }
+            // Its body was not read, so it was answered before.
+            Call::Update => Err(Fault::new(500, "an update comes as a file")),
         }
     }
 
@@ -535,7 +540,7 @@ async fn read_body<C: Connection>(
 }
 
 /// Returns a value of a query as it stands: none that is asked for needs to be escaped.
-fn value<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+pub(super) fn value<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.filter(|(known, _)| *known == name).map(|(_, value)| value).next()
 }

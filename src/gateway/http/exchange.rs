@@ -1,7 +1,7 @@
 //! The adapter: a request that hyper read and an answer for it to write, as embedded-svc's traits.
 //!
-//! A request is read whole before it is answered, and an answer is made whole before it is sent;
-//! both have a longest length (F74). A handler sees the traits alone, so it can move to a board
+//! A request is read whole before it is answered, but for a file, which its handler reads piece by
+//! piece; an answer is made whole before it is sent. All have a longest length (F74). A handler sees the traits alone, so it can move to a board
 //! that serves HTTP in another way.
 
 use std::fmt;
@@ -13,8 +13,12 @@ use embedded_svc::io::{Error, ErrorKind, ErrorType};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use loka_stratum::limits::{HTTP_ANSWER_BYTES_MAX, HTTP_BODY_BYTES_MAX};
+use tokio::time::timeout;
+
+use super::STEP;
 
 /// A request that was read, and its answer as it is written.
 pub struct Exchange {
@@ -33,7 +37,11 @@ pub struct Head {
 }
 
 /// The body of a request, as far as it was not read by the handler.
-pub struct Body(Bytes);
+pub struct Body {
+    here: Bytes,
+    /// What is still to come.
+    coming: Option<Incoming>,
+}
 
 /// There is no raw connection behind an exchange.
 pub struct Raw;
@@ -47,6 +55,8 @@ pub enum ExchangeError {
     Order,
     /// The handler asked for the raw connection.
     NoRawConnection,
+    /// The body did not come to its end, or too slowly.
+    BodyLost,
 }
 
 impl Exchange {
@@ -57,16 +67,30 @@ impl Exchange {
     /// The status to answer with: it is too long, or cannot be read.
     pub async fn read(request: Request<Incoming>) -> Result<Self, StatusCode> {
         let (parts, body) = request.into_parts();
-        let method = method(&parts.method).ok_or(StatusCode::METHOD_NOT_ALLOWED)?;
         let limited = Limited::new(body, HTTP_BODY_BYTES_MAX);
         let body = limited.collect().await.map_err(|error| {
             let is_too_long = error.downcast_ref::<LengthLimitError>().is_some();
             if is_too_long { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }
         })?;
+        Self::new(parts, Body { here: body.to_bytes(), coming: None })
+    }
+
+    /// Begins with a request whose body the handler reads as it comes.
+    ///
+    /// # Errors
+    ///
+    /// The status to answer with: nothing is asked that way.
+    pub fn begin(request: Request<Incoming>) -> Result<Self, StatusCode> {
+        let (parts, body) = request.into_parts();
+        Self::new(parts, Body { here: Bytes::new(), coming: Some(body) })
+    }
+
+    fn new(parts: Parts, body: Body) -> Result<Self, StatusCode> {
+        let method = method(&parts.method).ok_or(StatusCode::METHOD_NOT_ALLOWED)?;
         let uri = parts.uri.path_and_query().map_or("/", |uri| uri.as_str()).to_owned();
         Ok(Self {
             head: Head { method, uri, headers: parts.headers },
-            body: Body(body.to_bytes()),
+            body,
             status: None,
             headers: Vec::new(),
             answer: Vec::new(),
@@ -152,8 +176,16 @@ impl ErrorType for Raw {
 
 impl Read for Body {
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ExchangeError> {
-        let count = buffer.len().min(self.0.len());
-        for (place, byte) in buffer.iter_mut().zip(self.0.split_to(count)) {
+        while let (true, Some(coming)) = (self.here.is_empty(), self.coming.as_mut()) {
+            let frame = timeout(STEP, coming.frame()).await;
+            match frame.map_err(|_| ExchangeError::BodyLost)? {
+                None => self.coming = None,
+                Some(Ok(frame)) => self.here = frame.into_data().unwrap_or_default(),
+                Some(Err(_)) => return Err(ExchangeError::BodyLost),
+            }
+        }
+        let count = buffer.len().min(self.here.len());
+        for (place, byte) in buffer.iter_mut().zip(self.here.split_to(count)) {
             *place = byte;
         }
         Ok(count)
@@ -241,6 +273,7 @@ impl fmt::Display for ExchangeError {
             }
             Self::Order => f.write_str("answer begun twice, or written before it was begun"),
             Self::NoRawConnection => f.write_str("an exchange has no raw connection"),
+            Self::BodyLost => f.write_str("a body did not come to its end"),
         }
     }
 }
@@ -253,6 +286,7 @@ impl Error for ExchangeError {
             Self::AnswerTooLong => ErrorKind::OutOfMemory,
             Self::Order => ErrorKind::InvalidInput,
             Self::NoRawConnection => ErrorKind::Unsupported,
+            Self::BodyLost => ErrorKind::TimedOut,
         }
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! What is where: `exchange` is the whole adapter between hyper and the traits; `routes` lists
 //! what there is; `guard` says whether a request may be what it says; `api` answers, and `basic` to
-//! browsers without scripts; `page` is what the others get; `answer`, `json` and `backup` are what
+//! browsers without scripts; `update` takes the one body that is too long to be read whole; `page` is what the others get; `answer`, `json` and `backup` are what
 //! is said.
 
 mod answer;
@@ -22,6 +22,7 @@ mod json;
 mod metrics;
 mod page;
 mod routes;
+mod update;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -42,6 +43,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use loka_stratum::limits::{
     HTTP_CONNECTIONS_MAX, HTTP_CONNECTIONS_PER_ADDRESS_MAX, HTTP_HANDSHAKES_MAX,
     HTTP_HANDSHAKES_PER_ADDRESS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_TIMEOUT, HTTP_WORK_TIMEOUT,
+    UPDATE_TIME_MAX,
 };
 use loka_stratum::offenders::Place as Network;
 use loka_stratum::settings::Settings;
@@ -69,6 +71,9 @@ const STEP: Duration = Duration::from_micros(HTTP_TIMEOUT.as_micros());
 
 /// Time to carry a request out.
 const WORK: Duration = Duration::from_micros(HTTP_WORK_TIMEOUT.as_micros());
+
+/// Time for an update to come and to be written; each of its pieces has [`STEP`].
+const UPDATE: Duration = Duration::from_micros(UPDATE_TIME_MAX.as_micros());
 
 /// The ports, and the places that they share.
 #[derive(Default)]
@@ -269,10 +274,15 @@ async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, control: &Rc<Cont
     let begin = |step| deadline.set(Instant::now() + step);
     let service = service_fn(|request| {
         has_asked.set(true);
-        begin(STEP + WORK);
+        let is_file = routes::is_file(request.uri().path());
+        let work = if is_file { UPDATE } else { WORK };
+        begin(STEP + work);
         Box::pin(async move {
-            let answer = match timeout(STEP, Exchange::read(request)).await {
-                Ok(Ok(exchange)) => answer(exchange, control, peer).await,
+            let read = async {
+                if is_file { Exchange::begin(request) } else { Exchange::read(request).await }
+            };
+            let answer = match timeout(STEP, read).await {
+                Ok(Ok(exchange)) => answer(exchange, control, peer, work).await,
                 Ok(Err(status)) => plain(status),
                 Err(_) => plain(StatusCode::REQUEST_TIMEOUT),
             };
@@ -322,9 +332,10 @@ async fn answer(
     mut exchange: Exchange,
     control: &Rc<Control>,
     peer: Peer,
+    work: Duration,
 ) -> Response<Full<Bytes>> {
     let api = Api { control, access: &control.access, peer };
-    match timeout(WORK, api.handle(&mut exchange)).await {
+    match timeout(work, api.handle(&mut exchange)).await {
         Ok(Ok(())) => exchange.finish(),
         Ok(Err(error)) => {
             log::warn(Kind::Http, format_args!("no answer: {error}"));

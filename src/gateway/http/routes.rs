@@ -5,6 +5,7 @@ use loka_stratum::control::Role;
 
 use super::basic;
 use super::page::{self, File};
+use super::update;
 
 /// One path with one method.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,8 @@ pub enum Body {
     Bytes,
     /// What a form of a page sends.
     Form,
+    /// A file that is handed on as it comes.
+    File,
 }
 
 /// What is done.
@@ -81,6 +84,7 @@ pub enum Call {
     Certificate,
     BringCertificate,
     DropCertificate,
+    Update,
 }
 
 const VIEWER: Who = Who::Role(Role::Viewer);
@@ -124,6 +128,7 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/certificate", VIEWER, Call::Certificate),
     route(Method::Put, "/api/v1/certificate", ADMIN, Body::Json, Call::BringCertificate),
     route(Method::Delete, "/api/v1/certificate", ADMIN, Body::None, Call::DropCertificate),
+    route(Method::Put, update::PATH, ADMIN, Body::File, Call::Update),
 ];
 
 const fn file(file: &'static File) -> Route {
@@ -159,6 +164,11 @@ pub fn find(method: Method, path: &str) -> Result<(&'static Route, &str), Vec<Me
     of_path()
         .find(|(route, _)| route.method == wanted)
         .ok_or_else(|| of_path().map(|(route, _)| route.method).collect())
+}
+
+/// Says whether the body of a request is handed on as it comes.
+pub fn is_file(path: &str) -> bool {
+    ROUTES.iter().any(|route| route.path == path && route.body == Body::File)
 }
 
 /// Returns the name of a method.

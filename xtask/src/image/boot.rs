@@ -1,4 +1,5 @@
-//! Boots the image under QEMU, mines through it, cuts its power, and boots it again.
+//! Boots the image under QEMU, sets it up by its serial port, mines through it, cuts its power,
+//! damages a slot, and updates it to a system that is well and to one that is not.
 //!
 //! Pool and swarm run on this machine; the guest reaches nothing else: its only network is QEMU's,
 //! restricted to the ports that are forwarded. The emulator is Debian's, unpacked into `tools/`,
@@ -7,12 +8,12 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{COMMAND_LINE, Image};
+use super::{COMMAND_LINE, Image, Parts};
 use crate::lab::{self, Pool, Swarm};
 use crate::{debs, process};
 
@@ -39,13 +40,38 @@ const POOL_IN_GUEST: &str = "10.0.2.100:3334";
 /// Where slot a begins on the disk, in bytes: behind the table, boot and env.
 const SLOT_A_AT: u64 = ((1 + super::BOOT_MIB + super::ENV_MIB) * super::MIB) as u64;
 
+/// What the guest's administrator is known by.
+const PASSWORD: &str = "a password of this trial";
+
+/// Versions of the systems that the guest is updated to, after its first.
+const KEPT_VERSION: &str = "0.1.1";
+const DEAD_VERSION: &str = "0.1.2";
+
+/// Seconds after which the first program of the guest gives a system up that is not confirmed.
+const TRIAL_SECONDS: u32 = 20;
+
+/// A program in place of the gateway that is of no use.
+const DEAD: &[u8] = b"#!/bin/sh\nexit 1\n";
+
 /// A running guest.
 struct Guest {
     qemu: Child,
     log: PathBuf,
+    /// The terminal at the other end of its serial line.
+    terminal: PathBuf,
     miners: SocketAddr,
     status: SocketAddr,
+    page: SocketAddr,
     started: Instant,
+}
+
+/// What a trial goes on with.
+struct Trial {
+    board: String,
+    image: Image,
+    pool: Pool,
+    /// The folder with the keys of updates.
+    keys: PathBuf,
 }
 
 /// Makes an image for `board` whose gateway mines at a pool here, and tries it.
@@ -54,61 +80,187 @@ struct Guest {
 ///
 /// Says what did not happen.
 pub fn test(board: &str) -> Result<(), String> {
-    let folder = process::root().join("target/image").join(board);
-    super::make_folder(&folder)?;
+    let folder = super::folder(board)?;
     let identity = folder.join("pool.pem");
     let pool = Pool::start(&["--tls", "--identity", &identity.to_string_lossy()])?;
-    let pin = pool.pin.clone().ok_or("lab pool: it said no pin")?;
-    let settings = folder.join("trial.toml");
-    let text = format!(
-        "[[pool]]\nurl = \"stratum+ssl://{POOL_IN_GUEST}\"\nuser = \"farm.gateway\"\n\
-         trust = \"pin\"\npins = [\"{pin}\"]\n\n[status]\naddress = \"0.0.0.0:8080\"\n\n\
-         [listen]\nper_address_max = 1024\n\n[state]\ndir = \"/data/state\"\n"
-    );
-    super::write(&settings, text.as_bytes())?;
-    let image = super::build(board, Some(&settings))?;
-
-    println!("\n== first boot");
-    let guest = Guest::boot(&image, pool.address)?;
-    let first = guest.wait_until_it_listens()?;
-    let swarm =
-        Swarm::start(guest.miners, &["--miners", "50", "--hash-rate", "300000", "--for", "20"])?;
-    guest.wait_for_status("a share that the pool accepted", |s| count(s, "pool_accepted") > 0)?;
-    println!("power on to the first accepted share: {:.2} s", guest.seconds());
-    let report = swarm.report()?;
-    let status =
-        guest.wait_for_status("all answers", |s| count(s, "pending") + count(s, "held") == 0)?;
-    compare(&report, &status, &pool.ledger()?)?;
-
-    println!("\n== power cut while miners mine, second boot");
-    let swarm =
-        Swarm::start(guest.miners, &["--miners", "50", "--hash-rate", "300000", "--for", "3"])?;
-    guest
-        .wait_for_status("more shares", |s| count(s, "submitted") > count(&status, "submitted"))?;
-    guest.cut_power()?;
-    drop(swarm);
-    let guest = Guest::boot(&image, pool.address)?;
-    let second = guest.wait_until_it_listens()?;
-    let swarm =
-        Swarm::start(guest.miners, &["--miners", "50", "--hash-rate", "300000", "--for", "5"])?;
-    guest.wait_for_status("its settings and its miners", |s| count(s, "pool_accepted") > 0)?;
-    let report = swarm.report()?;
-    if report["accepted"].as_u64() == Some(0) {
-        return Err(format!("the second boot: nothing was accepted: {report}"));
-    }
-    guest.cut_power()?;
-
-    println!("\n== slot a damaged, third boot");
-    damage(&image.disk)?;
-    let guest = Guest::boot(&image, pool.address)?;
-    guest.wait_for_line("slot a cannot be used: slot b instead")?;
-    guest.wait_until_it_listens()?;
-    guest.cut_power()?;
+    let keys = folder.join("keys");
+    let _ = std::fs::remove_dir_all(&keys);
+    super::make_keys(Some(&keys))?;
+    let image = super::build(board, &parts(&keys))?;
+    let trial = Trial { board: board.to_owned(), image, pool, keys };
+    let first = trial.first_boot()?;
+    let second = trial.second_boot()?;
+    trial.damaged_slot()?;
+    trial.update_that_is_kept()?;
+    trial.update_that_is_dead()?;
     let slowest = first.max(second);
     if slowest > LISTENING_SECONDS_WANTED {
         println!("note: {slowest:.2} s to the open port, wanted {LISTENING_SECONDS_WANTED}");
     }
     Ok(())
+}
+
+fn parts(keys: &Path) -> Parts {
+    let (trusted, key) = (vec![keys.join("update.pub")], Some(keys.join("update.key")));
+    Parts { trusted, key, ..Parts::default() }
+}
+
+impl Trial {
+    fn boot(&self) -> Result<Guest, String> {
+        Guest::boot(&self.image, self.pool.address)
+    }
+
+    /// Sets the gateway up over its serial line, mines, compares the books, and cuts the power while
+    /// miners mine.
+    fn first_boot(&self) -> Result<f64, String> {
+        println!("\n== first boot, set up over the serial port");
+        let guest = self.boot()?;
+        let seconds = guest.wait_until_it_listens()?;
+        self.set_up(&guest)?;
+        guest.wait_for_status("a live pool", |s| s["ready"] == true)?;
+        println!("power on to a live pool, set up by ctl: {:.2} s", guest.seconds());
+        let swarm = miners(&guest, 50, 20)?;
+        guest
+            .wait_for_status("a share that the pool accepted", |s| count(s, "pool_accepted") > 0)?;
+        println!(
+            "power on to the first accepted share, set up in between: {:.2} s",
+            guest.seconds()
+        );
+        let report = swarm.report()?;
+        let status = guest
+            .wait_for_status("all answers", |s| count(s, "pending") + count(s, "held") == 0)?;
+        compare(&report, &status, &self.pool.ledger()?)?;
+        let more = |s: &Value| count(s, "submitted") > count(&status, "submitted");
+        let swarm = miners(&guest, 50, 3)?;
+        guest.wait_for_status("more shares", more)?;
+        guest.cut_power()?;
+        drop(swarm);
+        Ok(seconds)
+    }
+
+    /// Boots what lost its power, and measures how soon it mines.
+    fn second_boot(&self) -> Result<f64, String> {
+        println!("\n== power cut while miners mined, second boot");
+        let guest = self.boot()?;
+        let seconds = guest.wait_until_it_listens()?;
+        let swarm = miners(&guest, 50, 5)?;
+        guest.wait_for_status("its settings and its miners", |s| count(s, "pool_accepted") > 0)?;
+        println!("power on to the first accepted share: {:.2} s", guest.seconds());
+        let report = swarm.report()?;
+        if report["accepted"].as_u64() == Some(0) {
+            return Err(format!("the second boot: nothing was accepted: {report}"));
+        }
+        guest.cut_power()?;
+        Ok(seconds)
+    }
+
+    fn damaged_slot(&self) -> Result<(), String> {
+        println!("\n== slot a damaged, third boot");
+        damage(&self.image.disk)?;
+        let guest = self.boot()?;
+        guest.wait_for_line("slot a cannot be used: slot b instead")?;
+        guest.wait_until_it_listens()?;
+        guest.cut_power()
+    }
+
+    /// From the slot that is left, the damaged one gets another system, which is kept.
+    fn update_that_is_kept(&self) -> Result<(), String> {
+        println!("\n== update to {KEPT_VERSION}, which is well");
+        let version = Some(KEPT_VERSION.to_owned());
+        let file = super::build_update(&self.board, &Parts { version, ..parts(&self.keys) })?;
+        let guest = self.boot()?;
+        guest.wait_until_it_listens()?;
+        self.update(guest, &file)?;
+        let guest = self.boot()?;
+        guest.wait_for_line("loka: slot a has ")?;
+        guest.wait_until_it_listens()?;
+        let swarm = miners(&guest, 20, 60)?;
+        let status = guest.wait_for_status("the update is kept", |s| {
+            s["update"]["last"]["kept"] == true && s["update"]["version"] == KEPT_VERSION
+        })?;
+        println!("kept after {:.2} s: {}", guest.seconds(), status["update"]["last"]);
+        drop(swarm);
+        guest.cut_power()
+    }
+
+    /// A system whose gateway ends at once is started twice, and left.
+    fn update_that_is_dead(&self) -> Result<(), String> {
+        println!("\n== update to {DEAD_VERSION}, whose gateway ends at once");
+        let (version, gateway) = (Some(DEAD_VERSION.to_owned()), Some(DEAD.to_vec()));
+        let parts = Parts { version, gateway, ..parts(&self.keys) };
+        let file = super::build_update(&self.board, &parts)?;
+        let guest = self.boot()?;
+        guest.wait_for_line("loka: slot a at")?;
+        guest.wait_until_it_listens()?;
+        self.update(guest, &file)?;
+        for start in ["first", "second"] {
+            let guest = self.boot()?;
+            println!("{start} start: {}", guest.wait_for_line("loka: slot b has ")?);
+            println!("{}", guest.wait_for_line("slot b is not confirmed")?);
+            guest.wait_for_the_end()?;
+        }
+        let guest = self.boot()?;
+        println!("{}", guest.wait_for_line("slot b was never confirmed, back to slot a")?);
+        guest.wait_until_it_listens()?;
+        let swarm = miners(&guest, 20, 60)?;
+        let status = guest.wait_for_status("miners mine on the system before", |s| {
+            s["update"]["last"]["kept"] == false && count(s, "pool_accepted") > 0
+        })?;
+        if status["update"]["version"] != KEPT_VERSION {
+            return Err(format!("{KEPT_VERSION} does not run: {}", status["update"]));
+        }
+        println!("left: {}", status["update"]["last"]);
+        drop(swarm);
+        guest.cut_power()
+    }
+
+    /// Gives the gateway its pool, its ports and its password, as a technician with a cable does.
+    fn set_up(&self, guest: &Guest) -> Result<(), String> {
+        let pin = self.pool.pin.as_ref().ok_or("lab pool: it said no pin")?;
+        let lines = format!(
+            "set pool.1.url stratum+ssl://{POOL_IN_GUEST}\nset pool.1.user farm.gateway\n\
+             set pool.1.trust pin\nset pool.1.pins {pin}\nset status.address 0.0.0.0:8080\n\
+             set listen.per_address_max 1024\n"
+        );
+        let path = self.image.folder.join("set-up");
+        super::write(&path, lines.as_bytes())?;
+        let input = std::fs::File::open(&path).map_err(|error| error.to_string())?;
+        let mut ctl = guest.ctl_by_serial()?;
+        ctl.args(["--commit", "--confirm"]).stdin(input);
+        let said = process::output(&mut ctl)?;
+        println!("{}", said.lines().last().unwrap_or_default());
+        let mut ctl = guest.ctl_by_serial()?;
+        process::output(ctl.args(["password", "admin"]).env("LOKA_CTL_SECRET", PASSWORD)).map(drop)
+    }
+
+    /// Has miners mine, hands an update over, and waits until the guest starts anew.
+    fn update(&self, guest: Guest, file: &Path) -> Result<(), String> {
+        let swarm = miners(&guest, 20, 300)?;
+        guest.wait_for_status("its miners", |s| {
+            s["miners"]["connected"].as_u64() == Some(20) && count(s, "pool_accepted") > 0
+        })?;
+        let known = self.image.folder.join("gateways");
+        let _ = std::fs::remove_file(&known);
+        let mut ctl = lab::program(&["ctl", "--http", &format!("https://{}", guest.page)])?;
+        ctl.args(["--accept-new", "--known"]).arg(&known).arg("update").arg(file);
+        let started = Instant::now();
+        let said = process::output(ctl.env("LOKA_CTL_PASSWORD", PASSWORD))?;
+        println!(
+            "{} ({:.2} s)",
+            said.lines().next().unwrap_or_default(),
+            started.elapsed().as_secs_f64()
+        );
+        guest.wait_for_the_end()?;
+        drop(swarm);
+        Ok(())
+    }
+}
+
+/// Starts miners at a guest's gateway.
+fn miners(guest: &Guest, count: u32, seconds: u32) -> Result<Swarm, String> {
+    let (count, seconds) = (count.to_string(), seconds.to_string());
+    let words = ["--miners", &count, "--hash-rate", "300000", "--for", &seconds];
+    Swarm::start(guest.miners, &words)
 }
 
 /// Writes over the beginning of slot a, as a write that was cut would leave it.
@@ -156,13 +308,16 @@ fn sum(value: &Value) -> u64 {
 impl Guest {
     fn boot(image: &Image, pool: SocketAddr) -> Result<Self, String> {
         let tools = debs::unpacked("qemu-system-arm", "qemu", true)?;
-        let (miners, status) = (free_port()?, free_port()?);
+        let (miners, status, page) = (free_port()?, free_port()?, free_port()?);
         let log = image.folder.join("serial.log");
-        let _ = std::fs::remove_file(&log);
+        let said = image.folder.join("qemu.log");
+        for old in [&log, &said] {
+            let _ = std::fs::remove_file(old);
+        }
         let here = std::env::current_exe().map_err(|error| format!("xtask: {error}"))?;
         let network = format!(
             "user,id=n0,restrict=on,hostfwd=tcp:{miners}-:3333,hostfwd=tcp:{status}-:8080,\
-             guestfwd=tcp:{POOL_IN_GUEST}-cmd:{} pipe {pool}",
+             hostfwd=tcp:{page}-:8443,guestfwd=tcp:{POOL_IN_GUEST}-cmd:{} pipe {pool}",
             here.display()
         );
         let mut qemu = debs::program(&tools, "usr/bin/qemu-system-aarch64");
@@ -170,19 +325,57 @@ impl Guest {
         qemu.args(["-M", "virt", "-cpu", "cortex-a53", "-smp", "1", "-m", "256"]);
         qemu.args(["-nodefaults", "-display", "none", "-no-reboot"]);
         qemu.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initramfs);
-        qemu.args(["-append", COMMAND_LINE]);
-        qemu.arg("-serial").arg(format!("file:{}", log.display()));
+        qemu.args(["-append", &format!("{COMMAND_LINE} loka.trial_secs={TRIAL_SECONDS}")]);
+        qemu.arg("-chardev").arg(format!("pty,id=s0,logfile={}", log.display()));
+        qemu.args(["-serial", "chardev:s0"]);
         qemu.arg("-drive").arg(format!("if=none,id=d0,format=raw,file={}", image.disk.display()));
         qemu.args(["-device", "virtio-blk-device,drive=d0", "-netdev", &network]);
         qemu.args(["-device", "virtio-net-device,netdev=n0"]);
         let started = Instant::now();
-        let spawned = qemu.stdout(Stdio::null()).spawn();
+        let output = std::fs::File::create(&said).map_err(|error| error.to_string())?;
+        let both = output.try_clone().map_err(|error| error.to_string())?;
+        let spawned = qemu.stdout(output).stderr(both).spawn();
         let qemu = spawned.map_err(|error| format!("qemu-system-aarch64: {error}"))?;
-        Ok(Self { qemu, log, miners, status, started })
+        let terminal = PathBuf::new();
+        let mut guest = Self { qemu, log, terminal, miners, status, page, started };
+        guest.terminal = guest.find_terminal(&said)?;
+        Ok(guest)
     }
 
     fn seconds(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
+    }
+
+    /// The terminal that QEMU made for the serial line, as it says.
+    fn find_terminal(&self, said: &Path) -> Result<PathBuf, String> {
+        let limit = self.started.elapsed() + PATIENCE;
+        while self.started.elapsed() < limit {
+            let text = std::fs::read_to_string(said).unwrap_or_default();
+            let rest = text.split_once("redirected to ").map(|(_, rest)| rest);
+            if let Some((path, _)) = rest.and_then(|rest| rest.split_once(' ')) {
+                return Ok(PathBuf::from(path));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Err(format!("{}: QEMU names no terminal", said.display()))
+    }
+
+    /// `ctl` at the other end of the serial line.
+    fn ctl_by_serial(&self) -> Result<Command, String> {
+        lab::program(&["ctl", "--serial", &self.terminal.to_string_lossy()])
+    }
+
+    /// Waits until the guest starts anew, which ends its emulator.
+    fn wait_for_the_end(mut self) -> Result<(), String> {
+        let limit = self.started.elapsed() + PATIENCE;
+        while self.started.elapsed() < limit {
+            match self.qemu.try_wait() {
+                Ok(Some(_)) => return Ok(()),
+                Ok(None) => std::thread::sleep(PAUSE),
+                Err(error) => return Err(format!("qemu: {error}")),
+            }
+        }
+        Err(format!("the guest did not start anew: {}", self.said()))
     }
 
     /// What came over the serial port so far.

@@ -8,6 +8,7 @@ const VIEWS = {
   network: ['Network', 'viewer', () => sectionForms('network')],
   access: ['Access', 'viewer', access],
   backup: ['Backup', 'admin', backup],
+  updates: ['Updates', 'viewer', updates],
   audit: ['Log', 'viewer', audit],
 };
 
@@ -78,6 +79,7 @@ function showStatus() {
   $('state').textContent = `${status.ready ? 'Ready' : `Not ready: ${why}`}, version ${status.version}`;
   $('state').className = status.ready ? 'good' : 'bad';
   wizardStatus(status);
+  showUpdate(status.update);
   if ($('figures')) {
     const books = status.ledger;
     $('figures').replaceChildren(

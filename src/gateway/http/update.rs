@@ -1,0 +1,73 @@
+//! An update that comes through the API: its bytes are handed on as they come, never kept.
+
+use embedded_svc::http::server::asynch::Connection;
+use loka_stratum::limits::{UPDATE_HEADER_BYTES_MAX, UPDATE_IMAGE_BYTES_MAX};
+
+use super::answer::{Answer, Fault};
+use super::api::{self, Api};
+use super::guard::Bearer;
+use crate::gateway::control::Whence;
+use crate::gateway::log::{self, Kind};
+use crate::gateway::update::trial;
+
+/// The path.
+pub const PATH: &str = "/api/v1/update";
+
+/// Bytes that are taken in one step of passing over what is left of a refused file.
+const PASSED_BYTES: usize = 4096;
+
+impl Api<'_> {
+    /// Takes an update, and has the machine started anew after the answer.
+    pub(super) async fn update<C: Connection>(
+        &self,
+        connection: &mut C,
+        query: &str,
+        bearer: Option<Bearer>,
+    ) -> Answer {
+        let may_downgrade = match api::value(query, "downgrade") {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Fault::new(400, "downgrade: allowed true or false")),
+        };
+        let may_downgrade = match may_downgrade {
+            Ok(may_downgrade) => may_downgrade,
+            Err(fault) => return fault.into(),
+        };
+        let (from, role) = (self.peer.address, bearer.map(|bearer| bearer.session.role));
+        log::info(Kind::Update, format_args!("an update comes from {from}"));
+        let hub = self.control.hub();
+        let installed = hub.updates.install(hub, connection, may_downgrade).await;
+        let note = |what: &str, result: &str| {
+            self.control.note(role, Whence::Web(from), what, result);
+        };
+        match installed {
+            Ok(installed) => {
+                let what = format!("update from {} to {}", installed.from, installed.to);
+                note(
+                    &what,
+                    &format!("written to slot {}, the machine starts anew", installed.slot),
+                );
+                tokio::task::spawn_local(trial::restart_soon(hub.clone()));
+                Answer::json(200, &installed)
+            }
+            Err(refused) => {
+                note("update", &refused.to_string());
+                log::warn(Kind::Update, format_args!("{refused}"));
+                pass_over(connection).await;
+                Fault::from(refused).into()
+            }
+        }
+    }
+}
+
+/// Takes the rest of a file that is refused, so that who sends it reads why.
+async fn pass_over<C: Connection>(connection: &mut C) {
+    let mut bytes = [0; PASSED_BYTES];
+    let mut left = UPDATE_IMAGE_BYTES_MAX + UPDATE_HEADER_BYTES_MAX as u64;
+    while let Ok(count @ 1..) = connection.read(&mut bytes).await {
+        left = left.saturating_sub(count as u64);
+        if left == 0 {
+            return;
+        }
+    }
+}

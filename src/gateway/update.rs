@@ -1,0 +1,272 @@
+//! Updates of a system in two slots: signed, written beside what runs, tried, and kept or left.
+//!
+//! Read this first ([ADR 10](../../docs/adr/0010-updates.md)). The gateway writes no slot: it hands
+//! what it is given to [`keeper`], a process of its own that judges and writes, and knows from it
+//! what runs. The gateway's part is what only it can tell: what there was before
+//! ([`trial::Before`]), and whether as much is back on the new system.
+//!
+//! | part | what |
+//! | --- | --- |
+//! | `signature` | minisign's signatures |
+//! | `manifest` | what an update is, and whether it is for this system |
+//! | `file` | an update as it comes piece by piece |
+//! | `slots` | the two slots, and writing the one that does not run |
+//! | `env` | which of them starts |
+//! | `keeper` | the process that does all of that, `loka-stratum slots` |
+//! | `client` | the gateway's end of the line to it |
+//! | `trial` | whether a new system is well, and what came of updates |
+//!
+//! A gateway that a package manager installed has no slots, and says where its updates come from.
+
+mod client;
+mod env;
+mod file;
+pub mod keeper;
+mod manifest;
+mod signature;
+#[cfg(test)]
+mod signing;
+mod slots;
+pub mod trial;
+
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+
+use embedded_svc::io::asynch::Read;
+use loka_stratum::control::Refused;
+use loka_stratum::limits::UPDATE_CHUNK_BYTES;
+use serde::Serialize;
+
+use super::clock;
+use super::hub::{Hub, Signal};
+use super::log::{self, Kind};
+use super::store::Store;
+use client::{Keeper, Standing, Upload};
+use trial::{Before, Outcome, Pending, Record, Records};
+
+/// What is said where there are no slots.
+pub const NO_SLOTS: &str = "this gateway was not started with --slots, so its system has no slots: \
+                            a package is updated by its manager (apt, opkg, apk), a tarball by its \
+                            installer";
+
+/// Updates of this system.
+#[derive(Default)]
+pub struct Updates {
+    keeper: Option<Keeper>,
+    standing: RefCell<Option<Standing>>,
+    phase: Cell<Phase>,
+    store: RefCell<Option<Store<Record>>>,
+    /// What is remembered, with or without a place on disk for it.
+    records: RefCell<Records>,
+    restart: Signal,
+    restarts: Cell<bool>,
+}
+
+/// How far an update is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(tag = "phase", rename_all = "lowercase")]
+pub enum Phase {
+    /// There is none.
+    #[default]
+    Idle,
+    /// It comes, and is written.
+    Receiving {
+        /// Bytes of the file that came.
+        bytes: u64,
+        /// Bytes that it has; 0 before that is known.
+        of: u64,
+    },
+    /// It is read back.
+    Checking,
+    /// The machine is about to start anew.
+    Restarting,
+    /// It runs, and has to show that it is well.
+    Trial {
+        /// Seconds that it has left for it.
+        seconds_left: u64,
+    },
+}
+
+/// How updates are, as status and page show it.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpdateReport {
+    /// Whether this system can be updated here.
+    pub supported: bool,
+    /// Why not.
+    pub why_not: Option<&'static str>,
+    /// The version of the system that runs.
+    pub version: Option<String>,
+    /// Its slot.
+    pub slot: Option<&'static str>,
+    /// The board that updates must be for.
+    pub board: Option<String>,
+    /// How far an update is.
+    pub progress: Phase,
+    /// What came of the last one.
+    pub last: Option<Outcome>,
+}
+
+/// An update that is written, and starts next.
+#[derive(Clone, Debug, Serialize)]
+pub struct Installed {
+    /// The version that ran.
+    pub from: String,
+    /// The version that starts.
+    pub to: String,
+    /// Its slot.
+    pub slot: &'static str,
+}
+
+/// Lets the next update come, however this one ends.
+struct Turn<'a>(&'a Updates);
+
+impl Updates {
+    /// Prepares updates by the keeper at a socket, remembered in a folder.
+    pub fn new(socket: Option<&Path>, folder: &str) -> Self {
+        let keeper = socket.map(|socket| Keeper(PathBuf::from(socket)));
+        let updates = Self { keeper, ..Self::default() };
+        if updates.keeper.is_some() && !folder.is_empty() {
+            match Store::load(Path::new(folder), "update") {
+                Ok((store, record)) => {
+                    *updates.store.borrow_mut() = Some(store);
+                    let Record::V1(records) = record.unwrap_or_default();
+                    *updates.records.borrow_mut() = records;
+                }
+                Err(error) => {
+                    log::warn(Kind::Update, format_args!("updates are not remembered: {error}"));
+                }
+            }
+        }
+        updates
+    }
+
+    /// Returns how updates are.
+    pub fn report(&self) -> UpdateReport {
+        let standing = self.standing.borrow();
+        let standing = standing.as_ref();
+        UpdateReport {
+            supported: self.keeper.is_some(),
+            why_not: self.keeper.is_none().then_some(NO_SLOTS),
+            version: standing.map(|standing| standing.version.clone()),
+            slot: standing.map(|standing| standing.running.letter()),
+            board: standing.map(|standing| standing.board.clone()),
+            progress: self.phase.get(),
+            last: self.records.borrow().last.clone(),
+        }
+    }
+
+    /// Takes an update from a door, and has it started next. The door says so, and then
+    /// [`Updates::restart`].
+    ///
+    /// # Errors
+    ///
+    /// Why not; nothing has changed then.
+    pub async fn install<R: Read>(
+        &self,
+        hub: &Hub,
+        file: &mut R,
+        may_downgrade: bool,
+    ) -> Result<Installed, Refused<String>> {
+        let keeper = self.keeper.as_ref().ok_or(Refused::Conflict(NO_SLOTS.to_owned()))?;
+        let _turn = self.take_turn()?;
+        let standing = keeper.standing().await?;
+        let mut upload = keeper.install(may_downgrade).await?;
+        let mut bytes = vec![0; UPDATE_CHUNK_BYTES];
+        loop {
+            let Ok(count) = file.read(&mut bytes).await else {
+                let _ = upload.give_up().await;
+                return Err(Refused::Failed("the file did not come to its end".to_owned()));
+            };
+            if count == 0 {
+                break;
+            }
+            upload.push(bytes.get(..count).unwrap_or_default()).await?;
+            let of = upload.accepted.as_ref().map_or(0, |(_, bytes)| *bytes);
+            self.phase.set(Phase::Receiving { bytes: upload.sent, of });
+        }
+        self.finish(hub, standing, upload).await
+    }
+
+    async fn finish(
+        &self,
+        hub: &Hub,
+        standing: Standing,
+        upload: Upload,
+    ) -> Result<Installed, Refused<String>> {
+        self.phase.set(Phase::Checking);
+        let ready = upload.finish().await?;
+        let (to, slot) = (ready.version.clone(), ready.slot);
+        let (before, from) = (Before::of(&hub.report()), standing.version.clone());
+        let when = clock::wall().as_secs();
+        let pending = Pending {
+            from: from.clone(),
+            to: to.clone(),
+            slot: slot.letter().into(),
+            when,
+            before,
+        };
+        // Written first: a cut between the two is an update that was not started.
+        self.remember(|records| records.pending = Some(pending));
+        if let Err(refused) = ready.activate().await {
+            self.remember(|records| records.pending = None);
+            return Err(refused);
+        }
+        self.restarts.set(true);
+        self.phase.set(Phase::Restarting);
+        log::warn(
+            Kind::Update,
+            format_args!(
+                "{from} in slot {}: {to} is in slot {slot} and starts next",
+                standing.running
+            ),
+        );
+        Ok(Installed { from, to, slot: slot.letter() })
+    }
+
+    /// Has the machine started anew.
+    pub fn restart(&self) {
+        self.restarts.set(true);
+        self.restart.set();
+    }
+
+    /// Waits until somebody wants the machine started anew.
+    pub async fn restart_asked(&self) {
+        self.restart.wait().await;
+    }
+
+    /// Starts the machine anew, where that is wanted: the last thing that a gateway does.
+    pub async fn restart_if_asked(&self) {
+        let Some(keeper) = self.keeper.as_ref().filter(|_| self.restarts.get()) else { return };
+        if let Err(refused) = keeper.reboot().await {
+            log::error(Kind::Update, format_args!("the machine is not started anew: {refused}"));
+        }
+    }
+
+    fn take_turn(&self) -> Result<Turn<'_>, Refused<String>> {
+        if self.phase.get() != Phase::Idle {
+            let text = "an update is under way; its state is in the status";
+            return Err(Refused::Conflict(text.to_owned()));
+        }
+        self.phase.set(Phase::Receiving { bytes: 0, of: 0 });
+        Ok(Turn(self))
+    }
+
+    /// Changes what is remembered, on disk too.
+    fn remember(&self, change: impl FnOnce(&mut Records)) {
+        change(&mut self.records.borrow_mut());
+        let record = Record::V1(self.records.borrow().clone());
+        if let Some(store) = self.store.borrow_mut().as_mut()
+            && let Err(error) = store.save(&record)
+        {
+            log::warn(Kind::Update, format_args!("updates are not remembered: {error}"));
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if self.0.phase.get() != Phase::Restarting {
+            self.0.phase.set(Phase::Idle);
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Keeps the slots of a system: `loka-stratum slots FILE`, the one process of the image that may
+//! write them.
+//!
+//! Read this first. The gateway faces two networks and may write nothing of the system. What it is
+//! given as an update it hands on, over a socket, to this process, which faces nothing else, trusts
+//! the gateway with nothing, and judges the update by keys that the gateway cannot change
+//! ([ADR 10](../../../docs/adr/0010-updates.md)). One line asks, lines answer:
+//!
+//! ```text
+//! > state                      < state running=a active=a good=a version=0.1.0 board=... ...
+//! > install | install downgrade
+//! > the bytes of a file        < accepted 0.2.0 3658346     signed, and for this system
+//!                              < written b                  and read back
+//! > activate                   < done                       it starts next
+//! > good | back | reboot       < done
+//! anything                     < refused invalid|conflict|failed TEXT
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use embedded_svc::io::Write as _;
+use embedded_svc::ota::{Ota, OtaUpdate, OtaUpdateFinished};
+use loka_stratum::control::Refused;
+use loka_stratum::limits::{
+    UPDATE_CHUNK_BYTES, UPDATE_HEALTH_DEFAULT, UPDATE_HEALTH_MAX, UPDATE_IMAGE_BYTES_MAX,
+    UPDATE_KEY_BYTES_MAX, UPDATE_KEYS_MAX, UPDATE_LINE_BYTES_MAX, UPDATE_SILENCE_MAX,
+};
+use serde::Deserialize;
+
+use super::env::Name;
+use super::file::{FileError, Reader};
+use super::manifest::{Manifest, System, Unfit};
+use super::signature::PublicKey;
+use super::slots::{Medium, SlotError, Slots, Writing};
+use crate::gateway::disk::{Disk, Flash};
+use crate::gateway::log::{self, Kind};
+use crate::gateway::{USAGE, say, say_error};
+
+/// Flags of `slots`.
+#[derive(clap::Args)]
+pub struct SlotsArgs {
+    /// File that says where the slots are and whose signature counts.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// What the file says.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keeping {
+    /// Where the gateway asks.
+    socket: PathBuf,
+    /// The user that may; without it, who started this.
+    owner: Option<u32>,
+    /// Partitions: the line of what starts, and the slots.
+    env: PathBuf,
+    a: PathBuf,
+    b: PathBuf,
+    /// File with the letter of the slot that runs.
+    running: PathBuf,
+    /// File with its version.
+    version: PathBuf,
+    board: String,
+    target: String,
+    /// Folders of keys, `*.pub`.
+    keys: Vec<PathBuf>,
+    caches: Option<PathBuf>,
+    reboot: Vec<String>,
+    /// Seconds that a new system has to show that it is well.
+    trial_secs: Option<u64>,
+}
+
+/// The gateway at the other end, while it asks.
+struct Talk {
+    stream: UnixStream,
+    /// What came and was not read.
+    ahead: Vec<u8>,
+}
+
+type Answer = Result<(), Refused<String>>;
+
+const LETTER_BYTES_MAX: usize = 16;
+const VERSION_BYTES_MAX: usize = 128;
+const FILE_BYTES_MAX: usize = 16_384;
+
+/// Runs the command: for as long as the machine is up.
+pub fn run(args: &SlotsArgs) -> ExitCode {
+    let keeping = match Keeping::read(&args.file) {
+        Ok(keeping) => keeping,
+        Err(text) => {
+            say_error(format_args!("{text}"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    match keeping.serve() {
+        Ok(never) => match never {},
+        Err(error) => {
+            say_error(format_args!("{}: {error}", keeping.socket.display()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Keeping {
+    fn read(path: &Path) -> Result<Self, String> {
+        let of = |text: String| format!("{}: {text}", path.display());
+        let bytes = Flash.read(path, FILE_BYTES_MAX).map_err(|error| of(error.to_string()))?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| of(error.to_string()))?;
+        let keeping: Self = toml::from_str(text).map_err(|error| of(error.to_string()))?;
+        let (secs, most) = (keeping.trial_secs(), UPDATE_HEALTH_MAX.as_secs());
+        if (1..=most).contains(&secs) {
+            Ok(keeping)
+        } else {
+            Err(of(format!("trial_secs: got {secs}, allowed 1..{most}")))
+        }
+    }
+
+    fn trial_secs(&self) -> u64 {
+        self.trial_secs.unwrap_or(UPDATE_HEALTH_DEFAULT.as_secs())
+    }
+
+    fn serve(&self) -> io::Result<std::convert::Infallible> {
+        let _ = fs::remove_file(&self.socket);
+        let listener = UnixListener::bind(&self.socket)?;
+        fs::set_permissions(&self.socket, fs::Permissions::from_mode(0o600))?;
+        if let Some(owner) = self.owner {
+            chown(&self.socket, Some(owner), None)?;
+        }
+        say(format_args!("slots {}", self.socket.display()));
+        loop {
+            let (stream, _) = listener.accept()?;
+            if let Err(error) = self.answer(stream) {
+                log::warn(Kind::Update, format_args!("a question was not answered: {error}"));
+            }
+        }
+    }
+
+    /// Answers one question.
+    fn answer(&self, stream: UnixStream) -> io::Result<()> {
+        let silence = Duration::from_micros(UPDATE_SILENCE_MAX.as_micros());
+        stream.set_read_timeout(Some(silence))?;
+        stream.set_write_timeout(Some(silence))?;
+        let mut talk = Talk { stream, ahead: Vec::new() };
+        let word = talk.line()?;
+        let answer = self.carry_out(&word, &mut talk);
+        match answer {
+            Ok(()) => talk.say(format_args!("done")),
+            Err(refused) => {
+                let (kind, text) = match &refused {
+                    Refused::Invalid(text) => ("invalid", text.as_str()),
+                    Refused::Conflict(text) => ("conflict", text.as_str()),
+                    Refused::Failed(text) => ("failed", text.as_str()),
+                    Refused::Forbidden { .. } => ("failed", "it is not allowed"),
+                };
+                log::warn(Kind::Update, format_args!("{word}: {text}"));
+                talk.say(format_args!("refused {kind} {}", text.replace('\n', " ")))?;
+                talk.pass_over_the_rest()
+            }
+        }
+    }
+
+    fn carry_out(&self, word: &str, talk: &mut Talk) -> Answer {
+        let mut slots = self.open().map_err(Refused::Failed)?;
+        match word {
+            "state" => {
+                let env = slots.env()?;
+                let text = format!(
+                    "running={} active={} good={} version={} board={} target={} \
+                     trial={}",
+                    slots.running,
+                    env.active,
+                    env.good,
+                    slots.version,
+                    self.board,
+                    self.target,
+                    self.trial_secs()
+                );
+                talk.say(format_args!("state {text}")).map_err(lost)
+            }
+            "good" => Ok(slots.mark_running_slot_valid()?),
+            "back" => Ok(slots.go_back()?),
+            "reboot" => Ok(slots.reboot()?),
+            "install" => self.install(&mut slots, false, talk),
+            "install downgrade" => self.install(&mut slots, true, talk),
+            _ => Err(Refused::Invalid(format!("got {word:?}, allowed what keeper.rs lists"))),
+        }
+    }
+
+    /// Takes an update, and has it started next where that is asked for behind it.
+    fn install(&self, slots: &mut Slots<File>, may_downgrade: bool, talk: &mut Talk) -> Answer {
+        let keys = self.trusted().map_err(Refused::Failed)?;
+        let system = self.system(slots)?;
+        let idle = slots.running.other();
+        let room = if idle == Name::A { slots.a.length() } else { slots.b.length() };
+        let room = room.map_err(SlotError::Io)?;
+        let mut reader = Reader::default();
+        let mut bytes = vec![0; UPDATE_CHUNK_BYTES];
+        let (manifest, first) = loop {
+            let count = talk.read(&mut bytes)?;
+            let piece = bytes.get(..count).unwrap_or_default();
+            if piece.is_empty() {
+                reader.end()?;
+            }
+            let taken = reader.take(piece, &keys)?;
+            if let Some(manifest) = taken.manifest {
+                break (manifest, taken.image.to_vec());
+            }
+        };
+        manifest.check(&system, may_downgrade)?;
+        if manifest.length > room {
+            return Err(SlotError::Full { allowed: room }.into());
+        }
+        let mut writing = slots.initiate_update()?;
+        let (version, whole) = (&manifest.version, reader.length());
+        talk.say(format_args!("accepted {version} {whole}")).map_err(lost)?;
+        writing.write_all(&first)?;
+        while !reader.is_whole() {
+            let count = talk.read(&mut bytes)?;
+            let piece = bytes.get(..count).unwrap_or_default();
+            if piece.is_empty() {
+                reader.end()?;
+            }
+            writing.write_all(reader.take(piece, &keys)?.image)?;
+        }
+        finish(writing, &manifest, idle, talk)
+    }
+
+    fn open(&self) -> Result<Slots<File>, String> {
+        let of = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
+        let text = |path: &Path, bytes_max| {
+            let bytes = Flash.read(path, bytes_max).map_err(|error| of(path, error))?;
+            Ok::<_, String>(String::from_utf8_lossy(&bytes).trim().to_owned())
+        };
+        let letter = text(&self.running, LETTER_BYTES_MAX)?;
+        let running = Name::of(&letter)
+            .ok_or_else(|| format!("{}: got {letter:?}, allowed a or b", self.running.display()))?;
+        let version = text(&self.version, VERSION_BYTES_MAX)?;
+        let open = |path: &Path, may_write| {
+            let file = OpenOptions::new().read(true).write(may_write).open(path);
+            file.map_err(|error| of(path, error))
+        };
+        Ok(Slots {
+            env: open(&self.env, true)?,
+            // What runs is not even opened for writing.
+            a: open(&self.a, running != Name::A)?,
+            b: open(&self.b, running != Name::B)?,
+            running,
+            version,
+            caches: self.caches.clone(),
+            reboot: self.reboot.clone(),
+        })
+    }
+
+    fn system(&self, slots: &Slots<File>) -> Result<System, Refused<String>> {
+        let version = slots.version.parse().map_err(|error| {
+            let text = format!("{}: {:?}: {error}", self.version.display(), slots.version);
+            Refused::Failed(text)
+        })?;
+        Ok(System { board: self.board.clone(), target: self.target.clone(), version })
+    }
+
+    /// Reads the keys that count now.
+    fn trusted(&self) -> Result<Vec<PublicKey>, String> {
+        let mut keys = Vec::new();
+        for folder in &self.keys {
+            // A folder that is not there has no keys.
+            let Ok(entries) = fs::read_dir(folder) else { continue };
+            let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+            let mut paths: Vec<PathBuf> =
+                paths.filter(|path| path.extension().is_some_and(|end| end == "pub")).collect();
+            paths.sort();
+            for path in paths {
+                let of = |text: String| format!("{}: {text}", path.display());
+                let bytes = Flash.read(&path, UPDATE_KEY_BYTES_MAX);
+                let bytes = bytes.map_err(|error| of(error.to_string()))?;
+                let key = PublicKey::parse(&String::from_utf8_lossy(&bytes));
+                keys.push(key.map_err(|error| of(error.to_string()))?);
+            }
+        }
+        if keys.len() > UPDATE_KEYS_MAX {
+            return Err(format!("keys: got {}, allowed {UPDATE_KEYS_MAX}", keys.len()));
+        }
+        Ok(keys)
+    }
+}
+
+/// Makes a slot whole whose image came, and the one that starts next where that is asked for.
+fn finish(writing: Writing<'_, File>, manifest: &Manifest, slot: Name, talk: &mut Talk) -> Answer {
+    if writing.sha256() != manifest.sha256 {
+        writing.abort()?;
+        let text = "image: its SHA-256 is not the one that was signed; fetch the file anew";
+        return Err(Refused::Invalid(text.to_owned()));
+    }
+    let written = writing.finish()?;
+    talk.say(format_args!("written {slot}")).map_err(lost)?;
+    match talk.line().map_err(lost)?.as_str() {
+        "activate" => {
+            written.activate()?;
+            let version = &manifest.version;
+            log::info(Kind::Update, format_args!("slot {slot} has {version} and starts next"));
+            Ok(())
+        }
+        word => Err(Refused::Invalid(format!("got {word:?}, allowed activate"))),
+    }
+}
+
+impl Talk {
+    /// Reads a line.
+    fn line(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(end) = self.ahead.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.ahead.drain(..=end).collect();
+                return Ok(String::from_utf8_lossy(&line).trim_end().to_owned());
+            }
+            if self.ahead.len() > UPDATE_LINE_BYTES_MAX {
+                return Err(io::Error::other("a line is too long"));
+            }
+            let mut bytes = [0; 256];
+            match self.stream.read(&mut bytes)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => self.ahead.extend_from_slice(bytes.get(..count).unwrap_or_default()),
+            }
+        }
+    }
+
+    /// Reads bytes; none at the end.
+    fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Refused<String>> {
+        if self.ahead.is_empty() {
+            return self.stream.read(bytes).map_err(lost);
+        }
+        let count = self.ahead.len().min(bytes.len());
+        for (place, byte) in bytes.iter_mut().zip(self.ahead.drain(..count)) {
+            *place = byte;
+        }
+        Ok(count)
+    }
+
+    fn say(&mut self, line: std::fmt::Arguments<'_>) -> io::Result<()> {
+        self.stream.write_all(format!("{line}\n").as_bytes())
+    }
+
+    /// Takes what is still on its way, so that the refusal before it is read.
+    fn pass_over_the_rest(&mut self) -> io::Result<()> {
+        self.stream.shutdown(std::net::Shutdown::Write)?;
+        let rest = (&self.stream).take(UPDATE_IMAGE_BYTES_MAX);
+        io::copy(&mut { rest }, &mut io::sink()).map(|_| ())
+    }
+}
+
+fn lost(error: io::Error) -> Refused<String> {
+    Refused::Failed(format!("the gateway is gone: {error}"))
+}
+
+impl From<SlotError> for Refused<String> {
+    fn from(error: SlotError) -> Self {
+        match error {
+            SlotError::OnTrial => Self::Conflict(error.to_string()),
+            SlotError::Full { .. } => Self::Invalid(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<FileError> for Refused<String> {
+    fn from(error: FileError) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}
+
+impl From<Unfit> for Refused<String> {
+    fn from(error: Unfit) -> Self {
+        Self::Invalid(format!("update: {error}"))
+    }
+}
