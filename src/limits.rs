@@ -735,8 +735,8 @@ pub const UPDATE_TIME_MAX: Duration = Duration::from_secs(30 * 60);
 /// try again within a minute or two.
 pub const UPDATE_HEALTH_DEFAULT: Duration = Duration::from_secs(300);
 
-/// The most that a board may say. The first program of the image starts the machine anew after 900 s
-/// (`xtask/image/initramfs-init`), whatever the new system does.
+/// The most that a board may say. The first program of the image starts the machine anew after
+/// 900 s (`xtask/image/initramfs-init`), whatever the new system does.
 pub const UPDATE_HEALTH_MAX: Duration = Duration::from_secs(600);
 
 /// How many of the miners that were there before must be back, in percent.

@@ -73,7 +73,7 @@ pub struct RunArgs {
     /// factory reset.
     #[arg(long)]
     pub button: bool,
-    /// Take updates of the system, by whoever keeps its slots at this socket (`loka-stratum slots`).
+    /// Take updates of the system, by whoever keeps its slots at this socket (`slots` does).
     #[arg(long, value_name = "SOCKET")]
     pub slots: Option<PathBuf>,
 }

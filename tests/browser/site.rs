@@ -56,7 +56,7 @@ impl Site {
         let site = Self::begin(|command| {
             let folder = PathBuf::from(command.get_current_dir().expect("its folder"));
             clock = Clock::new(&folder);
-            clock.iter().for_each(|clock| clock.give_to(command));
+            command.envs(clock.iter().flat_map(Clock::environment));
             clock.is_some()
         });
         site.zip(clock)

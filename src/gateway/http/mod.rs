@@ -7,8 +7,8 @@
 //!
 //! What is where: `exchange` is the whole adapter between hyper and the traits; `routes` lists
 //! what there is; `guard` says whether a request may be what it says; `api` answers, and `basic` to
-//! browsers without scripts; `update` takes the one body that is too long to be read whole; `page` is what the others get; `answer`, `json` and `backup` are what
-//! is said.
+//! browsers without scripts; `update` takes the one body that is too long to be read whole; `page`
+//! is what the others get; `answer`, `json` and `backup` are what is said.
 
 mod answer;
 mod api;

@@ -12,8 +12,8 @@
 //!
 //! ```
 //!
-//! These lines, in this order, with the empty one that ends them, are what is signed. A word more or
-//! less is another form and is refused: nothing is guessed about what somebody signed.
+//! These lines, in this order, with the empty one that ends them, are what is signed. A word more
+//! or less is another form and is refused: nothing is guessed about what somebody signed.
 
 use std::fmt;
 

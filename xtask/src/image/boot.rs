@@ -110,8 +110,8 @@ impl Trial {
         Guest::boot(&self.image, self.pool.address)
     }
 
-    /// Sets the gateway up over its serial line, mines, compares the books, and cuts the power while
-    /// miners mine.
+    /// Sets the gateway up over its serial line, mines, compares the books, and cuts the power
+    /// while miners mine.
     fn first_boot(&self) -> Result<f64, String> {
         println!("\n== first boot, set up over the serial port");
         let guest = self.boot()?;

@@ -1,7 +1,7 @@
 //! Updates: a slot's image behind a signed manifest, and the keys that sign them.
 //!
-//! What an update must look like is read by `src/gateway/update` of the gateway; the boot test shows
-//! that the two agree, and `minisign -V` that others do.
+//! What an update must look like is read by `src/gateway/update` of the gateway; the boot test
+//! shows that the two agree, and `minisign -V` that others do.
 
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
