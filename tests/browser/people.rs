@@ -223,3 +223,64 @@ fn two_operators_at_once_are_told_of_each_other() {
         (value(&second, "pool.1.user") == "farm.first").then_some(())
     });
 }
+
+#[test]
+fn admin_sees_who_is_logged_in_and_ends_a_session() {
+    let (site, _pool) = Site::set_up();
+    let reply = site.admin().post("/api/v1/password", json!({"role": "operator", "word": OTHER}));
+    assert_eq!(reply.code, 200, "{}", reply.raw);
+    let (mut operator, mut admin) = (Browser::start(TELEPHONE), Browser::start(LAPTOP));
+    open_as(&mut operator, &site, "operator", "pools");
+    open(&mut admin, &site, "access");
+    let listed = admin.wait_for_text("#open-sessions", "operator");
+    println!("{listed}");
+    assert!(listed.contains("127.0.0.1") && listed.contains("this one"), "{listed}");
+    admin.picture("sessions");
+    admin.click("[aria-label='End the session of operator from 127.0.0.1']");
+    admin.wait_for_text("#said", "The session of operator from 127.0.0.1 has ended.");
+    admin
+        .wait("it to go", || (!admin.text_of("#open-sessions").contains("operator")).then_some(()));
+    // Whom it was taken from is asked again at what comes next.
+    operator.click("#test-1");
+    operator.find("dialog #again-password");
+    admin.click("a[href='#audit']");
+    admin.wait_for_text("main pre", "end");
+}
+
+#[test]
+fn workers_are_put_on_the_list_and_taken_off_it() {
+    let (site, _pool) = Site::set_up();
+    let mut browser = Browser::start(TELEPHONE);
+    open(&mut browser, &site, "miners");
+    browser.wait_for_text("#admit-form", "nobody yet");
+    browser.find("[id='admit.mode']");
+    browser.run(
+        "const mode = document.getElementById('admit.mode'); mode.value = 'list'; \
+         mode.dispatchEvent(new Event('change'))",
+    );
+    browser.wait_for_text("#diff", "admit.mode: any → list");
+    browser.click("#commit");
+    browser.wait("the commit", || (!browser.sees("#changes")).then_some(()));
+    let comes_in = |worker: &str, word: &str| {
+        let mut miner = site.gateway.miner();
+        miner.ask("mining.subscribe", json!(["test/1"]));
+        miner.ask("mining.authorize", json!([worker, word]))["result"] == true
+    };
+    assert!(!comes_in("farm.hall-1.7", "of hall 1"));
+    // Neither goes without the other.
+    browser.fill("#admit-worker", "farm.hall-1.*");
+    browser.click("#admit-form > button");
+    browser.wait_for_text("#admit-password-bad", "missing");
+    browser.fill("#admit-password", "of hall 1");
+    browser.click("#admit-form > button");
+    browser.wait_for_text("#admit-form table", "farm.hall-1.*");
+    browser.picture("list-of-workers");
+    assert!(check_names(&browser, "list of workers") >= 4);
+    assert_eq!(browser.run("return document.querySelector('#admit-password').value"), "");
+    assert!(comes_in("farm.hall-1.7", "of hall 1"));
+    assert!(!comes_in("farm.hall-1.8", "of another"));
+    assert!(!comes_in("farm.hall-2.7", "of hall 1"));
+    browser.click("[aria-label='Remove farm.hall-1.*']");
+    browser.wait_for_text("#admit-form", "nobody yet");
+    assert!(!comes_in("farm.hall-1.9", "of hall 1"));
+}

@@ -72,7 +72,7 @@ function access() {
   const how = known.session.secure ? 'over TLS.' : passes() ? 'on this machine, without TLS.'
     : 'without TLS: anybody on the path can read along.';
   const who = h('p', {}, `You are logged in as ${known.session.role}, `, how);
-  return may('admin') ? [who, passwords(), certificate()] : [who];
+  return may('admin') ? [who, passwords(), sessions(), certificate()] : [who];
 }
 
 function passwords() {
@@ -94,6 +94,26 @@ function passwords() {
     });
   });
   return form;
+}
+
+// Who is logged in, with a way to end that.
+function sessions() {
+  const place = h('div', {}, h('p', {}, word('wait')));
+  const load = async () => {
+    const list = (await ask('GET', 'sessions')).sessions;
+    place.replaceChildren(table('Who is logged in', ['Role', 'From', 'For', 'Ends in', ''], list.map((one) => {
+      const end = h('button', { type: 'button', 'aria-label': `End the session of ${one.role} from ${one.from}`,
+        onclick: () => busy(end, async () => {
+          await ask('DELETE', `sessions/${one.id}`);
+          say(`The session of ${one.role} from ${one.from} has ended.`);
+          await load();
+        }) }, 'End');
+      return [one.role, one.from, span(one.age_secs), span(one.left_secs), one.own ? 'this one' : end];
+    })));
+  };
+  load().catch((error) => place.replaceChildren(h('p', { class: 'bad' }, error.message)));
+  return h('section', { class: 'card', id: 'open-sessions' }, h('h3', {}, 'Sessions'), place,
+    h('p', { class: 'bad', role: 'alert' }));
 }
 
 function certificate() {

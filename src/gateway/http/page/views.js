@@ -177,7 +177,49 @@ function miners() {
   };
   load();
   return [place, h('div', { class: 'buttons' }, back, on,
-    h('button', { type: 'button', onclick: load }, 'Show anew')), ...sectionForms('miners')];
+    h('button', { type: 'button', onclick: load }, 'Show anew')), ...sectionForms('miners'), admitted()];
+}
+
+// The workers that `admit.mode = list` lets in, each with a password.
+function admitted() {
+  const place = h('div', {}, h('p', {}, word('wait')));
+  const load = async () => {
+    const list = (await ask('GET', 'admitted')).workers;
+    place.replaceChildren(table('Let in', ['Worker', ''], list.map((worker) => {
+      const remove = h('button', { type: 'button', 'aria-label': `Remove ${worker}`, onclick: () => busy(remove, async () => {
+        await ask('POST', 'admit', { worker, word: '' });
+        say(`${worker} is not let in any more.`);
+        await load();
+      }) }, 'Remove');
+      return [worker, may('operator') ? remove : ''];
+    }), 'nobody yet'));
+  };
+  const worker = h('input', { autocapitalize: 'none', spellcheck: 'false', maxlength: '64', autocomplete: 'off' });
+  const password = h('input', { type: 'password', autocomplete: 'new-password', maxlength: '128' });
+  const button = h('button', { type: 'submit' }, 'Let in');
+  const form = h('form', { class: 'card', id: 'admit-form', novalidate: true }, h('h3', {}, 'List of workers'),
+    h('p', {}, 'Whom admit.mode = list lets in, if the miner shows the password.'), place,
+    may('operator') ? [labelled('admit-worker', 'Worker', worker, 'A name, or a pattern such as farm.hall-2.*'),
+      labelled('admit-password', 'Password', password, 'What the miner has as its password. A worker of the list gets another.'),
+      h('p', { class: 'bad', role: 'alert' }), button] : null);
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    form.querySelector(':scope > [role=alert]').textContent = '';
+    const name = worker.value.trim();
+    complain('admit-worker', name ? '' : word('needed'));
+    // An empty password takes a worker out; that has a button of its own.
+    complain('admit-password', password.value ? '' : word('needed'));
+    if (!name || !password.value) return;
+    busy(button, async () => {
+      await ask('POST', 'admit', { worker: name, word: password.value });
+      say(`${name} is let in.`);
+      worker.value = password.value = '';
+      await load();
+      worker.focus();
+    });
+  });
+  load().catch((error) => place.replaceChildren(h('p', { class: 'bad' }, error.message)));
+  return form;
 }
 
 function backup() {
