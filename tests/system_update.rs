@@ -318,6 +318,24 @@ fn a_system_that_is_not_well_in_time_says_why_and_goes_back() {
 }
 
 #[test]
+fn a_file_on_the_disk_is_taken_at_the_start_and_only_once() {
+    let mut machine = Machine::new("update-file", 300);
+    fs::create_dir_all(machine.at("state/update")).unwrap();
+    let path = machine.at("state/update/new.loka-update");
+    fs::write(&path, update("0.0.9")).unwrap();
+    assert_eq!(machine.boot(true), "a");
+    machine
+        .gateway()
+        .wait_for_line("update by the file new.loka-update: update: version: got 0.0.9");
+    assert!(!path.exists());
+    fs::write(&path, update("0.2.0")).unwrap();
+    assert_eq!(machine.boot(true), "a");
+    assert_eq!(machine.reboot(), "b");
+    assert_eq!(machine.outcome()["version"], "0.2.0");
+    assert!(!path.exists() && machine.at("state/update/new.taken").exists());
+}
+
+#[test]
 fn a_gateway_without_slots_says_where_its_updates_come_from() {
     let pool = Pool::start("f00d", 8);
     let mut gateway = Gateway::start(pool.address, &[]);

@@ -14,6 +14,7 @@
 //! | `env` | which of them starts |
 //! | `keeper` | the process that does all of that, `loka-stratum slots` |
 //! | `client` | the gateway's end of the line to it |
+//! | `folder` | an update that somebody put on the disk |
 //! | `trial` | whether a new system is well, and what came of updates |
 //!
 //! A gateway that a package manager installed has no slots, and says where its updates come from.
@@ -21,6 +22,7 @@
 mod client;
 mod env;
 mod file;
+mod folder;
 pub mod keeper;
 mod manifest;
 mod signature;

@@ -1,8 +1,8 @@
 //! The adapter: a request that hyper read and an answer for it to write, as embedded-svc's traits.
 //!
 //! A request is read whole before it is answered, but for a file, which its handler reads piece by
-//! piece; an answer is made whole before it is sent. All have a longest length (F74). A handler sees
-//! the traits alone, so it can move to a board that serves HTTP in another way.
+//! piece; an answer is made whole before it is sent. All have a longest length (F74). A handler
+//! sees the traits alone, so it can move to a board that serves HTTP in another way.
 
 use std::fmt;
 

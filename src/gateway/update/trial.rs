@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::client::{Keeper, Standing};
-use super::{Phase, Updates};
+use super::{Phase, Updates, folder};
 use crate::gateway::clock;
 use crate::gateway::control::{Control, Whence};
 use crate::gateway::hub::Hub;
@@ -135,8 +135,11 @@ pub async fn watch(hub: Rc<Hub>, control: Rc<Control>) {
         // It was written, and the gateway ended before the machine did.
         log::warn(Kind::Update, format_args!("an update starts with the machine"));
         updates.phase.set(Phase::Restarting);
-    } else if pending.is_some() {
-        updates.end(&control, false, "it was started and never showed that it is well");
+    } else {
+        if pending.is_some() {
+            updates.end(&control, false, "it was started and never showed that it is well");
+        }
+        folder::look(&hub, &control).await;
     }
 }
 

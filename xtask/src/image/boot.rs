@@ -219,7 +219,7 @@ impl Trial {
         let pin = self.pool.pin.as_ref().ok_or("lab pool: it said no pin")?;
         let lines = format!(
             "set pool.1.url stratum+ssl://{POOL_IN_GUEST}\nset pool.1.user farm.gateway\n\
-             set pool.1.trust pin\nset pool.1.pins {pin}\nset status.address 0.0.0.0:8080\n\
+             set pool.1.trust pin\nset pool.1.pins {pin}\nset status.address 0.0.0.0:8081\n\
              set listen.per_address_max 1024\n"
         );
         let path = self.image.folder.join("set-up");
@@ -316,7 +316,7 @@ impl Guest {
         }
         let here = std::env::current_exe().map_err(|error| format!("xtask: {error}"))?;
         let network = format!(
-            "user,id=n0,restrict=on,hostfwd=tcp:{miners}-:3333,hostfwd=tcp:{status}-:8080,\
+            "user,id=n0,restrict=on,hostfwd=tcp:{miners}-:3333,hostfwd=tcp:{status}-:8081,\
              hostfwd=tcp:{page}-:8443,guestfwd=tcp:{POOL_IN_GUEST}-cmd:{} pipe {pool}",
             here.display()
         );
