@@ -1,6 +1,7 @@
 //! The clocks of a process, moved while it runs, by a library of a few lines of C that is loaded
 //! before the system's; the program and the machine's clocks are as they always are.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
+#![expect(clippy::disallowed_methods, reason = "the clock that a process is to be ahead of")]
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};

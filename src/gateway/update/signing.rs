@@ -45,7 +45,7 @@ impl SecretKey {
     /// # Errors
     ///
     /// It is none, or locked.
-    #[cfg_attr(test, expect(dead_code, reason = "xtask reads keys"))]
+    #[cfg_attr(test, allow(dead_code, reason = "xtask reads keys"))]
     pub fn parse(text: &str) -> Result<Self, SecretKeyError> {
         let line = text.lines().nth(1).unwrap_or_default();
         let bytes = Base64::decode_vec(line).map_err(|_| SecretKeyError::Form)?;
@@ -68,7 +68,7 @@ impl SecretKey {
     }
 
     /// The file with the key.
-    #[cfg_attr(test, expect(dead_code, reason = "xtask writes keys"))]
+    #[cfg_attr(test, allow(dead_code, reason = "xtask writes keys"))]
     pub fn secret_file(&self) -> String {
         let line = Base64::encode_string(&self.file_bytes());
         format!("untrusted comment: minisign secret key {}\n{line}\n", self.name())
