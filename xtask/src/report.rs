@@ -11,6 +11,15 @@ pub enum Ended {
     Skipped(String),
 }
 
+impl Ended {
+    /// Says why something was not run.
+    pub fn say(&self) {
+        if let Self::Skipped(reason) = self {
+            println!("skipped: {reason}");
+        }
+    }
+}
+
 /// The outcome of the steps so far.
 #[derive(Default)]
 pub struct Report {
@@ -30,8 +39,7 @@ impl Report {
         let start = Instant::now();
         let outcome = work();
         match &outcome {
-            Ok(Ended::Passed) => {}
-            Ok(Ended::Skipped(reason)) => println!("skipped: {reason}"),
+            Ok(ended) => ended.say(),
             Err(error) => println!("failed: {error}"),
         }
         self.steps.push(Step { name, took: start.elapsed(), outcome });

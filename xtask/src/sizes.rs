@@ -21,13 +21,36 @@ const NOT_RUST: &str = "C and assembly";
 ///
 /// Says why the binary cannot be read.
 pub fn print(binary: &Path) -> Result<(), String> {
+    list("section", sections(&read(binary, "--sections")?));
+    list("crate", crates(&read(binary, "--symbols")?));
+    Ok(())
+}
+
+/// Adds up some of a binary's sections; one that it does not have is empty.
+///
+/// # Errors
+///
+/// As for [`print`].
+pub fn of_sections(binary: &Path, names: &[&str]) -> Result<u64, String> {
+    let sizes = sections(&read(binary, "--sections")?);
+    Ok(names.iter().filter_map(|name| sizes.get(*name)).sum())
+}
+
+/// Adds up what is some crates' code and constants, as far as symbols name it.
+///
+/// # Errors
+///
+/// As for [`print`].
+pub fn of_crates(binary: &Path, names: &[&str]) -> Result<u64, String> {
+    let sizes = crates(&read(binary, "--symbols")?);
+    Ok(names.iter().filter_map(|name| sizes.get(*name)).sum())
+}
+
+fn read(binary: &Path, what: &str) -> Result<String, String> {
     if !process::is_installed("readelf") {
         apt::install(&["binutils"])?;
     }
-    let read = |what| process::output(process::command("readelf").args([what, "-W"]).arg(binary));
-    list("section", sections(&read("--sections")?));
-    list("crate", crates(&read("--symbols")?));
-    Ok(())
+    process::output(process::command("readelf").args([what, "-W"]).arg(binary))
 }
 
 fn list(title: &str, sizes: BTreeMap<String, u64>) {
