@@ -36,7 +36,8 @@ usage: cargo xtask COMMAND
                           the engine without an allocator; ends with the totals
   ci                      the same, as .ci/run calls it
   tidy                    the rules of CONTRIBUTING.md that a program can check
-  bare-metal              the engine linked without an allocator, for the host and two boards
+  bare-metal              the engine without an allocator serves a recorded session, on the host
+                          and on two boards under QEMU
   dist --target TRIPLE    a router's binary, with where its bytes are; --list names the triples
   package --target TRIPLE [--format deb|ipk|tar]
                           packages of that binary, with their bill of materials
@@ -86,7 +87,7 @@ fn main() -> ExitCode {
         ["chaos", options @ ..] => chaos::chaos(options),
         ["soak", options @ ..] => chaos::soak(options),
         ["emulate", "--target", triple] => emulate::binary(triple),
-        ["emulate", "--engine"] => emulate::engine(),
+        ["emulate", "--engine"] => emulate::engine().map(|ended| ended.say()),
         ["fuzz", target, "--seconds", seconds] => fuzz::run(target, seconds),
         ["hooks"] => hooks::install(),
         ["help" | "-h" | "--help"] => {

@@ -23,6 +23,9 @@ const SETTINGS: &str = "etc/loka-stratum/config.toml";
 const APPLETS: [&str; 11] =
     ["logger", "sh", "rm", "cat", "sleep", "kill", "grep", "wget", "mkdir", "mv", "cp"];
 
+/// The kind of machine that most routers with OpenWrt are; its busybox reads the scripts too.
+const ROUTER: &str = "aarch64-unknown-linux-musl";
+
 /// What stands in for OpenWrt's shell functions: each says how it was called.
 const OPENWRT_STUBS: &str = r#"
 config_load() { :; }
@@ -141,6 +144,23 @@ fn openwrt(package: &Path) -> Result<(), String> {
     root.folder("outer/control")?;
     unpack(&outer.join("control.tar.gz"), &outer.join("control"))?;
     unpack(&outer.join("data.tar.gz"), &root.0)?;
+    root.write("stubs", OPENWRT_STUBS)?;
+    scripts(&|| root.chroot("/bin/sh"), "")?;
+    let router = targets::one(ROUTER)?;
+    let busybox = debs::unpacked("busybox-static:arm64", "busybox-arm64", false)?;
+    let mut words = emulate::emulator(&router)?;
+    words.push(busybox.join("bin/busybox").display().to_string());
+    let emulated = || {
+        let mut shell = process::command(words.first().map_or("", String::as_str));
+        shell.args(words.iter().skip(1)).arg("sh");
+        shell
+    };
+    scripts(&emulated, &root.0.display().to_string())?;
+    watchdog(&root)
+}
+
+/// Has a shell read the scripts of an ipk below `root`, and asks the service what it would start.
+fn scripts(shell: &dyn Fn() -> Command, root: &str) -> Result<(), String> {
     for script in [
         "outer/control/postinst",
         "outer/control/prerm",
@@ -148,12 +168,12 @@ fn openwrt(package: &Path) -> Result<(), String> {
         "usr/libexec/loka-stratum/watchdog",
         "etc/uci-defaults/90-loka-stratum",
     ] {
-        process::output(root.chroot("/bin/sh").args(["-n", &format!("/{script}")]))?;
+        process::output(shell().args(["-n", &format!("{root}/{script}")]))?;
     }
-    root.write("stubs", OPENWRT_STUBS)?;
     let start = |options: &str| {
-        let text = format!("{options}\n. /stubs\n. /etc/init.d/loka-stratum\nstart_service");
-        process::output(root.chroot("/bin/sh").args(["-c", &text]))
+        let service = format!("{root}/etc/init.d/loka-stratum");
+        let text = format!("{options}\n. {root}/stubs\n. {service}\nstart_service");
+        process::output(shell().args(["-c", &text]))
     };
     let nothing = start("OPTION_enabled=0")?;
     if !nothing.is_empty() {
@@ -173,7 +193,7 @@ fn openwrt(package: &Path) -> Result<(), String> {
             return Err(format!("ipk: start_service does not say {line:?}: {said}"));
         }
     }
-    watchdog(&root)
+    Ok(())
 }
 
 /// Starts a gateway, stops it with SIGSTOP, and waits until the package's watchdog has ended it.
