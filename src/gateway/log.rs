@@ -197,8 +197,9 @@ const NAMES: [&str; KINDS] = [
 
 /// Counts the line, and returns how many were held back before it where it is to be printed.
 fn admit(level: Level, kind: Kind, now: Instant) -> Option<u32> {
-    // What starts, ends or sets the process is said once, and a block candidate is worth a line.
-    if matches!(kind, Kind::Process | Kind::Settings | Kind::Block) {
+    // What starts, ends, sets or updates the process is said once, and a block candidate is worth
+    // a line.
+    if matches!(kind, Kind::Process | Kind::Settings | Kind::Block | Kind::Update) {
         return Some(0);
     }
     let mut windows = WINDOWS.lock().ok()?;

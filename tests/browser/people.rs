@@ -54,8 +54,11 @@ fn viewer_and_operator_see_what_they_may_and_no_more() {
         let mut browser = Browser::start(LAPTOP);
         open_as(&mut browser, &site, role, "overview");
         browser.find("#figures dd");
-        let expected = ["Overview", "Pools", "Miners", "Difficulty", "Network", "Access", "Log"];
-        assert_eq!(sections(&browser), expected, "{role}");
+        let expected = "Overview Pools Miners Difficulty Network Access Updates Log";
+        assert_eq!(sections(&browser).join(" "), expected, "{role}");
+        browser.click("a[href='#updates']");
+        browser.find("#system p");
+        assert!(!browser.sees("#hand-over"), "{role}: without slots nobody hands anything over");
         for view in ["pools", "miners", "difficulty", "network"] {
             browser.click(&format!("a[href='#{view}']"));
             browser.find(&format!("a[href='#{view}'][aria-current=page]"));
