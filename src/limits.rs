@@ -295,7 +295,7 @@ pub const ADDRESSES_TRIED_MAX: usize = 4;
 /// Time that a pool may take for the TLS handshake.
 pub const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
-/// Gateways that `find` keeps.
+/// Gateways that `ctl find` keeps.
 pub const FOUND_MAX: usize = 1024;
 
 /// Workers that may be let in by password; a pattern is one, so a farm needs few. All fit a store.

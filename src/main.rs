@@ -23,7 +23,6 @@ fn main() -> ExitCode {
         Command::Check(args) => gateway::check(&args),
         Command::Status(args) => gateway::status::run(&args),
         Command::Time(args) => gateway::ntp::run(&args),
-        Command::Find(args) => gateway::find::run(&args),
         Command::Slots(args) => gateway::update::keeper::run(&args),
         Command::Ctl(args) => gateway::ctl::run(&args),
         #[cfg(feature = "lab")]

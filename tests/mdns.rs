@@ -72,7 +72,8 @@ impl Cable {
     fn find(&self, end: usize, is_it: impl Fn(&str) -> bool) -> String {
         let begun = Instant::now();
         loop {
-            let output = self.program(end).args(["find", "--seconds", "2"]).output().unwrap();
+            let output =
+                self.program(end).args(["ctl", "find", "--seconds", "2"]).output().unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
             if is_it(&text) {
                 return text;
@@ -180,11 +181,11 @@ fn a_gateway_is_found_by_its_name_and_two_of_one_name_are_told_apart() {
 
 #[test]
 fn f86_a_gateway_without_a_name_is_not_found() {
-    let output = program().args(["find", "--seconds", "0"]).output().unwrap();
+    let output = program().args(["ctl", "find", "--seconds", "0"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "a time that is none");
     let Some(cable) = cable(1) else { return };
     let _gateway = cable.gateway(0, "off");
-    let output = cable.program(1).args(["find", "--seconds", "2"]).output().unwrap();
+    let output = cable.program(1).args(["ctl", "find", "--seconds", "2"]).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("no gateway told its name within 2 s; mdns.name must not be off"));

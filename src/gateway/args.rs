@@ -26,8 +26,6 @@ pub enum Command {
     Status(StatusArgs),
     /// Print the time that a time server tells, in seconds since 1970.
     Time(TimeArgs),
-    /// List the gateways on this network that tell their name (mdns.name).
-    Find(FindArgs),
     /// Keep the slots of a system for its gateway, which may not write them; for images.
     Slots(super::update::keeper::SlotsArgs),
     /// Ask a gateway or change its settings, by its serial line or its page.
@@ -134,14 +132,6 @@ pub struct TimeArgs {
     /// Name or address of the server (NTP); with a port where it is not 123.
     #[arg(value_name = "SERVER")]
     pub server: String,
-}
-
-/// Flags of `find`.
-#[derive(clap::Args)]
-pub struct FindArgs {
-    /// How long to listen for answers.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
-    pub seconds: u64,
 }
 
 impl SettingsArgs {

@@ -10,6 +10,7 @@
 
 #[cfg(feature = "decode")]
 mod decode;
+mod find;
 mod http;
 mod provision;
 mod secret;
@@ -27,6 +28,7 @@ use loka_stratum::control::{Item, Refused, Request};
 use serde_json::{Value, json};
 
 use super::{USAGE, say, say_error};
+use find::FindArgs;
 use http::{HttpWay, LogInArgs};
 use provision::ProvisionArgs;
 use secret::SecretArgs;
@@ -62,6 +64,8 @@ pub struct CtlArgs {
 enum CtlCommand {
     /// Set up many gateways from lists, and leave alone those that are as wanted.
     Provision(ProvisionArgs),
+    /// List the gateways on this network that tell their name (mdns.name).
+    Find(FindArgs),
 }
 
 /// How the gateway is reached.
@@ -99,11 +103,16 @@ pub enum CtlError {
 
 /// Runs the command: 0 where all was done, 1 where something was not, 2 where nothing was asked.
 pub fn run(args: &CtlArgs) -> ExitCode {
+    let provision = match &args.command {
+        Some(CtlCommand::Find(args)) => return find::run(args),
+        Some(CtlCommand::Provision(args)) => Some(args),
+        None => None,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(async {
-            match &args.command {
-                Some(CtlCommand::Provision(args)) => provision::run(args).await,
+            match provision {
+                Some(args) => provision::run(args).await,
                 None => ask_all(args).await,
             }
         }),

@@ -38,7 +38,6 @@ pub mod ctl;
 mod dial;
 mod disk;
 mod fanout;
-pub mod find;
 mod fingerprint;
 #[cfg(feature = "defmt")]
 mod frames;

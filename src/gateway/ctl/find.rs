@@ -1,4 +1,4 @@
-//! `find`: lists the gateways on this network that tell their name.
+//! `ctl find`: lists the gateways on this network that tell their name.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -8,9 +8,16 @@ use std::time::{Duration, Instant as StdInstant};
 use loka_stratum::limits::FOUND_MAX;
 use mdns_sd::{Receiver, ResolvedService, ServiceDaemon, ServiceEvent};
 
-use super::args::FindArgs;
-use super::mdns::{PAGE, PRODUCT, STRATUM, VERSION};
-use super::{say, say_error};
+use crate::gateway::mdns::{PAGE, PRODUCT, STRATUM, VERSION};
+use crate::gateway::{say, say_error};
+
+/// Flags of `find`.
+#[derive(clap::Args)]
+pub struct FindArgs {
+    /// How long to listen for answers.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub seconds: u64,
+}
 
 /// A gateway that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
