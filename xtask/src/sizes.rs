@@ -30,7 +30,7 @@ pub fn print(binary: &Path) -> Result<(), String> {
 ///
 /// # Errors
 ///
-/// As for [`print`].
+/// As for [`print()`].
 pub fn of_sections(binary: &Path, names: &[&str]) -> Result<u64, String> {
     let sizes = sections(&read(binary, "--sections")?);
     Ok(names.iter().filter_map(|name| sizes.get(*name)).sum())
@@ -40,7 +40,7 @@ pub fn of_sections(binary: &Path, names: &[&str]) -> Result<u64, String> {
 ///
 /// # Errors
 ///
-/// As for [`print`].
+/// As for [`print()`].
 pub fn of_crates(binary: &Path, names: &[&str]) -> Result<u64, String> {
     let sizes = crates(&read(binary, "--symbols")?);
     Ok(names.iter().filter_map(|name| sizes.get(*name)).sum())
