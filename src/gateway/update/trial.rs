@@ -262,7 +262,7 @@ mod tests {
         let record = Record::V1(Records { pending: Some(pending), last: None });
         let mut buffer = [0; 64];
         let bytes = postcard::to_slice(&record, &mut buffer).unwrap();
-        let wanted = b"\x00\x01\x050.1.0\x050.2.0\x01b\xc4\x9d\x84\xd8\x06\x01\xac\x02\x00";
+        let wanted = b"\x00\x01\x050.1.0\x050.2.0\x01b\xc4\xc5\x83\xd8\x06\x01\xac\x02\x00";
         assert_eq!(bytes, wanted);
         assert_eq!(postcard::from_bytes::<Record>(wanted).unwrap(), record);
     }
