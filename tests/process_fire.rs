@@ -35,10 +35,10 @@ fn cpu_time(gateway: &Gateway) -> Duration {
     Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
 }
 
-/// Memory of a gateway, in KiB.
+/// Memory that a gateway has of its own, in KiB; the program's pages come and go by themselves.
 fn memory_kib(gateway: &Gateway) -> u64 {
     let text = fs::read_to_string(format!("/proc/{}/status", gateway.id())).unwrap();
-    let line = text.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    let line = text.lines().find(|line| line.starts_with("RssAnon")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
