@@ -28,6 +28,12 @@ struct Machine {
     gateway: Option<Gateway>,
 }
 
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.off();
+    }
+}
+
 fn key() -> SecretKey {
     SecretKey::new(*b"farm key", &[5; 32])
 }
@@ -138,8 +144,8 @@ impl Machine {
     fn off(&mut self) {
         self.gateway = None;
         if let Some(mut keeper) = self.keeper.take() {
-            keeper.kill().unwrap();
-            keeper.wait().unwrap();
+            let _ = keeper.kill();
+            let _ = keeper.wait();
         }
     }
 
