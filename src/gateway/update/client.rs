@@ -37,6 +37,8 @@ pub struct Upload {
     line: Line,
     /// The version and the bytes of the file, as soon as they are known to be signed.
     pub accepted: Option<(String, u64)>,
+    /// The slot, as soon as all of it is written there and read back.
+    written: Option<Name>,
     /// Bytes that were handed on.
     pub sent: u64,
     /// The first of them: whether they have an end of the header decides what is to be waited for.
@@ -121,7 +123,7 @@ impl Keeper {
     /// Nobody takes it.
     pub async fn install(&self, may_downgrade: bool) -> Result<Upload> {
         let word = if may_downgrade { "install downgrade" } else { "install" };
-        Ok(Upload { line: self.ask(word).await?, accepted: None, sent: 0, head: Vec::new() })
+        Ok(Upload::over(self.ask(word).await?))
     }
 
     async fn ask(&self, word: &str) -> Result<Line> {
@@ -135,6 +137,10 @@ impl Keeper {
 }
 
 impl Upload {
+    fn over(line: Line) -> Self {
+        Self { line, accepted: None, written: None, sent: 0, head: Vec::new() }
+    }
+
     /// Hands the next bytes of the file on.
     ///
     /// # Errors
@@ -147,7 +153,7 @@ impl Upload {
         self.head.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
         self.line.listen()?;
         while let Some(text) = self.line.next_line() {
-            self.accept(&text)?;
+            self.take(&text)?;
         }
         Ok(())
     }
@@ -161,16 +167,18 @@ impl Upload {
         let has_header = self.head.len() == UPDATE_HEADER_BYTES_MAX
             || self.head.windows(2).any(|pair| pair == b"\n\n");
         if has_header && self.accepted.is_none() {
-            let text = self.line.hear("accepted ").await?;
-            self.accept(&format!("accepted {text}"))?;
+            let text = self.line.hear("").await?;
+            self.take(&text)?;
         }
         let Some((version, _)) = self.accepted.take_if(|(_, bytes)| self.sent >= *bytes) else {
             return Err(self.give_up().await);
         };
-        let slot = self.line.hear("written ").await?;
-        match Name::of(&slot) {
-            Some(slot) => Ok(Ready { line: self.line, version, slot }),
-            None => Err(Refused::Failed("slots: got an answer of another form".to_owned())),
+        loop {
+            if let Some(slot) = self.written {
+                return Ok(Ready { line: self.line, version, slot });
+            }
+            let text = self.line.hear("").await?;
+            self.take(&text)?;
         }
     }
 
@@ -188,11 +196,18 @@ impl Upload {
         last.err().unwrap_or_else(|| Refused::Failed("slots: no answer".to_owned()))
     }
 
-    fn accept(&mut self, text: &str) -> Result<()> {
+    /// Takes an answer, which may come before it is waited for.
+    fn take(&mut self, text: &str) -> Result<()> {
         let text = understood(text, "")?;
         let words: Vec<&str> = text.split(' ').collect();
-        if let ["accepted", version, bytes] = words.as_slice() {
-            self.accepted = Some(((*version).to_owned(), bytes.parse().unwrap_or_default()));
+        let other = || Refused::Failed(format!("slots: got {text:?}, an answer of another form"));
+        match words.as_slice() {
+            ["accepted", version, bytes] => {
+                let bytes = bytes.parse().map_err(|_| other())?;
+                self.accepted = Some(((*version).to_owned(), bytes));
+            }
+            ["written", slot] => self.written = Some(Name::of(slot).ok_or_else(other)?),
+            _ => return Err(other()),
         }
         Ok(())
     }
@@ -281,4 +296,25 @@ fn understood(text: &str, word: &str) -> Result<String> {
 
 fn gone(error: std::io::Error) -> Refused<String> {
     Refused::Failed(format!("slots: who writes them is gone: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_is_written_before_anybody_waits_for_it_is_heard_of() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (stream, mut keeper) = UnixStream::pair().unwrap();
+            let mut upload = Upload::over(Line { stream, heard: Vec::new() });
+            upload.push(b"head\n\nimage").await.unwrap();
+            keeper.write_all(b"accepted 0.2.0 11\nwritten b\n").await.unwrap();
+            upload.line.stream.readable().await.unwrap();
+            upload.push(b"").await.unwrap();
+            drop(keeper);
+            let ready = upload.finish().await.map(|ready| (ready.version, ready.slot));
+            assert_eq!(ready, Ok(("0.2.0".to_owned(), Name::B)));
+        });
+    }
 }
