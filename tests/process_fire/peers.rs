@@ -1,15 +1,19 @@
 //! Miners, and what says it is one: F43 to F52.
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{BuildHasher, BuildHasherDefault};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use loka_stratum::limits::LANES_MAX;
+use loka_stratum::offenders::{Place, octets};
 use serde_json::{Value, json};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::gateway::{Gateway, Miner, PATIENCE, Pool};
 use super::system::{is_long, seconds};
-use super::{memory_kib, sum};
+use super::{cpu_time, memory_kib, sum};
 
 /// A connection from one of this machine's addresses.
 fn connect_from(source: &str, to: SocketAddr) -> TcpStream {
@@ -223,6 +227,61 @@ fn f48_a_peer_that_goes_at_any_step_frees_its_place_once_and_its_shares_keep_the
 }
 
 #[test]
+fn f49_without_a_free_id_a_newcomer_hears_so_and_those_who_mine_go_on() {
+    // Three bytes: one is the miner's id, and half of a link's 256 stay free for those that rest.
+    let pool = Pool::start("abcd", 3);
+    let mut gateway = Gateway::start(pool.address, &[("LOKA_MINERS__MAX", "2000")]);
+    gateway.wait_for("the pool", |report| report["ready"] == true);
+    let mut first = gateway.miner();
+    first.log_in("farm.1");
+    let mut job = first.wait_for_job();
+    let seats = 128 * LANES_MAX;
+    let subscribe = || {
+        let mut miner = gateway.miner();
+        let answer = miner.ask("mining.subscribe", json!(["test/1"]));
+        (miner, answer)
+    };
+    let mut seated = vec![];
+    let refused = loop {
+        let (mut miner, answer) = subscribe();
+        if !answer["error"].is_null() {
+            assert!(miner.is_closed());
+            break answer;
+        }
+        seated.push(miner);
+        assert!(seated.len() < seats, "more than the ids that there are");
+    };
+    assert_eq!(seated.len(), seats - 1, "all of them, and the first");
+    assert_eq!(refused["error"][0], 20, "{refused}");
+    let report = gateway.report();
+    assert_eq!(report["miners"]["ended"], json!({"ids_exhausted": 1}));
+    assert_eq!(report["miners"]["connected"], seats);
+    assert_eq!(first.submit("farm.1", &job, 1)["result"], true);
+
+    // The id of one that has a job and goes rests; the next is given another, as long as there is.
+    let mut rest = 0;
+    drop(seated.pop());
+    loop {
+        gateway.wait_for("its end", |report| report["miners"]["connected"] == seats - 1);
+        let (mut miner, answer) = subscribe();
+        if !answer["error"].is_null() {
+            break;
+        }
+        miner.ask("mining.authorize", json!(["farm.2", "x"]));
+        miner.wait_for_job();
+        rest += 1;
+        assert!(rest <= 129, "an id was given away that rests");
+    }
+    assert!(rest >= 128, "{rest}");
+    // A clean job ends the one that they were used for.
+    pool.new_job();
+    job = first.wait_for_job();
+    assert!(subscribe().1["error"].is_null());
+    assert_eq!(first.submit("farm.1", &job, 2)["result"], true);
+    gateway.wait_for_line("IdsExhausted { used: ");
+}
+
+#[test]
 fn f50_an_address_that_is_no_miner_is_refused_and_its_miners_stay() {
     let pool = Pool::start("abcd", 8);
     let mut gateway = Gateway::start(pool.address, &[]);
@@ -295,4 +354,46 @@ fn f52_a_flood_of_bad_lines_is_a_few_lines_of_log_and_all_counted() {
     let lines = gateway.log.iter().filter(|line| line.contains("closed")).count() as u64;
     let allowed = 2 + start.elapsed().as_secs() / 10;
     assert!((1..=allowed).contains(&lines), "{lines} lines: {:#?}", gateway.log);
+}
+
+/// Addresses of this machine that are alike to a hash whose key is known, in all that chooses their
+/// place in a map.
+fn alike() -> impl Iterator<Item = IpAddr> {
+    let known = BuildHasherDefault::<DefaultHasher>::default();
+    let second = u32::from(Ipv4Addr::new(127, 0, 1, 0));
+    let addresses = (second..).map(|number| IpAddr::from(Ipv4Addr::from(number)));
+    addresses.filter(move |address| {
+        let hash = known.hash_one(Place::of(octets(*address)));
+        hash & 0x7f == 0 && hash >> 57 == 0
+    })
+}
+
+#[test]
+fn f54_addresses_chosen_to_collide_have_their_own_places_and_hold_nobody_up() {
+    let pool = Pool::start("abcd", 8);
+    let gateway = Gateway::start(pool.address, &[("LOKA_LISTEN__PER_ADDRESS_MAX", "1")]);
+    let address = gateway.listen[0];
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    let chosen: Vec<IpAddr> = alike().take(200).collect();
+    let any = (0..200).map(|number| IpAddr::from([127, 100, 0, number]));
+    let mut used = vec![];
+    for addresses in [any.collect(), chosen] {
+        let before = cpu_time(&gateway);
+        let connect = |from: &IpAddr| connect_from(&from.to_string(), address);
+        let first: Vec<TcpStream> = addresses.iter().map(connect).collect();
+        gateway.wait_for("one each", |r| r["miners"]["connected"] == 201);
+        assert!(addresses.iter().all(|from| is_ended(&mut connect(from))), "and no second");
+        drop(first);
+        gateway.wait_for("their end", |r| r["miners"]["connected"] == 1);
+        let _again: Vec<TcpStream> = addresses.iter().map(connect).collect();
+        gateway.wait_for("freed places", |r| r["miners"]["connected"] == 201);
+        used.push(cpu_time(&gateway).saturating_sub(before));
+    }
+    gateway.wait_for("their end", |r| r["miners"]["connected"] == 1);
+    assert_eq!(gateway.report()["miners"]["refused"]["address_full"], 400);
+    assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
+    let [any, chosen] = used.try_into().unwrap();
+    println!("600 connections: {any:?} of CPU from any addresses, {chosen:?} from chosen ones");
 }

@@ -4,9 +4,10 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use super::gateway::{Gateway, PATIENCE, Pool, program};
+use super::clocks::Clock;
+use super::gateway::{Folder, Gateway, PATIENCE, Pool, program, with_a_share_unanswered};
 use super::lab::Part;
-use super::system::seconds;
+use super::system::{seconds, skipped};
 use super::{memory_kib, sum};
 
 /// A gateway that reaches its pool by way of an injector.
@@ -15,6 +16,34 @@ fn behind_faults(pool: &Pool) -> (Gateway, Part) {
     let mut faults = Part::start(&["faults", "--listen", "127.0.0.1:0", "--to", &to]);
     let address = faults.line("listening ").parse().unwrap();
     (Gateway::start(address, &[]), faults)
+}
+
+#[test]
+fn f56_a_share_that_had_no_answer_is_sent_once_more_to_its_session_and_to_no_other() {
+    let (pool, gateway, mut miner) = with_a_share_unanswered();
+    gateway.wait_for("the share under way", |r| r["ledger"]["pending"] == 1);
+    let sent = pool.submits();
+    pool.set_mute(false);
+    pool.cut("abcd", 8);
+    gateway.wait_for("its answer", |r| r["ledger"]["pool_accepted"] == 1);
+    assert_eq!(pool.submits(), [&sent[..], &sent[..]].concat(), "the same share, once more");
+
+    // Another extranonce1: what the share was found for is gone, and the pool does not see it.
+    pool.be_mute();
+    pool.new_job();
+    let job = miner.wait_for_job();
+    miner.submit("farm.1", &job, 2);
+    gateway.wait_for("the second under way", |r| r["ledger"]["pending"] == 1);
+    let sent = pool.submits().len();
+    pool.set_mute(false);
+    pool.cut("ef01", 8);
+    let lost =
+        gateway.wait_for("its end", |report| report["ledger"]["orphaned"]["session_lost"] == 1);
+    assert_eq!(lost["ledger"]["pool_accepted"], 1);
+    assert_eq!(pool.submits().len(), sent);
+    let job = miner.wait_for("a clean job", |line| line["params"][8] == true);
+    assert_eq!(miner.submit("farm.1", &job, 3)["result"], true);
+    gateway.wait_for("work for the new session", |r| r["ledger"]["pool_accepted"] == 2);
 }
 
 #[test]
@@ -34,6 +63,40 @@ fn f57_a_pool_that_closes_every_link_is_tried_less_and_less_and_no_miner_hears_m
     // After the first three losses: 1, 2 and 4 s, each less a quarter at most.
     assert!(start.elapsed() >= Duration::from_millis(5_250), "{:?}", start.elapsed());
     assert_eq!(gateway.report()["miners"]["accepted"], 1, "the miner stayed");
+}
+
+#[test]
+fn f59_a_link_that_is_open_but_brings_no_job_for_two_minutes_is_made_anew() {
+    let folder = Folder::new("silence");
+    let Some(clock) = Clock::new(&folder.0) else {
+        return skipped("no C compiler, or a program that loads no libraries");
+    };
+    let pool = Pool::start("abcd", 8);
+    let mut command = program();
+    command.args(["run", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]);
+    command.args(["--pool", &format!("stratum+tcp://{}", pool.address), "--user", "farm"]);
+    command.envs(clock.environment());
+    let gateway = Gateway::spawn(command);
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    let link = pool.link();
+
+    clock.pass(Duration::from_secs(110));
+    assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
+    gateway.wait_for("its answer", |report| report["ledger"]["pool_accepted"] == 1);
+    assert_eq!((sum(&gateway.report()["links_lost"]), pool.link()), (0, link), "not before");
+    // Answers are no jobs.
+    clock.pass(Duration::from_secs(11));
+    let lost = gateway.wait_for("the loss", |report| sum(&report["links_lost"]) == 1);
+    assert_eq!(lost["links_lost"]["job_silence"], 1, "{}", lost["links_lost"]);
+    gateway.wait_for("the pool again", |report| report["ready"] == true);
+    assert_ne!(pool.link(), link);
+    // The job goes on, with a time that has moved on.
+    let job = miner.wait_for_job();
+    assert_eq!(miner.submit("farm.1", &job, 2)["result"], true);
+    let report = gateway.wait_for("its answer", |r| r["ledger"]["pool_accepted"] == 2);
+    assert_eq!(report["miners"]["connected"], 1, "the miner stayed");
 }
 
 #[test]
