@@ -6,6 +6,7 @@
 mod cases;
 mod layout;
 mod links;
+mod locks;
 mod rust;
 mod text;
 
@@ -66,6 +67,7 @@ pub fn run() -> Result<(), String> {
     }
     findings.extend(cases::check(&sources));
     findings.extend(layout::check(&paths));
+    findings.extend(locks::check(&sources));
     findings.extend(targets::disagreements().into_iter().map(|(path, message)| Finding {
         path,
         line: 0,
