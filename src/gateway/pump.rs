@@ -177,7 +177,7 @@ impl Hub {
             }
             Event::BlockNotKept { hash } => {
                 let text = "block candidates wait for their pools, no further one is remembered";
-                log::error(Kind::Block, format_args!("{BLOCKS_KEPT_MAX} {text}: {hash}"));
+                say(Level::Error, Kind::Block, format_args!("{BLOCKS_KEPT_MAX} {text}: {hash}"));
             }
             Event::ReconnectRefused { .. } => {
                 let text = "client.reconnect refused: it names another host, or comes too often";
