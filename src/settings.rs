@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 use crate::split::Weights;
+use crate::wire::hex::{Digits, decode_exact};
 
 mod admit;
 mod doors;
@@ -495,24 +496,13 @@ impl FromStr for Pin {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let digits = text.as_bytes();
-        let mut hash = [0; 32];
-        if digits.len() != hash.len().saturating_mul(2) {
-            return Err(());
-        }
-        for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
-            let [high, low] = *pair else { return Err(()) };
-            let digit =
-                |digit: u8| char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok());
-            *byte = digit(high).ok_or(())? << 4 | digit(low).ok_or(())?;
-        }
-        Ok(Self(hash))
+        decode_exact(text.as_bytes()).map(Self).map_err(drop)
     }
 }
 
 impl fmt::Display for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        Digits(&self.0).fmt(f)
     }
 }
 

@@ -21,6 +21,7 @@ use loka_stratum::limits::{
 };
 use loka_stratum::proxy::Event;
 use loka_stratum::time::Instant;
+use loka_stratum::wire::hex::Digits;
 
 use super::allowance::Allowance;
 use super::clock;
@@ -119,7 +120,7 @@ pub fn newest(count: usize) -> Option<Vec<String>> {
     all.extend(split(&frames.waiting).map(<[u8]>::to_vec));
     let skip = all.len().saturating_sub(count);
     let mut lines = vec![format!("build {}", ring.build())];
-    lines.extend(all.iter().skip(skip).map(|frame| build::hex(frame)));
+    lines.extend(all.iter().skip(skip).map(|frame| Digits(frame).to_string()));
     Some(lines)
 }
 

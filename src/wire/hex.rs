@@ -10,6 +10,7 @@
 //! assert_eq!(hex::u32_be(b"1FFFe000"), Ok(0x1fff_e000));
 //! assert_eq!(hex::u32_be(b"0x1fffe0"), Err(HexError::Digit { at: 1 }));
 //! assert_eq!(hex::decode_exact::<2>(b"00ff"), Ok([0x00, 0xff]));
+//! assert_eq!(hex::Digits(&[0x00, 0xff]).to_string(), "00ff");
 //! ```
 
 use core::fmt;
@@ -43,6 +44,16 @@ pub enum HexError {
         /// The count of digits it must have.
         want: usize,
     },
+}
+
+/// Bytes that show themselves as lower-case digits.
+#[derive(Clone, Copy)]
+pub struct Digits<'b>(pub &'b [u8]);
+
+impl fmt::Display for Digits<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 /// Decodes `hex` into the front of `out` and returns the part that was filled.

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use loka_stratum::control::Role;
 use loka_stratum::limits::{SESSION_IDLE_MAX, SESSION_MAX, SESSIONS_MAX, SETUP_SESSION_MAX};
 use loka_stratum::time::{Duration, Instant};
-use loka_stratum::wire::hex::decode_exact;
+use loka_stratum::wire::hex::{Digits, decode_exact};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -188,13 +188,14 @@ impl Token {
 
     /// Returns the token as its bearer keeps it.
     pub fn text(&self) -> String {
-        hex(&self.0)
+        Digits(&self.0).to_string()
     }
 
     /// Returns what a page sends along with whatever changes something. It follows from the
     /// token, and the token does not follow from it.
     pub fn csrf(&self) -> String {
-        hex(&Sha256::new_with_prefix(b"csrf").chain_update(self.0).finalize())
+        let sum = Sha256::new_with_prefix(b"csrf").chain_update(self.0).finalize();
+        Digits(&sum).to_string()
     }
 
     /// Says whether a text is what [`Self::csrf`] returns.
@@ -211,10 +212,6 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(..)")
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use loka_stratum::wire::hex::Digits;
+
 /// The longest that linkers make, in bytes: SHA-256.
 const ID_BYTES_MAX: usize = 32;
 
@@ -78,7 +80,7 @@ impl BuildId {
 
 impl fmt::Display for BuildId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { f.write_str("unknown") } else { f.write_str(&hex(&self.0)) }
+        if self.0.is_empty() { f.write_str("unknown") } else { Digits(&self.0).fmt(f) }
     }
 }
 
@@ -131,11 +133,6 @@ fn find(mut notes: &[u8]) -> Option<heapless::Vec<u8, ID_BYTES_MAX>> {
         }
         notes = rest.get(padded(content)?..)?;
     }
-}
-
-/// Writes bytes in hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -25,13 +25,9 @@ impl Api<'_> {
         bearer: Option<Bearer>,
     ) -> Answer {
         let may_downgrade = match api::value(query, "downgrade") {
-            None | Some("false") => Ok(false),
-            Some("true") => Ok(true),
-            Some(_) => Err(Fault::new(400, "downgrade: allowed true or false")),
-        };
-        let may_downgrade = match may_downgrade {
-            Ok(may_downgrade) => may_downgrade,
-            Err(fault) => return fault.into(),
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Fault::new(400, "downgrade: allowed true or false").into(),
         };
         let (from, role) = (self.peer.address, bearer.map(|bearer| bearer.session.role));
         log::info(Kind::Update, format_args!("an update comes from {from}"));

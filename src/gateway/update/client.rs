@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::env::Name;
+use super::env::{self, Name};
 
 /// Where who keeps the slots is asked.
 #[derive(Clone, Debug)]
@@ -72,10 +72,7 @@ impl Keeper {
     pub async fn standing(&self) -> Result<Standing> {
         let mut line = self.ask("state").await?;
         let text = line.hear("state ").await?;
-        let value = |name: &str| {
-            let mut pairs = text.split(' ').filter_map(|pair| pair.split_once('='));
-            pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
-        };
+        let value = |name: &str| env::value(&text, name);
         let standing = || {
             Some(Standing {
                 running: Name::of(value("running")?)?,

@@ -12,6 +12,7 @@
 use std::fmt;
 use std::io;
 
+use loka_stratum::wire::hex::Digits;
 use sha2::{Digest, Sha256};
 
 use super::slots::Medium;
@@ -22,8 +23,8 @@ const COPY_BYTES: u64 = 4096;
 /// The longest line, in bytes, with room.
 const LINE_BYTES_MAX: usize = 128;
 
-/// Hex digits of the sum: half of a SHA-256.
-const SUM_DIGITS: usize = 32;
+/// Bytes of the sum: half of a SHA-256.
+const SUM_BYTES: usize = 16;
 
 /// A slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,16 @@ impl Env {
         medium.sync()
     }
 
+    /// Says whether the slot that runs has yet to be confirmed.
+    pub fn is_on_trial(self, running: Name) -> bool {
+        self.active == running && self.good != running
+    }
+
+    /// What holds once the slot that runs is confirmed.
+    pub fn confirmed(self, running: Name) -> Self {
+        Self { active: running, good: running, tries: 0, ..self }
+    }
+
     const FIRST: Self = Self { seq: 0, active: Name::A, tries: 0, good: Name::A };
 
     /// Finds the copy that counts, and which it is.
@@ -126,14 +137,11 @@ impl Env {
         if sum_of(text) != sum {
             return None;
         }
-        let value = |name: &str| {
-            text.split(' ').filter_map(|pair| pair.split_once('=')).find(|(n, _)| *n == name)
-        };
         Some(Self {
-            seq: value("seq")?.1.parse().ok().filter(|seq| *seq > 0)?,
-            active: Name::of(value("active")?.1)?,
-            tries: value("tries")?.1.parse().ok()?,
-            good: Name::of(value("good")?.1)?,
+            seq: value(text, "seq")?.parse().ok().filter(|seq| *seq > 0)?,
+            active: Name::of(value(text, "active")?)?,
+            tries: value(text, "tries")?.parse().ok()?,
+            good: Name::of(value(text, "good")?)?,
         })
     }
 
@@ -145,9 +153,15 @@ impl Env {
     }
 }
 
+/// Returns the value of a name in a line of `name=value`, parted by spaces.
+pub fn value<'t>(line: &'t str, name: &str) -> Option<&'t str> {
+    let mut pairs = line.split(' ').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
 fn sum_of(text: &str) -> String {
     let sum = Sha256::digest(text.as_bytes());
-    sum.iter().take(SUM_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect()
+    Digits(sum.get(..SUM_BYTES).unwrap_or_default()).to_string()
 }
 
 impl fmt::Display for Name {

@@ -154,6 +154,7 @@ impl std::error::Error for FileError {}
 pub mod tests {
     use super::*;
     use crate::gateway::update::signing::SecretKey;
+    use loka_stratum::wire::hex::Digits;
     use sha2::{Digest, Sha256};
 
     pub fn key() -> SecretKey {
@@ -167,7 +168,7 @@ pub mod tests {
     /// A file with an update, of a version, with an image, signed by a key.
     pub fn update_by(key: &SecretKey, version: &str, image: &[u8]) -> Vec<u8> {
         let sum = Sha256::digest(image);
-        let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+        let sum = Digits(&sum).to_string();
         let manifest = crate::gateway::update::manifest::tests::TEXT
             .replace("version 0.2.0", &format!("version {version}"))
             .replace("length 3657728", &format!("length {}", image.len()));

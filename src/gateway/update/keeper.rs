@@ -37,7 +37,7 @@ use super::env::Name;
 use super::file::{FileError, Reader};
 use super::manifest::{Manifest, System, Unfit};
 use super::signature::PublicKey;
-use super::slots::{Medium, SlotError, Slots, Writing};
+use super::slots::{SlotError, Slots, Writing};
 use crate::gateway::disk::{Disk, Flash};
 use crate::gateway::log::{self, Kind};
 use crate::gateway::{USAGE, say, say_error};
@@ -196,18 +196,11 @@ impl Keeping {
     fn install(&self, slots: &mut Slots<File>, may_downgrade: bool, talk: &mut Talk) -> Answer {
         let keys = self.trusted().map_err(Refused::Failed)?;
         let system = self.system(slots)?;
-        let idle = slots.running.other();
-        let room = if idle == Name::A { slots.a.length() } else { slots.b.length() };
-        let room = room.map_err(SlotError::Io)?;
+        let (idle, room) = (slots.idle(), slots.room()?);
         let mut reader = Reader::default();
         let mut bytes = vec![0; UPDATE_CHUNK_BYTES];
         let (manifest, first) = loop {
-            let count = talk.read(&mut bytes)?;
-            let piece = bytes.get(..count).unwrap_or_default();
-            if piece.is_empty() {
-                reader.end()?;
-            }
-            let taken = reader.take(piece, &keys)?;
+            let taken = reader.take(talk.piece(&mut bytes, &reader)?, &keys)?;
             if let Some(manifest) = taken.manifest {
                 break (manifest, taken.image.to_vec());
             }
@@ -221,11 +214,7 @@ impl Keeping {
         talk.say(format_args!("accepted {version} {whole}")).map_err(lost)?;
         writing.write_all(&first)?;
         while !reader.is_whole() {
-            let count = talk.read(&mut bytes)?;
-            let piece = bytes.get(..count).unwrap_or_default();
-            if piece.is_empty() {
-                reader.end()?;
-            }
+            let piece = talk.piece(&mut bytes, &reader)?;
             writing.write_all(reader.take(piece, &keys)?.image)?;
         }
         finish(writing, &manifest, idle, talk)
@@ -327,6 +316,19 @@ impl Talk {
                 count => self.ahead.extend_from_slice(bytes.get(..count).unwrap_or_default()),
             }
         }
+    }
+
+    /// Reads the next piece of a file.
+    fn piece<'b>(
+        &mut self,
+        bytes: &'b mut [u8],
+        reader: &Reader,
+    ) -> Result<&'b [u8], Refused<String>> {
+        let count = self.read(bytes)?;
+        if count == 0 {
+            reader.end()?;
+        }
+        Ok(bytes.get(..count).unwrap_or_default())
     }
 
     /// Reads bytes; none at the end.

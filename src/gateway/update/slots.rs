@@ -100,16 +100,6 @@ impl<M: Medium> Slots<M> {
         Ok(Env::read(&self.env)?)
     }
 
-    /// Says whether what runs has yet to be confirmed.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
-    pub fn is_on_trial(&self) -> Result<bool> {
-        let env = self.env()?;
-        Ok(env.active == self.running && env.good != self.running)
-    }
-
     /// Has the slot that was confirmed last started next.
     ///
     /// # Errors
@@ -134,8 +124,19 @@ impl<M: Medium> Slots<M> {
         Err(io::Error::other(format!("{program} ended with {status}")).into())
     }
 
-    fn idle(&self) -> Name {
+    /// Returns the slot that an update goes to.
+    pub fn idle(&self) -> Name {
         self.running.other()
+    }
+
+    /// Returns how many bytes an update may have.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn room(&mut self) -> Result<u64> {
+        let idle = self.idle();
+        Ok(self.medium(idle).length()?)
     }
 
     fn medium(&mut self, name: Name) -> &mut M {
@@ -147,12 +148,11 @@ impl<M: Medium> Slots<M> {
 
     fn settle(&mut self) -> Result<()> {
         let env = self.env()?;
-        let running = self.running;
-        if self.is_on_trial()? {
+        if env.is_on_trial(self.running) {
             return Err(SlotError::OnTrial);
         }
-        if (env.active, env.good, env.tries) != (running, running, 0) {
-            let settled = Env { active: running, good: running, tries: 0, ..env };
+        let settled = env.confirmed(self.running);
+        if settled != env {
             settled.write(&mut self.env)?;
         }
         Ok(())
@@ -218,8 +218,7 @@ impl<M: Medium> Ota for Slots<M> {
     }
 
     fn mark_running_slot_valid(&mut self) -> Result<()> {
-        let (env, running) = (self.env()?, self.running);
-        Ok(Env { active: running, good: running, tries: 0, ..env }.write(&mut self.env)?)
+        Ok(self.env()?.confirmed(self.running).write(&mut self.env)?)
     }
 
     fn mark_running_slot_invalid_and_reboot(&mut self) -> SlotError {
@@ -244,8 +243,7 @@ impl<M> ErrorType for Writing<'_, M> {
 
 impl<M: Medium> Write for Writing<'_, M> {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-        let idle = self.slots.idle();
-        let allowed = self.slots.medium(idle).length()?;
+        let (idle, allowed) = (self.slots.idle(), self.slots.room()?);
         if self.count + bytes.len() as u64 > allowed {
             return Err(SlotError::Full { allowed });
         }
@@ -567,12 +565,12 @@ pub mod tests {
         assert_eq!(slots.get_running_slot().unwrap().state, SlotState::Valid);
         assert_eq!(started(&mut slots), Name::B);
         slots.running = Name::B;
-        assert!(slots.is_on_trial().unwrap());
+        assert!(slots.env().unwrap().is_on_trial(slots.running));
         assert_eq!(slots.get_running_slot().unwrap().state, SlotState::Unverified);
         let refused = slots.initiate_update().err().unwrap();
         assert!(matches!(refused, SlotError::OnTrial), "{refused}");
         slots.mark_running_slot_valid().unwrap();
-        assert!(!slots.is_on_trial().unwrap());
+        assert!(!slots.env().unwrap().is_on_trial(slots.running));
         assert_eq!(started(&mut slots), Name::B);
         assert_eq!(slots.get_update_slot().unwrap().label, "a");
     }
@@ -643,7 +641,7 @@ pub mod tests {
     fn where_the_slot_that_should_run_is_damaged_the_one_that_runs_counts_before_it_is_written() {
         let mut slots = slots();
         slots.running = Name::B;
-        assert!(!slots.is_on_trial().unwrap(), "nobody chose it");
+        assert!(!slots.env().unwrap().is_on_trial(slots.running), "nobody chose it");
         let writing = slots.initiate_update().unwrap();
         writing.abort().unwrap();
         assert_eq!(started(&mut slots), Name::B);
