@@ -211,7 +211,10 @@ pub fn run(args: &RunArgs) -> ExitCode {
 /// the last commit to count, where there is one.
 fn load(sources: &Sources, purpose: Purpose) -> Result<Loaded, ConfigError> {
     let read = with_dialers(config::load(sources));
-    let folder = config::state_dir(sources);
+    let folder = match &read {
+        Ok((merged, _)) => merged.settings.state.dir.as_str().to_owned(),
+        Err(_) => config::state_dir(sources),
+    };
     let mut news = News::default();
     let kept = match purpose {
         Purpose::Check => Kept::peek(&folder),
@@ -271,7 +274,9 @@ fn without_the_file(
 fn with_dialers(
     merged: Result<Merged, ConfigError>,
 ) -> Result<(Merged, Vec<Rc<Dialer>>), ConfigError> {
-    merged.and_then(|merged| Ok((dialers(&merged.settings, None)?, merged))).map(|(d, m)| (m, d))
+    let merged = merged?;
+    let dialers = dialers(&merged.settings, None)?;
+    Ok((merged, dialers))
 }
 
 /// Prepares the ways to the pools; one to a pool that has not changed is kept, since its TLS

@@ -2,7 +2,7 @@
 //! accepts. And which addresses are ours, and near.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use loka_stratum::limits::{PEER_GONE_MAX, USER_TIMEOUT};
@@ -51,22 +51,15 @@ pub fn is_local(address: IpAddr) -> bool {
     }
 }
 
-/// Returns the IPv4 addresses of this machine, from the kernel's table of routes; none where that
-/// cannot be read.
+/// Returns the IPv4 addresses of this machine; none where they cannot be had.
 pub fn own_addresses() -> Vec<IpAddr> {
-    let table = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
     let mut found: Vec<IpAddr> = Vec::new();
-    let mut last = None;
-    for line in table.lines().map(str::trim) {
-        if let Some(address) = line.strip_prefix("|-- ") {
-            last = address.parse::<Ipv4Addr>().ok();
-        } else if line == "/32 host LOCAL"
-            && let Some(address) = last.filter(|address| !address.is_loopback())
-            && !found.contains(&address.into())
-            && found.len() < OWN_ADDRESSES_MAX
-        {
-            found.push(address.into());
+    for interface in if_addrs::get_if_addrs().unwrap_or_default() {
+        let ip = interface.ip();
+        if ip.is_ipv4() && !ip.is_loopback() && !found.contains(&ip) {
+            found.push(ip);
         }
     }
+    found.truncate(OWN_ADDRESSES_MAX);
     found
 }
