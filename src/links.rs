@@ -487,9 +487,12 @@ impl<'a> Links<'a> {
 
     /// Says whether a further lane should have a link to a pool that it does not work for.
     fn is_standby(&self, pool: u8, now: Instant) -> bool {
-        self.policy.standby
-            && pool > self.active_pool(self.policy.goal_of(pool))
-            && self.is_needed(pool, now)
+        self.policy.standby && self.is_behind(pool) && self.is_needed(pool, now)
+    }
+
+    /// Says whether a pool comes after the one that its goal works for.
+    fn is_behind(&self, pool: u8) -> bool {
+        pool > self.active_pool(self.policy.goal_of(pool))
     }
 
     /// Gives links to what needs one: pools of the first lane, what the further lanes work for,
@@ -529,10 +532,7 @@ impl<'a> Links<'a> {
             self.links.iter().filter(|link| !link.wanted && link.pending.is_empty()).count();
         for _ in leaving..lacking {
             let is_standby = |link: &Link<'_>| {
-                link.wanted
-                    && link.pending.is_empty()
-                    && link.lane > 0
-                    && link.pool > self.active_pool(self.policy.goal_of(link.pool))
+                link.wanted && link.pending.is_empty() && link.lane > 0 && self.is_behind(link.pool)
             };
             let standby =
                 self.iter().find(|(index, link)| is_standby(link) && !self.is_serving(*index));
