@@ -105,13 +105,13 @@ fn f68_a_button_resets_and_what_mining_needs_stays() {
     let folder = Folder::new("button");
     let state = folder.0.join("state");
     fs::create_dir_all(&state).unwrap();
-    for name in ["factory-reset", "accounts.0", "audit.1", "settings.1", "blocks.7"] {
+    for name in ["factory-reset", "accounts.0", "audit.1", "settings.1", "events.1", "blocks.7"] {
         fs::write(state.join(name), "x").unwrap();
     }
     let mut gateway = Gateway::spawn(command("run", &folder, &pool(&pool_of_all)));
     gateway.wait_for_line("factory reset: settings, passwords and the audit log are forgotten");
     let left = |name: &&str| state.join(name).exists();
-    let names = ["factory-reset", "accounts.0", "audit.1", "settings.1", "blocks.7"];
+    let names = ["factory-reset", "accounts.0", "audit.1", "settings.1", "events.1", "blocks.7"];
     assert_eq!(names.into_iter().filter(left).collect::<Vec<_>>(), ["blocks.7"]);
     gateway.kill();
     let again = Gateway::spawn(command("run", &folder, &pool(&pool_of_all)));

@@ -47,6 +47,8 @@ use super::allowance::Allowance;
 use super::clock;
 use super::config::{self, Merged, Sources};
 use super::disk::Flash;
+#[cfg(feature = "defmt")]
+use super::frames;
 use super::http::Ports;
 use super::hub::Hub;
 use super::listen::{Bound, Doors};
@@ -479,6 +481,8 @@ impl Control {
             log::error(Kind::Store, format_args!("factory reset: {text}"));
             out(Item::Text(&text));
         }
+        #[cfg(feature = "defmt")]
+        frames::forget();
         Ok(())
     }
 

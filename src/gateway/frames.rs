@@ -103,6 +103,15 @@ pub fn flush(now: Instant) {
     }
 }
 
+/// Begins the ring anew, whose files the caller has erased; what waits is forgotten with them.
+pub fn forget() {
+    let mut frames = frames();
+    frames.waiting.clear();
+    if let Some((ring, _)) = &mut frames.to_ring {
+        ring.forget();
+    }
+}
+
 /// Ends: what waits is written now.
 pub fn end() {
     defmt::info!("end");

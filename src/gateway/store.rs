@@ -137,6 +137,9 @@ impl<T: Value, D: Disk> Store<T, D> {
 
 const SLOTS: u64 = 2;
 
+/// The name of the events as frames, which a build without the feature `defmt` may find as well.
+pub const FRAMES: &str = "events";
+
 /// Removes all that is kept under some names, so that nothing of it can be read any more. Where
 /// the power is cut meanwhile, a part of it may be left.
 ///

@@ -4,7 +4,7 @@
 //! the request before anything else is done; it is removed last. So a reset that the power cuts
 //! short goes on at the next start, and there is no half one.
 //!
-//! Settings, accounts and the audit log are forgotten. Block candidates stay, since they are worth
+//! Settings, accounts, the audit log and the events as frames are forgotten. Block candidates stay, since they are worth
 //! more than anything else on the board; so does the division of the extranonce2, since miners that
 //! are connected hold it.
 
@@ -19,9 +19,9 @@ use crate::gateway::disk::Disk;
 use crate::gateway::log::{self, Kind};
 use crate::gateway::store;
 
-/// The stores that are forgotten: settings, accounts, the list of miners, the page's own key.
-pub const FORGOTTEN: [&str; 5] =
-    [kept::NAME, audit::NAME, access::NAME, admission::NAME, certificate::NAME];
+/// What is forgotten: settings, audit log, accounts, the list of miners, the page's own key, events.
+pub const FORGOTTEN: [&str; 6] =
+    [kept::NAME, audit::NAME, access::NAME, admission::NAME, certificate::NAME, store::FRAMES];
 
 fn request(folder: &Path) -> PathBuf {
     folder.join(RESET_FILE)
@@ -83,7 +83,15 @@ mod tests {
     #[test]
     fn f68_a_reset_is_whole_wherever_the_power_is_cut() {
         let folder = Path::new("state");
-        let names = ["settings.0", "admitted.1", "accounts.0", "audit.1", "blocks.0", "gateway.1"];
+        let names = [
+            "settings.0",
+            "admitted.1",
+            "accounts.0",
+            "audit.1",
+            "events.1",
+            "blocks.0",
+            "gateway.1",
+        ];
         for cut in 0..40 {
             for seed in 0..16 {
                 let disk = CutDisk::default();

@@ -15,9 +15,7 @@ use super::build::BuildId;
 use super::split;
 use crate::gateway::disk::Disk;
 use crate::gateway::journal::{self, Journal};
-
-/// The name of the files, before their number.
-pub const NAME: &str = "events";
+use crate::gateway::store::FRAMES as NAME;
 
 /// The first record of a file; variants are appended, never reordered.
 #[derive(Debug, Serialize, Deserialize)]
@@ -90,6 +88,11 @@ impl<D: Disk> Ring<D> {
         self.journal.append(&bytes)
     }
 
+    /// Begins anew: the files are erased by the caller.
+    pub fn forget(&mut self) {
+        self.journal.forget();
+    }
+
     /// Returns the frames of this build.
     pub fn own_frames(&self) -> Vec<Vec<u8>> {
         let own = parts(&self.journal).into_iter().filter(|part| part.build == self.build);
@@ -127,6 +130,7 @@ fn part(file: usize, read: &journal::Read) -> Option<Part> {
 mod tests {
     use super::*;
     use crate::gateway::disk::cut::{CutDisk, Random};
+    use crate::gateway::store;
     use std::path::Path;
 
     fn build(name: u8) -> BuildId {
@@ -207,6 +211,21 @@ mod tests {
         let builds: Vec<BuildId> =
             parts(&ring.journal).into_iter().map(|part| part.build).collect();
         assert_eq!(builds, [build(1), build(2)], "the older one is still there for its own ELF");
+    }
+
+    #[test]
+    fn one_that_was_erased_begins_anew() {
+        let disk = CutDisk::default();
+        let mut ring = open(&disk, 1);
+        for number in 0..3_000 {
+            ring.write(&batch(number)).unwrap();
+        }
+        store::erase(&disk, Path::new("state"), &[NAME]).unwrap();
+        ring.forget();
+        assert!(texts(&ring).is_empty());
+        ring.write(&batch(1)).unwrap();
+        assert_eq!(texts(&ring), ["frame 1", "and 1"]);
+        assert_eq!(texts(&open(&disk, 1)), ["frame 1", "and 1"]);
     }
 
     #[test]
