@@ -155,3 +155,22 @@ fn f78_a_port_that_is_taken_leaves_everything_as_it_was_at_once() {
     assert_eq!(miner.submit("farm.1", &job, 1)["result"], true, "who is in stays in");
     site.gateway.miner().log_in("farm.2");
 }
+
+#[test]
+fn a_port_is_moved_from_this_machine_to_all_addresses_in_one_commit() {
+    let site = Site::start();
+    let mut admin = Client::with_code(&site);
+    let mut miner = site.gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    for (key, open) in [
+        ("listen.addresses", site.gateway.listen[0]),
+        ("status.address", site.gateway.status.unwrap()),
+    ] {
+        commit(&mut admin, key, &format!("0.0.0.0:{}", open.port()));
+        assert_eq!(admin.post("/api/v1/confirm", json!({})).code, 200, "{key}");
+    }
+    assert_eq!(site.gateway.report()["ready"], true);
+    assert_eq!(miner.submit("farm.1", &job, 1)["result"], true, "who is in stays in");
+    site.gateway.miner().log_in("farm.2");
+}

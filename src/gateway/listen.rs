@@ -5,11 +5,12 @@
 //! pauses instead of spinning, and goes on by itself (F45).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use loka_stratum::limits::LISTEN_BACKLOG;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
@@ -25,7 +26,15 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The listeners in use.
 #[derive(Default)]
 pub struct Doors {
-    open: Vec<(SocketAddr, AbortHandle)>,
+    open: Vec<Door>,
+}
+
+/// A listener and who accepts at it.
+struct Door {
+    /// The address of the settings.
+    wanted: SocketAddr,
+    listener: Rc<TcpListener>,
+    task: AbortHandle,
 }
 
 /// Listeners that are bound and not used yet.
@@ -49,11 +58,13 @@ impl Doors {
     ///
     /// The first address that cannot be had.
     pub fn bind(&self, addresses: &[SocketAddr]) -> Result<Bound, BindError> {
-        let is_new = |address: &&SocketAddr| !self.open.iter().any(|(open, _)| open == *address);
+        let is_new = |address: &&SocketAddr| !self.open.iter().any(|door| door.wanted == **address);
+        let leaving = self.open.iter().filter(|door| !addresses.contains(&door.wanted));
+        let leaving: Vec<&TcpListener> = leaving.map(|door| &*door.listener).collect();
         let mut new = Vec::new();
         for address in addresses.iter().filter(is_new) {
-            let listener =
-                bind(*address).map_err(|source| BindError { address: *address, source })?;
+            let listener = bind(*address, &leaving)
+                .map_err(|source| BindError { address: *address, source })?;
             new.push((*address, listener));
         }
         Ok(Bound { new, wanted: addresses.to_vec() })
@@ -62,40 +73,62 @@ impl Doors {
     /// Opens what was bound and closes what is not wanted any more; miners that came through a
     /// door stay when it closes. Returns the addresses that were opened.
     pub fn open(&mut self, bound: Bound, hub: &Rc<Hub>) -> Vec<SocketAddr> {
-        self.open.retain(|(address, task)| {
-            let is_wanted = bound.wanted.contains(address);
+        self.open.retain(|door| {
+            let is_wanted = bound.wanted.contains(&door.wanted);
             if !is_wanted {
-                task.abort();
+                close(&door.listener, &door.task);
             }
             is_wanted
         });
         let mut opened = Vec::new();
-        for (address, listener) in bound.new {
-            opened.push(listener.local_addr().unwrap_or(address));
-            let task = tokio::task::spawn_local(accept(hub.clone(), listener));
-            self.open.push((address, task.abort_handle()));
+        for (wanted, listener) in bound.new {
+            opened.push(listener.local_addr().unwrap_or(wanted));
+            let listener = Rc::new(listener);
+            let task = tokio::task::spawn_local(accept(hub.clone(), listener.clone()));
+            self.open.push(Door { wanted, listener, task: task.abort_handle() });
         }
         opened
     }
 
     /// Closes all doors.
     pub fn close(&mut self) {
-        for (_, task) in self.open.drain(..) {
-            task.abort();
+        for door in self.open.drain(..) {
+            close(&door.listener, &door.task);
         }
     }
 }
 
 /// Binds an address. What is set here, each accepted connection inherits.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+///
+/// It may be one that a listener has a part of that is about to close: from this machine's own
+/// address to all of them, the port the same. To the system it belongs to both for that moment, and
+/// to nobody else before it or after.
+pub fn bind(address: SocketAddr, leaving: &[&TcpListener]) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
     socket::tune(&socket)?;
-    socket.listen(LISTEN_BACKLOG)
+    let share = |is_shared| {
+        let mut leaving = leaving.iter();
+        leaving.try_for_each(|listener| SockRef::from(*listener).set_reuse_port(is_shared))
+    };
+    SockRef::from(&socket).set_reuse_port(!leaving.is_empty())?;
+    share(true)?;
+    let bound = socket.bind(address).and_then(|()| socket.listen(LISTEN_BACKLOG));
+    share(false)?;
+    let listener = bound?;
+    SockRef::from(&listener).set_reuse_port(false)?;
+    Ok(listener)
 }
 
-async fn accept(hub: Rc<Hub>, listener: TcpListener) {
+/// Closes a listener and ends who accepts at it. Whoever connects from now on is with the one that
+/// takes its place, if any, though the task ends a moment later.
+pub fn close(listener: &TcpListener, task: &AbortHandle) {
+    // What it could say is that the listener is closed.
+    let _ = SockRef::from(listener).shutdown(Shutdown::Both);
+    task.abort();
+}
+
+async fn accept(hub: Rc<Hub>, listener: Rc<TcpListener>) {
     let mut pause = PAUSE_MIN;
     loop {
         match listener.accept().await {
@@ -138,20 +171,41 @@ impl std::error::Error for BindError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use socket2::SockRef;
+    use std::net::Ipv4Addr;
     use tokio::net::TcpStream;
 
     #[test]
     fn f47_accepted_connections_inherit_what_the_listener_is_set_to() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let listener = bind("127.0.0.1:0".parse().unwrap(), &[]).unwrap();
             let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (stream, _) = listener.accept().await.unwrap();
             let socket = SockRef::from(&stream);
             assert!(socket.tcp_nodelay().unwrap());
             assert!(socket.keepalive().unwrap());
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(40)));
+        });
+    }
+
+    #[test]
+    fn a_port_goes_from_one_address_to_all_and_back_and_belongs_to_nobody_else() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let one = bind((Ipv4Addr::LOCALHOST, 0).into(), &[]).unwrap();
+            let port = one.local_addr().unwrap().port();
+            let all = (Ipv4Addr::UNSPECIFIED, port).into();
+            assert_eq!(bind(all, &[]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            let second = bind(all, &[&one]).unwrap();
+            let of_others = || std::net::TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), port));
+            assert_eq!(of_others().unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            drop(one);
+            let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+            second.accept().await.unwrap();
+            let third = bind((Ipv4Addr::LOCALHOST, port).into(), &[&second]).unwrap();
+            drop(second);
+            let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+            third.accept().await.unwrap();
         });
     }
 }

@@ -95,6 +95,7 @@ struct Port {
     wanted: SocketAddr,
     /// The one that it is at.
     address: SocketAddr,
+    listener: Rc<TcpListener>,
     task: AbortHandle,
 }
 
@@ -114,7 +115,9 @@ impl Ports {
             if is_tls {
                 control.access.certificate.config(settings)?;
             }
-            let port = Port::open(address, self.places.clone(), control.clone(), is_tls);
+            let leaving: Vec<&TcpListener> = open.iter().map(|port| &*port.listener).collect();
+            let port = listen::bind(address, &leaving)
+                .and_then(|listener| Port::open(address, listener, self, control, is_tls));
             let text = |error: io::Error| {
                 io::Error::new(error.kind(), format!("{key} {address}: {error}"))
             };
@@ -146,11 +149,11 @@ impl Ports {
 impl Port {
     fn open(
         wanted: SocketAddr,
-        places: Rc<Places>,
-        control: Rc<Control>,
+        listener: TcpListener,
+        ports: &Ports,
+        control: &Rc<Control>,
         is_tls: bool,
     ) -> io::Result<Self> {
-        let listener = listen::bind(wanted)?;
         let address = listener.local_addr()?;
         // For programs that start the gateway with port 0; people read the log on stderr.
         if is_tls {
@@ -163,14 +166,16 @@ impl Port {
             say(format_args!("status {address}"));
             log::info(Kind::Settings, format_args!("status port at http://{address}"));
         }
-        let serve = serve(listener, places, control, is_tls);
-        Ok(Self { wanted, address, task: tokio::task::spawn_local(serve).abort_handle() })
+        let listener = Rc::new(listener);
+        let serve = serve(listener.clone(), ports.places.clone(), control.clone(), is_tls);
+        let task = tokio::task::spawn_local(serve).abort_handle();
+        Ok(Self { wanted, address, listener, task })
     }
 }
 
 impl Drop for Port {
     fn drop(&mut self) {
-        self.task.abort();
+        listen::close(&self.listener, &self.task);
     }
 }
 
@@ -224,7 +229,7 @@ impl Drop for Place<'_> {
     }
 }
 
-async fn serve(listener: TcpListener, places: Rc<Places>, control: Rc<Control>, is_tls: bool) {
+async fn serve(listener: Rc<TcpListener>, places: Rc<Places>, control: Rc<Control>, is_tls: bool) {
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
