@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -22,6 +22,11 @@ const ENDING_LOOK: Duration = Duration::from_millis(20);
 
 /// How long a status port may take for its answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// How long a status may take to become what must come, and the pause between two looks: an
+/// emulator on a busy machine is slow.
+const STATUS_MAX: Duration = Duration::from_secs(120);
+const STATUS_PAUSE: Duration = Duration::from_millis(20);
 
 /// A process whose standard output is read.
 pub struct Process {
@@ -177,8 +182,13 @@ impl Pool {
     }
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("lab: got {text}, an address was expected"))
+/// Reads an address that a program printed.
+///
+/// # Errors
+///
+/// It is none.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("got {text}, an address was expected"))
 }
 
 /// A swarm of the lab.
@@ -222,6 +232,42 @@ pub fn get(address: SocketAddr, path: &str) -> Result<Value, String> {
     let text = fetch(address, path).map_err(|error| format!("{address}{path}: {error}"))?;
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     serde_json::from_str(body).map_err(|error| format!("{address}{path}: {error}: {text}"))
+}
+
+/// Waits until the status of a gateway is as wanted.
+///
+/// # Errors
+///
+/// Says what did not come, and the last answer.
+pub fn wait_for_status(
+    address: SocketAddr,
+    what: &str,
+    is_so: impl Fn(&Value) -> bool,
+) -> Result<Value, String> {
+    let started = Instant::now();
+    let mut last = Err("no answer".to_owned());
+    while started.elapsed() < STATUS_MAX {
+        last = get(address, "/api/v1/status");
+        if let Ok(status) = &last
+            && is_so(status)
+        {
+            return last;
+        }
+        std::thread::sleep(STATUS_PAUSE);
+    }
+    Err(format!("{what} did not come: {last:?}"))
+}
+
+/// A count of the ledger in a gateway's status.
+pub fn count(status: &Value, key: &str) -> u64 {
+    sum(&status["ledger"][key])
+}
+
+/// A count, or the sum of counts by reason.
+pub fn sum(value: &Value) -> u64 {
+    let of_many =
+        || value.as_object().map(|counts| counts.values().filter_map(Value::as_u64).sum());
+    value.as_u64().or_else(of_many).unwrap_or(0)
 }
 
 fn fetch(address: SocketAddr, path: &str) -> std::io::Result<String> {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{COMMAND_LINE, Image, Parts};
-use crate::lab::{self, Pool, Swarm};
+use crate::lab::{self, Pool, Swarm, count, sum};
 use crate::{debs, process};
 
 /// How long the guest may take for what must happen; an emulator on a busy machine is slow.
@@ -294,17 +294,6 @@ fn compare(report: &Value, status: &Value, pool: &Value) -> Result<(), String> {
     }
 }
 
-fn count(status: &Value, key: &str) -> u64 {
-    sum(&status["ledger"][key])
-}
-
-/// A count, or the sum of counts by reason.
-fn sum(value: &Value) -> u64 {
-    let of_many =
-        || value.as_object().map(|counts| counts.values().filter_map(Value::as_u64).sum());
-    value.as_u64().or_else(of_many).unwrap_or(0)
-}
-
 impl Guest {
     fn boot(image: &Image, pool: SocketAddr) -> Result<Self, String> {
         let tools = debs::unpacked("qemu-system-arm", "qemu", true)?;
@@ -428,18 +417,7 @@ impl Guest {
 
     /// Waits until the status is as wanted.
     fn wait_for_status(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value, String> {
-        let limit = self.started.elapsed() + PATIENCE;
-        let mut last = Err("no answer".to_owned());
-        while self.started.elapsed() < limit {
-            last = lab::get(self.status, "/api/v1/status");
-            if let Ok(status) = &last
-                && is_so(status)
-            {
-                return last;
-            }
-            std::thread::sleep(PAUSE);
-        }
-        Err(format!("{what} did not come: {last:?}"))
+        lab::wait_for_status(self.status, what, is_so)
     }
 
     /// Ends the guest as a pulled plug does: nothing in it is told.
