@@ -1,13 +1,16 @@
 //! Builds a router's binary as `targets/<triple>/target.toml` says, and holds it to its size.
 //!
 //! Where the toolchain has the target's `std` ready, that is used; else `std` is built here by
-//! Debian's compiler from Debian's sources. Containers are not needed. The binary that is shipped
-//! is a stripped copy; the one with symbols stays beside it, to read a crash or a log with.
+//! Debian's compiler from Debian's sources. Containers are not needed; where Debian has no compiler
+//! for C, zig is one. Nothing of where it is built gets into the binary: [`twice`] shows it. The
+//! binary that is shipped is a stripped copy; the one with symbols stays beside it, to read a crash
+//! or a log with.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::targets::{self, Libc, Target};
+use crate::targets::{self, Libc, Link, Target};
 use crate::{apt, debian, process, sizes};
 
 /// Debian's compiler, and the sources of `std` that fit it.
@@ -21,6 +24,13 @@ const NO_FIND_OBJECT: &str =
 /// The least program that needs the headers of a C library, and the library itself.
 const PROBE: &str =
     "#include <stdint.h>\n#include <stdio.h>\nint main(void) { return puts(\"\"); }\n";
+
+/// Has the compiler that links leave what tells builds apart.
+const BUILD_ID: &str = "-Clink-arg=-Wl,--build-id=sha1";
+
+/// What of `tools/` has the place where it lies in it; the rest was fetched, and is the same
+/// wherever it lies.
+const MADE_HERE: [&str; 3] = ["sysroot", "unwind", "probe"];
 
 /// Prints the triples that can be built for.
 ///
@@ -41,11 +51,13 @@ pub fn list() -> Result<(), String> {
 /// Says what is missing on this machine, what failed, or by how much the binary is too large.
 pub fn build(triple: &str) -> Result<(), String> {
     let target = &targets::one(triple)?;
-    let mut cargo = process::cargo(&["build", "--locked", "--release", "--bin", "loka-stratum"]);
-    cargo.args(["--no-default-features", "--features", &target.build.features.join(",")]);
-    cargo.args(["--target", triple]);
-    prepare(&mut cargo, target)?;
-    cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", &target.build.opt_level);
+    let zig = zig(target)?;
+    let mut cargo = process::cargo(&[if zig.is_some() { "zigbuild" } else { "build" }]);
+    ask_for_binary(&mut cargo, target);
+    match &zig {
+        Some(path) => cargo.env("PATH", path),
+        None => prepare(&mut cargo, target)?,
+    };
     if has_std(triple)? {
         println!("{triple}: std of the toolchain");
         let mut rustflags = target.link.prebuilt_rustflags.clone();
@@ -53,10 +65,115 @@ pub fn build(triple: &str) -> Result<(), String> {
         cargo.env(rustflags_variable(triple), rustflags.join(" "));
     } else {
         println!("{triple}: std built from Debian's sources by Debian's rustc");
-        build_std(&mut cargo, target)?;
+        build_std(&mut cargo, target, zig.is_some())?;
     }
     process::run(&mut cargo)?;
     measure(target)
+}
+
+/// Builds it in a container, by cross and with its compilers. What it is built with is the
+/// image's own, so its bytes are others than those of [`build`].
+///
+/// # Errors
+///
+/// As for [`build`]; cross is not installed.
+pub fn build_by_cross(triple: &str) -> Result<(), String> {
+    if !process::is_installed("cross") {
+        let how = format!("cargo install cross --version {} --locked", targets::CROSS_VERSION);
+        let instead = "without containers: leave --cross out";
+        return Err(format!("cross is not installed: {how}, and docker or podman; {instead}"));
+    }
+    let target = &targets::one(triple)?;
+    install_binutils(target)?;
+    let mut cross = process::command("cross");
+    ask_for_binary(cross.arg("build"), target);
+    cross.env("CROSS_CONFIG", targets::CROSS).env("RUSTFLAGS", BUILD_ID);
+    process::run(&mut cross)?;
+    measure(target)
+}
+
+/// What every route asks cargo for.
+fn ask_for_binary(cargo: &mut Command, target: &Target) {
+    cargo.args(["--locked", "--release", "--bin", "loka-stratum", "--no-default-features"]);
+    cargo.args(["--features", &target.build.features.join(","), "--target", &target.triple]);
+    cargo.env("CARGO_TARGET_DIR", folder());
+    cargo.env(targets::OPT_LEVEL, &target.build.opt_level);
+}
+
+/// Builds the binary here, and once more from a copy of the sources in another folder, and wants
+/// the same bytes: nothing of the place or the time gets in.
+///
+/// # Errors
+///
+/// Says which build failed, or both sums where they differ.
+pub fn twice(triple: &str) -> Result<(), String> {
+    build(triple)?;
+    let copy = process::root().join("target/twice/in-another-folder/loka");
+    copy_sources(&copy).map_err(|error| format!("{}: {error}", copy.display()))?;
+    let this = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut again = process::command(&this.to_string_lossy());
+    again.args(["dist", "--target", triple]).current_dir(&copy);
+    process::run(again.env("CARGO_MANIFEST_DIR", copy.join("xtask")))?;
+    let shipped = shipped(&targets::one(triple)?);
+    let other = copy.join(shipped.strip_prefix(process::root()).unwrap_or(&shipped));
+    let sum = |path: &Path| {
+        let sums = process::output(process::command("sha256sum").arg(path))?;
+        let sum = sums.split(' ').next().unwrap_or_default().to_owned();
+        println!("{sum}  {}", process::shown(path));
+        Ok::<_, String>(sum)
+    };
+    if sum(&shipped)? != sum(&other)? {
+        return Err(format!("{triple}: two builds differ; both are kept to be compared"));
+    }
+    println!("{triple}: two builds in two folders are the same");
+    std::fs::remove_dir_all(&copy).map_err(|error| format!("{}: {error}", copy.display()))
+}
+
+/// Copies what git knows or would add into an empty folder, and links what was fetched to it.
+fn copy_sources(copy: &Path) -> std::io::Result<()> {
+    if copy.exists() {
+        std::fs::remove_dir_all(copy)?;
+    }
+    let mut list = process::command("git");
+    list.args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"]);
+    let paths = process::output(&mut list).map_err(std::io::Error::other)?;
+    for path in paths.split_terminator('\0') {
+        let to = copy.join(path);
+        std::fs::create_dir_all(to.parent().unwrap_or(copy))?;
+        let named = |error| std::io::Error::other(format!("{path}: {error}"));
+        std::fs::copy(process::root().join(path), &to).map_err(named)?;
+    }
+    let tools = copy.join("tools");
+    std::fs::create_dir_all(&tools)?;
+    for tool in std::fs::read_dir(process::root().join("tools"))?.flatten() {
+        if !MADE_HERE.iter().any(|made| tool.file_name() == *made) {
+            std::os::unix::fs::symlink(tool.path(), tools.join(tool.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The search path with zig first, where it stands in for a compiler that is not installed: in a
+/// folder of its own, since it is no package of Debian.
+fn zig(target: &Target) -> Result<Option<OsString>, String> {
+    let Link { linker, zig, .. } = &target.link;
+    if zig.is_empty() || process::is_installed(linker) {
+        return Ok(None);
+    }
+    install_binutils(target)?;
+    let root = process::root().join("tools/zig");
+    let bin = root.join("bin");
+    if !bin.join("cargo-zigbuild").is_file() {
+        let by_hand = format!("install {linker}, or by hand: pip install {}", zig.join(" "));
+        let hint = |error| format!("{error}; {by_hand}");
+        let mut make = process::command("python3");
+        process::run(make.args(["-m", "venv"]).arg(&root)).map_err(hint)?;
+        let mut install = process::command(&bin.join("pip").to_string_lossy());
+        process::run(install.args(["install", "--quiet"]).args(zig)).map_err(hint)?;
+    }
+    let rest = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&rest)));
+    path.map(Some).map_err(|error| error.to_string())
 }
 
 /// Gives a build for `target` its folder, and the C compiler, which is installed where it is
@@ -65,18 +182,22 @@ pub fn build(triple: &str) -> Result<(), String> {
 /// # Errors
 ///
 /// Says why there is no compiler.
-pub fn prepare(cargo: &mut Command, target: &Target) -> Result<(), String> {
+pub fn prepare<'c>(cargo: &'c mut Command, target: &Target) -> Result<&'c mut Command, String> {
     install_linker(target)?;
     let variable = target.triple.replace('-', "_");
     cargo.env("CARGO_TARGET_DIR", folder());
     cargo.env(format!("CC_{variable}"), &target.link.linker);
-    cargo.env(format!("AR_{variable}"), tool(target, "ar"));
-    Ok(())
+    Ok(cargo.env(format!("AR_{variable}"), tool(target, "ar")))
 }
 
 /// Where the binary that is shipped lies once it is built.
 pub fn shipped(target: &Target) -> PathBuf {
     folder().join(format!("loka-stratum-{}", target.triple))
+}
+
+/// The same binary before it was stripped.
+pub fn with_symbols(target: &Target) -> PathBuf {
+    folder().join(&target.triple).join("release/loka-stratum")
 }
 
 fn folder() -> PathBuf {
@@ -125,20 +246,26 @@ pub fn has_std(triple: &str) -> Result<bool, String> {
     }))
 }
 
+/// Installs the tools that strip for this target, where they are missing.
+fn install_binutils(target: &Target) -> Result<(), String> {
+    if process::is_installed(&tool(target, "strip")) { Ok(()) } else { install_packages(target) }
+}
+
 /// Installs the compiler that links for this target, where it is missing and Debian has it.
 fn install_linker(target: &Target) -> Result<(), String> {
-    let Target { triple, link, .. } = target;
-    if process::is_installed(&link.linker) && can_link(&link.linker)? {
+    let linker = &target.link.linker;
+    if process::is_installed(linker) && can_link(linker)? {
         return Ok(());
     }
-    if link.packages.is_empty() {
-        let instead = "CROSS_CONFIG=cross.toml cross build --release --target";
-        return Err(format!("{}: not in Debian; instead: {instead} {triple}", link.linker));
-    }
-    if let Some(architecture) = &link.architecture {
+    install_packages(target)
+}
+
+fn install_packages(target: &Target) -> Result<(), String> {
+    let Link { packages, architecture, .. } = &target.link;
+    if let Some(architecture) = architecture {
         process::run(process::command("dpkg").args(["--add-architecture", architecture]))?;
     }
-    apt::install(&link.packages.iter().map(String::as_str).collect::<Vec<_>>())
+    apt::install(&packages.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Tells whether a compiler has what a program needs. It may be there without: Debian's compiler
@@ -155,12 +282,13 @@ fn can_link(linker: &str) -> Result<bool, String> {
 }
 
 /// Sets a build up so that it makes `std` itself.
-fn build_std(cargo: &mut Command, target: &Target) -> Result<(), String> {
+fn build_std(cargo: &mut Command, target: &Target, has_zig: bool) -> Result<(), String> {
     let Target { triple, link, .. } = target;
     let mut rustflags = link.build_std_rustflags.clone();
     rustflags.extend(same_paths()?);
-    if link.libc == Libc::Musl {
-        rustflags.push(format!("-Lnative={}", unwinder(target)?.display()));
+    if link.libc == Libc::Musl && !has_zig {
+        // From the root, as the linker sees it: names of symbols follow from the flags.
+        rustflags.push(format!("-Lnative={}", process::shown(&unwinder(target)?)));
     }
     cargo.env("RUSTC", debian::rustc(&COMPILER_PACKAGES)?);
     // Building std is not stable; the flags below and this go together.
@@ -191,8 +319,8 @@ fn unwinder(target: &Target) -> Result<PathBuf, String> {
 
 /// Strips a copy of the binary, says where its bytes are, and compares its size with the target's.
 fn measure(target: &Target) -> Result<(), String> {
-    let Target { triple, size, .. } = target;
-    let built = folder().join(triple).join("release/loka-stratum");
+    let Target { size, .. } = target;
+    let built = with_symbols(target);
     let shipped = shipped(target);
     let mut strip = process::command(&tool(target, "strip"));
     process::run(strip.arg("--strip-all").arg("-o").arg(&shipped).arg(&built))?;

@@ -38,7 +38,9 @@ usage: cargo xtask COMMAND
   tidy                    the rules of CONTRIBUTING.md that a program can check
   bare-metal              the engine without an allocator serves a recorded session, on the host
                           and on two boards under QEMU
-  dist --target TRIPLE    a router's binary, with where its bytes are; --list names the triples
+  dist --target TRIPLE [--twice|--cross]
+                          a router's binary, with where its bytes are; --list names the triples;
+                          twice, in two folders, to show that both are the same; or in a container
   package --target TRIPLE [--format deb|ipk|tar]
                           packages of that binary, with their bill of materials
   package --trial         installs them into roots of their own, starts, asks, removes
@@ -74,6 +76,8 @@ fn main() -> ExitCode {
         ["bare-metal"] => bare_metal::run(),
         ["dist", "--list"] => dist::list(),
         ["dist", "--target", triple] => dist::build(triple),
+        ["dist", "--target", triple, "--twice"] => dist::twice(triple),
+        ["dist", "--target", triple, "--cross"] => dist::build_by_cross(triple),
         ["package", "--target", triple] => package::run(triple, None),
         ["package", "--target", triple, "--format", format] => package::run(triple, Some(format)),
         ["package", "--trial"] => package::trial(),

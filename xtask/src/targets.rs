@@ -11,6 +11,16 @@ use serde::de::DeserializeOwned;
 
 use crate::process;
 
+/// The settings of cross, and the version that they are for.
+pub const CROSS: &str = "cross.toml";
+pub const CROSS_VERSION: &str = "0.2.5";
+
+/// How the release profile of `Cargo.toml` optimises; what differs, cross has to be told.
+const OPT_LEVEL_DEFAULT: &str = "3";
+
+/// By this variable a build is told how to optimise.
+pub const OPT_LEVEL: &str = "CARGO_PROFILE_RELEASE_OPT_LEVEL";
+
 /// `targets/<triple>/target.toml`: how a binary for one kind of machine is linked and how large
 /// it may be.
 #[derive(Deserialize)]
@@ -30,8 +40,11 @@ pub struct Link {
     pub linker: String,
     /// What the names of `ar` and `strip` for this target begin with.
     pub binutils_prefix: String,
-    /// Debian's packages that bring the linker.
+    /// Debian's packages that bring the linker, or what zig leaves to others.
     pub packages: Vec<String>,
+    /// Packages of PyPI by which zig stands in where the linker is not installed.
+    #[serde(default)]
+    pub zig: Vec<String>,
     /// The Debian architecture that some of them belong to, where it is not the host's.
     pub architecture: Option<String>,
     /// The C library: `glibc`, or `musl`, which is linked in.
@@ -164,10 +177,10 @@ pub struct Capacity {
     pub gateway_bytes_max: u64,
 }
 
-/// The keys of `cross.toml` that cross 0.2.5 knows; it only warns of others.
+/// The keys of `cross.toml` that cross knows in [`CROSS_VERSION`]; it only warns of others.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "cross reads it; here only the form and the targets count")]
+#[expect(dead_code, reason = "cross reads it; here the form counts, and what targets/ has too")]
 struct Cross {
     build: Option<CrossBuild>,
     target: BTreeMap<String, CrossTarget>,
@@ -269,11 +282,11 @@ pub fn disagreements() -> Vec<(String, String)> {
 fn find_disagreements() -> Result<Vec<(String, String)>, String> {
     let mut found = Vec::new();
     let targets = all()?;
-    let cross: Cross = read("cross.toml")?;
+    let cross: Cross = read(CROSS)?;
     let cargo: CargoConfig = read(".cargo/config.toml")?;
     let triples: BTreeSet<&String> = targets.keys().collect();
     for (path, named) in [
-        ("cross.toml", cross.target.keys().collect::<BTreeSet<_>>()),
+        (CROSS, cross.target.keys().collect::<BTreeSet<_>>()),
         (".cargo/config.toml", cargo.target.keys().collect()),
     ] {
         for triple in named.symmetric_difference(&triples) {
@@ -291,6 +304,9 @@ fn find_disagreements() -> Result<Vec<(String, String)>, String> {
         if linker.is_some_and(|linker| linker != target.link.linker) {
             found.push((path, "linker: differs from .cargo/config.toml".to_owned()));
         }
+        if let Some(cross) = cross.target.get(folder) {
+            found.extend(check_cross(cross, target).map(|message| (CROSS.to_owned(), message)));
+        }
     }
     for name in names_in("board")? {
         if name.ends_with(".toml") {
@@ -298,6 +314,26 @@ fn find_disagreements() -> Result<Vec<(String, String)>, String> {
         }
     }
     Ok(found)
+}
+
+/// Whether cross builds a target as its folder says: in its own image, optimised in the same way.
+fn check_cross(cross: &CrossTarget, target: &Target) -> impl Iterator<Item = String> {
+    let Target { triple, build, .. } = target;
+    let say = |key, got: String, wanted: String| {
+        (got != wanted).then(|| format!("{triple}: {key}: got {got}, expected {wanted}"))
+    };
+    let image = format!("ghcr.io/cross-rs/{triple}:{CROSS_VERSION}");
+    let passed = cross.env.as_ref().and_then(|env| env.passthrough.as_deref()).unwrap_or_default();
+    let wanted = (build.opt_level != OPT_LEVEL_DEFAULT)
+        .then(|| format!("{OPT_LEVEL}={}", build.opt_level))
+        .into_iter()
+        .collect::<Vec<_>>();
+    [
+        say("image", cross.image.clone().unwrap_or_default(), image),
+        say("env.passthrough", format!("{passed:?}"), format!("{wanted:?}")),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 fn check_board(
@@ -385,6 +421,23 @@ mod tests {
         // Newer versions of cross take a list here; 0.2.5 does not.
         let list = known.replace("false", "[\"std\"]");
         assert!(error(&list).is_some_and(|error| error.contains("boolean")));
+    }
+
+    #[test]
+    fn what_cross_would_build_otherwise_is_found() {
+        let target = one("aarch64-unknown-linux-musl").unwrap();
+        let image = "image = \"ghcr.io/cross-rs/aarch64-unknown-linux-musl:0.2.5\"\n";
+        let env = "[env]\npassthrough = [\"CARGO_PROFILE_RELEASE_OPT_LEVEL=s\"]\n";
+        let found = |text: &str| {
+            let cross: CrossTarget = toml::from_str(text).unwrap();
+            check_cross(&cross, &target).count()
+        };
+        assert_eq!(found(&format!("{image}{env}")), 0);
+        assert_eq!(found(&format!("{image}{env}").replace("0.2.5", "main")), 1);
+        assert_eq!(found(&format!("{image}{env}").replace("=s", "=z")), 1);
+        assert_eq!(found(image), 1);
+        assert_eq!(found(env), 1);
+        assert_eq!(found(""), 2);
     }
 
     #[test]
