@@ -1,13 +1,16 @@
 //! Runs what was built for another processor, by the user-mode emulator of QEMU.
 //!
-//! [`binary`] starts a router's binary as an operator would, [`engine`] runs the engine's unit
+//! [`binary`] starts a router's binary as an operator would, has miners mine through it, and reads
+//! the frames that it kept; [`engine`] runs the engine's unit
 //! tests as another processor computes them. Neither is a part of `test`: the first needs a build
 //! of minutes, the second builds `std` for the target.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::lab::Process;
+use serde_json::Value;
+
+use crate::lab::{self, Pool, Process, Swarm};
 use crate::report::Ended;
 use crate::targets::{self, Target};
 use crate::{apt, debian, dist, process};
@@ -19,17 +22,24 @@ const PACKAGES: [&str; 1] = ["qemu-user"];
 const ENGINE_TARGET: &str = "aarch64-unknown-linux-gnu";
 
 /// Longest time that an emulated program may take, in seconds.
-const RUN_SECONDS_MAX: u32 = 60;
+const RUN_SECONDS_MAX: u32 = 300;
 
 /// Longest time to build the engine with its tests and run them, in seconds.
 const ENGINE_SECONDS_MAX: u32 = 1200;
 
-/// A pool where nobody listens, on a board that any machine can hold.
-const GATEWAY: [&str; 6] =
-    ["--board", "virt-aarch64", "--pool", "stratum+tcp://127.0.0.1:1", "--user", "farm"];
+/// A board that any machine can hold.
+const BOARD: [&str; 2] = ["--board", "virt-aarch64"];
 
-/// Runs the binary that `dist` built: its version, a check, and a gateway until it is told to
-/// end, with its status asked for by the same binary.
+/// The miners of an emulated gateway, and how many of their shares the pool must accept.
+const MINERS: [&str; 4] = ["--miners", "8", "--hash-rate", "100000"];
+const SHARES_WANTED: u64 = 16;
+
+/// What the frames of such a run tell at least, in this order.
+const TOLD: [&str; 4] = [" INFO start of version ", " GeometryFixed {", " LinkLive {", " INFO end"];
+
+/// Runs the binary that `dist` built: its version, a check, and a gateway that serves miners over
+/// TLS until it is told to end, with its status asked for by the same binary. Then the frames that
+/// it kept are read, with the ELF that it was stripped from.
 ///
 /// # Errors
 ///
@@ -45,41 +55,84 @@ pub fn binary(triple: &str) -> Result<(), String> {
     if !version.starts_with("loka-stratum ") {
         return Err(format!("--version: {version}"));
     }
-    let check = process::output(start(&emulator, &binary).arg("check").args(GATEWAY))?;
+    let pool = Pool::start(&["--tls"])?;
+    let url = format!("stratum+ssl://{}", pool.address);
+    let state = state(triple)?;
+    let gateway = |verb| {
+        let mut gateway = start(&emulator, &binary);
+        gateway.arg(verb).args(BOARD).args(["--pool", &url, "--user", "farm.gateway"]);
+        gateway.env("LOKA_STATE__DIR", &state).env("LOKA_POOL__1__TRUST", "pin");
+        gateway.env("LOKA_POOL__1__PINS", pool.pin.as_deref().unwrap_or_default());
+        gateway
+    };
+    let check = process::output(&mut gateway("check"))?;
     if !check.contains("board virt-aarch64: room for 1024 miners") {
         return Err(format!("check: {check}"));
     }
     print!("{version}{check}");
-    let mut gateway = start(&emulator, &binary);
-    gateway.args(["run", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]).args(GATEWAY);
-    run(&mut gateway, |status| {
-        let output = start(&emulator, &binary)
-            .args(["status", status])
-            .output()
-            .map_err(|error| error.to_string())?;
-        let text = String::from_utf8_lossy(&output.stdout);
+    let mut gateway = gateway("run");
+    gateway.args(["--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]);
+    run(&mut gateway, |status, miners| {
+        let address = lab::address(status)?;
+        let swarm = Swarm::start(lab::address(miners)?, &MINERS)?;
+        lab::wait_for_status(address, "shares", |status| {
+            lab::count(status, "pool_accepted") >= SHARES_WANTED
+        })?;
+        drop(swarm);
+        let text = process::output(start(&emulator, &binary).args(["status", status]))?;
         print!("{text}");
-        // There is no pool: the right answer is 1.
-        match output.status.code() {
-            Some(1) if text.contains("board      virt-aarch64") => Ok(()),
-            code => Err(format!("status: exit code {code:?}: {text}")),
+        if !(text.starts_with("ready") && text.contains("board      virt-aarch64")) {
+            return Err(format!("status: {text}"));
         }
-    })
+        let is_settled = |status: &Value| {
+            let there = pool.ledger().ok().and_then(|ledger| ledger["accepted"].as_u64());
+            lab::count(status, "pending") + lab::count(status, "held") == 0
+                && Some(lab::count(status, "pool_accepted")) == there
+        };
+        let status = lab::wait_for_status(address, "the pool's own count", is_settled)?;
+        println!("both counted {} shares", lab::count(&status, "pool_accepted"));
+        Ok(())
+    })?;
+    frames(&target, &state)
 }
 
-/// Starts a gateway, has `ask` ask the address of its status port, ends it, and wants exit code 0.
+/// An empty folder for what a gateway remembers.
+fn state(triple: &str) -> Result<PathBuf, String> {
+    let folder = process::root().join("target/emulate").join(triple);
+    let error = |error: std::io::Error| format!("{}: {error}", folder.display());
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).map_err(error)?;
+    }
+    std::fs::create_dir_all(&folder).map_err(error)?;
+    Ok(folder)
+}
+
+/// Reads the frames that a gateway left, by the program of this machine, and prints them.
+fn frames(target: &Target, state: &Path) -> Result<(), String> {
+    let mut decode = lab::program(&["ctl", "log", "--decode", "--elf"])?;
+    let text = process::output(decode.arg(dist::with_symbols(target)).arg("--from").arg(state))?;
+    print!("{text}");
+    let mut lines = text.lines();
+    match TOLD.iter().find(|told| !lines.any(|line| line.contains(*told))) {
+        None => Ok(()),
+        Some(told) => Err(format!("frames: \"{told}\" is not where it was expected")),
+    }
+}
+
+/// Starts a gateway, has `ask` ask the addresses of its status port and of its miners, ends it, and
+/// wants exit code 0.
 ///
 /// # Errors
 ///
 /// It does not start, `ask` is not content, or it does not end in order.
 pub fn run(
     gateway: &mut Command,
-    ask: impl FnOnce(&str) -> Result<(), String>,
+    ask: impl FnOnce(&str, &str) -> Result<(), String>,
 ) -> Result<(), String> {
     let mut gateway = Process::start(gateway)?;
     let status = gateway.find("status ")?;
-    gateway.find("listening ")?;
-    let asked = ask(&status);
+    let miners = gateway.find("listening ")?;
+    let asked = ask(&status, &miners);
     // `timeout` hands the signal on to the program.
     let told = gateway.signal("TERM");
     let ended = gateway.wait()?;

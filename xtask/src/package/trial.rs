@@ -236,7 +236,7 @@ fn use_it(root: &Root, program: &str) -> Result<(), String> {
     let mut gateway = root.chroot(program);
     gateway.args(["run", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]);
     gateway.args(["--config", &settings]);
-    emulate::run(&mut gateway, |status| {
+    emulate::run(&mut gateway, |status, _| {
         let text = process::output(root.chroot(program).args(["status", status]))?;
         if text.starts_with("ready") { Ok(()) } else { Err(format!("status: {text}")) }
     })
