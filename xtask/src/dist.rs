@@ -209,7 +209,8 @@ fn tool(target: &Target, name: &str) -> String {
     format!("{}{name}", target.link.binutils_prefix)
 }
 
-fn rustflags_variable(triple: &str) -> String {
+/// The variable that hands flags to the compiler for one target.
+pub fn rustflags_variable(triple: &str) -> String {
     format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"))
 }
 
