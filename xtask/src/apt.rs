@@ -34,6 +34,19 @@ pub fn install(packages: &[&str]) -> Result<(), String> {
     process::run(&mut install).map_err(|error| format!("{error}; {by_hand}"))
 }
 
+/// Lets apt see the packages of another architecture, where it does not yet.
+///
+/// # Errors
+///
+/// What dpkg said; it changes this for root alone.
+pub fn know(architecture: &str) -> Result<(), String> {
+    let known = process::output(process::command("dpkg").arg("--print-foreign-architectures"))?;
+    if known.lines().any(|line| line == architecture) {
+        return Ok(());
+    }
+    process::run(process::command("dpkg").args(["--add-architecture", architecture]))
+}
+
 /// Fetches the lists of packages.
 ///
 /// # Errors

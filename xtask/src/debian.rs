@@ -8,11 +8,15 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::{apt, process};
+use crate::{apt, debs, process};
 
 const COMPILER: &str = "/usr/bin/rustc";
 const LIBRARIES: &str = "/usr/lib/rustlib";
 const HOST: &str = "x86_64-unknown-linux-gnu";
+
+/// The packages of the compiler, and of `std` and `test` for one of Debian's own architectures.
+const COMPILER_PACKAGE: &str = "rustc-web";
+const STD_PACKAGE: &str = "libstd-rust-web-dev";
 
 /// Where the private system root lies.
 pub fn system_root() -> PathBuf {
@@ -49,6 +53,31 @@ pub fn rustc(packages: &[&str]) -> Result<PathBuf, String> {
         std::fs::set_permissions(&wrapper, executable).map_err(error)?;
     }
     Ok(wrapper)
+}
+
+/// The same compiler with `std` and `test` for `triple` as Debian has built them for the
+/// `architecture` of its own, so that nothing of them is built here. They are unpacked, not
+/// installed, which would draw a compiler for that architecture in.
+///
+/// # Errors
+///
+/// Says why the compiler or the libraries cannot be had.
+pub fn rustc_with_std(
+    packages: &[&str],
+    triple: &str,
+    architecture: &str,
+) -> Result<PathBuf, String> {
+    let compiler = rustc(packages)?;
+    apt::know(architecture)?;
+    // Only libraries of the very same version can be read.
+    let mut ask = process::command("dpkg-query");
+    let version = process::output(ask.args(["-W", "-f", "${Version}", COMPILER_PACKAGE]))?;
+    let package = format!("{STD_PACKAGE}:{architecture}={version}");
+    let libraries = debs::unpacked(&package, &format!("std-{architecture}-{version}"), false)?;
+    let link_to = libraries.join("usr/lib/rustlib").join(triple);
+    link(&link_to, &system_root().join("lib/rustlib").join(triple))
+        .map_err(|error| format!("tools/sysroot: {error}"))?;
+    Ok(compiler)
 }
 
 /// Links `from` to `to`, in place of an older link.

@@ -1,9 +1,8 @@
 //! Runs what was built for another processor, by the user-mode emulator of QEMU.
 //!
 //! [`binary`] starts a router's binary as an operator would, has miners mine through it, and reads
-//! the frames that it kept; [`engine`] runs the engine's unit
-//! tests as another processor computes them. Neither is a part of `test`: the first needs a build
-//! of minutes, the second builds `std` for the target.
+//! the frames that it kept; [`engine`] runs the engine's unit tests as another processor computes
+//! them. The second is a step of `test`; the first needs a build of minutes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +11,7 @@ use serde_json::Value;
 
 use crate::lab::{self, Pool, Process, Swarm};
 use crate::report::Ended;
+use crate::tally::Tally;
 use crate::targets::{self, Target};
 use crate::{apt, debian, dist, process};
 
@@ -20,6 +20,21 @@ const PACKAGES: [&str; 1] = ["qemu-user"];
 
 /// The target whose tests are run: its C library unwinds, which tests that must panic need.
 const ENGINE_TARGET: &str = "aarch64-unknown-linux-gnu";
+
+/// What Debian calls that kind of machine.
+const ENGINE_ARCHITECTURE: &str = "arm64";
+
+/// Leaves out what only other tests need (`Cargo.toml`).
+const ENGINE_FLAGS: &str = "--cfg engine_alone";
+
+/// Settings of a build that is run once: to optimise takes longer than it saves. What another
+/// processor does otherwise shows in the first cases of a property; all of them run on the host.
+const ENGINE_SETTINGS: [(&str, &str); 4] = [
+    ("CARGO_INCREMENTAL", "0"),
+    ("CARGO_PROFILE_DEV_DEBUG", "0"),
+    ("CARGO_PROFILE_DEV_OPT_LEVEL", "0"),
+    ("PROPTEST_CASES", "64"),
+];
 
 /// Longest time that an emulated program may take, in seconds.
 const RUN_SECONDS_MAX: u32 = 300;
@@ -140,31 +155,33 @@ pub fn run(
     if ended.success() { Ok(()) } else { Err(format!("run: {ended}")) }
 }
 
-/// Runs the engine's unit tests on [`ENGINE_TARGET`]; skipped where its compiler or the emulator
-/// cannot be had.
+/// Runs the engine's unit tests on [`ENGINE_TARGET`], with the toolchain's `std` for it, else with
+/// Debian's; skipped where its compiler or the emulator cannot be had.
 ///
 /// # Errors
 ///
 /// A test failed, or was not built.
-pub fn engine() -> Result<Ended, String> {
+pub fn engine(tally: &mut Tally) -> Result<Ended, String> {
     let target = targets::one(ENGINE_TARGET)?;
     let cargo = process::cargo(&[]).get_program().to_string_lossy().into_owned();
     let arguments = ["test", "--locked", "--lib", "--no-default-features", "--target"];
     let mut command = process::limited(ENGINE_SECONDS_MAX, &cargo, &arguments);
-    command.arg(ENGINE_TARGET);
+    command.arg(ENGINE_TARGET).envs(ENGINE_SETTINGS);
     let mut prepare = || {
         emulator(&target)?;
         dist::prepare(&mut command, &target)?;
+        command.env(dist::rustflags_variable(ENGINE_TARGET), ENGINE_FLAGS);
         if !dist::has_std(ENGINE_TARGET)? {
-            command.env("RUSTC", debian::rustc(&dist::COMPILER_PACKAGES)?);
-            command.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,test,panic_unwind");
+            let packages = &dist::COMPILER_PACKAGES;
+            let rustc = debian::rustc_with_std(packages, ENGINE_TARGET, ENGINE_ARCHITECTURE)?;
+            command.env("RUSTC", rustc);
         }
         Ok::<(), String>(())
     };
     if let Err(reason) = prepare() {
         return Ok(Ended::Skipped(reason));
     }
-    process::run(&mut command).map(|()| Ended::Passed)
+    process::run_watched(&mut command, |line| tally.read(line)).map(|()| Ended::Passed)
 }
 
 /// The words before an emulated program; none where this machine can run it as it is. Installs

@@ -91,7 +91,9 @@ fn main() -> ExitCode {
         ["chaos", options @ ..] => chaos::chaos(options),
         ["soak", options @ ..] => chaos::soak(options),
         ["emulate", "--target", triple] => emulate::binary(triple),
-        ["emulate", "--engine"] => emulate::engine().map(|ended| ended.say()),
+        ["emulate", "--engine"] => {
+            emulate::engine(&mut tally::Tally::default()).map(|ended| ended.say())
+        }
         ["fuzz", target, "--seconds", seconds] => fuzz::run(target, seconds),
         ["hooks"] => hooks::install(),
         ["help" | "-h" | "--help"] => {

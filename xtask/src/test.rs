@@ -5,7 +5,7 @@
 
 use crate::report::{Ended, Report};
 use crate::tally::Tally;
-use crate::{apt, bare_metal, browser, engine, process, sim, tidy};
+use crate::{apt, bare_metal, browser, emulate, engine, process, sim, tidy};
 
 /// What the packages of the workspace that run on the host are called in cargo's arguments.
 /// `bare-metal` has no `main` that a test program could be made of.
@@ -34,6 +34,7 @@ pub fn all() -> Result<(), String> {
     report.step("docs", docs);
     report.step("tests", || tests(&mut tally));
     report.step("engine: bare metal", bare_metal::boards);
+    report.step("engine: tests on 64-bit ARM", || emulate::engine(&mut tally));
     report.step("simulation: canary", sim::canary);
     report.step("licences and sources", deny);
     report.step("page in a browser", || browser::run(&mut tally));
