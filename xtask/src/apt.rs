@@ -1,5 +1,7 @@
 //! Installs Debian packages that a step needs, where that is possible.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::process;
 
 /// Longest time for one call of apt, in seconds; a slow mirror must not hold up the other steps.
@@ -7,6 +9,9 @@ const APT_SECONDS_MAX: u32 = 300;
 
 /// Longest time that apt waits for another apt, in seconds.
 const LOCK_SECONDS_MAX: u32 = 60;
+
+/// Whether the lists of packages are those of now: once in a run is enough.
+static IS_UP_TO_DATE: AtomicBool = AtomicBool::new(false);
 
 /// Installs `packages`, which give the files or programs that the caller missed.
 ///
@@ -44,17 +49,23 @@ pub fn know(architecture: &str) -> Result<(), String> {
     if known.lines().any(|line| line == architecture) {
         return Ok(());
     }
+    IS_UP_TO_DATE.store(false, Ordering::Relaxed);
     process::run(process::command("dpkg").args(["--add-architecture", architecture]))
 }
 
-/// Fetches the lists of packages.
+/// Fetches the lists of packages, where that was not done before.
 ///
 /// # Errors
 ///
 /// What apt said.
 pub fn update() -> Result<(), String> {
+    if IS_UP_TO_DATE.load(Ordering::Relaxed) {
+        return Ok(());
+    }
     let arguments = ["-qq", "-o", &lock(), "update"];
-    process::run(&mut process::limited(APT_SECONDS_MAX, "apt-get", &arguments))
+    process::run(&mut process::limited(APT_SECONDS_MAX, "apt-get", &arguments))?;
+    IS_UP_TO_DATE.store(true, Ordering::Relaxed);
+    Ok(())
 }
 
 fn lock() -> String {

@@ -264,7 +264,7 @@ fn install_linker(target: &Target) -> Result<(), String> {
 fn install_packages(target: &Target) -> Result<(), String> {
     let Link { packages, architecture, .. } = &target.link;
     if let Some(architecture) = architecture {
-        process::run(process::command("dpkg").args(["--add-architecture", architecture]))?;
+        apt::know(architecture)?;
     }
     apt::install(&packages.iter().map(String::as_str).collect::<Vec<_>>())
 }
