@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::{apt, process};
 
+/// Longest time to download a package with what it needs, in seconds: the largest, a kernel, has
+/// 60 MB.
+const DOWNLOAD_SECONDS_MAX: u32 = 300;
+
 /// The words that apt prints before a package that it would install.
 const WOULD_INSTALL: &str = "Inst ";
 
@@ -26,13 +30,14 @@ pub fn unpacked(package: &str, folder: &str, needs: bool) -> Result<PathBuf, Str
     let debs = root.join("debs");
     std::fs::create_dir_all(&debs).map_err(error)?;
     let packages = if needs { all_needed(package)? } else { vec![package.to_owned()] };
-    let mut download = process::command("apt-get");
-    download.args(["-qq", "download"]).args(&packages).current_dir(&debs);
-    if process::run(&mut download).is_err() {
+    // apt would check them as a user that may not write here, and say so.
+    let words = ["-qq", "-o", "APT::Sandbox::User=root", "download"];
+    let mut download = process::limited(DOWNLOAD_SECONDS_MAX, "apt-get", &words);
+    process::run(download.args(&packages).current_dir(&debs)).or_else(|_| {
         // The list of packages may be missing, or older than the packages.
         apt::update()?;
-        process::run(&mut download)?;
-    }
+        process::run(&mut download)
+    })?;
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(&debs).map_err(error)?.flatten().map(|entry| entry.path()).collect();
     paths.sort();
@@ -58,10 +63,14 @@ fn all_needed(package: &str) -> Result<Vec<String>, String> {
 ///
 /// apt does not know it.
 pub fn newest(package: &str, begins: &str) -> Result<String, String> {
-    let listed = process::output(process::command("apt-cache").args(["depends", package]))?;
+    let mut ask = process::command("apt-cache");
+    let listed = process::output(ask.args(["depends", package])).or_else(|_| {
+        apt::update()?;
+        process::output(&mut ask)
+    })?;
     let words = listed.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
     let found = words.map(str::to_owned).find(|name| name.starts_with(begins));
-    found.ok_or(format!("{package}: needs no {begins}…; apt-get update may help"))
+    found.ok_or(format!("{package}: needs no {begins}…"))
 }
 
 /// A program of an unpacked folder, which finds its libraries there.

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::{Tree, feed, gzip};
 use crate::targets::{self, Board};
-use crate::{apt, debs, dist, package, process};
+use crate::{apt, debian, debs, dist, package, process};
 use disk::{MIB, Partition};
 
 pub use boot::{pipe, test as boot_test};
@@ -71,6 +71,9 @@ const GROUPS: &str = "root:x:0:\nloka:x:480:\n";
 
 /// The board that an image can be made for: the others boot by their makers' loaders.
 const BOARD: &str = "virt-aarch64";
+
+/// What Debian calls that kind of machine.
+const ARCHITECTURE: &str = "arm64";
 
 /// The files of an image.
 pub struct Image {
@@ -144,9 +147,7 @@ pub fn build(name: &str, parts: &Parts) -> Result<Image, String> {
         .as_ref()
         .map(|path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display())));
     let time = package::source_time()?;
-    let version = debs::newest("linux-image-arm64:arm64", "linux-image-6")?;
-    let kernel = debs::unpacked(&version, "kernel-arm64", false)?;
-    let release = version.trim_start_matches("linux-image-").trim_end_matches(":arm64");
+    let (kernel, release) = kernel()?;
     let busybox = busybox()?;
     let folder = folder(name)?;
     let image = Image {
@@ -157,7 +158,7 @@ pub fn build(name: &str, parts: &Parts) -> Result<Image, String> {
     };
     let packed = gzip(&read(&kernel.join(format!("boot/vmlinuz-{release}")))?)?;
     write(&image.kernel, &packed)?;
-    let modules = kernel.join("lib/modules").join(release).join("kernel");
+    let modules = kernel.join("lib/modules").join(&release).join("kernel");
     write(&image.initramfs, &gzip(&initramfs(&modules, &busybox, time)?.cpio())?)?;
     let slot = squashfs(&system(&board, &busybox, parts, time)?, &image.folder)?;
     println!("slot: {} bytes", slot.len());
@@ -175,6 +176,34 @@ pub fn build(name: &str, parts: &Parts) -> Result<Image, String> {
     write(&image.disk, &bytes)?;
     println!("{}: {} bytes of {IMAGE_BYTES_MAX}", process::shown(&image.disk), bytes.len());
     Ok(image)
+}
+
+/// Fetches what the boot test and a build for its board need of Debian, all that is missing here.
+///
+/// # Errors
+///
+/// Says what cannot be had, so that there is no such test here.
+pub fn fetch() -> Result<(), String> {
+    let target = targets::one(&board(BOARD)?.target)?;
+    apt::know(ARCHITECTURE)?;
+    kernel()?;
+    packer()?;
+    boot::emulator()?;
+    applets(&busybox()?)?;
+    dist::prepare(&mut process::command("true"), &target)?;
+    if dist::has_std(&target.triple)? {
+        return Ok(());
+    }
+    debian::rustc(&dist::COMPILER_PACKAGES).map(drop)
+}
+
+/// The target that the boot test's board is built for.
+///
+/// # Errors
+///
+/// The board's file cannot be read.
+pub fn target() -> Result<String, String> {
+    board(BOARD).map(|board| board.target)
 }
 
 /// Makes an update for a board, and returns the file.
@@ -207,6 +236,20 @@ fn board(name: &str) -> Result<Board, String> {
 fn folder(name: &str) -> Result<PathBuf, String> {
     let folder = process::root().join("target/image").join(name);
     make_folder(&folder).map(|()| folder)
+}
+
+/// The folder of Debian's kernel, and what its version is called in it.
+fn kernel() -> Result<(PathBuf, String), String> {
+    let of = |name: &str| format!("{name}:{ARCHITECTURE}");
+    let version = debs::newest(&of("linux-image-arm64"), "linux-image-6")?;
+    let folder = debs::unpacked(&version, "kernel-arm64", false)?;
+    let release = version.trim_start_matches("linux-image-").trim_end_matches(&of(""));
+    Ok((folder, release.to_owned()))
+}
+
+/// The folder of the program that packs slots.
+fn packer() -> Result<PathBuf, String> {
+    debs::unpacked("squashfs-tools", "squashfs", true)
 }
 
 fn busybox() -> Result<PathBuf, String> {
@@ -308,7 +351,7 @@ fn applets(busybox: &Path) -> Result<Vec<String>, String> {
 
 /// Packs a slot, by what a slow processor unpacks quickly.
 fn squashfs(tree: &Tree, folder: &Path) -> Result<Vec<u8>, String> {
-    let tools = debs::unpacked("squashfs-tools", "squashfs", true)?;
+    let tools = packer()?;
     let path = folder.join("slot.squashfs");
     let _ = std::fs::remove_file(&path);
     let mut pack = debs::program(&tools, "usr/bin/sqfstar");

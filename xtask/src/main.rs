@@ -6,6 +6,7 @@
 mod apt;
 mod archive;
 mod bare_metal;
+mod beside;
 mod browser;
 mod chaos;
 mod debian;
@@ -29,6 +30,8 @@ mod tidy;
 
 use std::process::ExitCode;
 
+use tally::Tally;
+
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
@@ -36,8 +39,8 @@ usage: cargo xtask COMMAND
                           the engine without an allocator; ends with the totals
   ci                      the same, as .ci/run calls it
   tidy                    the rules of CONTRIBUTING.md that a program can check
-  bare-metal              the engine without an allocator serves a recorded session, on the host
-                          and on two boards under QEMU
+  bare-metal [--boards]   the engine without an allocator serves a recorded session, on the host
+                          and on two boards under QEMU, or on these alone
   dist --target TRIPLE [--twice|--cross]
                           a router's binary, with where its bytes are; --list names the triples;
                           twice, in two folders, to show that both are the same; or in a container
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         ["test" | "ci"] => test::all(),
         ["tidy"] => tidy::run(),
         ["bare-metal"] => bare_metal::run(),
+        ["bare-metal", "--boards"] => bare_metal::boards().map(|ended| ended.say()),
         ["dist", "--list"] => dist::list(),
         ["dist", "--target", triple] => dist::build(triple),
         ["dist", "--target", triple, "--twice"] => dist::twice(triple),
@@ -84,16 +88,14 @@ fn main() -> ExitCode {
         ["image", "--board", board, options @ ..] => image::run(board, options),
         ["keys"] => image::make_keys(None),
         ["keys", folder] => image::make_keys(Some(folder.as_ref())),
-        ["image", "--boot-test"] => image::boot_test("virt-aarch64"),
+        ["image", "--boot-test"] => image::boot_test(&mut Tally::default()),
         // What QEMU starts for each connection of a guest to the pool.
         ["pipe", address] => image::pipe(address),
         ["sim", arguments @ ..] => sim::run(arguments),
         ["chaos", options @ ..] => chaos::chaos(options),
         ["soak", options @ ..] => chaos::soak(options),
         ["emulate", "--target", triple] => emulate::binary(triple),
-        ["emulate", "--engine"] => {
-            emulate::engine(&mut tally::Tally::default()).map(|ended| ended.say())
-        }
+        ["emulate", "--engine"] => emulate::engine(&mut Tally::default()).map(|ended| ended.say()),
         ["fuzz", target, "--seconds", seconds] => fuzz::run(target, seconds),
         ["hooks"] => hooks::install(),
         ["help" | "-h" | "--help"] => {

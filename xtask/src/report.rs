@@ -12,10 +12,13 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// What a line begins with that says why something was not run.
+    pub const SKIPPED: &str = "skipped: ";
+
     /// Says why something was not run.
     pub fn say(&self) {
         if let Self::Skipped(reason) = self {
-            println!("skipped: {reason}");
+            println!("{}{reason}", Self::SKIPPED);
         }
     }
 }

@@ -9,6 +9,14 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Counts a part of a trial as a test.
+    pub fn count<T, E>(&mut self, outcome: &Result<T, E>) {
+        match outcome {
+            Ok(_) => self.passed += 1,
+            Err(_) => self.failed += 1,
+        }
+    }
+
     /// Adds the counts of a line that begins with `test result:`; ignores every other line.
     pub fn read(&mut self, line: &str) {
         let Some(counts) = line.trim_start().strip_prefix("test result:") else { return };

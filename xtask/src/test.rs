@@ -1,11 +1,15 @@
 //! Everything that a commit must pass, quick layers first.
 //!
+//! What only other processors need is built beside the steps for this one (`beside`): those wait
+//! half of their time.
+//!
 //! All host builds use the `dev` profile, so each crate is compiled once for checking and once for
 //! running; only the proof without an allocator, a few small crates, needs a profile of its own.
 
+use crate::beside::Beside;
 use crate::report::{Ended, Report};
 use crate::tally::Tally;
-use crate::{apt, bare_metal, browser, emulate, engine, process, sim, tidy};
+use crate::{apt, bare_metal, browser, engine, image, process, sim, tidy};
 
 /// What the packages of the workspace that run on the host are called in cargo's arguments.
 /// `bare-metal` has no `main` that a test program could be made of.
@@ -28,16 +32,31 @@ pub fn all() -> Result<(), String> {
     report.step("format", || passed(process::cargo(&["fmt", "--all", "--check"])));
     report.step("tidy", || tidy::run().map(|()| Ended::Passed));
     report.step("engine: allowed crates", engine::allowed_crates);
+    let mut board = Ok(());
+    report.step("packages for the board", || {
+        board = image::fetch();
+        Ok(or_skipped(&board))
+    });
+    let beside = beside(board.is_ok());
+    let ended =
+        |tally: &mut Tally| beside.as_ref().map_err(Clone::clone).and_then(|all| all.next(tally));
     report.step("engine: clippy", engine::clippy);
     report.step("engine: links without alloc", bare_metal::host);
     report.step("clippy", clippy);
     report.step("docs", docs);
     report.step("tests", || tests(&mut tally));
-    report.step("engine: bare metal", bare_metal::boards);
-    report.step("engine: tests on 64-bit ARM", || emulate::engine(&mut tally));
     report.step("simulation: canary", sim::canary);
     report.step("licences and sources", deny);
     report.step("page in a browser", || browser::run(&mut tally));
+    report.step("engine: bare metal", || ended(&mut tally));
+    report.step("engine: tests on 64-bit ARM", || ended(&mut tally));
+    match &board {
+        Ok(()) => {
+            report.step("board: binary", || ended(&mut tally));
+            report.step("board: boot", || image::boot_test(&mut tally).map(|()| Ended::Passed));
+        }
+        Err(_) => report.step("board: binary and boot", || Ok(or_skipped(&board))),
+    }
     let passed = report.summary();
     println!("{tally}");
     match (passed, tally.passed) {
@@ -45,6 +64,21 @@ pub fn all() -> Result<(), String> {
         (true, 0) => Err("no test ran".to_owned()),
         (false, _) => Err("a step failed; the summary says which".to_owned()),
     }
+}
+
+/// Starts the builds for other processors, in the order in which their steps come.
+fn beside(has_board: bool) -> Result<Beside, String> {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let mut commands = vec![words(&["bare-metal", "--boards"]), words(&["emulate", "--engine"])];
+    if has_board {
+        commands.push(words(&["dist", "--target", &image::target()?]));
+    }
+    Beside::start(commands)
+}
+
+/// What cannot be had here is a reason not to run a step, and no fault.
+fn or_skipped(outcome: &Result<(), String>) -> Ended {
+    outcome.as_ref().map_or_else(|reason| Ended::Skipped(reason.clone()), |()| Ended::Passed)
 }
 
 fn passed(mut command: std::process::Command) -> Result<Ended, String> {
