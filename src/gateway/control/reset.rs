@@ -4,9 +4,9 @@
 //! the request before anything else is done; it is removed last. So a reset that the power cuts
 //! short goes on at the next start, and there is no half one.
 //!
-//! Settings, accounts, the audit log and the events as frames are forgotten. Block candidates stay, since they are worth
-//! more than anything else on the board; so does the division of the extranonce2, since miners that
-//! are connected hold it.
+//! Settings, accounts, the audit log and the events as frames are forgotten. Block candidates stay,
+//! since they are worth more than anything else on the board; so does the division of the
+//! extranonce2, since miners that are connected hold it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,8 @@ use crate::gateway::disk::Disk;
 use crate::gateway::log::{self, Kind};
 use crate::gateway::store;
 
-/// What is forgotten: settings, audit log, accounts, the list of miners, the page's own key, events.
+/// What is forgotten: settings, audit log, accounts, the list of miners, the page's own key, the
+/// events as frames.
 pub const FORGOTTEN: [&str; 6] =
     [kept::NAME, audit::NAME, access::NAME, admission::NAME, certificate::NAME, store::FRAMES];
 
