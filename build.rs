@@ -86,7 +86,9 @@ mod frames {
             // In this form compilers that link and linkers alike understand them.
             let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
             println!("cargo::rustc-link-arg-bins=-T{root}/{SCRIPT}");
-            println!("cargo::rustc-link-arg-bins=-zmax-page-size=65536");
+            // One argument each: zig does not take them for one.
+            println!("cargo::rustc-link-arg-bins=-z");
+            println!("cargo::rustc-link-arg-bins=max-page-size=65536");
         }
     }
 }
