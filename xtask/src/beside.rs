@@ -28,7 +28,6 @@ impl Beside {
     ///
     /// There is no place for what they print.
     pub fn start(commands: Vec<Vec<String>>) -> Result<Self, String> {
-        let this = std::env::current_exe().map_err(|error| format!("xtask: {error}"))?;
         let folder = process::root().join("target/beside");
         let error = |error: std::io::Error| format!("{}: {error}", folder.display());
         std::fs::create_dir_all(&folder).map_err(error)?;
@@ -36,7 +35,7 @@ impl Beside {
         std::thread::spawn(move || {
             for (index, words) in commands.iter().enumerate() {
                 let log = folder.join(format!("{index}.log"));
-                let outcome = run(&this, words, &log);
+                let outcome = run(words, &log);
                 if sender.send((log, outcome)).is_err() {
                     return;
                 }
@@ -66,11 +65,10 @@ impl Beside {
     }
 }
 
-fn run(this: &Path, words: &[String], log: &Path) -> Result<(), String> {
+fn run(words: &[String], log: &Path) -> Result<(), String> {
     let error = |error: std::io::Error| format!("{}: {error}", log.display());
     let file = File::create(log).map_err(error)?;
-    let this = this.to_string_lossy();
-    let mut command = process::limited(SECONDS_MAX, "nice", &["-n", NICENESS, &this]);
+    let mut command = process::limited(SECONDS_MAX, "nice", &["-n", NICENESS, &process::this()]);
     command.args(words).stdout(file.try_clone().map_err(error)?).stderr(file);
     let status = command.status().map_err(|error| format!("timeout: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("xtask {}: {status}", words.join(" "))) }

@@ -23,6 +23,11 @@ pub fn root() -> &'static Path {
     })
 }
 
+/// This program, by a path that holds as long as it runs: a build may put another in its place.
+pub fn this() -> String {
+    format!("/proc/{}/exe", std::process::id())
+}
+
 /// A program that starts in the root of the repository, without the variables of `cargo run`.
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);

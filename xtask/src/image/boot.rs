@@ -326,11 +326,10 @@ impl Guest {
         for old in [&log, &said] {
             let _ = std::fs::remove_file(old);
         }
-        let here = std::env::current_exe().map_err(|error| format!("xtask: {error}"))?;
         let network = format!(
             "user,id=n0,restrict=on,hostfwd=tcp:{miners}-:3333,hostfwd=tcp:{status}-:8081,\
              hostfwd=tcp:{page}-:8443,guestfwd=tcp:{POOL_IN_GUEST}-cmd:{} pipe {pool}",
-            here.display()
+            process::this()
         );
         let mut qemu = debs::program(&tools, "usr/bin/qemu-system-aarch64");
         qemu.arg("-L").arg(tools.join("usr/share/qemu"));
