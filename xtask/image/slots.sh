@@ -12,24 +12,33 @@ export PATH=/bin:/sbin:/usr/bin:/usr/sbin
 
 sum_of() { printf '%s' "$1" | sha256sum | cut -c 1-32; }
 
-# Reads the copy at the given block of 4096 bytes into $line; fails where it is not sound.
-env_copy() {
-	line=$(dd if=$ENV bs=4096 skip="$1" count=1 2>/dev/null | head -c 128 | tr -d '\0')
-	[ "$(sum_of "${line% sum=*}")" = "${line##* sum=}" ]
+# Prints the copy at the given block of 4096 bytes.
+env_copy() { dd if=$ENV bs=128 skip=$(($1 * 32)) count=1 2>/dev/null | tr -d '\0'; }
+
+# Sets $number to that of a copy, sound or not: 0 where there is none.
+env_number() {
+	number=${1#seq=}
+	number=${number%% *}
+	case $number in '' | *[!0-9]* | ??????????*) number=0 ;; esac
 }
 
-# Sets seq, active, tries and good.
+# Sets seq, active, tries and good. The sum of the newer copy is enough where it is right.
 env_read() {
 	seq=0 active=a tries=0 good=a place=1
-	for copy in 0 1; do
-		env_copy $copy || continue
-		number=${line#seq=}
-		number=${number%% *}
-		[ "$number" -gt "$seq" ] || continue
+	first=$(env_copy 0) second=$(env_copy 1)
+	env_number "$first"
+	copies="0 1" of_first=$number
+	env_number "$second"
+	[ "$number" -le "$of_first" ] || copies="1 0"
+	for copy in $copies; do
+		case $copy in 0) line=$first ;; *) line=$second ;; esac
+		[ "$(sum_of "${line% sum=*}")" = "${line##* sum=}" ] || continue
+		env_number "$line"
 		seq=$number place=$copy
 		rest=${line#* active=} && active=${rest%% *}
 		rest=${line#* tries=} && tries=${rest%% *}
 		rest=${line#* good=} && good=${rest%% *}
+		return
 	done
 }
 
