@@ -13,6 +13,15 @@ const LOCK_SECONDS_MAX: u32 = 60;
 /// Whether the lists of packages are those of now: once in a run is enough.
 static IS_UP_TO_DATE: AtomicBool = AtomicBool::new(false);
 
+/// Installs the package that has a program, where that is missing.
+///
+/// # Errors
+///
+/// As [`install`].
+pub fn provide(program: &str, package: &str) -> Result<(), String> {
+    if process::is_installed(program) { Ok(()) } else { install(&[package]) }
+}
+
 /// Installs `packages`, which give the files or programs that the caller missed.
 ///
 /// # Errors

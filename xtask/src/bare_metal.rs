@@ -227,9 +227,7 @@ fn in_own_folder(command: &mut Command) -> &mut Command {
 
 /// Checks that no function of an allocator is in the image or wanted by it.
 fn without_allocation(image: &Path) -> Result<(), String> {
-    if !process::is_installed("readelf") {
-        apt::install(&["binutils"])?;
-    }
+    apt::provide("readelf", "binutils")?;
     let symbols =
         process::output(process::command("readelf").args(["--symbols", "--wide"]).arg(image))?;
     let found: Vec<&str> = allocating(&symbols).collect();

@@ -16,7 +16,7 @@ use crate::targets::{self, Target};
 use crate::{apt, debian, dist, process};
 
 /// Debian's package of the emulator.
-const PACKAGES: [&str; 1] = ["qemu-user"];
+const PACKAGE: &str = "qemu-user";
 
 /// The target whose tests are run: its C library unwinds, which tests that must panic need.
 const ENGINE_TARGET: &str = "aarch64-unknown-linux-gnu";
@@ -193,8 +193,8 @@ pub fn engine(tally: &mut Tally) -> Result<Ended, String> {
 pub fn emulator(target: &Target) -> Result<Vec<String>, String> {
     let Some(runner) = targets::runner(&target.triple)? else { return Ok(Vec::new()) };
     let words: Vec<String> = runner.split_whitespace().map(str::to_owned).collect();
-    if words.first().is_some_and(|program| !process::is_installed(program)) {
-        apt::install(&PACKAGES)?;
+    if let Some(program) = words.first() {
+        apt::provide(program, PACKAGE)?;
     }
     Ok(words)
 }

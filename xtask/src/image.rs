@@ -339,9 +339,7 @@ fn commands(tree: &mut Tree, busybox: &Path) -> Result<(), String> {
 /// The names that busybox goes by, as it says itself under the emulator; those of a shell for
 /// people are left out with the log-in that there is none of.
 fn applets(busybox: &Path) -> Result<Vec<String>, String> {
-    if !process::is_installed("qemu-aarch64") {
-        apt::install(&["qemu-user"])?;
-    }
+    apt::provide("qemu-aarch64", "qemu-user")?;
     let mut list = process::command("qemu-aarch64");
     let listed = process::output(list.arg(busybox).arg("--list"))?;
     let unwanted = ["getty", "login", "sulogin", "su", "telnet", "telnetd", "passwd", "httpd"];

@@ -47,9 +47,7 @@ pub fn of_crates(binary: &Path, names: &[&str]) -> Result<u64, String> {
 }
 
 fn read(binary: &Path, what: &str) -> Result<String, String> {
-    if !process::is_installed("readelf") {
-        apt::install(&["binutils"])?;
-    }
+    apt::provide("readelf", "binutils")?;
     process::output(process::command("readelf").args([what, "-W"]).arg(binary))
 }
 
