@@ -21,7 +21,16 @@ const SETTINGS: &str = "etc/loka-stratum/config.toml";
 
 /// Programs that scripts of packages call, given to the root by busybox.
 const APPLETS: [&str; 11] =
-    ["logger", "sh", "rm", "cat", "sleep", "kill", "grep", "wget", "mkdir", "mv", "cp"];
+    ["logger", "sh", "rm", "cat", "sleep", "kill", "grep", "timeout", "mkdir", "mv", "cp"];
+
+/// What stands in for OpenWrt's `wget` (uclient-fetch): busybox's as Debian builds it does not know
+/// how to give up after some seconds, and crashes when it is told to.
+const WGET: &str = "#!/bin/sh
+[ \"$1 $2\" = '-q -T' ] || exit 2
+seconds=$3
+shift 3
+exec timeout \"$seconds\" busybox wget -q \"$@\"
+";
 
 /// The kind of machine that most routers with OpenWrt are; its busybox reads the scripts too.
 const ROUTER: &str = "aarch64-unknown-linux-musl";
@@ -76,7 +85,7 @@ pub fn run() -> Result<(), String> {
             println!("{name}: ok");
         }
     }
-    println!("not run here: a unit under systemd, opkg, procd, the feed's Makefile");
+    println!("not run here: a unit under systemd, opkg, procd, uclient-fetch, the feed's Makefile");
     Ok(())
 }
 
@@ -145,6 +154,8 @@ fn openwrt(package: &Path) -> Result<(), String> {
     unpack(&outer.join("control.tar.gz"), &outer.join("control"))?;
     unpack(&outer.join("data.tar.gz"), &root.0)?;
     root.write("stubs", OPENWRT_STUBS)?;
+    root.write("bin/wget", WGET)?;
+    process::output(process::command("chmod").arg("+x").arg(root.0.join("bin/wget")))?;
     scripts(&|| root.chroot("/bin/sh"), "")?;
     let router = targets::one(ROUTER)?;
     let busybox = debs::unpacked("busybox-static:arm64", "busybox-arm64", false)?;
