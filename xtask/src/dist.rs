@@ -55,7 +55,8 @@ pub fn build(triple: &str) -> Result<(), String> {
     let mut cargo = process::cargo(&[if zig.is_some() { "zigbuild" } else { "build" }]);
     ask_for_binary(&mut cargo, target);
     match &zig {
-        Some(path) => cargo.env("PATH", path),
+        // Told to leave debug information out, zig leaves the symbols out as well.
+        Some(path) => cargo.env("PATH", path).env("CARGO_PROFILE_RELEASE_STRIP", "none"),
         None => prepare(&mut cargo, target)?,
     };
     if has_std(triple)? {
