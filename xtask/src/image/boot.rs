@@ -26,9 +26,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// with the processor time that the emulator used, and only said: a busy machine is no fault.
 const LISTENING_SECONDS_WANTED: f64 = 3.0;
 
-/// Parts of lines that say what the system could not have: a module, its data, the watchdog, the
-/// button.
-const FAULTS: [&str; 4] = [" not loaded", "no data partition", "is not fed", "no reset button"];
+/// Parts of lines that say what the system could not have: a module, its data, a program, the
+/// watchdog, the button.
+const FAULTS: [&str; 5] =
+    [" not loaded", "no data partition", ": not found", "is not fed", "no reset button"];
 
 /// Fields of `/proc/PID/stat` after the name, counted from 0: time in the program and in the
 /// kernel, in hundredths of a second.
