@@ -1,10 +1,10 @@
 //! Builds a router's binary as `targets/<triple>/target.toml` says, and holds it to its size.
 //!
-//! Where the toolchain has the target's `std` ready, that is used; else `std` is built here by
-//! Debian's compiler from Debian's sources. Containers are not needed; where Debian has no compiler
-//! for C, zig is one. Nothing of where it is built gets into the binary: [`twice`] shows it. The
-//! binary that is shipped is a stripped copy; the one with symbols stays beside it, to read a crash
-//! or a log with.
+//! Where the toolchain has the target's `std` ready, that is used; else Debian's, where Debian has
+//! it ready; else `std` is built here by Debian's compiler from Debian's sources. Containers are
+//! not needed; where Debian has no compiler for C, zig is one. Nothing of where it is built gets
+//! into the binary: [`twice`] shows it. The binary that is shipped is a stripped copy; the one with
+//! symbols stays beside it, to read a crash or a log with.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,16 @@ const BUILD_ID: &str = "-Clink-arg=-Wl,--build-id=sha1";
 /// What of `tools/` has the place where it lies in it; the rest was fetched, and is the same
 /// wherever it lies.
 const MADE_HERE: [&str; 3] = ["sysroot", "unwind", "probe"];
+
+/// Where a target's `std` is from.
+enum Std<'t> {
+    /// The toolchain has it ready.
+    Toolchain,
+    /// Debian has it ready, for this architecture of its own.
+    Debian(&'t str),
+    /// It is built here.
+    Sources,
+}
 
 /// Prints the triples that can be built for.
 ///
@@ -59,14 +69,20 @@ pub fn build(triple: &str) -> Result<(), String> {
         Some(path) => cargo.env("PATH", path).env("CARGO_PROFILE_RELEASE_STRIP", "none"),
         None => prepare(&mut cargo, target)?,
     };
-    if has_std(triple)? {
-        println!("{triple}: std of the toolchain");
-        let mut rustflags = target.link.prebuilt_rustflags.clone();
-        rustflags.extend(same_paths()?);
-        cargo.env(rustflags_variable(triple), rustflags.join(" "));
-    } else {
-        println!("{triple}: std built from Debian's sources by Debian's rustc");
-        build_std(&mut cargo, target, zig.is_some())?;
+    match std_of(target)? {
+        Std::Toolchain => {
+            println!("{triple}: std of the toolchain");
+            use_ready_std(&mut cargo, target)?;
+        }
+        Std::Debian(architecture) => {
+            println!("{triple}: std and compiler of Debian");
+            let rustc = debian::rustc_with_std(&COMPILER_PACKAGES, triple, architecture)?;
+            use_ready_std(cargo.env("RUSTC", rustc), target)?;
+        }
+        Std::Sources => {
+            println!("{triple}: std built from Debian's sources by Debian's rustc");
+            build_std(&mut cargo, target, zig.is_some())?;
+        }
     }
     process::run(&mut cargo)?;
     measure(target)
@@ -246,6 +262,22 @@ pub fn has_std(triple: &str) -> Result<bool, String> {
     Ok(std::fs::read_dir(Path::new(libraries.trim())).is_ok_and(|entries| {
         entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
     }))
+}
+
+fn std_of(target: &Target) -> Result<Std<'_>, String> {
+    Ok(match (&target.link.architecture, target.link.libc) {
+        _ if has_std(&target.triple)? => Std::Toolchain,
+        (Some(architecture), Libc::Glibc) => Std::Debian(architecture),
+        _ => Std::Sources,
+    })
+}
+
+/// Sets a build up for a `std` that is ready.
+fn use_ready_std(cargo: &mut Command, target: &Target) -> Result<(), String> {
+    let mut rustflags = target.link.prebuilt_rustflags.clone();
+    rustflags.extend(same_paths()?);
+    cargo.env(rustflags_variable(&target.triple), rustflags.join(" "));
+    Ok(())
 }
 
 /// Installs the tools that strip for this target, where they are missing.

@@ -45,11 +45,12 @@ pub struct Link {
     /// Packages of PyPI by which zig stands in where the linker is not installed.
     #[serde(default)]
     pub zig: Vec<String>,
-    /// The Debian architecture that some of them belong to, where it is not the host's.
+    /// The Debian architecture that some of them belong to, where it is not the host's; for glibc
+    /// also the one that has `std` ready for this target.
     pub architecture: Option<String>,
     /// The C library: `glibc`, or `musl`, which is linked in.
     pub libc: Libc,
-    /// Flags where the toolchain has the target's std ready.
+    /// Flags where the target's std is ready.
     pub prebuilt_rustflags: Vec<String>,
     /// Flags where std is built here.
     pub build_std_rustflags: Vec<String>,
