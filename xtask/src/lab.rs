@@ -5,6 +5,7 @@
 
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -130,17 +131,31 @@ fn lab(part: &str) -> Result<Command, String> {
     Ok(command)
 }
 
+/// Whether the gateway with its lab is built, and why not.
+static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+
+fn binary() -> PathBuf {
+    process::root().join("target/debug/loka-stratum")
+}
+
+/// Takes the gateway as the tests have just built it. A build without them would have other
+/// features in some crates, and be minutes for nothing.
+pub fn use_what_tests_built() {
+    if binary().is_file() {
+        // Where it was built before, it is the newer of the two all the same.
+        let _ = BUILT.set(Ok(()));
+    }
+}
+
 /// Builds the gateway with its lab once; returns a command of it.
 ///
 /// # Errors
 ///
 /// The build fails.
 pub fn program(words: &[&str]) -> Result<Command, String> {
-    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
     let build = || process::run(&mut process::cargo(&["build", "--locked", "--quiet"]));
     BUILT.get_or_init(build).clone()?;
-    let binary = process::root().join("target/debug/loka-stratum");
-    Ok(process::limited(SECONDS_MAX, &binary.to_string_lossy(), words))
+    Ok(process::limited(SECONDS_MAX, &binary().to_string_lossy(), words))
 }
 
 /// A pool of the lab.

@@ -9,7 +9,7 @@
 use crate::beside::Beside;
 use crate::report::{Ended, Report};
 use crate::tally::Tally;
-use crate::{apt, bare_metal, browser, engine, image, process, sim, tidy};
+use crate::{apt, bare_metal, browser, engine, image, lab, process, sim, tidy};
 
 /// What the packages of the workspace that run on the host are called in cargo's arguments.
 /// `bare-metal` has no `main` that a test program could be made of.
@@ -46,11 +46,10 @@ pub fn all() -> Result<(), String> {
     report.step("clippy", clippy);
     report.step("docs", docs);
     report.step("tests", || tests(&mut tally));
+    lab::use_what_tests_built();
     report.step("simulation: canary", sim::canary);
     report.step("licences and sources", deny);
     report.step("page in a browser", || browser::run(&mut tally));
-    report.step("engine: bare metal", || ended(&mut tally));
-    report.step("engine: tests on 64-bit ARM", || ended(&mut tally));
     match &board {
         Ok(()) => {
             report.step("board: binary", || ended(&mut tally));
@@ -58,6 +57,8 @@ pub fn all() -> Result<(), String> {
         }
         Err(_) => report.step("board: binary and boot", || Ok(or_skipped(&board))),
     }
+    report.step("engine: bare metal", || ended(&mut tally));
+    report.step("engine: tests on 64-bit ARM", || ended(&mut tally));
     let passed = report.summary();
     println!("{tally}");
     match (passed, tally.passed) {
@@ -67,13 +68,15 @@ pub fn all() -> Result<(), String> {
     }
 }
 
-/// Starts the builds for other processors, in the order in which their steps come.
+/// Starts the builds for other processors, in the order in which their steps come: first the one
+/// that ends with minutes on one core.
 fn beside(has_board: bool) -> Result<Beside, String> {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    let mut commands = vec![words(&["bare-metal", "--boards"]), words(&["emulate", "--engine"])];
+    let mut commands = Vec::new();
     if has_board {
         commands.push(words(&["dist", "--target", &image::target()?]));
     }
+    commands.extend([words(&["bare-metal", "--boards"]), words(&["emulate", "--engine"])]);
     Beside::start(commands)
 }
 
