@@ -55,6 +55,9 @@ pub struct Browser {
     pub interactions: u32,
 }
 
+/// What a driver says of an element that is being drawn.
+const NOT_YET: [&str; 2] = ["stale element", "element not interactable"];
+
 impl Browser {
     /// Starts a browser.
     #[track_caller]
@@ -233,12 +236,13 @@ impl Browser {
         });
     }
 
-    /// Does something with an element, again where the page has drawn it anew meanwhile.
+    /// Does something with an element, again where the page has drawn it anew meanwhile or is just
+    /// about to show it.
     #[track_caller]
     fn on_element(&self, css: &str, work: impl Fn(&str) -> Result<Value, String>) {
         self.wait(&format!("{css} to stay"), || match work(&self.find(css)) {
             Ok(_) => Some(()),
-            Err(error) if error.contains("stale element") => None,
+            Err(error) if NOT_YET.iter().any(|part| error.contains(part)) => None,
             Err(error) => panic!("{css}: {error}"),
         });
     }
