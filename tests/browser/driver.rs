@@ -148,6 +148,20 @@ impl Browser {
         self.ask("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": params}))
     }
 
+    /// Has every answer of the gateway come this much later, as over a slow link: what the page
+    /// does between question and answer is seen.
+    #[track_caller]
+    pub fn slow_down(&self, latency: Duration) {
+        let conditions = json!({
+            "offline": false,
+            "latency": latency.as_millis() as u64,
+            "downloadThroughput": -1,
+            "uploadThroughput": -1,
+        });
+        self.cdp("Network.enable", &json!({}));
+        self.cdp("Network.emulateNetworkConditions", &conditions);
+    }
+
     /// Runs a script in the page and returns what it returns.
     #[track_caller]
     pub fn run(&self, script: &str) -> Value {

@@ -17,6 +17,9 @@ const OTHER: &str = "another long password";
 const WRONG_MAX: usize = 10;
 const LOCK_OUT: Duration = Duration::from_secs(15 * 60);
 
+/// How long an answer takes over a slow link.
+const SLOW: Duration = Duration::from_millis(300);
+
 /// Opens the page at a view as a role.
 #[track_caller]
 fn open_as(browser: &mut Browser, site: &Site, role: &str, view: &str) {
@@ -140,6 +143,7 @@ fn wrong_passwords_are_said_and_end_in_a_lock_out_that_ends() {
 fn a_session_that_ends_loses_nothing_that_was_typed() {
     let (site, _pool) = Site::set_up();
     let mut browser = Browser::start(LAPTOP);
+    browser.slow_down(SLOW);
     open(&mut browser, &site, "pools");
     browser.find("[id='pool.1.goal']");
     // Admin's password changes elsewhere, which ends this session.
@@ -254,6 +258,7 @@ fn admin_sees_who_is_logged_in_and_ends_a_session() {
 fn workers_are_put_on_the_list_and_taken_off_it() {
     let (site, _pool) = Site::set_up();
     let mut browser = Browser::start(TELEPHONE);
+    browser.slow_down(SLOW);
     open(&mut browser, &site, "miners");
     browser.wait_for_text("#admit-form", "nobody yet");
     browser.find("[id='admit.mode']");
@@ -270,7 +275,8 @@ fn workers_are_put_on_the_list_and_taken_off_it() {
         miner.ask("mining.authorize", json!([worker, word]))["result"] == true
     };
     assert!(!comes_in("farm.hall-1.7", "of hall 1"));
-    // Neither goes without the other.
+    // What is typed before the page has asked what is in use now stays. Neither goes without the
+    // other.
     browser.fill("#admit-worker", "farm.hall-1.*");
     browser.click("#admit-form > button");
     browser.wait_for_text("#admit-password-bad", "missing");

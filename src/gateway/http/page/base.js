@@ -53,23 +53,20 @@ const may = (role) => (RANK[known.session.role] || 0) >= RANK[role];
 
 // Asks the gateway; what it refuses is an error with its sentence. Where the session has ended,
 // whoever asks logs in over the page as it stands and it goes on, unless it is asked `quietly`.
+// Where another window of this browser has logged in anew, it goes on with that session.
 async function ask(method, path, body, quietly) {
+  const { role, csrf } = known.session;
   try {
     return await send(method, path, body);
   } catch (error) {
-    const isLoggedIn = known.session.role && path !== 'session';
-    if (error.status === 401 && isLoggedIn && !quietly) await logInAgain(error);
-    else if (!(error.status === 403 && isLoggedIn && method !== 'GET' && await isOtherSession())) throw error;
+    const isOver = error.status === 401, isForeign = error.status === 403 && method !== 'GET';
+    if (!role || path === 'session' || !(isOver || isForeign)) throw error;
+    const session = await send('GET', 'session');
+    if (session.role && session.csrf !== csrf) known.session = session;
+    else if (isOver && !quietly) await logInAgain(error);
+    else throw error;
     return send(method, path, body);
   }
-}
-
-// Says whether another window of this browser has logged in anew, and goes on with its session.
-async function isOtherSession() {
-  const session = await send('GET', 'session');
-  const isOther = session.role && session.csrf !== known.session.csrf;
-  if (isOther) known.session = session;
-  return isOther;
 }
 
 async function send(method, path, body) {

@@ -158,8 +158,9 @@ async function commitEdits() {
     dropEdits();
     waitFor(done.seconds_left);
     say(done.seconds_left ? 'In use, until it is kept or taken back.' : 'In use.', done.seconds_left);
-    await refresh();
-    if (done.seconds_left) $('keep').focus();
+    // Who types on meanwhile is not disturbed.
+    await refresh(redraw);
+    if (done.seconds_left && document.activeElement === document.body) $('keep').focus();
   } catch (error) {
     // Another's commit waits: the bar shows it.
     if (error.status === 409) await learnSession();

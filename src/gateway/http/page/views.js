@@ -33,14 +33,14 @@ function show() {
   showStatus();
 }
 
-// Asks everything again and draws what there is to draw: log-in, wizard or page.
-async function refresh() {
+// Asks everything again and draws what there is to draw: log-in, wizard, or the page by `draw`.
+async function refresh(draw = show) {
   try {
     await learnSession();
     if (known.session.role) await learnSettings();
   } catch (error) {
     $('main').replaceChildren(h('p', { class: 'bad', role: 'alert' }, error.message),
-      h('button', { type: 'button', onclick: refresh }, 'Try again'));
+      h('button', { type: 'button', onclick: () => refresh() }, 'Try again'));
     return;
   }
   const bare = !known.session.role || !known.values.has('pool.1.url');
@@ -50,7 +50,7 @@ async function refresh() {
   $('languages').hidden = !setUp;
   speak(setUp ? chosenLanguage() : 'en');
   if (setUp) return startWizard();
-  if (known.session.role) return show();
+  if (known.session.role) return draw();
   $('changes').hidden = true;
   logIn();
 }
