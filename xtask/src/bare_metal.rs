@@ -53,9 +53,6 @@ const ALLOCATION: [&str; 9] = [
     "5alloc",
 ];
 
-/// Debian's toolchain: the compiler with the sources of `core` that fit it.
-const PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
-
 /// Longest time to build `core` and the engine for a board, in seconds: some 60 on an idle machine
 /// with two cores; 600 were not enough on one that eight others shared, and 780 not at a low
 /// priority beside other steps.
@@ -196,7 +193,7 @@ impl Route {
         if toolchain.join("lib/rustlib/src/rust/library/core").is_dir() {
             return Ok(Self::Sources);
         }
-        crate::debian::rustc(&PACKAGES).map(|rustc| Self::Debian { rustc })
+        crate::debian::rustc().map(|rustc| Self::Debian { rustc })
     }
 
     fn apply(&self, command: &mut Command) {

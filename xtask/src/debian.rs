@@ -14,8 +14,10 @@ const COMPILER: &str = "/usr/bin/rustc";
 const LIBRARIES: &str = "/usr/lib/rustlib";
 const HOST: &str = "x86_64-unknown-linux-gnu";
 
-/// The packages of the compiler, and of `std` and `test` for one of Debian's own architectures.
+/// The packages of the compiler and of the sources of `std` that fit it, and that of `std` and
+/// `test` for one of Debian's own architectures.
 const COMPILER_PACKAGE: &str = "rustc-web";
+const PACKAGES: [&str; 2] = [COMPILER_PACKAGE, "rust-web-src"];
 const STD_PACKAGE: &str = "libstd-rust-web-dev";
 
 /// Where the private system root lies.
@@ -23,15 +25,15 @@ pub fn system_root() -> PathBuf {
     process::root().join("tools/sysroot")
 }
 
-/// Debian's compiler with a private system root; installs `packages` where they are missing.
+/// Debian's compiler with a private system root, installed where it is missing.
 ///
 /// # Errors
 ///
 /// Says why Debian's compiler cannot be had.
-pub fn rustc(packages: &[&str]) -> Result<PathBuf, String> {
+pub fn rustc() -> Result<PathBuf, String> {
     let sources = Path::new(LIBRARIES).join("src/rust/library/core");
     if !Path::new(COMPILER).is_file() || !sources.is_dir() {
-        apt::install(packages)?;
+        apt::install(&PACKAGES)?;
     }
     let error = |error: std::io::Error| format!("tools/sysroot: {error}");
     let root = system_root();
@@ -62,12 +64,8 @@ pub fn rustc(packages: &[&str]) -> Result<PathBuf, String> {
 /// # Errors
 ///
 /// Says why the compiler or the libraries cannot be had.
-pub fn rustc_with_std(
-    packages: &[&str],
-    triple: &str,
-    architecture: &str,
-) -> Result<PathBuf, String> {
-    let compiler = rustc(packages)?;
+pub fn rustc_with_std(triple: &str, architecture: &str) -> Result<PathBuf, String> {
+    let compiler = rustc()?;
     apt::know(architecture)?;
     // Only libraries of the very same version can be read.
     let mut ask = process::command("dpkg-query");

@@ -7,14 +7,12 @@
 //! symbols stays beside it, to read a crash or a log with.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::targets::{self, Libc, Link, Target};
 use crate::{apt, debian, process, sizes};
-
-/// Debian's compiler, and the sources of `std` that fit it.
-pub const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
 
 /// What libgcc's unwinder asks of glibc since 2.35 and musl does not have. "Not found" makes a
 /// backtrace empty; a panic aborts here anyway, with its message.
@@ -42,6 +40,27 @@ enum Std<'t> {
     Sources,
 }
 
+impl Std<'_> {
+    /// The compiler that it fits, installed where it is missing; none for the toolchain's own.
+    fn rustc(&self, triple: &str) -> Result<Option<PathBuf>, String> {
+        match self {
+            Self::Toolchain => Ok(None),
+            Self::Debian(architecture) => debian::rustc_with_std(triple, architecture).map(Some),
+            Self::Sources => debian::rustc().map(Some),
+        }
+    }
+}
+
+impl fmt::Display for Std<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Toolchain => "std of the toolchain",
+            Self::Debian(_) => "std and compiler of Debian",
+            Self::Sources => "std built from Debian's sources by Debian's rustc",
+        })
+    }
+}
+
 /// Prints the triples that can be built for.
 ///
 /// # Errors
@@ -66,24 +85,20 @@ pub fn build(triple: &str) -> Result<(), String> {
     ask_for_binary(&mut cargo, target);
     match &zig {
         // Told to leave debug information out, zig leaves the symbols out as well.
-        Some(path) => cargo.env("PATH", path).env("CARGO_PROFILE_RELEASE_STRIP", "none"),
-        None => prepare(&mut cargo, target)?,
-    };
-    match std_of(target)? {
-        Std::Toolchain => {
-            println!("{triple}: std of the toolchain");
-            use_ready_std(&mut cargo, target)?;
-        }
-        Std::Debian(architecture) => {
-            println!("{triple}: std and compiler of Debian");
-            let rustc = debian::rustc_with_std(&COMPILER_PACKAGES, triple, architecture)?;
-            use_ready_std(cargo.env("RUSTC", rustc), target)?;
-        }
-        Std::Sources => {
-            println!("{triple}: std built from Debian's sources by Debian's rustc");
-            build_std(&mut cargo, target, zig.is_some())?;
-        }
+        Some(path) => drop(cargo.env("PATH", path).env("CARGO_PROFILE_RELEASE_STRIP", "none")),
+        None => use_linker(&mut cargo, target)?,
     }
+    let std = std_of(target)?;
+    println!("{triple}: {std}");
+    if let Some(rustc) = std.rustc(triple)? {
+        cargo.env("RUSTC", rustc);
+    }
+    let mut rustflags = match std {
+        Std::Sources => build_std(&mut cargo, target, zig.is_some())?,
+        Std::Toolchain | Std::Debian(_) => target.link.prebuilt_rustflags.clone(),
+    };
+    rustflags.extend(same_paths()?);
+    cargo.env(rustflags_variable(triple), rustflags.join(" "));
     process::run(&mut cargo)?;
     measure(target)
 }
@@ -127,8 +142,7 @@ pub fn twice(triple: &str) -> Result<(), String> {
     build(triple)?;
     let copy = process::root().join("target/twice/in-another-folder/loka");
     copy_sources(&copy).map_err(|error| format!("{}: {error}", copy.display()))?;
-    let this = std::env::current_exe().map_err(|error| error.to_string())?;
-    let mut again = process::command(&this.to_string_lossy());
+    let mut again = process::command(&process::this());
     again.args(["dist", "--target", triple]).current_dir(&copy);
     process::run(again.env("CARGO_MANIFEST_DIR", copy.join("xtask")))?;
     let shipped = shipped(&targets::one(triple)?);
@@ -193,18 +207,38 @@ fn zig(target: &Target) -> Result<Option<OsString>, String> {
     path.map(Some).map_err(|error| error.to_string())
 }
 
-/// Gives a build for `target` its folder, and the C compiler, which is installed where it is
-/// missing.
+/// Installs what a build for `target` needs of Debian and what is missing here: the compiler of C
+/// and that of Rust.
+///
+/// # Errors
+///
+/// Says what cannot be had.
+pub fn fetch(target: &Target) -> Result<(), String> {
+    install_linker(target)?;
+    rustc(target).map(drop)
+}
+
+/// The compiler of Rust that builds for `target`, installed where it is missing; none where the
+/// toolchain's own does.
+///
+/// # Errors
+///
+/// Says why it cannot be had.
+pub fn rustc(target: &Target) -> Result<Option<PathBuf>, String> {
+    std_of(target)?.rustc(&target.triple)
+}
+
+/// Has a build compile C for `target`, by a compiler that is installed where it is missing.
 ///
 /// # Errors
 ///
 /// Says why there is no compiler.
-pub fn prepare<'c>(cargo: &'c mut Command, target: &Target) -> Result<&'c mut Command, String> {
+pub fn use_linker(cargo: &mut Command, target: &Target) -> Result<(), String> {
     install_linker(target)?;
     let variable = target.triple.replace('-', "_");
-    cargo.env("CARGO_TARGET_DIR", folder());
     cargo.env(format!("CC_{variable}"), &target.link.linker);
-    Ok(cargo.env(format!("AR_{variable}"), tool(target, "ar")))
+    cargo.env(format!("AR_{variable}"), tool(target, "ar"));
+    Ok(())
 }
 
 /// Where the binary that is shipped lies once it is built.
@@ -217,7 +251,8 @@ pub fn with_symbols(target: &Target) -> PathBuf {
     folder().join(&target.triple).join("release/loka-stratum")
 }
 
-fn folder() -> PathBuf {
+/// What builds for routers are made in.
+pub fn folder() -> PathBuf {
     process::root().join("target/dist")
 }
 
@@ -252,11 +287,7 @@ fn same_paths() -> Result<Vec<String>, String> {
 }
 
 /// Tells whether the toolchain has the target's `std` ready.
-///
-/// # Errors
-///
-/// The compiler cannot be asked.
-pub fn has_std(triple: &str) -> Result<bool, String> {
+fn has_std(triple: &str) -> Result<bool, String> {
     let mut rustc = process::command("rustc");
     let libraries = process::output(rustc.args(["--print", "target-libdir", "--target", triple]))?;
     Ok(std::fs::read_dir(Path::new(libraries.trim())).is_ok_and(|entries| {
@@ -270,14 +301,6 @@ fn std_of(target: &Target) -> Result<Std<'_>, String> {
         (Some(architecture), Libc::Glibc) => Std::Debian(architecture),
         _ => Std::Sources,
     })
-}
-
-/// Sets a build up for a `std` that is ready.
-fn use_ready_std(cargo: &mut Command, target: &Target) -> Result<(), String> {
-    let mut rustflags = target.link.prebuilt_rustflags.clone();
-    rustflags.extend(same_paths()?);
-    cargo.env(rustflags_variable(&target.triple), rustflags.join(" "));
-    Ok(())
 }
 
 /// Installs the tools that strip for this target, where they are missing.
@@ -315,21 +338,17 @@ fn can_link(linker: &str) -> Result<bool, String> {
     Ok(process::output(&mut compile).is_ok())
 }
 
-/// Sets a build up so that it makes `std` itself.
-fn build_std(cargo: &mut Command, target: &Target, has_zig: bool) -> Result<(), String> {
-    let Target { triple, link, .. } = target;
-    let mut rustflags = link.build_std_rustflags.clone();
-    rustflags.extend(same_paths()?);
-    if link.libc == Libc::Musl && !has_zig {
+/// Has a build make `std` itself, and returns the compiler's flags for that.
+fn build_std(cargo: &mut Command, target: &Target, has_zig: bool) -> Result<Vec<String>, String> {
+    let mut rustflags = target.link.build_std_rustflags.clone();
+    if target.link.libc == Libc::Musl && !has_zig {
         // From the root, as the linker sees it: names of symbols follow from the flags.
         rustflags.push(format!("-Lnative={}", process::shown(&unwinder(target)?)));
     }
-    cargo.env("RUSTC", debian::rustc(&COMPILER_PACKAGES)?);
-    // Building std is not stable; the flags below and this go together.
+    // Building std is not stable; the flags and this go together.
     cargo.env("RUSTC_BOOTSTRAP", "1");
-    cargo.env(rustflags_variable(triple), rustflags.join(" "));
     cargo.args(["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"]);
-    Ok(())
+    Ok(rustflags)
 }
 
 /// Makes the `libunwind.a` that std asks for on musl, from the compiler's own unwinder.

@@ -13,16 +13,13 @@ use crate::lab::{self, Pool, Process, Swarm};
 use crate::report::Ended;
 use crate::tally::Tally;
 use crate::targets::{self, Target};
-use crate::{apt, debian, dist, process};
+use crate::{apt, dist, process};
 
 /// Debian's package of the emulator.
 const PACKAGE: &str = "qemu-user";
 
 /// The target whose tests are run: its C library unwinds, which tests that must panic need.
 const ENGINE_TARGET: &str = "aarch64-unknown-linux-gnu";
-
-/// What Debian calls that kind of machine.
-const ENGINE_ARCHITECTURE: &str = "arm64";
 
 /// Leaves out what only other tests need (`Cargo.toml`).
 const ENGINE_FLAGS: &str = "--cfg engine_alone";
@@ -166,14 +163,12 @@ pub fn engine(tally: &mut Tally) -> Result<Ended, String> {
     let cargo = process::cargo(&[]).get_program().to_string_lossy().into_owned();
     let arguments = ["test", "--locked", "--lib", "--no-default-features", "--target"];
     let mut command = process::limited(ENGINE_SECONDS_MAX, &cargo, &arguments);
-    command.arg(ENGINE_TARGET).envs(ENGINE_SETTINGS);
+    command.arg(ENGINE_TARGET).envs(ENGINE_SETTINGS).env("CARGO_TARGET_DIR", dist::folder());
+    command.env(dist::rustflags_variable(ENGINE_TARGET), ENGINE_FLAGS);
     let mut prepare = || {
         emulator(&target)?;
-        dist::prepare(&mut command, &target)?;
-        command.env(dist::rustflags_variable(ENGINE_TARGET), ENGINE_FLAGS);
-        if !dist::has_std(ENGINE_TARGET)? {
-            let packages = &dist::COMPILER_PACKAGES;
-            let rustc = debian::rustc_with_std(packages, ENGINE_TARGET, ENGINE_ARCHITECTURE)?;
+        dist::use_linker(&mut command, &target)?;
+        if let Some(rustc) = dist::rustc(&target)? {
             command.env("RUSTC", rustc);
         }
         Ok::<(), String>(())

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::{Tree, feed, gzip};
 use crate::targets::{self, Board};
-use crate::{apt, debian, debs, dist, package, process};
+use crate::{apt, debs, dist, package, process};
 use disk::{MIB, Partition};
 
 pub use boot::{pipe, test as boot_test};
@@ -190,11 +190,7 @@ pub fn fetch() -> Result<(), String> {
     packer()?;
     boot::emulator()?;
     applets(&busybox()?)?;
-    dist::prepare(&mut process::command("true"), &target)?;
-    if dist::has_std(&target.triple)? {
-        return Ok(());
-    }
-    debian::rustc(&dist::COMPILER_PACKAGES).map(drop)
+    dist::fetch(&target)
 }
 
 /// The target that the boot test's board is built for.
