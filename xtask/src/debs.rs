@@ -33,11 +33,8 @@ pub fn unpacked(package: &str, folder: &str, needs: bool) -> Result<PathBuf, Str
     // apt would check them as a user that may not write here, and say so.
     let words = ["-qq", "-o", "APT::Sandbox::User=root", "download"];
     let mut download = process::limited(DOWNLOAD_SECONDS_MAX, "apt-get", &words);
-    process::run(download.args(&packages).current_dir(&debs)).or_else(|_| {
-        // The list of packages may be missing, or older than the packages.
-        apt::update()?;
-        process::run(&mut download)
-    })?;
+    download.args(&packages).current_dir(&debs);
+    known(|| process::run(&mut download))?;
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(&debs).map_err(error)?.flatten().map(|entry| entry.path()).collect();
     paths.sort();
@@ -57,6 +54,15 @@ fn all_needed(package: &str) -> Result<Vec<String>, String> {
     Ok(listed.lines().filter_map(name).collect())
 }
 
+/// Asks apt, and once more with a new list of packages: there may be none, or one that is older
+/// than the packages.
+fn known<T>(mut ask: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+    ask().or_else(|_| {
+        apt::update()?;
+        ask()
+    })
+}
+
 /// The package that `package` stands for at present, as the one for a kernel does.
 ///
 /// # Errors
@@ -64,10 +70,8 @@ fn all_needed(package: &str) -> Result<Vec<String>, String> {
 /// apt does not know it.
 pub fn newest(package: &str, begins: &str) -> Result<String, String> {
     let mut ask = process::command("apt-cache");
-    let listed = process::output(ask.args(["depends", package])).or_else(|_| {
-        apt::update()?;
-        process::output(&mut ask)
-    })?;
+    ask.args(["depends", package]);
+    let listed = known(|| process::output(&mut ask))?;
     let words = listed.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
     let found = words.map(str::to_owned).find(|name| name.starts_with(begins));
     found.ok_or(format!("{package}: needs no {begins}…"))

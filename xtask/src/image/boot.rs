@@ -191,11 +191,11 @@ impl Trial {
         let version = Some(KEPT_VERSION.to_owned());
         let file = super::build_update(BOARD, &Parts { version, ..parts(&self.keys) })?;
         let guest = self.boot()?;
-        guest.wait_until_it_listens()?;
+        let before = guest.wait_until_it_listens()?;
         self.update(guest, &file)?;
         let guest = self.boot()?;
         guest.wait_for_line("loka: slot a has ")?;
-        let seconds = guest.wait_until_it_listens()?;
+        let seconds = guest.wait_until_it_listens()?.max(before);
         let swarm = miners(&guest, 20, 60)?;
         let status = guest.wait_for_status("the update is kept", |s| {
             s["update"]["last"]["kept"] == true && s["update"]["version"] == KEPT_VERSION
@@ -214,7 +214,7 @@ impl Trial {
         let file = super::build_update(BOARD, &parts)?;
         let guest = self.boot()?;
         guest.wait_for_line("loka: slot a at")?;
-        guest.wait_until_it_listens()?;
+        let before = guest.wait_until_it_listens()?;
         self.update(guest, &file)?;
         for start in ["first", "second"] {
             let guest = Guest::boot(&self.image, self.pool.address, TRIAL_SECONDS_DEAD)?;
@@ -224,7 +224,7 @@ impl Trial {
         }
         let guest = self.boot()?;
         println!("{}", guest.wait_for_line("slot b was never confirmed, back to slot a")?);
-        let seconds = guest.wait_until_it_listens()?;
+        let seconds = guest.wait_until_it_listens()?.max(before);
         let swarm = miners(&guest, 20, 60)?;
         let status = guest.wait_for_status("miners mine on the system before", |s| {
             s["update"]["last"]["kept"] == false && count(s, "pool_accepted") > 0
