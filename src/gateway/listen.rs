@@ -29,10 +29,16 @@ pub struct Doors {
     open: Vec<Door>,
 }
 
-/// A listener and who accepts at it.
+/// An open door.
 struct Door {
     /// The address of the settings.
     wanted: SocketAddr,
+    listening: Listening,
+}
+
+/// A listener and the task that accepts at it, until it is dropped. Whoever connects from then on
+/// is with the one that takes its place, if any, though the task ends a moment later.
+pub struct Listening {
     listener: Rc<TcpListener>,
     task: AbortHandle,
 }
@@ -60,7 +66,7 @@ impl Doors {
     pub fn bind(&self, addresses: &[SocketAddr]) -> Result<Bound, BindError> {
         let is_new = |address: &&SocketAddr| !self.open.iter().any(|door| door.wanted == **address);
         let leaving = self.open.iter().filter(|door| !addresses.contains(&door.wanted));
-        let leaving: Vec<&TcpListener> = leaving.map(|door| &*door.listener).collect();
+        let leaving: Vec<&TcpListener> = leaving.map(|door| door.listening.listener()).collect();
         let mut new = Vec::new();
         for address in addresses.iter().filter(is_new) {
             let listener = bind(*address, &leaving)
@@ -73,28 +79,43 @@ impl Doors {
     /// Opens what was bound and closes what is not wanted any more; miners that came through a
     /// door stay when it closes. Returns the addresses that were opened.
     pub fn open(&mut self, bound: Bound, hub: &Rc<Hub>) -> Vec<SocketAddr> {
-        self.open.retain(|door| {
-            let is_wanted = bound.wanted.contains(&door.wanted);
-            if !is_wanted {
-                close(&door.listener, &door.task);
-            }
-            is_wanted
-        });
+        self.open.retain(|door| bound.wanted.contains(&door.wanted));
         let mut opened = Vec::new();
         for (wanted, listener) in bound.new {
             opened.push(listener.local_addr().unwrap_or(wanted));
-            let listener = Rc::new(listener);
-            let task = tokio::task::spawn_local(accept(hub.clone(), listener.clone()));
-            self.open.push(Door { wanted, listener, task: task.abort_handle() });
+            let listening = Listening::start(listener, |listener| accept(hub.clone(), listener));
+            self.open.push(Door { wanted, listening });
         }
         opened
     }
 
     /// Closes all doors.
     pub fn close(&mut self) {
-        for door in self.open.drain(..) {
-            close(&door.listener, &door.task);
-        }
+        self.open.clear();
+    }
+}
+
+impl Listening {
+    /// Has `accept` take connections at a listener.
+    pub fn start<F: Future<Output = ()> + 'static>(
+        listener: TcpListener,
+        accept: impl FnOnce(Rc<TcpListener>) -> F,
+    ) -> Self {
+        let listener = Rc::new(listener);
+        let task = tokio::task::spawn_local(accept(listener.clone())).abort_handle();
+        Self { listener, task }
+    }
+
+    pub fn listener(&self) -> &TcpListener {
+        &self.listener
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // What it could say is that the listener is closed.
+        let _ = SockRef::from(self.listener()).shutdown(Shutdown::Both);
+        self.task.abort();
     }
 }
 
@@ -118,14 +139,6 @@ pub fn bind(address: SocketAddr, leaving: &[&TcpListener]) -> io::Result<TcpList
     let listener = bound?;
     SockRef::from(&listener).set_reuse_port(false)?;
     Ok(listener)
-}
-
-/// Closes a listener and ends who accepts at it. Whoever connects from now on is with the one that
-/// takes its place, if any, though the task ends a moment later.
-pub fn close(listener: &TcpListener, task: &AbortHandle) {
-    // What it could say is that the listener is closed.
-    let _ = SockRef::from(listener).shutdown(Shutdown::Both);
-    task.abort();
 }
 
 async fn accept(hub: Rc<Hub>, listener: Rc<TcpListener>) {

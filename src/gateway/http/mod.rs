@@ -49,13 +49,12 @@ use loka_stratum::offenders::Place as Network;
 use loka_stratum::settings::Settings;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::control::Control;
-use super::listen;
+use super::listen::{self, Listening};
 use super::log::{self, Kind};
 use super::say;
 
@@ -95,8 +94,7 @@ struct Port {
     wanted: SocketAddr,
     /// The one that it is at.
     address: SocketAddr,
-    listener: Rc<TcpListener>,
-    task: AbortHandle,
+    listening: Listening,
 }
 
 impl Ports {
@@ -115,7 +113,8 @@ impl Ports {
             if is_tls {
                 control.access.certificate.config(settings)?;
             }
-            let leaving: Vec<&TcpListener> = open.iter().map(|port| &*port.listener).collect();
+            let leaving: Vec<&TcpListener> =
+                open.iter().map(|port| port.listening.listener()).collect();
             let port = listen::bind(address, &leaving)
                 .and_then(|listener| Port::open(address, listener, self, control, is_tls));
             let text = |error: io::Error| {
@@ -166,16 +165,10 @@ impl Port {
             say(format_args!("status {address}"));
             log::info(Kind::Settings, format_args!("status port at http://{address}"));
         }
-        let listener = Rc::new(listener);
-        let serve = serve(listener.clone(), ports.places.clone(), control.clone(), is_tls);
-        let task = tokio::task::spawn_local(serve).abort_handle();
-        Ok(Self { wanted, address, listener, task })
-    }
-}
-
-impl Drop for Port {
-    fn drop(&mut self) {
-        listen::close(&self.listener, &self.task);
+        let (places, control) = (ports.places.clone(), control.clone());
+        let listening =
+            Listening::start(listener, |listener| serve(listener, places, control, is_tls));
+        Ok(Self { wanted, address, listening })
     }
 }
 
