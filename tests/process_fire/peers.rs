@@ -1,4 +1,4 @@
-//! Miners, and what says it is one: F43 to F52.
+//! Miners, and what says it is one: F43 to F52, F54.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasher, BuildHasherDefault};

@@ -13,8 +13,8 @@ use crate::tally::Tally;
 /// The priority, as `nice` counts: a quarter of the processor where something else wants it.
 const NICENESS: &str = "5";
 
-/// Longest time for a command, in seconds. On two idle cores each takes some two minutes; on a
-/// machine that others share it may be many times that.
+/// Longest time for a command, in seconds. On two idle cores the longest, a router's binary,
+/// takes some six minutes; on a machine that others share it may be many times that.
 const SECONDS_MAX: u32 = 3600;
 
 /// The commands that were started, in their order.

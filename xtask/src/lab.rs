@@ -142,7 +142,6 @@ fn binary() -> PathBuf {
 /// features in some crates, and be minutes for nothing.
 pub fn use_what_tests_built() {
     if binary().is_file() {
-        // Where it was built before, it is the newer of the two all the same.
         let _ = BUILT.set(Ok(()));
     }
 }
