@@ -11,6 +11,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ring::digest;
+
 use crate::targets::{self, Libc, Link, Target};
 use crate::{apt, debian, process, sizes};
 
@@ -25,6 +27,10 @@ const PROBE: &str =
 
 /// Has the compiler that links leave what tells builds apart.
 const BUILD_ID: &str = "-Clink-arg=-Wl,--build-id=sha1";
+
+/// Where it lies, and its length at the end of that.
+const BUILD_ID_SECTION: &str = ".note.gnu.build-id";
+const BUILD_ID_BYTES: usize = 20;
 
 /// What of `tools/` has the place where it lies in it; the rest was fetched, and is the same
 /// wherever it lies.
@@ -377,6 +383,9 @@ fn measure(target: &Target) -> Result<(), String> {
     let shipped = shipped(target);
     let mut strip = process::command(&tool(target, "strip"));
     process::run(strip.arg("--strip-all").arg("-o").arg(&shipped).arg(&built))?;
+    if !target.link.zig.is_empty() {
+        number(target, &shipped, &built)?;
+    }
     let bytes = std::fs::metadata(&shipped)
         .map_err(|error| format!("{}: {error}", shipped.display()))?
         .len();
@@ -384,4 +393,31 @@ fn measure(target: &Target) -> Result<(), String> {
     let limit = size.binary_bytes_max;
     println!("{}: {bytes} bytes of {limit}", process::shown(&shipped));
     if bytes > limit { Err(format!("{} bytes too large", bytes - limit)) } else { Ok(()) }
+}
+
+/// Gives both binaries a build id that follows from what is shipped. The linker's counts debug
+/// information as well, and the C library that zig builds has the place there where zig lies.
+fn number(target: &Target, shipped: &Path, built: &Path) -> Result<(), String> {
+    let note = shipped.with_extension("note");
+    let section = format!("{BUILD_ID_SECTION}={}", note.display());
+    let copy = |verb: &str, binary: &Path| {
+        let mut objcopy = process::command(&tool(target, "objcopy"));
+        process::run(objcopy.args([verb, &section]).arg(binary))
+    };
+    let error = |error: std::io::Error| format!("{}: {error}", note.display());
+    copy("--dump-section", shipped)?;
+    let mut bytes = std::fs::read(&note).map_err(error)?;
+    let mut set = |id: &[u8; BUILD_ID_BYTES]| {
+        let place = bytes.last_chunk_mut().ok_or(format!("{}: too short", note.display()))?;
+        *place = *id;
+        std::fs::write(&note, &bytes).map_err(error)
+    };
+    set(&[0; BUILD_ID_BYTES])?;
+    copy("--update-section", shipped)?;
+    let all = std::fs::read(shipped).map_err(|error| format!("{}: {error}", shipped.display()))?;
+    let sum = digest::digest(&digest::SHA256, &all);
+    set(sum.as_ref().first_chunk().ok_or("a sum is shorter than a build id")?)?;
+    copy("--update-section", shipped)?;
+    copy("--update-section", built)?;
+    std::fs::remove_file(&note).map_err(error)
 }
