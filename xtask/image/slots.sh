@@ -10,10 +10,10 @@
 ENV=/dev/vda2
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin
 
-sum_of() { printf '%s' "$1" | sha256sum | cut -c 1-32; }
+sum_of() { printf '%.32s' "$(printf '%s' "$1" | sha256sum)"; }
 
-# Prints the copy at the given block of 4096 bytes.
-env_copy() { dd if=$ENV bs=128 skip=$(($1 * 32)) count=1 2>/dev/null | tr -d '\0'; }
+# Prints the copy at the given block of 4096 bytes. Zeroes follow, which a shell leaves out.
+env_copy() { dd if=$ENV bs=128 skip=$(($1 * 32)) count=1 2>/dev/null; }
 
 # Sets $number to that of a copy, sound or not: 0 where there is none.
 env_number() {
