@@ -163,8 +163,7 @@ pub fn build(name: &str, parts: &Parts) -> Result<Image, String> {
     };
     let packed = gzip(&read(&kernel.join(format!("boot/vmlinuz-{release}")))?)?;
     write(&image.kernel, &packed)?;
-    let modules = kernel.join("lib/modules").join(&release).join("kernel");
-    write(&image.initramfs, &gzip(&initramfs(&modules, &release, &busybox, time)?.cpio())?)?;
+    write(&image.initramfs, &gzip(&initramfs(&kernel, &release, &busybox, time)?.cpio())?)?;
     let slot = squashfs(&system(&board, &busybox, parts, time)?, &image.folder)?;
     println!("slot: {} bytes", slot.len());
     let partitions = [
@@ -263,21 +262,22 @@ fn partition(name: &'static str, mebibytes: usize, bytes: Vec<u8>) -> Partition 
 
 /// The first system of the kernel, which finds the other. Its shell knows the commands of busybox
 /// without links to them, and all modules are loaded by one: every start of a program takes time.
-fn initramfs(modules: &Path, release: &str, busybox: &Path, time: u64) -> Result<Tree, String> {
+fn initramfs(kernel: &Path, release: &str, busybox: &Path, time: u64) -> Result<Tree, String> {
     let mut tree = Tree::new(time);
+    let folder = format!("lib/modules/{release}");
     tree.file("bin/busybox", 0o755, read(busybox)?);
     tree.file("init", 0o755, part("initramfs-init")?);
     tree.file("lib/slots.sh", 0o644, part("slots.sh")?);
     let (mut names, mut needs) = (Vec::new(), String::new());
     for path in MODULES {
         let name = path.rsplit('/').next().unwrap_or(path);
-        let module = read(&modules.join(format!("{path}.ko")))?;
-        tree.file(&format!("lib/modules/{release}/{name}.ko"), 0o644, unsigned(&module));
+        let module = read(&kernel.join(format!("{folder}/kernel/{path}.ko")))?;
+        tree.file(&format!("{folder}/{name}.ko"), 0o644, unsigned(&module));
         names.push(name);
         needs += &format!("{name}.ko:\n");
     }
     tree.file("lib/modules/order", 0o644, names.join(" ") + "\n");
-    tree.file(&format!("lib/modules/{release}/modules.dep"), 0o644, needs);
+    tree.file(&format!("{folder}/modules.dep"), 0o644, needs);
     for folder in ["dev", "proc", "sys", "new"] {
         tree.folder(folder, 0o755);
     }
