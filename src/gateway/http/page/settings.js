@@ -156,11 +156,7 @@ async function commitEdits() {
     if (overtaken().some((one) => one.seen !== inUse(one.key))) return check();
     const done = await ask('POST', 'commit', { edits: edits() });
     dropEdits();
-    waitFor(done.seconds_left);
-    say(done.seconds_left ? 'In use, until it is kept or taken back.' : 'In use.', done.seconds_left);
-    // Who types on meanwhile is not disturbed.
-    await refresh(redraw);
-    if (done.seconds_left && document.activeElement === document.body) $('keep').focus();
+    await showCommitted(done.seconds_left, done.seconds_left ? 'In use, until it is kept or taken back.' : 'In use.');
   } catch (error) {
     // Another's commit waits: the bar shows it.
     if (error.status === 409) await learnSession();
@@ -168,6 +164,15 @@ async function commitEdits() {
     known.problems = error.problems;
     check();
   }
+}
+
+// Says what came of a commit, shows what is in use now, and offers to keep it. Who types on meanwhile
+// is not disturbed.
+async function showCommitted(seconds, text) {
+  waitFor(seconds);
+  say(text, seconds);
+  await refresh(redraw);
+  if (seconds && document.activeElement === document.body) $('keep').focus();
 }
 
 // A row for a key.

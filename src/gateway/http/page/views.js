@@ -239,11 +239,9 @@ function backup() {
     if (!file.files.length) return complain('file', word('needed'));
     busy(button, async () => {
       const done = await ask('POST', 'restore', file.files[0]);
-      waitFor(done.seconds_left);
-      say(done.changes.length ? `${done.changes.length} values are changed.` : 'All is as in the backup: nothing is changed.',
-        done.seconds_left);
-      await refresh();
-      if (done.seconds_left) $('keep').focus();
+      form.reset();
+      await showCommitted(done.seconds_left,
+        done.changes.length ? `${done.changes.length} values are changed.` : 'All is as in the backup: nothing is changed.');
     });
   });
   const sure = h('input', { autocapitalize: 'none', autocomplete: 'off' });
