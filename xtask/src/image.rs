@@ -373,7 +373,9 @@ fn squashfs(tree: &Tree, folder: &Path) -> Result<Vec<u8>, String> {
     let _ = std::fs::remove_file(&path);
     let mut pack = debs::program(&tools, "usr/bin/sqfstar");
     let time = tree.time.to_string();
-    pack.args(["-comp", "lz4", "-Xhc", "-quiet", "-no-progress", "-mkfs-time", &time]).arg(&path);
+    pack.args(["-comp", "lz4", "-Xhc", "-quiet", "-no-progress", "-mkfs-time", &time]);
+    // The root is not in what it reads, and would have the time of this run.
+    pack.args(["-all-time", &time]).arg(&path);
     feed(&mut pack, &tree.tar("")?)?;
     read(&path)
 }
@@ -430,10 +432,34 @@ fn ext4(
     make.args(["-q", "-F", "-t", "ext4", "-b", "1024", "-I", "256", "-L", name, "-U", &uuid]);
     make.args(["-E", &format!("root_owner=0:0,lazy_itable_init=0,hash_seed={uuid}")]);
     make.args(options).arg("-d").arg(files).arg(&path).arg(format!("{mib}M"));
-    // Without it the times of inodes are those of this run.
-    make.env("E2FSPROGS_FAKE_TIME", time.to_string()).env("PATH", search_path());
+    let now = time.to_string();
+    // Without it the times of what it makes itself are those of this run.
+    make.env("E2FSPROGS_FAKE_TIME", &now).env("PATH", search_path());
     process::run(&mut make)?;
+    // What it copies keeps its times, of which one cannot be set in a folder.
+    let mut set = process::command("debugfs");
+    set.args(["-w", "-f", "-"]).arg(&path);
+    set.env("E2FSPROGS_FAKE_TIME", &now).env("PATH", search_path());
+    feed(&mut set, times(files, "", time)?.as_bytes())?;
     read(&path)
+}
+
+/// The commands of debugfs that give everything below a folder one time.
+fn times(folder: &Path, at: &str, time: u64) -> Result<String, String> {
+    let error = |error: std::io::Error| format!("{}: {error}", process::shown(folder));
+    let mut commands = String::new();
+    for entry in std::fs::read_dir(folder).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let inside = format!("{at}/{name}");
+        for field in ["atime", "ctime", "mtime"] {
+            commands += &format!("set_inode_field {inside} {field} @{time}\n");
+        }
+        if path.is_dir() {
+            commands += &times(&path, &inside, time)?;
+        }
+    }
+    Ok(commands)
 }
 
 /// The search path with the folders for programs of root, which not every user's has.
@@ -501,6 +527,24 @@ mod tests {
         for whole in [b"module".as_slice(), b"", SIGNATURE_MARKER, &too_long] {
             assert_eq!(unsigned(whole), whole);
         }
+    }
+
+    #[test]
+    fn a_file_system_is_the_same_whenever_its_files_were_written() {
+        let folder = std::env::temp_dir().join(format!("loka-ext4-{}", std::process::id()));
+        let files = folder.join("files");
+        std::fs::create_dir_all(files.join("inside")).unwrap();
+        let made = [1_000_000_000, 1_700_000_000].map(|seconds| {
+            for name in ["first", "inside/second"] {
+                std::fs::write(files.join(name), name).unwrap();
+                let written = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+                let file = std::fs::File::options().write(true).open(files.join(name)).unwrap();
+                file.set_modified(written).unwrap();
+            }
+            ext4("data", 1, &files, &["-O", "^has_journal"], 1_800_000_000).unwrap()
+        });
+        assert!(made[0] == made[1], "they differ");
+        let _ = std::fs::remove_dir_all(&folder);
     }
 
     #[test]
