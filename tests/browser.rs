@@ -25,6 +25,7 @@ mod secure;
 mod settings;
 #[path = "browser/site.rs"]
 mod site;
+mod skips;
 #[path = "web/tls.rs"]
 mod tls;
 

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
 
 mod gateway;
+mod skips;
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -153,8 +154,7 @@ fn a_goodbye_is_heard() {
 fn cable(net: u8) -> Option<Cable> {
     let cable = Cable::lay(net);
     if cable.is_none() {
-        let text = "skipped: a network namespace is not permitted";
-        writeln!(std::io::stderr().lock(), "{text}").unwrap();
+        skips::skipped("a network namespace is not permitted");
     }
     cable
 }

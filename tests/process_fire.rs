@@ -21,6 +21,7 @@ mod network;
 mod peers;
 #[path = "process_fire/pools.rs"]
 mod pools;
+mod skips;
 #[path = "process_fire/system.rs"]
 mod system;
 

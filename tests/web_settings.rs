@@ -5,9 +5,9 @@
 mod client;
 mod clock;
 mod gateway;
+mod skips;
 
 use std::fs;
-use std::io::Write;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -98,8 +98,7 @@ fn f77_a_broken_file_and_nothing_committed_is_an_error_that_lists_it_all() {
 fn f78_nobody_confirms_and_the_process_takes_it_back() {
     let folder = Folder::new("passing-time");
     let Some(clock) = Clock::new(&folder.0) else {
-        let text = "skipped: no C compiler, or a program that loads no libraries";
-        return writeln!(std::io::stderr().lock(), "{text}").unwrap();
+        return skips::skipped("no C compiler, or a program that loads no libraries");
     };
     let environment = clock.environment().map(|(name, path)| (name, path.to_str().unwrap()));
     let site = Site::with(&environment);

@@ -79,7 +79,7 @@ impl Site {
         let mut command = program();
         command.args(["run", "--config"]).arg(&file).current_dir(&folder);
         if !prepare(&mut command) {
-            println!("skipped: no C compiler, or a program that loads no libraries");
+            crate::skips::skipped("no C compiler, or a program that loads no libraries");
             return None;
         }
         let mut gateway = Gateway::spawn(command);

@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use super::clocks::Clock;
 use super::cpu_time;
 use super::gateway::{Folder, Gateway, Pool, program};
-use super::system::skipped;
+use super::skips::skipped;
 
 /// Days in seconds since 1970, at noon.
 const DAY_IN_2016: i64 = 1_465_992_000; // 2016-06-15, ten years before the next

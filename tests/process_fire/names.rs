@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::gateway::{Folder, Gateway, Pool, program};
-use super::system::{is_done, skipped};
+use super::skips::skipped;
+use super::system::is_done;
 
 /// The name of all pools here.
 const NAME: &str = "pool.loka.test";

@@ -17,8 +17,9 @@ use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::gateway::{Folder, Gateway, Pool, program};
+use super::skips::skipped;
 use super::sum;
-use super::system::{is_done, is_long, skipped};
+use super::system::{is_done, is_long};
 
 /// Within which the place of a miner that vanished is free, and a forgotten link made anew.
 const GONE_MAX: Duration = Duration::from_secs(90);

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::clocks::Clock;
 use super::gateway::{Folder, Gateway, PATIENCE, Pool, program, with_a_share_unanswered};
 use super::lab::Part;
-use super::system::{seconds, skipped};
+use super::skips::skipped;
+use super::system::seconds;
 use super::{memory_kib, sum};
 
 /// A gateway that reaches its pool by way of an injector.
@@ -22,7 +23,7 @@ fn behind_faults(pool: &Pool) -> (Gateway, Part) {
 fn f56_a_share_that_had_no_answer_is_sent_once_more_to_its_session_and_to_no_other() {
     let (pool, gateway, mut miner) = with_a_share_unanswered();
     gateway.wait_for("the share under way", |r| r["ledger"]["pending"] == 1);
-    let sent = pool.submits();
+    let sent = pool.wait_for_submits(1);
     pool.set_mute(false);
     pool.cut("abcd", 8);
     gateway.wait_for("its answer", |r| r["ledger"]["pool_accepted"] == 1);
@@ -34,7 +35,7 @@ fn f56_a_share_that_had_no_answer_is_sent_once_more_to_its_session_and_to_no_oth
     let job = miner.wait_for_job();
     miner.submit("farm.1", &job, 2);
     gateway.wait_for("the second under way", |r| r["ledger"]["pending"] == 1);
-    let sent = pool.submits().len();
+    let sent = pool.wait_for_submits(3).len();
     pool.set_mute(false);
     pool.cut("ef01", 8);
     let lost =

@@ -10,17 +10,13 @@ use serde_json::json;
 
 use super::cpu_time;
 use super::gateway::{self, Folder, Gateway, Miner, PATIENCE, Pool, program};
+use super::skips::skipped;
 
 /// Runs a command of the system; `false` where it is not there or not permitted.
 pub fn is_done(words: &[&str]) -> bool {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
-}
-
-/// Says on the test's output why it could not be done here.
-pub fn skipped(why: &str) {
-    println!("skipped: {why}");
 }
 
 /// Says whether what takes minutes is to run, and that it does not where it does not.

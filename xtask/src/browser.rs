@@ -1,6 +1,7 @@
 //! The set-up page in a real browser: the last of the tests, since it takes a browser to be there.
 
 use crate::report::Ended;
+use crate::skips::Skips;
 use crate::tally::Tally;
 use crate::{apt, process};
 
@@ -18,7 +19,7 @@ const SECONDS_MAX: u32 = 600;
 /// # Errors
 ///
 /// A test failed.
-pub fn run(tally: &mut Tally) -> Result<Ended, String> {
+pub fn run(tally: &mut Tally, skips: &Skips) -> Result<Ended, String> {
     let is_there = || PROGRAMS.iter().all(|program| process::is_installed(program));
     if !is_there()
         && let Err(why) = apt::install(&PACKAGES)
@@ -28,5 +29,6 @@ pub fn run(tally: &mut Tally) -> Result<Ended, String> {
     let cargo = process::cargo(&[]).get_program().to_string_lossy().into_owned();
     let arguments = ["test", "--locked", "--test", "browser"];
     let mut command = process::limited(SECONDS_MAX, &cargo, &arguments);
+    skips.follow(&mut command);
     process::run_watched(&mut command, |line| tally.read(line)).map(|()| Ended::Passed)
 }

@@ -23,6 +23,8 @@ mod process;
 mod report;
 mod sim;
 mod sizes;
+mod skips;
+mod stress;
 mod tally;
 mod targets;
 mod test;
@@ -37,7 +39,8 @@ usage: cargo xtask COMMAND
 
   test                    everything a commit must pass: format, tidy, clippy, tests, docs,
                           the engine without an allocator; ends with the totals
-  ci                      the same, as .ci/run calls it
+  ci                      the same, as .ci/run calls it; a skip that is not listed fails it
+  stress                  the tests three times in a row, with six programs that spin beside them
   tidy                    the rules of CONTRIBUTING.md that a program can check
   bare-metal [--boards]   the engine without an allocator serves a recorded session, on the host
                           and on two boards under QEMU, or on these alone
@@ -74,7 +77,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
-        ["test" | "ci"] => test::all(),
+        ["test"] => test::all(test::Strict::No),
+        ["ci"] => test::all(test::Strict::Yes),
+        ["stress"] => stress::run(),
         ["tidy"] => tidy::run(),
         ["bare-metal"] => bare_metal::run(),
         ["bare-metal", "--boards"] => bare_metal::boards().map(|ended| ended.say()),

@@ -17,6 +17,19 @@ impl Tally {
         }
     }
 
+    /// Adds the counts of another run.
+    pub fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+
+    /// Takes so many tests from the passed ones: they returned because they could not run.
+    pub fn skip(&mut self, count: u64) {
+        self.passed = self.passed.saturating_sub(count);
+        self.skipped += count;
+    }
+
     /// Adds the counts of a line that begins with `test result:`; ignores every other line.
     pub fn read(&mut self, line: &str) {
         let Some(counts) = line.trim_start().strip_prefix("test result:") else { return };
@@ -58,6 +71,13 @@ mod tests {
             tally.read(line);
         }
         assert_eq!(tally.to_string(), "10 passed, 2 failed, 1 skipped");
+    }
+
+    #[test]
+    fn f102_what_could_not_run_has_not_passed() {
+        let mut tally = Tally { passed: 5, failed: 1, skipped: 0 };
+        tally.skip(2);
+        assert_eq!(tally.to_string(), "3 passed, 1 failed, 2 skipped");
     }
 
     #[test]
