@@ -336,8 +336,18 @@ pub const PEER_GONE_MAX: Duration = Duration::from_secs(90);
 /// the silence has its own time. So it is less than half of [`PEER_GONE_MAX`].
 pub const USER_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Connections that the status port and the page serve at once (F74).
-pub const HTTP_CONNECTIONS_MAX: usize = 16;
+/// Connections of the network that the page serves at once (F74): two browsers' and some more.
+pub const HTTP_PAGE_CONNECTIONS_MAX: usize = 16;
+
+/// The same of the status port (F97): a browser's six and two programs.
+pub const HTTP_STATUS_CONNECTIONS_MAX: usize = 8;
+
+/// The same of this machine, at both: a browser's six and health checks (F97).
+pub const HTTP_OWN_CONNECTIONS_MAX: usize = 8;
+
+/// Connections that the status port and the page serve at once.
+pub const HTTP_CONNECTIONS_MAX: usize =
+    HTTP_PAGE_CONNECTIONS_MAX + HTTP_STATUS_CONNECTIONS_MAX + HTTP_OWN_CONNECTIONS_MAX;
 
 /// Longest head of a request on the status port, in bytes (F74); hyper's own minimum.
 pub const HTTP_HEAD_BYTES_MAX: usize = 8192;

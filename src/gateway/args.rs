@@ -64,6 +64,10 @@ pub struct RunArgs {
     /// which nothing else feeds it.
     #[arg(long, value_name = "board|PATH")]
     pub watchdog: Option<String>,
+    /// Write a number that grows every second into a file, for a script that watches; the file
+    /// belongs onto a file system in memory.
+    #[arg(long, value_name = "FILE")]
+    pub alive: Option<PathBuf>,
     /// Light the LEDs that the board's profile names: a pool is live, miners are connected.
     #[arg(long)]
     pub leds: bool,

@@ -332,7 +332,8 @@ fn start(
         .max_blocking_threads(BLOCKING_THREADS)
         .build_local(LocalOptions::default())?;
     let devices = board::devices(plan.board);
-    let watch = Watch::new(args.watchdog.as_deref(), args.leds, &devices);
+    let mut watch = Watch::new(args.watchdog.as_deref(), args.leds, &devices);
+    watch.count_in(args.alive.as_deref());
     let button = if args.button { button::of(&devices) } else { None };
     let result = runtime.block_on(async {
         let mut hub = Hub::new(proxy, plan, settings, loaded.dialers.clone(), admissions);

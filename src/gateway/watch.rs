@@ -5,6 +5,9 @@
 //! what they hear of is that the event loop turns and nothing else. A loop that stands still feeds
 //! nobody, and the service or the whole board is started anew (F71).
 //!
+//! A script that watches reads how often the loop turned from a file (`--alive`), and asks no port:
+//! who fills the ports must not look like a loop that stands still (F97).
+//!
 //! The service manager is found by the environment, as `sd_notify(3)` describes it. The watchdog
 //! and the LEDs are used only where the command line says so: on most systems they are somebody
 //! else's, and a watchdog that has been opened must be fed for ever. It is used by plain writes,
@@ -18,6 +21,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 
@@ -42,6 +46,7 @@ const SERVICE_MICROS_MIN: u64 = 3_000_000;
 pub struct Watch {
     service: Option<Supervisor>,
     device: Option<Device>,
+    pulse: Option<Pulse>,
     upstream: Option<Light>,
     miners: Option<Light>,
 }
@@ -65,6 +70,14 @@ struct Supervisor {
 /// A watchdog of the hardware, or the kernel's own.
 struct Device {
     file: File,
+}
+
+/// A file whose content changes with every beat, for a script that watches: it reads two lines and
+/// asks no port.
+struct Pulse {
+    path: PathBuf,
+    file: Option<File>,
+    count: u64,
 }
 
 /// One LED.
@@ -104,6 +117,11 @@ impl Watch {
         watch
     }
 
+    /// Counts beats in a file from now on; it belongs onto a file system in memory.
+    pub fn count_in(&mut self, path: Option<&Path>) {
+        self.pulse = path.map(|path| Pulse { path: path.to_owned(), file: None, count: 0 });
+    }
+
     fn light(&mut self, folder: &Path, leds: &Leds) {
         let open = |name: &Option<String>| {
             let name = name.as_ref()?;
@@ -132,6 +150,9 @@ impl Watch {
         }
         if let Some(device) = &mut self.device {
             device.feed();
+        }
+        if let Some(pulse) = &mut self.pulse {
+            pulse.beat();
         }
         let lights = [(&mut self.upstream, vitals.is_live), (&mut self.miners, vitals.miners > 0)];
         for (light, is_on) in lights {
@@ -243,6 +264,31 @@ impl Device {
     }
 }
 
+impl Pulse {
+    /// Counts; a file that cannot be written is opened again at the next beat.
+    fn beat(&mut self) {
+        self.count = self.count.wrapping_add(1);
+        if let Err(error) = self.write() {
+            self.file = None;
+            let path = self.path.display();
+            log::warn(Kind::Process, format_args!("the file {path} does not count: {error}"));
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => {
+                let mut options = OpenOptions::new();
+                options.write(true).create(true).truncate(true).mode(0o644);
+                self.file.insert(options.open(&self.path)?)
+            }
+        };
+        // As long every time, so that a reader never sees the end of an older number.
+        file.write_all_at(format!("{:020}\n", self.count).as_bytes(), 0)
+    }
+}
+
 impl Light {
     fn open(folder: &Path) -> io::Result<Self> {
         let brightest = fs::read_to_string(folder.join("max_brightness"))?.trim().to_owned();
@@ -300,6 +346,24 @@ mod tests {
         watch.release();
         watch.beat(BUSY);
         assert_eq!(fs::read(&path).unwrap(), b"\0\0\0V", "it is closed then");
+    }
+
+    #[test]
+    fn f97_every_beat_is_another_line_of_the_file_and_a_file_that_cannot_be_had_stops_nothing() {
+        let folder = Folder::new("alive");
+        let path = folder.0.join("run/alive");
+        let mut watch = Watch::default();
+        watch.count_in(Some(&path));
+        watch.beat(IDLE);
+        assert!(!path.exists(), "its folder is not there");
+        fs::create_dir(folder.0.join("run")).unwrap();
+        let mut lines = Vec::new();
+        for _ in 0..3 {
+            watch.beat(IDLE);
+            lines.push(fs::read_to_string(&path).unwrap());
+        }
+        assert!(lines.iter().all(|line| line.len() == lines[0].len() && line.ends_with('\n')));
+        assert!(lines[0] != lines[1] && lines[1] != lines[2], "{lines:?}");
     }
 
     #[test]

@@ -3,12 +3,13 @@
 //!
 //! A connection is good for one request, so nobody holds one of the few places without asking
 //! something; each step has a deadline, head, body and answer have a longest length, and one
-//! address gets some of the places and not all (F74).
+//! address gets some of the places and not all (F74). Who does not ask loses his place to who comes
+//! (F97).
 //!
-//! What is where: `exchange` is the whole adapter between hyper and the traits; `routes` lists
-//! what there is; `guard` says whether a request may be what it says; `api` answers, and `basic` to
-//! browsers without scripts; `update` takes the one body that is too long to be read whole; `page`
-//! is what the others get; `answer`, `json` and `backup` are what is said.
+//! What is where: `places` says who gets one; `exchange` is the whole adapter between hyper and the
+//! traits; `routes` lists what there is; `guard` says whether a request may be what it says; `api`
+//! answers, and `basic` to browsers without scripts; `update` takes the one body that is too long
+//! to be read whole; `page` is what the others get; `answer`, `json` and `backup` are what is said.
 
 mod answer;
 mod api;
@@ -21,14 +22,15 @@ mod guard;
 mod json;
 mod metrics;
 mod page;
+mod places;
 mod routes;
 mod update;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -40,12 +42,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use loka_stratum::limits::{
-    HTTP_CONNECTIONS_MAX, HTTP_CONNECTIONS_PER_ADDRESS_MAX, HTTP_HANDSHAKES_MAX,
-    HTTP_HANDSHAKES_PER_ADDRESS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_TIMEOUT, HTTP_WORK_TIMEOUT,
-    UPDATE_TIME_MAX,
-};
-use loka_stratum::offenders::Place as Network;
+use loka_stratum::limits::{HTTP_HEAD_BYTES_MAX, HTTP_TIMEOUT, HTTP_WORK_TIMEOUT, UPDATE_TIME_MAX};
 use loka_stratum::settings::Settings;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -61,6 +58,7 @@ use super::say;
 use api::Api;
 use exchange::Exchange;
 use guard::Peer;
+use places::{Places, Rank, Seat};
 
 /// Pause after a failure to accept.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -172,56 +170,6 @@ impl Port {
     }
 }
 
-/// The places of connections, and which of them are in a TLS handshake.
-#[derive(Default)]
-struct Places {
-    connections: Taken,
-    handshakes: Taken,
-}
-
-/// Places that are taken, by whom.
-#[derive(Default)]
-struct Taken(RefCell<Vec<Network>>);
-
-/// A place that is taken, until it is dropped.
-struct Place<'a> {
-    of: &'a Taken,
-    by: Network,
-}
-
-impl Taken {
-    /// Takes one of `max` places, if there is one for this address, which gets `by_address_max`.
-    fn take(&self, by: IpAddr, max: usize, by_address_max: usize) -> Option<Place<'_>> {
-        let by = Network::from(by);
-        let mut taken = self.0.borrow_mut();
-        let of_address = taken.iter().filter(|address| **address == by).count();
-        let is_free = taken.len() < max && of_address < by_address_max;
-        is_free.then(|| {
-            taken.push(by);
-            Place { of: self, by }
-        })
-    }
-}
-
-impl Places {
-    fn connection(&self, by: IpAddr) -> Option<Place<'_>> {
-        self.connections.take(by, HTTP_CONNECTIONS_MAX, HTTP_CONNECTIONS_PER_ADDRESS_MAX)
-    }
-
-    fn handshake(&self, by: IpAddr) -> Option<Place<'_>> {
-        self.handshakes.take(by, HTTP_HANDSHAKES_MAX, HTTP_HANDSHAKES_PER_ADDRESS_MAX)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut taken = self.of.0.borrow_mut();
-        if let Some(index) = taken.iter().position(|address| *address == self.by) {
-            taken.swap_remove(index);
-        }
-    }
-}
-
 async fn serve(listener: Rc<TcpListener>, places: Rc<Places>, control: Rc<Control>, is_tls: bool) {
     loop {
         let (stream, from) = match listener.accept().await {
@@ -236,16 +184,26 @@ async fn serve(listener: Rc<TcpListener>, places: Rc<Places>, control: Rc<Contro
         // What waits for the peer is in a task of its own, so that accepting does not (F53).
         tokio::task::spawn_local(async move {
             let peer = Peer { address: from.ip(), is_tls };
-            let Some(_place) = places.connection(peer.address) else {
+            let Some(place) = places.connection(peer) else {
                 log::warn(Kind::Http, format_args!("{from} refused: all places are taken"));
                 return;
             };
-            if !is_tls {
-                return exchange(stream, &control, peer).await;
-            }
-            match secure(stream, &places, &control, peer).await {
-                Ok(stream) => exchange(stream, &control, peer).await,
-                Err(error) => log::debug(Kind::Http, format_args!("{from}: no TLS: {error}")),
+            let seat = place.seat();
+            let served = async {
+                if !is_tls {
+                    return exchange(stream, &control, peer, seat).await;
+                }
+                match secure(stream, &places, &control, peer).await {
+                    Ok(stream) => exchange(stream, &control, peer, seat).await,
+                    Err(error) => log::debug(Kind::Http, format_args!("{from}: no TLS: {error}")),
+                }
+            };
+            tokio::select! {
+                () = served => {}
+                () = seat.taken_back() => {
+                    let text = "let go: it asked for nothing, and others came";
+                    log::debug(Kind::Http, format_args!("{from} {text}"));
+                }
             }
         });
     }
@@ -259,13 +217,21 @@ async fn secure(
     peer: Peer,
 ) -> io::Result<TlsStream<TcpStream>> {
     let place = places.handshake(peer.address);
-    let _place = place.ok_or_else(|| io::Error::other("all handshakes are taken"))?;
+    let place = place.ok_or_else(|| io::Error::other("all handshakes are taken"))?;
     let config = control.access.certificate.config(&control.settings())?;
-    timeout(STEP, TlsAcceptor::from(config).accept(stream)).await?
+    tokio::select! {
+        stream = timeout(STEP, TlsAcceptor::from(config).accept(stream)) => stream?,
+        () = place.seat().taken_back() => Err(io::Error::other("others came to shake hands")),
+    }
 }
 
 /// Serves one request.
-async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, control: &Rc<Control>, peer: Peer) {
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    control: &Rc<Control>,
+    peer: Peer,
+    seat: &Seat,
+) {
     // When the peer, or we, have taken too long over the present step.
     let deadline = Cell::new(Instant::now() + STEP);
     let has_asked = Cell::new(false);
@@ -280,10 +246,16 @@ async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, control: &Rc<Cont
                 if is_file { Exchange::begin(request) } else { Exchange::read(request).await }
             };
             let answer = match timeout(STEP, read).await {
-                Ok(Ok(exchange)) => answer(exchange, control, peer, work).await,
+                Ok(Ok(exchange)) => {
+                    seat.set_rank(rank(&exchange, control, peer));
+                    answer(exchange, control, peer, work).await
+                }
                 Ok(Err(status)) => plain(status),
                 Err(_) => plain(StatusCode::REQUEST_TIMEOUT),
             };
+            if seat.rank() < Rank::Known {
+                seat.set_rank(Rank::Silent);
+            }
             begin(STEP);
             Ok::<_, Infallible>(answer)
         })
@@ -320,6 +292,11 @@ async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, control: &Rc<Cont
         stream.shutdown().await
     };
     let _ = timeout(STEP, end).await;
+}
+
+/// Says how much who asked may claim his place.
+fn rank(exchange: &Exchange, control: &Control, peer: Peer) -> Rank {
+    if peer.bearer(exchange, &control.access).is_some() { Rank::Known } else { Rank::Stranger }
 }
 
 /// What a peer hears that did not ask in time.

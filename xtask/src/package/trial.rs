@@ -23,15 +23,6 @@ const SETTINGS: &str = "etc/loka-stratum/config.toml";
 const APPLETS: [&str; 11] =
     ["logger", "sh", "rm", "cat", "sleep", "kill", "grep", "timeout", "mkdir", "mv", "cp"];
 
-/// What stands in for OpenWrt's `wget` (uclient-fetch): busybox's as Debian builds it does not know
-/// how to give up after some seconds, and crashes when it is told to.
-const WGET: &str = "#!/bin/sh
-[ \"$1 $2\" = '-q -T' ] || exit 2
-seconds=$3
-shift 3
-exec timeout \"$seconds\" busybox wget -q \"$@\"
-";
-
 /// The kind of machine that most routers with OpenWrt are; its busybox reads the scripts too.
 const ROUTER: &str = "aarch64-unknown-linux-musl";
 
@@ -43,6 +34,8 @@ config_get() { eval "$1=\${OPTION_$3:-}"; }
 for name in open_instance close_instance set_param append_param send_signal add_reload_trigger; do
     eval "procd_$name() { echo \"$name \$*\"; }"
 done
+mkdir() { echo "mkdir $*"; }
+chown() { echo "chown $*"; }
 "#;
 
 /// How often the watchdog must find a gateway well before it stands still: more than it may fail.
@@ -154,8 +147,6 @@ fn openwrt(package: &Path) -> Result<(), String> {
     unpack(&outer.join("control.tar.gz"), &outer.join("control"))?;
     unpack(&outer.join("data.tar.gz"), &root.0)?;
     root.write("stubs", OPENWRT_STUBS)?;
-    root.write("bin/wget", WGET)?;
-    process::output(process::command("chmod").arg("+x").arg(root.0.join("bin/wget")))?;
     scripts(&|| root.chroot("/bin/sh"), "")?;
     let router = targets::one(ROUTER)?;
     let busybox = debs::unpacked("busybox-static:arm64", "busybox-arm64", false)?;
@@ -193,7 +184,11 @@ fn scripts(shell: &dyn Fn() -> Command, root: &str) -> Result<(), String> {
     let said =
         start("OPTION_enabled=1 OPTION_pool_url=stratum+ssl://a.example:1 OPTION_config=/f")?;
     for line in [
-        "set_param command /usr/sbin/loka-stratum run --status 127.0.0.1:8080",
+        "chown loka-stratum:loka-stratum /var/run/loka-stratum",
+        "set_param command /usr/sbin/loka-stratum run --status 127.0.0.1:8080 --alive \
+         /var/run/loka-stratum/alive",
+        "set_param command /usr/libexec/loka-stratum/watchdog /var/run/loka-stratum/alive \
+         /var/run/loka-stratum.pid",
         "append_param command --config /f",
         "append_param env LOKA_POOL__1__URL=stratum+ssl://a.example:1",
         "set_param respawn 0 5 0",
@@ -213,13 +208,13 @@ fn watchdog(root: &Root) -> Result<(), String> {
     let url = format!("stratum+tcp://{}", pool.address);
     let mut gateway = root.chroot("/usr/sbin/loka-stratum");
     gateway.args(["run", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0", "--user", "farm"]);
-    gateway.args(["--pool", &url]);
+    gateway.args(["--pool", &url, "--alive", "/alive"]);
     let mut gateway = Process::start(&mut gateway)?;
-    let status = gateway.find("status ")?;
+    gateway.find("status ")?;
     root.write("pid", &format!("{}\n", gateway.id()))?;
     // It says what it does: a look at a gateway that is well ends with a count of none.
-    let traced = format!("exec sh -x /usr/libexec/loka-stratum/watchdog {status} /pid 1 2>&1");
-    let mut watchdog = Process::start(root.chroot("/bin/sh").args(["-c", &traced]))?;
+    let traced = "exec sh -x /usr/libexec/loka-stratum/watchdog /alive /pid 1 2>&1";
+    let mut watchdog = Process::start(root.chroot("/bin/sh").args(["-c", traced]))?;
     for _ in 0..=LOOKS_AT_A_GOOD_GATEWAY {
         watchdog.find("+ failures=0")?;
     }

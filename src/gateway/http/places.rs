@@ -1,0 +1,220 @@
+//! The places of the ports' connections: who gets one, and whose is taken for somebody else.
+//!
+//! Three kinds of connections have places of their own: this machine's, and the network's at the
+//! page and at the status port. So no address of the network keeps a health check or the operator
+//! at the device out (F97). One address gets some of the page's places and not all (F74).
+//!
+//! A place is not kept by being silent: when a newcomer finds none, the connection whose request
+//! has not come to its end goes first, then one whose request nobody is logged in for; of those the
+//! one of the address that has the most, and of these the oldest. Who is logged in keeps his place.
+
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use loka_stratum::limits::{
+    HTTP_CONNECTIONS_PER_ADDRESS_MAX, HTTP_HANDSHAKES_MAX, HTTP_HANDSHAKES_PER_ADDRESS_MAX,
+    HTTP_OWN_CONNECTIONS_MAX, HTTP_PAGE_CONNECTIONS_MAX, HTTP_STATUS_CONNECTIONS_MAX,
+};
+use loka_stratum::offenders::{self, Place as Network};
+use tokio::sync::Notify;
+
+use super::guard::Peer;
+
+/// The places of connections, and of those that are in a TLS handshake.
+#[derive(Default)]
+pub struct Places {
+    page: Taken,
+    status: Taken,
+    own: Taken,
+    handshakes: Taken,
+}
+
+/// Places that are taken, the oldest first.
+#[derive(Default)]
+struct Taken(RefCell<Vec<Rc<Seat>>>);
+
+/// What is known of a connection that has a place.
+pub struct Seat {
+    by: Network,
+    rank: Cell<Rank>,
+    taken_back: Notify,
+}
+
+/// How much a connection may claim its place; the least goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// Its request has not come to its end, or its answer waits to be read.
+    Silent,
+    /// It has asked, and nobody is logged in.
+    Stranger,
+    /// Somebody who is logged in has asked, or whose browser was before.
+    Known,
+}
+
+/// A place that is taken, until it is dropped.
+pub struct Place<'a> {
+    of: &'a Taken,
+    seat: Rc<Seat>,
+}
+
+impl Places {
+    /// Takes a place for a connection; none where all are taken by those who keep theirs.
+    pub fn connection(&self, peer: Peer) -> Option<Place<'_>> {
+        let is_own = offenders::is_this_machine(offenders::octets(peer.address));
+        let (taken, max) = match (is_own, peer.is_tls) {
+            (true, _) => (&self.own, HTTP_OWN_CONNECTIONS_MAX),
+            (false, true) => (&self.page, HTTP_PAGE_CONNECTIONS_MAX),
+            (false, false) => (&self.status, HTTP_STATUS_CONNECTIONS_MAX),
+        };
+        taken.take(peer.address, max, HTTP_CONNECTIONS_PER_ADDRESS_MAX)
+    }
+
+    /// Takes a place for a handshake.
+    pub fn handshake(&self, by: IpAddr) -> Option<Place<'_>> {
+        self.handshakes.take(by, HTTP_HANDSHAKES_MAX, HTTP_HANDSHAKES_PER_ADDRESS_MAX)
+    }
+}
+
+impl Taken {
+    /// Takes one of `max` places for an address, which gets `by_address_max`.
+    fn take(&self, by: IpAddr, max: usize, by_address_max: usize) -> Option<Place<'_>> {
+        let by = Network::from(by);
+        let mut taken = self.0.borrow_mut();
+        let count = |of: Network| taken.iter().filter(|seat| seat.by == of).count();
+        let is_at_its_own = count(by) >= by_address_max;
+        if is_at_its_own || taken.len() >= max {
+            // The newcomer counts as if it were in already.
+            let weight = |of: Network| count(of) + usize::from(of == by);
+            let may_go = taken.iter().enumerate().filter(|(_, seat)| {
+                seat.rank.get() < Rank::Known && (!is_at_its_own || seat.by == by)
+            });
+            let first =
+                may_go.min_by_key(|(_, seat)| (seat.rank.get(), Reverse(weight(seat.by))))?;
+            let index = first.0;
+            taken.remove(index).taken_back.notify_one();
+        }
+        let seat = Rc::new(Seat { by, rank: Cell::new(Rank::Silent), taken_back: Notify::new() });
+        taken.push(seat.clone());
+        Some(Place { of: self, seat })
+    }
+}
+
+impl Place<'_> {
+    /// Returns what is known of the connection.
+    pub fn seat(&self) -> &Seat {
+        &self.seat
+    }
+}
+
+impl Seat {
+    /// Says how much the connection may claim its place from now on.
+    pub fn set_rank(&self, rank: Rank) {
+        self.rank.set(rank);
+    }
+
+    /// Returns how much it may claim its place now.
+    pub fn rank(&self) -> Rank {
+        self.rank.get()
+    }
+
+    /// Waits until the place is taken back for somebody else.
+    pub async fn taken_back(&self) {
+        self.taken_back.notified().await;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.of.0.borrow_mut().retain(|seat| !Rc::ptr_eq(seat, &self.seat));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: bool = true;
+    const STATUS: bool = false;
+
+    fn peer(address: &str, is_tls: bool) -> Peer {
+        Peer { address: address.parse().unwrap(), is_tls }
+    }
+
+    /// Says whether the place is taken back already.
+    fn is_gone(place: &Place<'_>) -> bool {
+        !place.of.0.borrow().iter().any(|seat| Rc::ptr_eq(seat, &place.seat))
+    }
+
+    #[test]
+    fn f97_who_never_finishes_keeps_nobody_out_from_one_two_or_a_hundred_addresses() {
+        for addresses in [1, 2, 100] {
+            for port in [PAGE, STATUS] {
+                let places = Places::default();
+                let from = |n: usize| peer(&format!("192.0.2.{}", n % addresses), port);
+                let silent: Vec<_> = (0..200).filter_map(|n| places.connection(from(n))).collect();
+                assert_eq!(silent.len(), 200, "they take each other's");
+                let place = places.connection(peer("192.0.2.200", port)).expect("a newcomer's");
+                let held = silent.iter().filter(|place| !is_gone(place)).count();
+                assert!(held <= 16, "{held} of {addresses} addresses");
+                // Those who come after him take the oldest, and not his.
+                let _more: Vec<_> = (0..4).map(|n| places.connection(from(n))).collect();
+                assert!(!is_gone(&place));
+                // What this machine asks for has places of its own.
+                for own in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+                    let place = places.connection(peer(own, port)).expect("this machine's");
+                    assert!(!is_gone(&place));
+                }
+                assert!(places.connection(peer("192.0.2.201", !port)).is_some(), "other port");
+            }
+        }
+    }
+
+    #[test]
+    fn f97_the_address_with_the_most_gives_the_place_and_not_who_has_one() {
+        let places = Places::default();
+        let one = places.connection(peer("192.0.2.1", PAGE)).unwrap();
+        let flood: Vec<_> = (0..300)
+            .map(|n| places.connection(peer(&format!("192.0.2.{}", 2 + n % 2), PAGE)).unwrap())
+            .collect();
+        assert!(!is_gone(&one), "its address has one place");
+        let held = flood.iter().filter(|place| !is_gone(place)).count();
+        assert_eq!(held, HTTP_PAGE_CONNECTIONS_MAX - 1);
+    }
+
+    #[test]
+    fn f97_who_has_asked_goes_after_the_silent_and_who_is_logged_in_stays() {
+        let places = Places::default();
+        let address = |n: usize| peer(&format!("192.0.2.{n}"), PAGE);
+        let take = |n| places.connection(address(n));
+        let known: Vec<_> = (0..HTTP_PAGE_CONNECTIONS_MAX - 2).map(|n| take(n).unwrap()).collect();
+        known.iter().for_each(|place| place.seat().set_rank(Rank::Known));
+        let stranger = take(100).unwrap();
+        stranger.seat().set_rank(Rank::Stranger);
+        let silent = take(101).unwrap();
+        let next = take(102).unwrap();
+        assert!(is_gone(&silent) && !is_gone(&stranger), "the silent one goes first");
+        next.seat().set_rank(Rank::Known);
+        let last = take(103).unwrap();
+        assert!(is_gone(&stranger), "then the stranger");
+        last.seat().set_rank(Rank::Known);
+        assert!(take(104).is_none(), "and nobody who is logged in");
+        assert!(known.iter().all(|place| !is_gone(place)));
+        drop(last);
+        assert!(take(105).is_some());
+    }
+
+    #[test]
+    fn f97_an_address_beyond_its_share_takes_its_own_places() {
+        let places = Places::default();
+        let other = places.connection(peer("192.0.2.9", PAGE)).unwrap();
+        let own: Vec<_> = (0..20).map(|_| places.connection(peer("192.0.2.1", PAGE))).collect();
+        let held = own.iter().flatten().filter(|place| !is_gone(place)).count();
+        assert_eq!(held, HTTP_CONNECTIONS_PER_ADDRESS_MAX);
+        assert!(!is_gone(&other));
+        let own: Vec<_> = own.into_iter().flatten().filter(|place| !is_gone(place)).collect();
+        own.iter().for_each(|place| place.seat().set_rank(Rank::Known));
+        assert!(places.connection(peer("192.0.2.1", PAGE)).is_none(), "all of its share works");
+    }
+}

@@ -1,0 +1,11 @@
+//! The doors under fire: connections that never finish (F97), guesses from many addresses (F98),
+//! and secrets in all that is kept or shown (F99).
+#![cfg(feature = "gateway")]
+
+#[path = "web/client.rs"]
+mod client;
+mod gateway;
+#[path = "doors/places.rs"]
+mod places;
+#[path = "web/tls.rs"]
+mod tls;
