@@ -118,8 +118,11 @@ pub fn result_error(
         out.push(b"{\"id\":")?;
         out.push(id.as_raw())?;
         out.push(b",\"result\":null,\"error\":")?;
-        out.push_json(&(code.code(), text, ()))?;
-        out.push(b"}\n")
+        out.push(b"[")?;
+        out.push_json(&code.code())?;
+        out.push(b",")?;
+        out.push_text(text)?;
+        out.push(b",null]}\n")
     })
 }
 
@@ -135,13 +138,15 @@ pub fn subscribe_result(
     extranonce2_size: u8,
     out: &mut Writer<'_>,
 ) -> Result<(), Full> {
-    let subscriptions = ((Method::SetDifficulty.name(), session), (Method::Notify.name(), session));
     out.line(|out| {
         out.push(b"{\"id\":")?;
         out.push(id.as_raw())?;
         out.push(b",\"result\":[")?;
-        out.push_json(&subscriptions)?;
-        out.push(b",\"")?;
+        out.push(b"[[\"mining.set_difficulty\",")?;
+        out.push_text(session)?;
+        out.push(b"],[\"mining.notify\",")?;
+        out.push_text(session)?;
+        out.push(b"]],\"")?;
         hex::encode_into(extranonce1, out)?;
         out.push(b"\",")?;
         out.push_json(&extranonce2_size)?;
@@ -352,7 +357,7 @@ pub fn submit(id: u32, share: &SubmitFields<'_>, out: &mut Writer<'_>) -> Result
         out.push(b"{\"id\":")?;
         out.push_json(&id)?;
         out.push(b",\"method\":\"mining.submit\",\"params\":[")?;
-        out.push_json(share.worker)?;
+        out.push_text(share.worker)?;
         out.push(b",\"")?;
         out.push(share.job_id_raw.as_bytes())?;
         out.push(b"\",\"")?;
@@ -412,7 +417,7 @@ pub fn version_result(id: Id<'_>, version: &str, out: &mut Writer<'_>) -> Result
         out.push(b"{\"id\":")?;
         out.push(id.as_raw())?;
         out.push(b",\"result\":")?;
-        out.push_json(version)?;
+        out.push_text(version)?;
         out.push(b",\"error\":null}\n")
     })
 }

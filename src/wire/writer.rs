@@ -14,6 +14,9 @@ pub struct Writer<'b> {
     len: usize,
 }
 
+/// The longest escape of one byte with its quotes, `"\u001f"`.
+const ESCAPED_BYTES_MAX: usize = 8;
+
 /// The buffer has no room for what was to be written; nothing of it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -102,6 +105,33 @@ impl<'b> Writer<'b> {
         Ok(())
     }
 
+    /// Writes `text` as a JSON string: runs without an escape are copied whole, and each character
+    /// that needs one goes through serde-json-core, so that the bytes are those of
+    /// [`push_json`](Self::push_json).
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] where it does not fit; then nothing is written.
+    pub fn push_text(&mut self, text: &str) -> Result<(), Full> {
+        let needs_escape = |byte: &u8| *byte < b' ' || matches!(*byte, b'"' | b'\\');
+        self.line(|out| {
+            out.push(b"\"")?;
+            let mut rest = text.as_bytes();
+            while let Some(at) = rest.iter().position(needs_escape) {
+                let (run, after) = rest.split_at(at);
+                out.push(run)?;
+                let (escaped, after) = after.split_at(1);
+                let mut quoted = [0; ESCAPED_BYTES_MAX];
+                let character = core::str::from_utf8(escaped).map_err(|_| Full)?;
+                let len = serde_json_core::to_slice(character, &mut quoted).map_err(|_| Full)?;
+                out.push(quoted.get(1..len.saturating_sub(1)).unwrap_or_default())?;
+                rest = after;
+            }
+            out.push(rest)?;
+            out.push(b"\"")
+        })
+    }
+
     /// Takes the next `count` bytes of the buffer, to be filled by the caller.
     #[inline]
     pub(super) fn reserve(&mut self, count: usize) -> Result<&mut [u8], Full> {
@@ -164,6 +194,28 @@ mod tests {
         assert_eq!(out.as_slice(), b"1");
         assert_eq!(out.line(|out| write!(out, "{}", 23).map_err(|_| Full)), Ok(()));
         assert_eq!(out.as_slice(), b"123");
+    }
+
+    #[test]
+    fn a_text_is_written_as_serde_json_core_writes_it() {
+        let every: std::string::String = (0..=0x2ff).filter_map(char::from_u32).collect();
+        for text in ["", "mining.notify", "\"", "a\\", "\u{0}b\nc", "é\u{1f}€", &every] {
+            let (mut ours, mut theirs) = ([0; 4096], [0; 4096]);
+            let (mut ours, mut theirs) = (Writer::new(&mut ours), Writer::new(&mut theirs));
+            ours.push_text(text).unwrap();
+            theirs.push_json(text).unwrap();
+            assert_eq!(ours.as_slice(), theirs.as_slice(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_whole_or_nothing() {
+        for room in 0..8 {
+            let mut buf = std::vec![0; room];
+            let mut out = Writer::new(&mut buf);
+            assert_eq!(out.push_text("ab\ncd"), Err(Full));
+            assert!(out.is_empty());
+        }
     }
 
     #[test]
