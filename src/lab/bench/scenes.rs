@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::machine::Round;
 use super::table::{Better, Figure};
 use crate::lab::clock;
 use crate::lab::pool::ledger::Ledger;
@@ -201,6 +202,7 @@ pub fn cpu(plan: &Plan, server: Server) -> io::Result<Vec<Figure>> {
         for _ in 0..plan.rounds {
             let mut swarm = swarm(site.address, load.miners)?;
             wait_until_ready(&mut swarm, load.miners)?;
+            let round = Round::begin();
             let before = cpu_time(site.pid())?;
             swarm.tell(&format!("work closed:{}", load.at_a_time))?;
             std::thread::sleep(load.run_for(plan));
@@ -208,6 +210,7 @@ pub fn cpu(plan: &Plan, server: Server) -> io::Result<Vec<Figure>> {
             let used = cpu_time(site.pid())?.saturating_sub(before);
             check_accepted(&report)?;
             figure.add(used.as_secs_f64() * 1e6 / report.accepted as f64, report.accepted);
+            figure.mark(round.is_disturbed());
             swarm.stop();
         }
         figures.push(figure);
@@ -246,9 +249,12 @@ pub fn latency(plan: &Plan, server: Server) -> io::Result<Vec<Figure>> {
     let mut swarm = swarm(site.address, MINERS)?;
     wait_until_ready(&mut swarm, MINERS)?;
     for _ in 0..plan.rounds {
+        let round = Round::begin();
         let latency = pace(&mut swarm, plan)?.latency;
         p50.add(latency.p50_us, latency.count);
         p99.add(latency.p99_us, latency.count);
+        let is_disturbed = round.is_disturbed();
+        [&mut p50, &mut p99].map(|figure| figure.mark(is_disturbed));
     }
     swarm.stop();
     Ok(vec![p50, p99])
@@ -303,6 +309,7 @@ pub fn crowd(plan: &Plan) -> io::Result<Vec<Figure>> {
 fn crowd_round(plan: &Plan, server: Server, figures: &mut CrowdFigures) -> io::Result<()> {
     let miners = plan.crowd;
     let count = miners as u64;
+    let round = Round::begin();
     let mut site = Site::start(server, miners, POOL_DIFFICULTY)?;
     let empty_kib = memory_kib(site.pid())?.0;
     let mut swarm = swarm(site.address, miners)?;
@@ -330,6 +337,9 @@ fn crowd_round(plan: &Plan, server: Server, figures: &mut CrowdFigures) -> io::R
     let (now_kib, highest_kib) = memory_kib(site.pid())?;
     figures.resident.add(highest_kib as f64 / 1024.0, count);
     figures.idle_miner.add(now_kib.saturating_sub(empty_kib) as f64 / miners as f64, count);
+    let is_disturbed = round.is_disturbed();
+    let timed = [&mut figures.connect, &mut figures.push, &mut figures.p50, &mut figures.p99];
+    timed.map(|figure| figure.mark(is_disturbed));
     swarm.stop();
     Ok(())
 }
@@ -359,7 +369,9 @@ pub fn switch(plan: &Plan) -> io::Result<Vec<Figure>> {
     let name = format!("gateway: pool lost, {SWITCHED} miners on the standby's job");
     let mut figure = Figure::new(name, "ms", Better::Lower).reach(100.0);
     for _ in 0..plan.rounds {
+        let round = Round::begin();
         figure.add(switch_round()?, SWITCHED as u64);
+        figure.mark(round.is_disturbed());
     }
     Ok(vec![figure])
 }

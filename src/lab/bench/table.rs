@@ -25,12 +25,22 @@ pub struct Figure {
     pub values: Vec<f64>,
     /// How many single things a value is made of: submits, messages, miners.
     pub count: u64,
+    /// Rounds during which others used the machine.
+    pub disturbed: u32,
 }
 
 impl Figure {
     /// Begins a figure without values.
     pub fn new(name: impl Into<String>, unit: &'static str, better: Better) -> Self {
-        Self { name: name.into(), unit, better, reach: None, values: Vec::new(), count: 0 }
+        Self {
+            name: name.into(),
+            unit,
+            better,
+            reach: None,
+            values: Vec::new(),
+            count: 0,
+            disturbed: 0,
+        }
     }
 
     /// Says what is to be reached.
@@ -43,6 +53,11 @@ impl Figure {
     pub fn add(&mut self, value: f64, count: u64) {
         self.values.push(value);
         self.count += count;
+    }
+
+    /// Marks the last round where others disturbed it.
+    pub fn mark(&mut self, is_disturbed: bool) {
+        self.disturbed += u32::from(is_disturbed);
     }
 
     /// Returns the middle value.
@@ -74,6 +89,16 @@ impl Figure {
         })
     }
 
+    /// Returns the number of rounds and of things in each, and how many rounds were disturbed.
+    fn rounds(&self) -> String {
+        let rounds = self.values.len();
+        let each = self.count / (rounds.max(1) as u64);
+        match self.disturbed {
+            0 => format!("{rounds} × {each}"),
+            disturbed => format!("{rounds} × {each}, {disturbed} disturbed"),
+        }
+    }
+
     fn cells(&self) -> [String; 6] {
         let sign = if self.better == Better::Lower { "≤" } else { "≥" };
         let reach = self.reach.map_or_else(String::new, |it| format!("{sign} {}", digits(it)));
@@ -86,7 +111,7 @@ impl Figure {
             format!("{} ({})", self.name, self.unit),
             digits(self.best()),
             digits(self.median()),
-            format!("{} × {}", self.values.len(), self.count / (self.values.len().max(1) as u64)),
+            self.rounds(),
             reach,
             verdict.to_owned(),
         ]
@@ -188,6 +213,7 @@ impl Table {
                 "name": figure.name, "unit": figure.unit, "values": figure.values,
                 "best": figure.best(), "median": figure.median(), "count": figure.count,
                 "reach": figure.reach, "reached": figure.is_reached(),
+                "disturbed": figure.disturbed,
             })
         });
         json!({
@@ -225,6 +251,16 @@ mod tests {
         assert_eq!((lower.best(), lower.median(), lower.is_reached()), (1.0, 2.0, Some(true)));
         let higher = figure(&[3.0, 1.0], Better::Higher).reach(2.5);
         assert_eq!((higher.best(), higher.median(), higher.is_reached()), (3.0, 2.0, Some(false)));
+    }
+
+    #[test]
+    fn disturbed_rounds_are_shown() {
+        let mut disturbed = figure(&[1.0, 2.0], Better::Lower);
+        disturbed.count = 20;
+        assert_eq!(disturbed.rounds(), "2 × 10");
+        disturbed.mark(false);
+        disturbed.mark(true);
+        assert_eq!(disturbed.rounds(), "2 × 10, 1 disturbed");
     }
 
     #[test]
