@@ -22,6 +22,7 @@ use crate::limits::{
     TOLD_DIFFICULTIES_MAX, USER_AGENT_BYTES_MAX, WAITING_ID_BYTES_MAX, WORKER_NAME_BYTES_MAX,
     WORKERS_BYTES_MAX,
 };
+use crate::pending::Place;
 use crate::personality::{Personality, Steps};
 use crate::time::{Duration, Instant};
 use crate::upstream::LinkIndex;
@@ -285,8 +286,12 @@ pub struct Downstream {
     pub(crate) moved: Instant,
     /// The newest job that it had of each goal when it was moved away.
     left: [Serial; GOALS_MAX],
+    /// Its shares that wait in the queues of all links.
+    pub(crate) waits: u16,
     /// Answers of the pool that wait to be sent to this miner.
     pub(crate) answers_due: u16,
+    /// Where the first of them waits.
+    pub(crate) answers: Option<Place>,
     pub(crate) recent: RecentShares,
     pub(crate) counts: Counts,
     pub(crate) last_share: Option<Instant>,
@@ -334,7 +339,9 @@ impl Downstream {
             goal: 0,
             moved: now,
             left: [Serial::NONE; GOALS_MAX],
+            waits: 0,
             answers_due: 0,
+            answers: None,
             recent: RecentShares::EMPTY,
             counts: Counts::ZERO,
             last_share: None,

@@ -10,14 +10,15 @@
 //!
 //! [`Standing`] is what a miner's connection knows of its names on the last links that served it,
 //! each tagged with the link's connection, so that after a reconnect all is asked again.
-//! [`Authorizations`] are the requests of one link that wait for their answer. Their ids are the
-//! upper half of all numbers, so that no share has one of them. When every place is taken the next
+//! [`Authorizations`] are the requests of one link that wait for their answer. Their ids lie
+//! above those of shares, so that no share has one of them. When every place is taken the next
 //! name waits for one.
 //!
 //! It writes no line and moves no share: `proxy::workers` does.
 
 use crate::limits::{
-    AUTHORIZATIONS_MAX, STANDING_LINKS_MAX, WORKER_NAME_BYTES_MAX, WORKERS_PER_MINER_MAX,
+    AUTHORIZATIONS_MAX, KEPT_NAMES_MAX, STANDING_LINKS_MAX, WORKER_NAME_BYTES_MAX,
+    WORKERS_PER_MINER_MAX,
 };
 use crate::table::MinerHandle;
 use crate::time::{Duration, Instant};
@@ -45,6 +46,50 @@ impl WorkerName {
     /// Returns the name; `None` where it is the link's login.
     pub fn get(&self) -> Option<&str> {
         if self.0.is_empty() { None } else { Some(&self.0) }
+    }
+}
+
+/// Under whose name a share that waits goes to the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// The link's login.
+    Login,
+    /// That of its miner, by its number there.
+    Miner(u8),
+    /// One that was kept when its miner left, by its place in [`KeptNames`].
+    Kept(u8),
+}
+
+/// Names of miners that have left while their shares wait.
+///
+/// When it is full the shares of a further miner that leaves go out under the link's login, which
+/// is the same operator's: no share is lost for its name.
+#[derive(Debug, Default)]
+pub struct KeptNames(heapless::Vec<WorkerName, KEPT_NAMES_MAX, u8>);
+
+impl KeptNames {
+    /// Keeps a name, and returns what it is called from then on; what is called `is_used` is not
+    /// let go for it.
+    pub(crate) fn keep(&mut self, name: WorkerName, is_used: impl Fn(u8) -> bool) -> Named {
+        if let Some(place) = self.0.iter().position(|known| *known == name) {
+            return u8::try_from(place).map_or(Named::Login, Named::Kept);
+        }
+        let place = if self.0.is_full() {
+            (0..self.0.len()).find(|place| u8::try_from(*place).is_ok_and(|place| !is_used(place)))
+        } else {
+            self.0.push(WorkerName::LOGIN).ok().and(self.0.len().checked_sub(1))
+        };
+        let Some((place, kept)) = place.and_then(|place| Some((place, self.0.get_mut(place)?)))
+        else {
+            return Named::Login;
+        };
+        *kept = name;
+        u8::try_from(place).map_or(Named::Login, Named::Kept)
+    }
+
+    /// Returns a name that was kept.
+    pub(crate) fn get(&self, place: u8) -> Option<&WorkerName> {
+        self.0.get(usize::from(place))
     }
 }
 
@@ -173,8 +218,11 @@ struct Asked {
     since: Instant,
 }
 
-/// Request ids of authorizations are from here on, those of shares below.
-pub const FIRST_AUTHORIZATION: u32 = 1 << 31;
+/// Request ids of authorizations are from here on, those of shares below (F42).
+pub const FIRST_AUTHORIZATION: u32 = 1 << 30;
+
+/// How many they are; all of them fit 31 bits, as some pools keep ids in signed numbers.
+const AUTHORIZATION_IDS: u32 = 1 << 30;
 
 /// The authorizations of one link.
 #[derive(Debug, Default)]
@@ -238,7 +286,7 @@ impl Authorizations {
     /// Notes a request that is being sent and returns its id.
     pub fn ask(&mut self, asker: Asker, now: Instant) -> u32 {
         let request = FIRST_AUTHORIZATION | self.count;
-        self.count = self.count.wrapping_add(1) & !FIRST_AUTHORIZATION;
+        self.count = self.count.wrapping_add(1) % AUTHORIZATION_IDS;
         // There is room: the caller has asked.
         let _ = self.asked.push(Asked { request, asker, since: now });
         request
@@ -246,7 +294,7 @@ impl Authorizations {
 
     /// Says whether there was a request with this id on any connection.
     pub fn was_sent(&self, request: u32) -> bool {
-        request & !FIRST_AUTHORIZATION < self.count
+        request.checked_sub(FIRST_AUTHORIZATION).is_some_and(|count| count < self.count)
     }
 
     /// Returns for whom the request that was answered had been sent.

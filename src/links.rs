@@ -559,8 +559,13 @@ impl<'a> Links<'a> {
         }
         // Late shares find their way through one that served last, which is taken only where there
         // is no other. With every link in use the pool has to wait until one is released.
-        let free = self.iter().filter(|(_, link)| Self::is_free(link)).map(|(index, _)| index);
-        let Some(index) = free.min_by_key(|index| self.is_serving(*index)) else { return false };
+        // What has most room for shares is for the lane that has most miners.
+        let free = self.iter().filter(|(_, link)| Self::is_free(link));
+        let key = |(index, link): &(LinkIndex, &Link<'_>)| {
+            let room = link.pending.capacity();
+            (self.is_serving(*index), if lane == 0 { usize::MAX - room } else { room })
+        };
+        let Some((index, _)) = free.min_by_key(key) else { return false };
         let routes = self.lanes.iter_mut().flat_map(|lane| lane.routes.iter_mut());
         for route in routes.filter(|route| route.serves == Some(index)) {
             *route = Route::default();

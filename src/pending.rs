@@ -4,13 +4,20 @@
 //! verdict is final: the pool's answer, or the reason why there will be none. Until then it can
 //! be queued, sent, held (the link is down), or answered (the miner waits for the pool's verdict
 //! and has not been told yet). When all entries are taken a further share is orphaned as
-//! `queue_full`; one in [`PENDING_PER_BLOCK_RESERVED`] is for block candidates only (F39).
+//! `queue_full`; the last [`PENDING_BLOCKS_RESERVED`] are for block candidates only (F39).
+//!
+//! Every entry stands in exactly one list, of those that are as far as it is, in the order in
+//! which they came there. So whatever is asked for each share takes the same few steps, however
+//! many wait: the next to send, the one that waits longest for its answer, a free entry. A request
+//! id names its entry by arithmetic: the entry's number, and how often it was used.
 //!
 //! Nothing here reads or writes lines, and the ledger is moved by the caller.
 
-use crate::identity::{FIRST_AUTHORIZATION, Grant, WorkerName};
+use crate::identity::{FIRST_AUTHORIZATION, Grant, Named, WorkerName};
 use crate::ledger::Orphan;
-use crate::limits::{ID_BYTES_MAX, PENDING_PER_BLOCK_RESERVED, PENDING_SHARES_MAX};
+use crate::limits::{
+    PENDING_BLOCKS_RESERVED, PENDING_PER_BLOCK_RESERVED, PENDING_SHARES_MAX, REPLY_ID_BYTES_MAX,
+};
 use crate::table::MinerHandle;
 use crate::time::Instant;
 use crate::work::header::BlockHash;
@@ -38,14 +45,21 @@ pub enum Stage {
 pub enum Verdict {
     /// The pool took the share.
     Accepted,
-    /// The pool refused it with this code.
-    Refused(i64),
+    /// The pool refused it with this code of the protocol.
+    Refused(u8),
     /// There will be no answer.
     NoAnswer,
 }
 
 /// A request id of a miner, kept until its answer is due.
-pub type ReplyId = heapless::Vec<u8, ID_BYTES_MAX, u8>;
+pub type ReplyId = heapless::Vec<u8, REPLY_ID_BYTES_MAX, u8>;
+
+/// Where an answer waits that a miner is due: a link, and the entry's number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub(crate) link: u8,
+    pub(crate) slot: u16,
+}
 
 /// A share that waits.
 #[derive(Clone, Debug)]
@@ -65,11 +79,19 @@ pub struct Pending {
     /// The share itself.
     pub share: Option<AcceptedShare>,
     /// Under whose name it goes to the pool.
-    pub worker: WorkerName,
+    pub worker: Named,
     /// What the pool said about that name on this connection; it is sent once it was granted.
     pub grant: Grant,
     /// When it came, was sent, or its link was lost, whichever was last.
     pub since: Instant,
+    /// The entry's place, and the next answer that its miner is due.
+    pub(crate) place: Place,
+    pub(crate) next_answer: Option<Place>,
+    /// The queue's own: the request id that it has next, and where it stands.
+    pub(crate) next_request: u32,
+    pub(crate) list: u8,
+    pub(crate) next: u16,
+    pub(crate) previous: u16,
 }
 
 impl Pending {
@@ -82,19 +104,25 @@ impl Pending {
         job: Serial::NONE,
         epoch: 0,
         share: None,
-        worker: WorkerName::LOGIN,
+        worker: Named::Login,
         grant: Grant::Granted,
         since: Instant::ZERO,
+        place: Place { link: 0, slot: 0 },
+        next_answer: None,
+        next_request: 0,
+        list: 0,
+        next: NONE,
+        previous: NONE,
     };
 
     /// Says whether the share would be a block.
     pub fn is_block(&self) -> bool {
-        self.block().is_some()
+        self.share.as_ref().is_some_and(AcceptedShare::is_block)
     }
 
     /// Returns the hash of the block that the share would be.
     pub fn block(&self) -> Option<BlockHash> {
-        self.share.filter(AcceptedShare::is_block).map(|share| share.hash())
+        self.share.as_ref().filter(|share| share.is_block()).map(AcceptedShare::hash)
     }
 
     /// Says whether the pool has still to be sent it, or to answer it.
@@ -113,13 +141,23 @@ impl Pending {
 
     /// Notes that its connection is gone, and with it what was granted there.
     pub fn forget_grant(&mut self) {
-        if self.worker != WorkerName::LOGIN {
+        if self.worker != Named::Login {
             self.grant = Grant::Unasked;
         }
     }
 
-    fn is_free(&self) -> bool {
-        self.request == 0
+    /// The list that it belongs to as it is.
+    fn list(&self) -> u8 {
+        match (self.stage, self.grant) {
+            _ if self.request == 0 => FREE,
+            (Stage::Queued, Grant::Granted) if self.is_block() => BLOCKS,
+            (Stage::Queued, Grant::Granted) => READY,
+            (Stage::Queued, Grant::Unasked) => UNASKED,
+            (Stage::Queued, Grant::Asked | Grant::Refused) => ASKED,
+            (Stage::Sent, _) => SENT,
+            (Stage::Held { .. }, _) => HELD,
+            (Stage::Answered(_), _) => ANSWERED,
+        }
     }
 }
 
@@ -127,25 +165,72 @@ impl Pending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueFull;
 
+/// Entries that are as far as each other, by their numbers.
+#[derive(Clone, Copy, Debug)]
+struct List {
+    first: u16,
+    last: u16,
+}
+
+/// No entry.
+const NONE: u16 = u16::MAX;
+
+// The lists, in the order in which [`PendingShares::free_where`] goes through them: an entry that
+// changes its list then seldom meets it again.
+const ANSWERED: u8 = 0;
+const SENT: u8 = 1;
+const BLOCKS: u8 = 2;
+const READY: u8 = 3;
+const ASKED: u8 = 4;
+const UNASKED: u8 = 5;
+const HELD: u8 = 6;
+const FREE: u8 = 7;
+
+/// All lists of shares that wait.
+const WAITING: [u8; 7] = [ANSWERED, SENT, BLOCKS, READY, ASKED, UNASKED, HELD];
+
+/// Shares that wait for their name.
+const UNNAMED: [u8; 3] = [ASKED, UNASKED, HELD];
+
 /// The shares of one link that wait.
 #[derive(Debug)]
 pub struct PendingShares<'a> {
     entries: &'a mut [Pending],
-    next_request: u32,
+    lists: [List; 8],
     len: usize,
+    /// Block candidates among them that are open.
+    blocks: usize,
+    next_other: u32,
 }
 
 /// Ids below belong to the handshake.
 const FIRST_REQUEST: u32 = 16;
 
+/// Ids from here on belong to what is sent beside the shares of the queue.
+const FIRST_OTHER: u32 = 1 << 29;
+
 /// Ids above belong to authorizations of workers.
-const LAST_REQUEST: u32 = FIRST_AUTHORIZATION - 1;
+const LAST_OTHER: u32 = FIRST_AUTHORIZATION - 1;
+
+const _: () = assert!(PENDING_SHARES_MAX < NONE as usize, "every entry has a number");
+const _: () = assert!(FIRST_OTHER < LAST_OTHER);
+const _: () = assert!(size_of::<Pending>() <= 136, "4,096 of them stay below 560 kB");
 
 impl<'a> PendingShares<'a> {
     /// Takes the entries, at most [`PENDING_SHARES_MAX`] of them.
     pub fn new(entries: &'a mut [Pending]) -> Self {
         assert!(entries.len() <= PENDING_SHARES_MAX, "no more entries than the constant");
-        Self { entries, next_request: FIRST_REQUEST, len: 0 }
+        let lists = [List { first: NONE, last: NONE }; 8];
+        let mut shares = Self { entries, lists, len: 0, blocks: 0, next_other: FIRST_OTHER };
+        for (slot, request) in (0..shares.entries.len()).zip(FIRST_REQUEST..) {
+            let Ok(slot) = u16::try_from(slot) else { break };
+            if let Some(entry) = shares.at_mut(slot) {
+                *entry = Pending { next_request: request, list: FREE, ..Pending::FREE };
+                entry.place.slot = slot;
+            }
+            shares.append(slot, FREE);
+        }
+        shares
     }
 
     /// Returns how many shares wait.
@@ -158,192 +243,419 @@ impl<'a> PendingShares<'a> {
         self.len == 0
     }
 
-    /// Says whether there is no room left for a share that is no block candidate.
-    pub fn is_crowded(&self) -> bool {
-        self.len.saturating_add(self.reserved()) >= self.entries.len()
-    }
-
-    /// Takes a share in, under a request id of its own.
-    ///
-    /// # Errors
-    ///
-    /// [`QueueFull`] where no entry is free, or only those for block candidates are.
-    pub fn insert(&mut self, mut entry: Pending) -> Result<(), QueueFull> {
-        if !entry.is_block() && self.is_crowded() {
-            return Err(QueueFull);
-        }
-        entry.request = self.unused_request();
-        let free = self.entries.iter_mut().find(|entry| entry.is_free()).ok_or(QueueFull)?;
-        *free = entry;
-        self.len = self.len.saturating_add(1);
-        Ok(())
-    }
-
-    /// Entries for block candidates only: at least one.
-    fn reserved(&self) -> usize {
-        (self.entries.len() / PENDING_PER_BLOCK_RESERVED).max(1)
-    }
-
-    /// Returns a request id that no waiting share has (F42).
-    pub(crate) fn unused_request(&mut self) -> u32 {
-        loop {
-            let request = self.next_request;
-            self.next_request =
-                if request < LAST_REQUEST { request.saturating_add(1) } else { FIRST_REQUEST };
-            if !self.entries.iter().any(|entry| entry.request == request) {
-                return request;
-            }
-        }
-    }
-
-    /// Returns the share to send next: block candidates first, then the one that waits longest.
-    pub fn next_queued(&mut self) -> Option<&mut Pending> {
-        if self.is_empty() {
-            return None;
-        }
-        self.entries
-            .iter_mut()
-            .filter(|entry| {
-                !entry.is_free() && entry.stage == Stage::Queued && entry.grant == Grant::Granted
-            })
-            .min_by_key(|entry| (!entry.is_block(), entry.since, entry.request))
-    }
-
-    /// Says whether a share waits whose name nobody asked for.
-    pub fn has_unasked(&self) -> bool {
-        !self.is_empty() && self.entries.iter().any(Self::is_unasked)
-    }
-
-    /// Returns the request id of a share whose name nobody asked for, and that name; all shares of
-    /// the name are then asked for.
-    pub fn next_unasked(&mut self) -> Option<(u32, WorkerName)> {
-        let entry = self.entries.iter().find(|entry| Self::is_unasked(entry))?;
-        let (request, name) = (entry.request, entry.worker.clone());
-        for entry in self.entries.iter_mut() {
-            if Self::is_unasked(entry) && entry.worker == name {
-                entry.grant = Grant::Asked;
-            }
-        }
-        Some((request, name))
-    }
-
-    fn is_unasked(entry: &Pending) -> bool {
-        !entry.is_free() && entry.stage == Stage::Queued && entry.grant == Grant::Unasked
-    }
-
-    /// Returns the name of the share that has the request id.
-    pub fn worker_of(&self, request: u32) -> Option<&WorkerName> {
-        let entry = self.entries.iter().find(|entry| entry.request == request && request != 0)?;
-        Some(&entry.worker)
-    }
-
-    /// Forgets that names were asked for where `miner`, who is gone, may have been the one to ask.
-    pub fn forget_asked(&mut self, miner: MinerHandle) {
-        let asked = |entry: &Pending| !entry.is_free() && entry.grant == Grant::Asked;
-        if self.entries.iter().any(|entry| asked(entry) && entry.miner == miner) {
-            for entry in self.entries.iter_mut().filter(|entry| asked(entry)) {
-                entry.grant = Grant::Unasked;
-            }
-        }
-    }
-
-    /// Returns the share that was sent under `request` and has no answer yet.
-    pub fn sent(&mut self, request: u32) -> Option<&mut Pending> {
-        self.entries
-            .iter_mut()
-            .find(|entry| entry.request == request && request != 0 && entry.stage == Stage::Sent)
-    }
-
-    /// Returns when the share was sent that waits longest for its answer.
-    pub fn oldest_sent(&self) -> Option<Instant> {
-        if self.is_empty() {
-            return None;
-        }
-        self.entries
-            .iter()
-            .filter(|entry| !entry.is_free() && entry.stage == Stage::Sent)
-            .map(|entry| entry.since)
-            .min()
-    }
-
-    /// Returns a share whose answer waits for `miner`.
-    pub fn answered(&mut self, miner: MinerHandle) -> Option<&mut Pending> {
-        self.entries.iter_mut().find(|entry| {
-            !entry.is_free() && entry.miner == miner && matches!(entry.stage, Stage::Answered(_))
-        })
-    }
-
-    /// Says whether the block with this hash is still to be sent or answered.
-    pub(crate) fn waits_for(&self, hash: BlockHash) -> bool {
-        !self.is_empty() && self.iter().any(|entry| entry.is_open() && entry.block() == Some(hash))
-    }
-
-    /// Iterates over the shares that wait.
-    pub fn iter(&self) -> impl Iterator<Item = &Pending> {
-        self.entries.iter().filter(|entry| !entry.is_free())
-    }
-
     /// Returns how many shares could wait.
     pub fn capacity(&self) -> usize {
         self.entries.len()
     }
 
-    /// Iterates over the shares that wait, to change them.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
-        self.entries.iter_mut().filter(|entry| !entry.is_free())
+    /// Returns for how many more shares that are no block candidates there is room.
+    pub fn room(&self) -> usize {
+        self.entries.len().saturating_sub(self.reserved()).saturating_sub(self.len)
+    }
+
+    /// Says whether there is no room left for a share that is no block candidate.
+    pub fn is_crowded(&self) -> bool {
+        self.room() == 0
+    }
+
+    /// Entries for block candidates only: at least one.
+    fn reserved(&self) -> usize {
+        (self.entries.len() / PENDING_PER_BLOCK_RESERVED).clamp(1, PENDING_BLOCKS_RESERVED)
+    }
+
+    /// Takes a share in, under a request id of its own, which is returned.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueFull`] where no entry is free, or only those for block candidates are.
+    pub fn insert(&mut self, entry: Pending) -> Result<u32, QueueFull> {
+        if !entry.is_block() && self.is_crowded() {
+            return Err(QueueFull);
+        }
+        let slot = self.first(FREE).ok_or(QueueFull)?;
+        self.unlink(slot);
+        let capacity = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        let place = self.at_mut(slot).ok_or(QueueFull)?;
+        let request = place.next_request;
+        // The same entry has every so many ids; after the last it begins anew (F42).
+        let next_request = match request.checked_add(capacity).filter(|next| *next < FIRST_OTHER) {
+            Some(next) => next,
+            None => FIRST_REQUEST.saturating_add(u32::from(slot)),
+        };
+        let at = Place { link: entry.place.link, slot };
+        *place = Pending { request, next_request, place: at, next_answer: None, ..entry };
+        let list = place.list();
+        let is_block = place.is_block() && place.is_open();
+        self.append(slot, list);
+        self.len = self.len.saturating_add(1);
+        self.blocks = self.blocks.saturating_add(usize::from(is_block));
+        Ok(request)
+    }
+
+    /// Returns a request id that no share ever has, for what is sent beside them.
+    pub(crate) fn unused_request(&mut self) -> u32 {
+        let request = self.next_other;
+        self.next_other =
+            if request < LAST_OTHER { request.saturating_add(1) } else { FIRST_OTHER };
+        request
+    }
+
+    /// Returns the share to send next: block candidates first, then the one that waits longest.
+    pub fn next_queued(&self) -> Option<&Pending> {
+        self.first(BLOCKS).or_else(|| self.first(READY)).and_then(|slot| self.at(slot))
+    }
+
+    /// Notes that a share was sent.
+    pub(crate) fn handle_sent(&mut self, request: u32, now: Instant) {
+        if let Some(entry) = self.find_mut(request) {
+            (entry.stage, entry.since) = (Stage::Sent, now);
+            let slot = entry.place.slot;
+            self.relist(slot);
+        }
+    }
+
+    /// Says whether a share waits whose name nobody asked for.
+    pub fn has_unasked(&self) -> bool {
+        self.first(UNASKED).is_some()
+    }
+
+    /// Returns the request id of a share whose name nobody asked for, and that name; all shares of
+    /// the name are then asked for. `name` says what the name of a share is.
+    pub(crate) fn next_unasked(
+        &mut self,
+        name: impl Fn(&Pending) -> WorkerName,
+    ) -> Option<(u32, WorkerName)> {
+        let entry = self.first(UNASKED).and_then(|slot| self.at(slot))?;
+        let (request, asked) = (entry.request, name(entry));
+        self.walk(UNASKED, |entry| {
+            if name(entry) == asked {
+                entry.grant = Grant::Asked;
+            }
+            false
+        });
+        Some((request, asked))
+    }
+
+    /// Forgets that names were asked for where `miner`, who is gone, may have been the one to ask.
+    pub fn forget_asked(&mut self, miner: MinerHandle) {
+        if self.listed(ASKED).any(|entry| entry.miner == miner) {
+            self.walk(ASKED, |entry| {
+                entry.grant = Grant::Unasked;
+                false
+            });
+        }
+    }
+
+    /// Returns the share that has the request id.
+    pub fn find(&self, request: u32) -> Option<&Pending> {
+        self.at(self.slot_of(request)?).filter(|entry| entry.request == request)
+    }
+
+    fn find_mut(&mut self, request: u32) -> Option<&mut Pending> {
+        self.at_mut(self.slot_of(request)?).filter(|entry| entry.request == request)
+    }
+
+    /// Returns the share that was sent under `request` and has no answer yet.
+    pub fn sent(&self, request: u32) -> Option<&Pending> {
+        self.find(request).filter(|entry| entry.stage == Stage::Sent)
+    }
+
+    /// Returns when the share was sent that waits longest for its answer.
+    pub fn oldest_sent(&self) -> Option<Instant> {
+        self.first(SENT).and_then(|slot| self.at(slot)).map(|entry| entry.since)
+    }
+
+    /// Returns the share at a place where an answer waits.
+    pub(crate) fn answered(&self, place: Place) -> Option<&Pending> {
+        self.at(place.slot).filter(|entry| !entry.is_open())
+    }
+
+    /// Says whether the block with this hash is still to be sent or answered.
+    pub(crate) fn waits_for(&self, hash: BlockHash) -> bool {
+        self.blocks > 0 && self.iter().any(|entry| entry.is_open() && entry.block() == Some(hash))
+    }
+
+    /// Iterates over the shares that wait.
+    pub fn iter(&self) -> impl Iterator<Item = &Pending> {
+        WAITING.into_iter().flat_map(|list| self.listed(list))
+    }
+
+    /// Iterates over the shares of a list, in the order in which they came there.
+    fn listed(&self, list: u8) -> impl Iterator<Item = &Pending> {
+        let mut at = self.first(list);
+        core::iter::from_fn(move || {
+            let entry = self.at(at?)?;
+            at = Some(entry.next).filter(|next| *next != NONE);
+            Some(entry)
+        })
     }
 
     /// Frees entries that are done: those for which `done` answers true.
     pub fn free_where(&mut self, mut done: impl FnMut(&mut Pending) -> bool) {
-        if self.is_empty() {
-            return;
+        WAITING.into_iter().for_each(|list| self.walk(list, &mut done));
+    }
+
+    /// The same for shares that are not sent because they wait for their name, or for the link.
+    pub(crate) fn free_unnamed(&mut self, mut done: impl FnMut(&mut Pending) -> bool) {
+        UNNAMED.into_iter().for_each(|list| self.walk(list, &mut done));
+    }
+
+    /// The same for the one share that has the request id.
+    pub(crate) fn free_if(&mut self, request: u32, done: impl FnOnce(&mut Pending) -> bool) {
+        let Some(slot) = self.slot_of(request) else { return };
+        if self.at(slot).is_some_and(|entry| entry.request == request) {
+            self.change(slot, done);
         }
-        for entry in self.entries.iter_mut().filter(|entry| !entry.is_free()) {
-            if done(entry) {
-                *entry = Pending::FREE;
-                self.len = self.len.saturating_sub(1);
+    }
+
+    /// Takes an answer that was told to its miner out, and returns the next that this one is due.
+    pub(crate) fn take_answered(&mut self, place: Place) -> Option<Place> {
+        let next = self.answered(place)?.next_answer;
+        self.change(place.slot, |_| true);
+        next
+    }
+
+    /// Goes through a list, as it was when it began.
+    fn walk(&mut self, list: u8, mut done: impl FnMut(&mut Pending) -> bool) {
+        let last = self.lists.get(usize::from(list)).map_or(NONE, |list| list.last);
+        let mut at = self.first(list);
+        while let Some(slot) = at {
+            at = self.at(slot).map(|entry| entry.next).filter(|next| *next != NONE && slot != last);
+            self.change(slot, &mut done);
+        }
+    }
+
+    /// Has an entry changed, puts it into the list where it belongs then, or frees it.
+    fn change(&mut self, slot: u16, done: impl FnOnce(&mut Pending) -> bool) {
+        let Some(entry) = self.at_mut(slot) else { return };
+        let was_open = entry.is_block() && entry.is_open();
+        let is_done = done(entry);
+        let is_open = !is_done && entry.is_block() && entry.is_open();
+        if is_done {
+            let (place, next_request) = (entry.place, entry.next_request);
+            let (list, next, previous) = (entry.list, entry.next, entry.previous);
+            *entry = Pending { place, next_request, list, next, previous, ..Pending::FREE };
+            self.len = self.len.saturating_sub(1);
+        }
+        if was_open && !is_open {
+            self.blocks = self.blocks.saturating_sub(1);
+        }
+        self.relist(slot);
+    }
+
+    /// Puts an entry into the list where it belongs now.
+    fn relist(&mut self, slot: u16) {
+        let Some(entry) = self.at(slot) else { return };
+        let list = entry.list();
+        if entry.list != list {
+            self.unlink(slot);
+            self.append(slot, list);
+        }
+    }
+
+    fn append(&mut self, slot: u16, list: u8) {
+        let Some(ends) = self.lists.get_mut(usize::from(list)) else { return };
+        let last = core::mem::replace(&mut ends.last, slot);
+        if last == NONE {
+            ends.first = slot;
+        }
+        if let Some(entry) = self.at_mut(slot) {
+            (entry.list, entry.previous, entry.next) = (list, last, NONE);
+        }
+        if let Some(entry) = self.at_mut(last) {
+            entry.next = slot;
+        }
+    }
+
+    fn unlink(&mut self, slot: u16) {
+        let Some(&Pending { list, next, previous, .. }) = self.at(slot) else { return };
+        match self.at_mut(previous) {
+            Some(entry) => entry.next = next,
+            None => self.lists.get_mut(usize::from(list)).into_iter().for_each(|l| l.first = next),
+        }
+        match self.at_mut(next) {
+            Some(entry) => entry.previous = previous,
+            None => {
+                self.lists.get_mut(usize::from(list)).into_iter().for_each(|l| l.last = previous);
             }
         }
+    }
+
+    fn first(&self, list: u8) -> Option<u16> {
+        self.lists.get(usize::from(list)).map(|list| list.first).filter(|first| *first != NONE)
+    }
+
+    fn at(&self, slot: u16) -> Option<&Pending> {
+        self.entries.get(usize::from(slot))
+    }
+
+    fn at_mut(&mut self, slot: u16) -> Option<&mut Pending> {
+        self.entries.get_mut(usize::from(slot))
+    }
+
+    /// The entry that a request id is of, whether it has it now or not.
+    fn slot_of(&self, request: u32) -> Option<u16> {
+        let count = request.checked_sub(FIRST_REQUEST)?;
+        let slot = count.checked_rem(u32::try_from(self.entries.len()).ok()?)?;
+        u16::try_from(slot).ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::PENDING_BLOCKS_RESERVED;
     use std::vec;
+    use std::vec::Vec;
+
+    fn requests(shares: &PendingShares<'_>) -> Vec<u32> {
+        let mut requests: Vec<u32> = shares.iter().map(|entry| entry.request).collect();
+        requests.sort_unstable();
+        requests
+    }
+
+    fn sent() -> Pending {
+        Pending { stage: Stage::Sent, ..Pending::FREE }
+    }
 
     #[test]
     fn f42_a_request_id_is_used_again_only_when_it_is_free() {
-        let mut entries = vec![Pending::FREE; PENDING_SHARES_MAX];
+        let mut entries = vec![Pending::FREE; 4];
         let mut pending = PendingShares::new(&mut entries);
-        let sent = Pending { stage: Stage::Sent, ..Pending::FREE };
-        pending.insert(sent.clone()).unwrap();
-        assert!(pending.sent(FIRST_REQUEST).is_some());
-        pending.next_request = LAST_REQUEST;
-        pending.insert(sent.clone()).unwrap();
-        assert!(pending.sent(LAST_REQUEST).is_some());
-        // The first id is still waited for, so the numbering passes over it.
-        pending.insert(sent.clone()).unwrap();
-        assert!(pending.sent(FIRST_REQUEST + 1).is_some());
-        pending.free_where(|entry| entry.request == FIRST_REQUEST);
-        assert!(pending.sent(FIRST_REQUEST).is_none());
-        pending.next_request = FIRST_REQUEST;
-        pending.insert(sent).unwrap();
-        assert!(pending.sent(FIRST_REQUEST).is_some());
-        assert_eq!(pending.len(), 3);
+        assert_eq!(pending.insert(sent()), Ok(FIRST_REQUEST));
+        assert_eq!(pending.insert(sent()), Ok(FIRST_REQUEST + 1));
+        // The second is answered again and again while the first is waited for.
+        let mut last = FIRST_REQUEST + 1;
+        for _ in 0..100 {
+            pending.free_if(last, |_| true);
+            assert!(pending.sent(last).is_none(), "{last} is free");
+            last = pending.insert(sent()).unwrap();
+            assert!(pending.sent(last).is_some());
+            assert_ne!(last, FIRST_REQUEST);
+        }
+        // All ids were used: the numbering begins anew, and passes over the first.
+        for entry in pending.entries.iter_mut() {
+            entry.next_request = FIRST_OTHER - 4 + u32::from(entry.place.slot);
+        }
+        for _ in 0..20 {
+            pending.free_if(last, |_| true);
+            last = pending.insert(sent()).unwrap();
+            assert!((FIRST_REQUEST + 1..FIRST_OTHER).contains(&last), "{last}");
+            assert_eq!(requests(&pending), [FIRST_REQUEST, last]);
+        }
+        pending.free_if(FIRST_REQUEST, |_| true);
+        assert_eq!(requests(&pending), [last]);
         assert!(pending.sent(0).is_none(), "no request has the id of a free entry");
     }
 
     #[test]
-    fn f39_the_last_entries_are_for_block_candidates() {
+    fn f42_ids_fit_31_bits_and_those_of_late_blocks_are_no_share_s() {
         let mut entries = vec![Pending::FREE; PENDING_SHARES_MAX];
         let mut pending = PendingShares::new(&mut entries);
-        let mut kept = 0;
-        while pending.insert(Pending::FREE).is_ok() {
-            kept += 1;
+        assert_eq!(pending.unused_request(), FIRST_OTHER);
+        pending.next_other = LAST_OTHER;
+        assert_eq!(pending.unused_request(), LAST_OTHER);
+        assert_eq!(pending.unused_request(), FIRST_OTHER);
+        assert!(LAST_OTHER < 1 << 30);
+        assert!(pending.find(FIRST_OTHER).is_none());
+        assert!(pending.find(u32::MAX).is_none() && pending.find(FIRST_REQUEST - 1).is_none());
+    }
+
+    #[test]
+    fn f39_the_last_entries_are_for_block_candidates() {
+        for size in [2, 3, 64, PENDING_SHARES_MAX] {
+            let mut entries = vec![Pending::FREE; size];
+            let mut pending = PendingShares::new(&mut entries);
+            let mut kept = 0;
+            while pending.insert(Pending::FREE).is_ok() {
+                kept += 1;
+            }
+            assert_eq!(kept, size - (size / 16).clamp(1, PENDING_BLOCKS_RESERVED));
+            assert_eq!((pending.len(), pending.room()), (kept, 0));
         }
-        assert_eq!(kept, PENDING_SHARES_MAX - PENDING_BLOCKS_RESERVED);
-        assert_eq!(pending.len(), kept);
+    }
+
+    #[test]
+    fn shares_are_sent_and_answered_in_the_order_in_which_they_came() {
+        let mut entries = vec![Pending::FREE; 8];
+        let mut pending = PendingShares::new(&mut entries);
+        let at = |secs: u64| Instant::from_micros(secs * 1_000_000);
+        let ids: Vec<u32> = (0..4).map(|_| pending.insert(Pending::FREE).unwrap()).collect();
+        for (id, secs) in ids.iter().zip(1..) {
+            assert_eq!(pending.next_queued().unwrap().request, *id);
+            pending.handle_sent(*id, at(secs));
+        }
+        assert!(pending.next_queued().is_none());
+        assert_eq!(pending.oldest_sent(), Some(at(1)));
+        // An answer out of order leaves the others as they are.
+        pending.free_if(ids[1], |_| true);
+        assert_eq!(pending.oldest_sent(), Some(at(1)));
+        pending.free_if(ids[0], |_| true);
+        assert_eq!(pending.oldest_sent(), Some(at(3)));
+        // The link is lost and comes back: they go again as they went.
+        pending.free_where(|entry| {
+            entry.stage = Stage::Held { sent: true };
+            false
+        });
+        assert_eq!((pending.oldest_sent(), pending.len()), (None, 2));
+        pending.free_where(|entry| {
+            entry.stage = Stage::Queued;
+            false
+        });
+        assert_eq!(pending.next_queued().unwrap().request, ids[2]);
+        pending.free_where(|_| true);
+        assert!(pending.is_empty() && pending.next_queued().is_none());
+        assert_eq!(pending.iter().count(), 0);
+    }
+
+    #[test]
+    fn a_share_waits_for_its_name_and_is_asked_for_once() {
+        let mut entries = vec![Pending::FREE; 8];
+        let mut pending = PendingShares::new(&mut entries);
+        let unasked = Pending { grant: Grant::Unasked, worker: Named::Miner(0), ..Pending::FREE };
+        let first = pending.insert(unasked.clone()).unwrap();
+        pending.insert(unasked).unwrap();
+        assert!(pending.has_unasked() && pending.next_queued().is_none());
+        let (request, name) = pending.next_unasked(|_| WorkerName::LOGIN).unwrap();
+        assert_eq!((request, name), (first, WorkerName::LOGIN));
+        assert!(!pending.has_unasked());
+        pending.forget_asked(MinerHandle::NOBODY);
+        assert!(pending.has_unasked());
+        pending.free_unnamed(|entry| {
+            entry.grant = Grant::Granted;
+            false
+        });
+        assert_eq!(pending.next_queued().map(|entry| entry.request), Some(first));
+    }
+
+    /// Any order of what can happen to shares leaves every entry in one list, and all are found.
+    #[test]
+    fn lists_and_count_agree_whatever_happens() {
+        let mut entries = vec![Pending::FREE; 13];
+        let mut pending = PendingShares::new(&mut entries);
+        let mut random = 7_u64;
+        for step in 0..20_000_u64 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let grants = [Grant::Granted, Grant::Unasked, Grant::Asked];
+            let grant = grants[(random >> 8) as usize % 3];
+            let nth = |n: u64, all: &[u32]| all.get(n as usize % all.len().max(1)).copied();
+            let request = nth(random >> 16, &requests(&pending)).unwrap_or(0);
+            match random % 5 {
+                0 | 1 => {
+                    let _ = pending.insert(Pending { grant, ..Pending::FREE });
+                }
+                2 => pending.handle_sent(request, Instant::from_micros(step)),
+                3 => pending.free_if(request, |_| true),
+                _ => pending.free_if(request, |entry| {
+                    entry.stage = Stage::Held { sent: step % 2 == 0 };
+                    false
+                }),
+            }
+            let listed: Vec<u32> = requests(&pending);
+            assert_eq!(listed.len(), pending.len());
+            assert!(listed.iter().all(|request| pending.find(*request).is_some()));
+            assert_eq!(pending.listed(FREE).count() + listed.len(), 13);
+        }
     }
 }

@@ -39,13 +39,13 @@ mod workers;
 
 use crate::blocks::Blocks;
 use crate::downstream::{Close, Downstream};
-use crate::identity::{Grant, Identity};
+use crate::identity::{Grant, Identity, KeptNames};
 use crate::ledger::{Bucket, Ledger};
 use crate::limits::{
     ANSWER_MAX, DOWNSTREAM_LINE_BYTES_MAX, EVENTS_MAX, GOALS_MAX, HOLD_MAX, JOB_AGE_MAX,
     JOB_SILENCE_MAX, JOBS_PER_LINK, LANES_MAX, LINKS_MAX, MINERS_MAX, NOTIFY_LINE_BYTES_MAX,
-    PASSWORD_BYTES_MAX, PENDING_SHARES_MAX, POOLS_MAX, SWEEP_PARTS, SWEEP_STEP,
-    UPSTREAM_LINE_BYTES_LEAST, UPSTREAM_LINE_BYTES_MAX, USER_AGENT_BYTES_MAX,
+    PASSWORD_BYTES_MAX, PENDING_SHARES_MAX, PENDING_SHARES_NARROW, POOLS_MAX, SWEEP_PARTS,
+    SWEEP_STEP, UPSTREAM_LINE_BYTES_LEAST, UPSTREAM_LINE_BYTES_MAX, USER_AGENT_BYTES_MAX,
     WORKER_NAME_BYTES_MAX,
 };
 use crate::links::{self, Links};
@@ -127,7 +127,7 @@ pub struct Storage<'a> {
     pub link_sizes: LinkSizes,
     /// [`LinkSizes::jobs`] per link.
     pub jobs: &'a mut [Job],
-    /// [`LinkSizes::pending`] per link.
+    /// [`LinkSizes::pending_for`] the number of links.
     pub pending: &'a mut [Pending],
     /// [`LinkSizes::bytes`] per link.
     pub link_bytes: &'a mut [u8],
@@ -140,6 +140,9 @@ pub struct LinkSizes {
     pub jobs: usize,
     /// Shares that wait, 2 to [`PENDING_SHARES_MAX`].
     pub pending: usize,
+    /// Links that have so many. The rest, which serve further lanes of few miners each, have
+    /// [`PENDING_SHARES_NARROW`] at most.
+    pub wide: usize,
     /// The longest line of a pool in bytes, [`UPSTREAM_LINE_BYTES_LEAST`] to
     /// [`UPSTREAM_LINE_BYTES_MAX`].
     pub line_bytes: usize,
@@ -150,12 +153,24 @@ impl LinkSizes {
     pub const MAX: Self = Self {
         jobs: JOBS_PER_LINK,
         pending: PENDING_SHARES_MAX,
+        wide: LINKS_MAX,
         line_bytes: UPSTREAM_LINE_BYTES_MAX,
     };
 
     /// Returns the bytes of lines and coinbases per link.
     pub const fn bytes(self) -> usize {
         self.line_bytes.saturating_add(self.notify_bytes()).saturating_add(self.coinb2_bytes())
+    }
+
+    /// Returns how many shares may wait on all links together, where there are so many.
+    pub const fn pending_for(self, links: usize) -> usize {
+        let wide = if links < self.wide { links } else { self.wide };
+        let narrow = links.saturating_sub(wide).saturating_mul(self.pending_narrow());
+        wide.saturating_mul(self.pending).saturating_add(narrow)
+    }
+
+    const fn pending_narrow(self) -> usize {
+        if self.pending < PENDING_SHARES_NARROW { self.pending } else { PENDING_SHARES_NARROW }
     }
 
     /// Bytes of the encoded notify: the pool's line and what is added to it.
@@ -194,26 +209,26 @@ impl Storage<'_> {
         if wanted < 1 << 16 { wanted } else { 1 << 16 }
     }
 
-    /// Returns the bytes of all storage for `miners` and `links` of the largest size, the sum that
-    /// a board's budget is held against (B6).
-    pub const fn bytes_for(miners: usize, links: usize) -> usize {
+    /// Returns the bytes of all storage for `miners` and `links` of these sizes, the sum that a
+    /// board's budget is held against (B6).
+    pub const fn bytes_for(miners: usize, links: usize, sizes: LinkSizes) -> usize {
         let per_miner = size_of::<Slot>().saturating_add(DOWNSTREAM_LINE_BYTES_MAX);
         let ids = Self::ids_for(miners).saturating_mul(size_of::<RestingId>());
-        let per_link = JOBS_PER_LINK
-            .saturating_mul(size_of::<Job>())
-            .saturating_add(PENDING_SHARES_MAX.saturating_mul(size_of::<Pending>()))
-            .saturating_add(Self::LINK_BYTES);
+        let per_link = sizes.jobs.saturating_mul(size_of::<Job>()).saturating_add(sizes.bytes());
+        let pending = sizes.pending_for(links).saturating_mul(size_of::<Pending>());
         miners
             .saturating_mul(per_miner)
             .saturating_add(ids)
             .saturating_add(links.saturating_mul(per_link))
+            .saturating_add(pending)
             .saturating_add(size_of::<Proxy<'static>>())
     }
 }
 
-const _: () = assert!(size_of::<Slot>() <= 1232, "10,000 slots stay below 12.4 MB");
-const _: () = assert!(Storage::bytes_for(10_000, 4) <= 64 << 20, "10,000 miners in 64 MiB");
-const _: () = assert!(size_of::<Proxy<'static>>() <= 48 << 10, "the proxy itself fits a stack");
+const _: () = assert!(size_of::<Slot>() <= 1240, "10,000 slots stay below 12.4 MB");
+const _: () =
+    assert!(Storage::bytes_for(10_000, 4, LinkSizes::MAX) <= 64 << 20, "10,000 in 64 MiB");
+const _: () = assert!(size_of::<Proxy<'static>>() <= 56 << 10, "the proxy itself fits a stack");
 
 /// The storage does not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -424,6 +439,8 @@ pub struct Proxy<'a> {
     /// Every pool has been away for longer than shares are held.
     no_pool: bool,
     workers_refused: u64,
+    /// Names of miners that have left while their shares wait.
+    names: KeptNames,
     oversized_jobs: u64,
 }
 
@@ -482,6 +499,7 @@ impl<'a> Proxy<'a> {
             pool_seen: now,
             no_pool: false,
             workers_refused: 0,
+            names: KeptNames::default(),
             oversized_jobs: 0,
         })
     }
@@ -508,16 +526,14 @@ impl<'a> Proxy<'a> {
     /// Frees the slot of a connection that is gone. A stale handle does nothing.
     pub fn handle_disconnect(&mut self, miner: MinerHandle) {
         let Some(session) = self.table.remove(miner) else { return };
-        if session.answers_due > 0 {
-            // Their verdicts are booked; there is nobody left to hear them.
-            for (_, link) in self.links.iter_mut() {
-                link.pending.free_where(|entry| {
-                    entry.miner == miner && matches!(entry.stage, Stage::Answered(_))
-                });
-            }
+        let mut answer = session.answers;
+        while let Some(place) = answer {
+            // Its verdict is booked; there is nobody left to hear it.
+            let link = self.links.get_mut(LinkIndex(place.link));
+            answer = link.and_then(|link| link.pending.take_answered(place));
         }
         if self.options.identity == Identity::PerWorker {
-            self.leave_shares(miner);
+            self.leave_shares(miner, &session);
         }
         let Some(seat) = session.seat else { return };
         #[cfg(feature = "canary")]
@@ -941,9 +957,11 @@ fn settle(
     let Some(session) = table.get_mut(entry.miner) else { return true };
     session.counts.settle(from, to);
     if entry.reply.is_none() {
+        session.waits = session.waits.saturating_sub(1);
         return true;
     }
     entry.stage = Stage::Answered(verdict);
+    entry.next_answer = session.answers.replace(entry.place);
     session.answers_due = session.answers_due.saturating_add(1);
     due.push(entry.miner);
     false
@@ -952,19 +970,19 @@ fn settle(
 fn links_of<'a>(
     sizes: LinkSizes,
     jobs: &'a mut [Job],
-    pending: &'a mut [Pending],
+    mut pending: &'a mut [Pending],
     bytes: &'a mut [u8],
 ) -> heapless::Vec<Link<'a>, LINKS_MAX> {
     let mut links = heapless::Vec::new();
-    let parts = jobs
-        .chunks_exact_mut(sizes.jobs)
-        .zip(pending.chunks_exact_mut(sizes.pending))
-        .zip(bytes.chunks_exact_mut(sizes.bytes()));
-    for ((jobs, pending), bytes) in parts.take(LINKS_MAX) {
+    let parts = jobs.chunks_exact_mut(sizes.jobs).zip(bytes.chunks_exact_mut(sizes.bytes()));
+    for (index, (jobs, bytes)) in parts.take(LINKS_MAX).enumerate() {
+        let many = if index < sizes.wide { sizes.pending } else { sizes.pending_narrow() };
+        let Some((waiting, others)) = pending.split_at_mut_checked(many) else { break };
+        pending = others;
         let (rest, bytes) = bytes.split_at_mut(sizes.line_bytes);
         let (line, coinb2) = bytes.split_at_mut(sizes.notify_bytes());
         // There is room: no more than LINKS_MAX are taken.
-        let _ = links.push(Link::new(LinkStorage { rest, line, coinb2, jobs, pending }));
+        let _ = links.push(Link::new(LinkStorage { rest, line, coinb2, jobs, pending: waiting }));
     }
     links
 }
@@ -975,14 +993,14 @@ mod tests {
     use std::{vec, vec::Vec};
 
     fn links_with(link_sizes: LinkSizes) -> Result<usize, StorageError> {
-        let LinkSizes { jobs, pending, .. } = link_sizes;
+        let jobs = link_sizes.jobs;
         let storage = Storage {
             slots: vec![Slot::VACANT].leak(),
             lines: vec![0; DOWNSTREAM_LINE_BYTES_MAX].leak(),
             ids: vec![RestingId::FRESH; Storage::ids_min(1)].leak(),
             link_sizes,
             jobs: (0..2 * jobs).map(|_| Job::vacant()).collect::<Vec<_>>().leak(),
-            pending: vec![Pending::FREE; 2 * pending].leak(),
+            pending: vec![Pending::FREE; link_sizes.pending_for(2)].leak(),
             link_bytes: vec![0; 2 * link_sizes.bytes()].leak(),
         };
         let difficulty = crate::work::difficulty::Difficulty::ONE;
@@ -1011,8 +1029,9 @@ mod tests {
 
     #[test]
     fn a_board_may_have_less_per_link_and_never_more() {
-        let small = LinkSizes { jobs: 4, pending: 16, line_bytes: 8192 };
+        let small = LinkSizes { jobs: 4, pending: 16, wide: 2, line_bytes: 8192 };
         assert_eq!(links_with(small), Ok(2));
+        assert_eq!(links_with(LinkSizes { wide: 1, ..LinkSizes::MAX }), Ok(2));
         assert_eq!(links_with(LinkSizes::MAX), Ok(2));
         for got in [
             LinkSizes { jobs: JOBS_PER_LINK + 1, ..small },

@@ -33,7 +33,8 @@ const LINKS: usize = 3;
 const POOLS: usize = 2;
 
 /// A link's memory: small, so that its queues are full at times.
-const SIZES: LinkSizes = LinkSizes { jobs: 4, pending: 24, line_bytes: UPSTREAM_LINE_BYTES_LEAST };
+const SIZES: LinkSizes =
+    LinkSizes { jobs: 4, pending: 24, line_bytes: UPSTREAM_LINE_BYTES_LEAST, ..LinkSizes::MAX };
 
 /// Operations of one input; more would only make it slow.
 const OPERATIONS_MAX: usize = 256;

@@ -20,7 +20,7 @@ use loka_stratum::limits::{
     LINK_CONNECTION_BYTES_MAX, MINERS_AUTO_MAX, OUTPUT_BYTES_MIN, PROCESS_BYTES_MAX,
     READ_BYTES_MAX, SERIAL_ANSWER_BYTES_MAX,
 };
-use loka_stratum::proxy::Storage;
+use loka_stratum::proxy::{LinkSizes, Storage};
 use loka_stratum::settings::{AUTO, Settings};
 use rlimit::Resource;
 use serde::Deserialize;
@@ -120,6 +120,7 @@ pub struct Devices {
 struct Capacity {
     miners_max: usize,
     links_max: usize,
+    pending_max: usize,
     spill_bytes_max: usize,
     gateway_bytes_max: u64,
 }
@@ -133,6 +134,10 @@ pub struct Plan {
     pub miners: usize,
     /// Links to pools.
     pub links: usize,
+    /// Shares that wait on a link to a pool.
+    pub pending: usize,
+    /// Links that have room for so many: two to each pool.
+    pub wide: usize,
     /// Bytes that all full sockets together are kept.
     pub spill_bytes: usize,
     /// The most that there may be of all memory, in bytes.
@@ -255,12 +260,14 @@ impl Plan {
     /// There is no such board, or it holds less than the settings ask for (F67).
     pub fn new(settings: &Settings, machine: &Machine) -> Result<Self, PlanError> {
         let (board, profile) = Profile::choose(&settings.board.profile, machine)?;
-        let Capacity { miners_max, links_max, spill_bytes_max, .. } = profile.capacity;
+        let Capacity { miners_max, links_max, pending_max, spill_bytes_max, .. } = profile.capacity;
         let (bytes_max, bound) = machine.budget(&profile);
         let of = |miners| Self {
             board,
             miners,
             links: (2 * settings.pools.len() + LANES_MAX).min(links_max),
+            pending: pending_max,
+            wide: 2 * settings.pools.len(),
             spill_bytes: spill_bytes_max,
             bytes_max,
         };
@@ -276,9 +283,14 @@ impl Plan {
         Ok(of(wanted))
     }
 
+    /// Returns what each link has.
+    pub fn sizes(&self) -> LinkSizes {
+        LinkSizes { pending: self.pending, wide: self.wide, ..LinkSizes::MAX }
+    }
+
     /// Returns the bytes of all memory, at their most.
     pub fn bytes(&self) -> u64 {
-        let bytes = Storage::bytes_for(self.miners, self.links)
+        let bytes = Storage::bytes_for(self.miners, self.links, self.sizes())
             + self.miners * (size_of::<Option<Port>>() + CONNECTION_BYTES_MAX)
             + self.links * LINK_CONNECTION_BYTES_MAX
             + self.spill_bytes
@@ -393,7 +405,8 @@ fn memory_bytes(text: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
     use loka_stratum::limits::{
-        LINKS_MAX, LINKS_MIN, MINERS_AUTO_MAX, MINERS_MAX, SPILL_BYTES_MAX, SPILLS_BYTES_MAX,
+        LINKS_MAX, LINKS_MIN, MINERS_AUTO_MAX, MINERS_MAX, PENDING_SHARES_MAX, SPILL_BYTES_MAX,
+        SPILLS_BYTES_MAX,
     };
     use loka_stratum::settings::Key;
 
@@ -438,18 +451,21 @@ mod tests {
     #[test]
     fn f67_no_profile_asks_for_more_than_the_limits_or_its_budget() {
         for (name, text) in FILES {
-            let Capacity { miners_max, links_max, spill_bytes_max, gateway_bytes_max } =
-                Profile::parse(name, text).unwrap().capacity;
+            let capacity = Profile::parse(name, text).unwrap().capacity;
+            let Capacity { miners_max, links_max, pending_max, spill_bytes_max, .. } = capacity;
             assert!((1..=MINERS_MAX).contains(&miners_max), "{name}: miners_max");
             assert!((LINKS_MIN..=LINKS_MAX).contains(&links_max), "{name}: links_max");
+            assert!((256..=PENDING_SHARES_MAX).contains(&pending_max), "{name}: pending_max");
             let spills = SPILL_BYTES_MAX..=SPILLS_BYTES_MAX;
             assert!(spills.contains(&spill_bytes_max), "{name}: spill_bytes_max");
             let plan = Plan {
                 board: name,
                 miners: miners_max,
                 links: links_max,
+                pending: pending_max,
+                wide: LINKS_MIN,
                 spill_bytes: spill_bytes_max,
-                bytes_max: gateway_bytes_max,
+                bytes_max: capacity.gateway_bytes_max,
             };
             assert!(plan.bytes() <= plan.bytes_max, "{plan}");
         }

@@ -4,12 +4,10 @@ use std::fmt;
 use std::hint::black_box;
 
 use loka_stratum::identity::Identity;
-use loka_stratum::limits::{
-    DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, PENDING_SHARES_MAX, SUBMIT_INTERVAL,
-};
+use loka_stratum::limits::{DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, SUBMIT_INTERVAL};
 use loka_stratum::links;
 use loka_stratum::pending::Pending;
-use loka_stratum::proxy::{LinkSizes, Options, PoolLogin, Storage, VerdictMode};
+use loka_stratum::proxy::{Options, PoolLogin, Storage, VerdictMode};
 use loka_stratum::settings::{self, Pool, Settings};
 use loka_stratum::table::{RestingId, Slot};
 use loka_stratum::time::Duration;
@@ -103,9 +101,9 @@ pub fn storage(plan: &Plan) -> Result<Storage<'static>, OutOfMemory> {
         slots: (0..miners).map(|_| Slot::VACANT).collect::<Vec<_>>().leak(),
         lines: vec![0; miners * DOWNSTREAM_LINE_BYTES_MAX].leak(),
         ids: vec![RestingId::FRESH; Storage::ids_for(miners)].leak(),
-        link_sizes: LinkSizes::MAX,
+        link_sizes: plan.sizes(),
         jobs: (0..links * JOBS_PER_LINK).map(|_| Job::vacant()).collect::<Vec<_>>().leak(),
-        pending: vec![Pending::FREE; links * PENDING_SHARES_MAX].leak(),
+        pending: vec![Pending::FREE; plan.sizes().pending_for(links)].leak(),
         link_bytes: vec![0; links * Storage::LINK_BYTES].leak(),
     })
 }

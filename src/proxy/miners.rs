@@ -561,21 +561,21 @@ impl Proxy<'_> {
     fn write_verdicts(&mut self, miner: MinerHandle, out: &mut Writer<'_>) -> Result<(), Full> {
         let Self { links, table, .. } = self;
         let Some(session) = table.get_mut(miner) else { return Ok(()) };
-        for (_, link) in links.iter_mut() {
-            while let Some(entry) = link.pending.answered(miner) {
-                let id = entry.reply.as_deref().and_then(Id::from_raw).unwrap_or(Id::NULL);
-                match entry.stage {
-                    Stage::Answered(Verdict::Accepted) => encode::result_true(id, out)?,
-                    Stage::Answered(Verdict::Refused(code)) => {
-                        let code = ErrorCode::from_code(code).unwrap_or(ErrorCode::Other);
-                        encode::result_error(id, code, "rejected by the pool", out)?;
-                    }
-                    _ => encode::result_error(id, ErrorCode::Other, NO_ANSWER, out)?,
+        while let Some(place) = session.answers {
+            let Some(link) = links.get_mut(LinkIndex(place.link)) else { break };
+            let Some(entry) = link.pending.answered(place) else { break };
+            let id = entry.reply.as_deref().and_then(Id::from_raw).unwrap_or(Id::NULL);
+            match entry.stage {
+                Stage::Answered(Verdict::Accepted) => encode::result_true(id, out)?,
+                Stage::Answered(Verdict::Refused(code)) => {
+                    let code = ErrorCode::from_code(i64::from(code)).unwrap_or(ErrorCode::Other);
+                    encode::result_error(id, code, "rejected by the pool", out)?;
                 }
-                session.answers_due = session.answers_due.saturating_sub(1);
-                let request = entry.request;
-                link.pending.free_where(|entry| entry.request == request);
+                _ => encode::result_error(id, ErrorCode::Other, NO_ANSWER, out)?,
             }
+            session.answers_due = session.answers_due.saturating_sub(1);
+            session.answers = link.pending.take_answered(place);
+            session.waits = session.waits.saturating_sub(1);
         }
         Ok(())
     }

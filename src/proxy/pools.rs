@@ -4,15 +4,18 @@
 //! state of its session and returns what concerns others as [`Heard`].
 
 use super::blocks::SubmitParts;
+use super::workers::waiting_name;
 use super::{Event, Proxy, settle};
 use crate::health::Answer;
-use crate::identity::FIRST_AUTHORIZATION;
+use crate::identity::{FIRST_AUTHORIZATION, KeptNames, Named, WorkerName};
 use crate::ledger::{Bucket, Orphan, PoolReject};
 use crate::limits::{POOL_DIFFICULTY_MAX, POOL_DIFFICULTY_MIN};
 use crate::pending::{Stage, Verdict};
+use crate::table::Table;
 use crate::time::Instant;
 use crate::upstream::{Announced, Heard, Link, LinkClose, LinkIndex, Login, NotifyRefused, State};
 use crate::wire::encode::{self, SubmitFields};
+use crate::wire::error_code::ErrorCode;
 use crate::wire::line::LineTooLong;
 use crate::wire::server::{self, Notify, Outcome, ServerLine};
 use crate::wire::text::Text;
@@ -267,22 +270,21 @@ impl Proxy<'_> {
         let Self { links, ledger, table, due, blocks, .. } = self;
         let Some(link) = links.get_mut(index) else { return Ok(()) };
         let Some(entry) = link.pending.sent(request) else { return link.count_oddity() };
+        let (block, answer_time) = (entry.block(), now.since(entry.since));
         let (to, verdict) = match outcome {
             Outcome::Accepted => (Bucket::PoolAccepted, Verdict::Accepted),
             Outcome::Refused(refusal) => {
                 let code = refusal_code(refusal.code, refusal.reason);
-                (Bucket::PoolRejected(PoolReject::from_code(code)), Verdict::Refused(code))
+                (
+                    Bucket::PoolRejected(PoolReject::from_code(i64::from(code))),
+                    Verdict::Refused(code),
+                )
             }
         };
-        let is_block = entry.is_block();
-        if let Some(share) = entry.share.filter(|_| is_block) {
-            blocks.forget(share.hash());
+        if let Some(hash) = block {
+            blocks.forget(hash);
         }
-        let answer_time = now.since(entry.since);
-        let done = settle(entry, to, verdict, ledger, table, due);
-        if done {
-            link.pending.free_where(|entry| entry.request == request);
-        }
+        link.pending.free_if(request, |entry| settle(entry, to, verdict, ledger, table, due));
         link.answer_time = Some(answer_time);
         link.health.handle_answer(
             match verdict {
@@ -292,7 +294,7 @@ impl Proxy<'_> {
             },
             answer_time,
         );
-        if is_block {
+        if block.is_some() {
             self.push_event(Event::BlockAnswered { accepted: verdict == Verdict::Accepted });
         }
         Ok(())
@@ -337,11 +339,11 @@ impl Proxy<'_> {
         let pool = link.pool;
         let Self { links, ledger, table, .. } = self;
         if let Some(link) = links.get_mut(index) {
-            for entry in link.pending.iter_mut() {
+            link.pending.free_where(|entry| {
                 entry.forget_grant();
                 let sent = entry.stage == Stage::Sent;
                 if !sent && entry.stage != Stage::Queued {
-                    continue;
+                    return false;
                 }
                 ledger.settle(Bucket::Pending, Bucket::Held);
                 if let Some(session) = table.get_mut(entry.miner) {
@@ -349,7 +351,8 @@ impl Proxy<'_> {
                 }
                 entry.stage = Stage::Held { sent };
                 entry.since = now;
-            }
+                false
+            });
         }
         self.links.handle_down(index, close, now);
         if close == LinkClose::Unneeded {
@@ -389,19 +392,18 @@ impl Proxy<'_> {
         while self.write_authorization(index, out, now)? {
             written = true;
         }
-        let Self { links, options, geometry, ledger, table, due, .. } = self;
+        let Self { links, options, geometry, ledger, table, due, names, .. } = self;
         let Some(link) = links.get_mut(index) else { return Ok(written) };
         let Some(pool) = options.pools.get(usize::from(link.pool)) else { return Ok(written) };
         let Some(geometry) = *geometry else { return Ok(written) };
         loop {
-            match write_share(link, geometry, &pool.user, out, now)? {
+            match write_share(link, geometry, (&pool.user, table, names), out, now)? {
                 NextShare::None => return Ok(written),
                 NextShare::Written => written = true,
                 NextShare::Void { request, reason } => {
                     let to = Bucket::Orphaned(reason);
-                    link.pending.free_where(|entry| {
-                        entry.request == request
-                            && settle(entry, to, Verdict::NoAnswer, ledger, table, due)
+                    link.pending.free_if(request, |entry| {
+                        settle(entry, to, Verdict::NoAnswer, ledger, table, due)
                     });
                 }
             }
@@ -444,7 +446,7 @@ enum NextShare {
 fn write_share(
     link: &mut Link<'_>,
     geometry: Geometry,
-    user: &str,
+    (user, table, names): (&str, &Table<'_>, &KeptNames),
     out: &mut Writer<'_>,
     now: Instant,
 ) -> Result<NextShare, Full> {
@@ -459,15 +461,15 @@ fn write_share(
         // It was made for an extranonce1 that is not the session's any more (F24).
         return Ok(NextShare::Void { request, reason: Orphan::SessionLost });
     }
-    let (Some((job, _)), Some(share)) = (jobs.get(entry.job), entry.share) else {
+    let (Some((job, _)), Some(share)) = (jobs.get(entry.job), &entry.share) else {
         // The ring let the job go while its share waited.
         return Ok(NextShare::Void { request, reason: Orphan::JobDead });
     };
-    let SubmitParts { extranonce2, version_bits } =
-        SubmitParts::new(allowed, geometry, job, &share);
-    let share = *share.share();
+    let SubmitParts { extranonce2, version_bits } = SubmitParts::new(allowed, geometry, job, share);
+    let share = share.share();
+    let name = (entry.worker != Named::Login).then(|| waiting_name(entry, user, table, names));
     let fields = SubmitFields {
-        worker: entry.worker.get().unwrap_or(user),
+        worker: name.as_ref().and_then(WorkerName::get).unwrap_or(user),
         job_id_raw: &job.pool_job_id,
         extranonce2: &extranonce2,
         ntime: share.ntime.0,
@@ -475,16 +477,15 @@ fn write_share(
         version_bits,
     };
     encode::submit(request, &fields, out)?;
-    entry.stage = Stage::Sent;
-    entry.since = now;
+    pending.handle_sent(request, now);
     link.asked.get_or_insert(now);
     Ok(NextShare::Written)
 }
 
 /// The code of a refusal; where the pool gave none, what its words say.
-fn refusal_code(code: i64, reason: Text<'_>) -> i64 {
-    if (20..=25).contains(&code) {
-        return code;
+fn refusal_code(code: i64, reason: Text<'_>) -> u8 {
+    if let Some(known) = ErrorCode::from_code(code) {
+        return known.code();
     }
     let text = reason.as_raw();
     let says = |word: &str| {

@@ -5,9 +5,9 @@ use super::blocks::record;
 use super::miners::{NO_ANSWER, answer};
 use super::{Event, Proxy};
 use crate::downstream::Close;
-use crate::identity::{Grant, WorkerName};
+use crate::identity::{Grant, Named};
 use crate::ledger::{Bucket, Orphan, Reject};
-use crate::pending::{Pending, QueueFull, ReplyId, Stage};
+use crate::pending::{Pending, Place, QueueFull, ReplyId, Stage};
 use crate::table::MinerHandle;
 use crate::time::Instant;
 use crate::upstream::{LinkIndex, State};
@@ -66,9 +66,10 @@ impl Proxy<'_> {
                 if name.1 == Grant::Refused {
                     return self.reject(miner, id, Reject::WorkerRefused, out);
                 }
-                let waits = share.reaches_pool() && !self.answers_at_once();
+                let reply = ReplyId::from_slice(id.as_raw()).ok();
+                let reply = reply.filter(|_| share.reaches_pool() && !self.answers_at_once());
+                let waits = reply.is_some();
                 let bucket = if share.reaches_pool() {
-                    let reply = waits.then(|| ReplyId::from_slice(id.as_raw()).unwrap_or_default());
                     self.forward(miner, name, reply, share, origin, now)
                 } else {
                     Bucket::BelowUpstream
@@ -139,7 +140,7 @@ impl Proxy<'_> {
     fn forward(
         &mut self,
         miner: MinerHandle,
-        (worker, grant): (WorkerName, Grant),
+        (worker, grant): (Named, Grant),
         reply: Option<ReplyId>,
         share: AcceptedShare,
         origin: Origin,
@@ -176,15 +177,22 @@ impl Proxy<'_> {
             worker,
             grant,
             since: now,
+            place: Place { link: origin.link.0, slot: 0 },
             ..Pending::FREE
         };
         if stage != Stage::Queued {
             // By the time that it is sent there is another connection.
             entry.forget_grant();
         }
-        let bucket = match link.pending.insert(entry) {
-            Ok(()) if stage == Stage::Queued => Bucket::Pending,
-            Ok(()) => Bucket::Held,
+        let inserted = link.pending.insert(entry);
+        if inserted.is_ok()
+            && let Some(session) = self.table.get_mut(miner)
+        {
+            session.waits = session.waits.saturating_add(1);
+        }
+        let bucket = match inserted {
+            Ok(_) if stage == Stage::Queued => Bucket::Pending,
+            Ok(_) => Bucket::Held,
             Err(QueueFull) => Bucket::Orphaned(Orphan::QueueFull),
         };
         if !is_kept {

@@ -12,11 +12,15 @@
 use super::miners::answer;
 use super::{Due, Event, Proxy, settle};
 use crate::downstream::{Close, Downstream, WaitingAuthorize, WaitsFor};
-use crate::identity::{Asker, Grant, Identity, LinkConnection, WorkerName, upstream_name};
+use crate::identity::{
+    Asker, Grant, Identity, KeptNames, LinkConnection, Named, WorkerName, upstream_name,
+};
 use crate::ledger::{Bucket, Orphan};
-use crate::limits::{AUTHORIZATION_WAIT_MAX, LINK_OUTPUT_BYTES_MIN, WORKERS_PER_MINER_MAX};
-use crate::pending::Verdict;
-use crate::table::MinerHandle;
+use crate::limits::{
+    AUTHORIZATION_WAIT_MAX, LINK_OUTPUT_BYTES_MIN, LINKS_MAX, WORKERS_PER_MINER_MAX,
+};
+use crate::pending::{Pending, Verdict};
+use crate::table::{MinerHandle, Table};
 use crate::time::Instant;
 use crate::upstream::{LinkClose, LinkIndex, State};
 use crate::wire::encode;
@@ -119,8 +123,8 @@ impl Proxy<'_> {
         worker: u8,
         index: LinkIndex,
         is_block: bool,
-    ) -> (WorkerName, Grant) {
-        let login = (WorkerName::LOGIN, Grant::Granted);
+    ) -> (Named, Grant) {
+        let login = (Named::Login, Grant::Granted);
         if self.options.identity == Identity::Single {
             return login;
         }
@@ -131,8 +135,8 @@ impl Proxy<'_> {
         let name = session.workers.nth(worker).and_then(|name| upstream_name(user, name));
         match (name, session.standing.of(at, worker)) {
             (_, Grant::Refused) | (None, _) if is_block => login,
-            (None, _) => (WorkerName::LOGIN, Grant::Refused),
-            (Some(name), grant) => (name, grant),
+            (None, _) => (Named::Login, Grant::Refused),
+            (Some(_), grant) => (Named::Miner(worker), grant),
         }
     }
 
@@ -147,7 +151,7 @@ impl Proxy<'_> {
         out: &mut Writer<'_>,
         now: Instant,
     ) -> Result<bool, Full> {
-        let Self { links, options, table, .. } = self;
+        let Self { links, options, table, names, .. } = self;
         let (lane, goal) =
             links.get(index).map_or((0, 0), |link| (link.lane, links.policy().goal_of(link.pool)));
         let serves = links.route(lane, goal).and_then(|route| route.serves) == Some(index);
@@ -191,7 +195,8 @@ impl Proxy<'_> {
             let further = place.saturating_add(1);
             link.authorizations.set_walk((further < table.capacity()).then_some(further));
         }
-        if let Some((request, name)) = link.pending.next_unasked() {
+        let waiting = |entry: &Pending| waiting_name(entry, &pool.user, table, names);
+        if let Some((request, name)) = link.pending.next_unasked(waiting) {
             let request = link.authorizations.ask(Asker::Share { request }, now);
             return write(request, &name, &pool.password, out);
         }
@@ -224,9 +229,7 @@ impl Proxy<'_> {
 
     /// Takes a pool that leaves an authorization unanswered as one that judges each share.
     pub(super) fn settle_authorizations(&mut self, now: Instant) {
-        let links: heapless::Vec<LinkIndex, { crate::limits::LINKS_MAX }> =
-            self.links.iter().map(|(index, _)| index).collect();
-        for index in links {
+        for index in (0u8..).take(LINKS_MAX).map(LinkIndex) {
             while let Some(asker) = self
                 .links
                 .get_mut(index)
@@ -250,12 +253,15 @@ impl Proxy<'_> {
 
     /// Books what is known of a name now, with its miner and with the shares that wait for it.
     fn settle_worker(&mut self, index: LinkIndex, asker: Asker, grant: Grant) {
-        let Self { links, options, ledger, table, due, .. } = self;
+        let Self { links, options, ledger, table, due, names, .. } = self;
         let Some(link) = links.get_mut(index) else { return };
         let Some(pool) = options.pools.get(usize::from(link.pool)) else { return };
         let at = LinkConnection { link: index, number: link.connection };
         let name = match asker {
-            Asker::Share { request } => link.pending.worker_of(request).cloned(),
+            Asker::Share { request } => {
+                let entry = link.pending.find(request);
+                entry.map(|entry| waiting_name(entry, &pool.user, table, names))
+            }
             Asker::Miner { miner, worker } => table.get_mut(miner).and_then(|session| {
                 session.standing.set(at, worker, grant);
                 if let Some(waiting) = &mut session.waiting
@@ -271,20 +277,21 @@ impl Proxy<'_> {
             self.workers_refused = self.workers_refused.saturating_add(1);
         }
         if let Some(name) = name {
-            link.pending.free_where(|entry| {
-                if entry.worker != name || !entry.is_open() {
+            link.pending.free_unnamed(|entry| {
+                if entry.grant == Grant::Granted
+                    || waiting_name(entry, &pool.user, table, names) != name
+                {
                     return false;
                 }
                 match grant {
-                    Grant::Refused if entry.grant == Grant::Granted => false,
                     Grant::Refused if entry.is_block() => {
-                        entry.worker = WorkerName::LOGIN;
+                        entry.worker = Named::Login;
                         entry.grant = Grant::Granted;
                         false
                     }
                     Grant::Refused => {
                         let to = Bucket::Orphaned(Orphan::WorkerRefused);
-                        let verdict = Verdict::Refused(i64::from(ErrorCode::Unauthorized.code()));
+                        let verdict = Verdict::Refused(ErrorCode::Unauthorized.code());
                         settle(entry, to, verdict, ledger, table, due)
                     }
                     _ => {
@@ -321,10 +328,39 @@ impl Proxy<'_> {
         Ok(())
     }
 
-    /// Has the shares of a miner that is gone ask for their names themselves.
-    pub(super) fn leave_shares(&mut self, miner: MinerHandle) {
-        for (_, link) in self.links.iter_mut().filter(|(_, link)| !link.pending.is_empty()) {
+    /// Has the shares of a miner that is gone ask for their names themselves, and keeps those.
+    pub(super) fn leave_shares(&mut self, miner: MinerHandle, session: &Downstream) {
+        for index in (0u8..).take(LINKS_MAX).map(LinkIndex) {
+            let Some(link) = self.links.get_mut(index).filter(|l| !l.pending.is_empty()) else {
+                continue;
+            };
             link.pending.forget_asked(miner);
+            let pool = self.options.pools.get(usize::from(link.pool));
+            let Some(pool) = pool.filter(|_| session.waits > 0) else { continue };
+            for (worker, name) in (0u8..).zip(session.workers.iter()) {
+                let named = Named::Miner(worker);
+                let is_its = |entry: &Pending| entry.miner == miner && entry.worker == named;
+                let waits = self.links.get(index).is_some_and(|l| l.pending.iter().any(is_its));
+                let Some(name) = upstream_name(&pool.user, name).filter(|_| waits) else {
+                    continue;
+                };
+                let links = &self.links;
+                let is_used = |place| {
+                    let named = Named::Kept(place);
+                    links.iter().any(|(_, l)| l.pending.iter().any(|entry| entry.worker == named))
+                };
+                let kept = self.names.keep(name, is_used);
+                let Some(link) = self.links.get_mut(index) else { continue };
+                link.pending.free_where(|entry| {
+                    if is_its(entry) {
+                        entry.worker = kept;
+                        if kept == Named::Login {
+                            entry.grant = Grant::Granted;
+                        }
+                    }
+                    false
+                });
+            }
         }
     }
 
@@ -332,6 +368,23 @@ impl Proxy<'_> {
     pub fn workers_refused(&self) -> u64 {
         self.workers_refused
     }
+}
+
+/// Returns under which name a share goes to a pool whose settings have `user`.
+pub(super) fn waiting_name(
+    entry: &Pending,
+    user: &str,
+    table: &Table<'_>,
+    names: &KeptNames,
+) -> WorkerName {
+    let name = match entry.worker {
+        Named::Login => None,
+        Named::Miner(worker) => table
+            .get(entry.miner)
+            .and_then(|session| upstream_name(user, session.workers.nth(worker)?)),
+        Named::Kept(place) => names.get(place).cloned(),
+    };
+    name.unwrap_or(WorkerName::LOGIN)
 }
 
 /// Returns the name numbered `worker` if it is to be asked for, and marks it so; one that the pool

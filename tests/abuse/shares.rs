@@ -5,8 +5,7 @@ use loka_stratum::downstream::Close;
 use loka_stratum::ledger::{Bucket, Orphan, PoolReject, Reject};
 use loka_stratum::limits::{
     ANSWER_MAX, DRAIN_MAX, EXCESS_REJECTS_MAX, HOLD_MAX, JOB_AGE_MAX, JOBS_PER_LINK,
-    LINK_ODDITIES_MAX, PENDING_BLOCKS_RESERVED, PENDING_SHARES_MAX, RECENT_SHARES_MAX,
-    SUBMITS_BURST_MAX,
+    LINK_ODDITIES_MAX, PENDING_BLOCKS_RESERVED, RECENT_SHARES_MAX, SUBMITS_BURST_MAX,
 };
 use loka_stratum::proxy::{Event, Options, VerdictMode};
 use loka_stratum::table::MinerHandle;
@@ -16,7 +15,8 @@ use loka_stratum::work::difficulty::Difficulty;
 use serde_json::{Value, json};
 
 use super::farm::{
-    Farm, HOPELESS, TRIVIAL, job, notified, notify, notify_of, options, parse, set_difficulty,
+    Farm, HOPELESS, QUEUE, TRIVIAL, job, notified, notify, notify_of, options, parse,
+    set_difficulty,
 };
 
 const WORKER: &str = "farm.s19";
@@ -429,7 +429,7 @@ fn f39_a_block_is_not_limited_and_finds_room() {
     let limited = Options { submit_interval: Duration::from_secs(3600), ..options(1) };
     let (mut farm, link, miner, job) = regtest(limited, TRIVIAL);
     // The pool answers nothing, and the queue fills up.
-    let kept = PENDING_SHARES_MAX - PENDING_BLOCKS_RESERVED;
+    let kept = QUEUE - PENDING_BLOCKS_RESERVED;
     for nonce in &others[..kept + 1] {
         assert_eq!(farm.submit(miner, share(&job, *nonce))["result"], true);
     }
@@ -481,11 +481,11 @@ fn f39_a_block_waits_for_its_pool_as_long_as_its_job_can_live() {
 
 #[test]
 fn f39_blocks_that_a_pool_leaves_unanswered_make_room_for_other_shares() {
-    let (blocks, others) = nonces(PENDING_SHARES_MAX);
+    let (blocks, others) = nonces(QUEUE);
     let mut options = options(1);
     options.submit_interval = Duration::ZERO;
     let (mut farm, link, miner, job) = regtest(options, TRIVIAL);
-    let unanswered = PENDING_SHARES_MAX - PENDING_BLOCKS_RESERVED;
+    let unanswered = QUEUE - PENDING_BLOCKS_RESERVED;
     for nonce in &blocks[..unanswered] {
         assert_eq!(farm.submit(miner, share(&job, *nonce))["result"], true);
     }
@@ -748,7 +748,7 @@ fn f41_a_second_answer_and_answers_for_others_change_nothing() {
 #[test]
 fn f41_verdicts_for_miners_that_left_are_booked_and_take_no_room() {
     let (mut farm, link, _, _) = waiting_farm();
-    for round in 0..3 * PENDING_SHARES_MAX as u32 {
+    for round in 0..3 * QUEUE as u32 {
         let (miner, heard) = farm.miner(WORKER);
         farm.submit(miner, share(&notified(&heard), 1));
         let id = submit_ids(&farm.pool_hears(link)).remove(0);
@@ -764,13 +764,13 @@ fn f41_verdicts_for_miners_that_left_are_booked_and_take_no_room() {
         // Ids rest until the pool has another job.
         farm.pool_says(link, &notify("next", 1, true));
     }
-    assert_eq!(farm.proxy.ledger().of(Bucket::PoolAccepted), 3 * PENDING_SHARES_MAX as u64);
+    assert_eq!(farm.proxy.ledger().of(Bucket::PoolAccepted), 3 * QUEUE as u64);
 }
 
 #[test]
 fn f41_a_share_without_room_is_answered_at_once() {
     let (mut farm, _, miner, job) = waiting_farm();
-    let kept = (PENDING_SHARES_MAX - PENDING_BLOCKS_RESERVED) as u32;
+    let kept = (QUEUE - PENDING_BLOCKS_RESERVED) as u32;
     for nonce in 0..kept {
         assert_eq!(farm.submit(miner, share(&job, nonce)), Value::Null);
     }

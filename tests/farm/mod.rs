@@ -7,9 +7,7 @@
 
 use loka_stratum::downstream::Close;
 use loka_stratum::identity::Identity;
-use loka_stratum::limits::{
-    DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, OUTPUT_BYTES_MIN, PENDING_SHARES_MAX,
-};
+use loka_stratum::limits::{DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, OUTPUT_BYTES_MIN};
 use loka_stratum::links;
 use loka_stratum::pending::Pending;
 use loka_stratum::proxy::{LinkSizes, Options, PoolLogin, Proxy, Storage, VerdictMode};
@@ -26,6 +24,9 @@ use serde_json::{Value, json};
 pub const TRIVIAL: f64 = 1e-10;
 /// A difficulty that no hash of a test reaches.
 pub const HOPELESS: f64 = 1e12;
+
+/// Shares that wait on each link of a farm, at most.
+pub const QUEUE: usize = 256;
 
 /// The engine, and what it would be given by a gateway.
 pub struct Farm {
@@ -72,9 +73,9 @@ pub fn storage(miners: usize, links: usize) -> Storage<'static> {
         slots: (0..miners).map(|_| Slot::VACANT).collect::<Vec<_>>().leak(),
         lines: vec![0; miners * DOWNSTREAM_LINE_BYTES_MAX].leak(),
         ids: vec![RestingId::FRESH; Storage::ids_for(miners)].leak(),
-        link_sizes: LinkSizes::MAX,
+        link_sizes: LinkSizes { pending: QUEUE, ..LinkSizes::MAX },
         jobs: (0..links * JOBS_PER_LINK).map(|_| Job::vacant()).collect::<Vec<_>>().leak(),
-        pending: vec![Pending::FREE; links * PENDING_SHARES_MAX].leak(),
+        pending: vec![Pending::FREE; links * QUEUE].leak(),
         link_bytes: vec![0; links * Storage::LINK_BYTES].leak(),
     }
 }

@@ -70,7 +70,7 @@ pub struct Memory {
 impl Memory {
     pub fn new(plan: &Plan) -> Self {
         let Plan { slots, links, jobs, pending, line_bytes, .. } = *plan;
-        let sizes = LinkSizes { jobs, pending, line_bytes };
+        let sizes = LinkSizes { jobs, pending, line_bytes, ..LinkSizes::MAX };
         let ids = if plan.few_ids { Storage::ids_min(slots) } else { Storage::ids_for(slots) };
         Self {
             slots: (0..slots).map(|_| Slot::VACANT).collect(),

@@ -174,6 +174,7 @@ pub struct Network {
 pub struct Capacity {
     pub miners_max: u32,
     pub links_max: u32,
+    pub pending_max: u64,
     pub spill_bytes_max: u64,
     pub gateway_bytes_max: u64,
 }

@@ -10,9 +10,7 @@ use core::hint::black_box;
 
 use loka_stratum::identity::Identity;
 use loka_stratum::ledger::Bucket;
-use loka_stratum::limits::{
-    DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, OUTPUT_BYTES_MIN, PENDING_SHARES_MAX,
-};
+use loka_stratum::limits::{DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, OUTPUT_BYTES_MIN};
 use loka_stratum::links;
 use loka_stratum::pending::Pending;
 use loka_stratum::proxy::{LinkSizes, Options, PoolLogin, Proxy, Storage, VerdictMode};
@@ -27,6 +25,9 @@ use loka_stratum::work::job::Job;
 const SESSION: &str = include_str!("../session.txt");
 
 const MINERS: usize = 2;
+
+/// Shares that wait, at most.
+const QUEUE: usize = 64;
 
 /// The id that the gateway of the recording gave its miner.
 const MINER_ID: u16 = 0x8b;
@@ -152,9 +153,9 @@ pub fn session(console: &mut impl Write) -> Result<(), Failure> {
         slots: &mut [const { Slot::VACANT }; MINERS],
         lines: &mut [0; MINERS * DOWNSTREAM_LINE_BYTES_MAX],
         ids: &mut [RestingId::FRESH; Storage::ids_for(MINERS)],
-        link_sizes: LinkSizes::MAX,
+        link_sizes: LinkSizes { pending: QUEUE, ..LinkSizes::MAX },
         jobs: &mut jobs,
-        pending: &mut [Pending::FREE; PENDING_SHARES_MAX],
+        pending: &mut [Pending::FREE; QUEUE],
         link_bytes: &mut [0; Storage::LINK_BYTES],
     };
     let options = options().ok_or(Failure::Options)?;
