@@ -86,5 +86,6 @@ pub mod table;
 pub mod time;
 pub mod upstream;
 pub mod vardiff;
+pub mod visible;
 pub mod wire;
 pub mod work;

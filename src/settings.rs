@@ -610,6 +610,25 @@ mod tests {
     }
 
     #[test]
+    fn f06_no_key_takes_what_nobody_sees() {
+        let mut settings = complete();
+        for letter in "\n\r\0\u{1b}\u{7f}\u{200b}\u{202e}\u{2066}\u{feff}\u{ad}\u{3164}".chars() {
+            for path in
+                ["pool.1.user", "pool.1.goal", "pool.1.password", "state.dir", "admit.names"]
+            {
+                let problem = settings.set(key(path), &format!("a{letter}b")).unwrap_err();
+                let text = problem.to_string();
+                assert!(text.contains("letters that can be seen"), "{path}: {text}");
+                assert!(!text.contains(letter), "{text:?}");
+            }
+        }
+        let problem = settings.set(key("pool.1.password"), "secret\u{1b}").unwrap_err();
+        assert!(!problem.to_string().contains("secret"));
+        settings.set(key("pool.1.goal"), "Süd 2").unwrap();
+        settings.set(key("pool.1.user"), "农场.1").unwrap();
+    }
+
+    #[test]
     fn pools_of_one_name_make_a_goal_and_its_first_gives_the_weight() {
         let mut settings = complete();
         for (path, text) in [

@@ -30,6 +30,7 @@ use loka_stratum::limits::{
 use loka_stratum::proxy::{Admission, Proxy, Question};
 use loka_stratum::settings::{Admit, AdmitMode, Pattern};
 use loka_stratum::time::Instant;
+use loka_stratum::visible::{self, Visible};
 use loka_stratum::wire::writer::Writer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -141,11 +142,8 @@ impl Admissions {
     ///
     /// What is wrong with it, or why it was not kept; nothing has changed then.
     pub async fn set(&self, worker: &str, word: &str) -> Answer {
-        let pattern: Pattern = worker.parse().map_err(|()| {
-            Refused::Invalid(format!(
-                "got {worker:?}, allowed 1..{PATTERN_BYTES_MAX} bytes without spaces and commas"
-            ))
-        })?;
+        let pattern = self.pattern(worker, word.is_empty())?;
+        let worker = pattern.as_str();
         if word.len() > PASSWORD_BYTES_MAX {
             let got = word.len();
             let text = format!("password: got {got} bytes, allowed 1..{PASSWORD_BYTES_MAX}");
@@ -160,7 +158,8 @@ impl Admissions {
         let mut stored: Vec<_> = state.list.iter().map(Entry::stored).collect();
         match (place, &hash) {
             (None, None) => {
-                return Err(Refused::Conflict(format!("there is no {worker} in the list")));
+                let text = format!("there is no {} in the list", Visible(worker));
+                return Err(Refused::Conflict(text));
             }
             (None, Some(_)) if stored.len() >= ADMITTED_MAX => {
                 let text =
@@ -188,6 +187,28 @@ impl Admissions {
         Ok(())
     }
 
+    /// Reads the name of a worker. One that looks like another or has letters that nobody sees does
+    /// not come in; to take one out that is in, it may be written as the list shows it.
+    fn pattern(&self, worker: &str, is_leaving: bool) -> Result<Pattern, Refused<String>> {
+        let state = self.state.borrow();
+        let shown = |entry: &&Entry| Visible(entry.worker.as_str()).to_string() == worker;
+        if let Some(entry) = state.list.iter().find(shown).filter(|_| is_leaving) {
+            return Ok(entry.worker.clone());
+        }
+        let pattern: Pattern = worker.parse().map_err(|()| {
+            Refused::Invalid(format!(
+                "got {worker:?}, allowed 1..{PATTERN_BYTES_MAX} bytes without spaces and commas"
+            ))
+        })?;
+        if !is_leaving && !visible::is_plain(worker) {
+            let text = "letters that can be seen and told apart; type the name anew, as the miner \
+                        has it";
+            let shown = Visible(worker);
+            return Err(Refused::Invalid(format!("worker: got {shown}, allowed {text}")));
+        }
+        Ok(pattern)
+    }
+
     /// Lists the workers.
     pub fn show(&self, out: &mut dyn FnMut(Item<'_>)) {
         let workers = self.workers();
@@ -197,10 +218,10 @@ impl Admissions {
         workers.iter().for_each(|worker| out(Item::Text(worker)));
     }
 
-    /// Returns the workers of the list.
+    /// Returns the workers of the list, shown so that no two look the same.
     pub fn workers(&self) -> Vec<String> {
         let state = self.state.borrow();
-        state.list.iter().map(|entry| entry.worker.as_str().to_owned()).collect()
+        state.list.iter().map(|entry| Visible(entry.worker.as_str()).to_string()).collect()
     }
 
     /// Forgets the list; what is on disk is erased by the caller.

@@ -11,6 +11,7 @@ use loka_stratum::ledger::{Bucket, Ledger, Orphan, PoolReject, Reject};
 use loka_stratum::proxy::Proxy;
 use loka_stratum::settings::Scheme;
 use loka_stratum::upstream::{Link, State};
+use loka_stratum::visible::Visible;
 use serde::Serialize;
 
 use super::clock;
@@ -251,7 +252,7 @@ impl Hub {
             .map(|(goal, weight)| Goal {
                 name: first(goal)
                     .and_then(|pool| settings.pools.get(pool))
-                    .map_or(String::new(), |pool| pool.goal.to_string()),
+                    .map_or(String::new(), |pool| Visible(&pool.goal).to_string()),
                 weight,
                 part: proxy.split().part(goal),
                 miners: proxy.miners_at(goal),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{AUTO, FIELDS, Settings, UrlError};
 use crate::control::Role;
 use crate::limits;
+use crate::visible;
 
 /// One key of the settings.
 #[derive(Debug)]
@@ -155,6 +156,10 @@ pub(super) struct Shown<'a> {
 
 const SCHEMES: &str = "stratum+ssl://host:port, or stratum+tcp://host:port without TLS";
 
+/// What is said of a text with letters that nobody sees, which come by a paste.
+const VISIBLE: &str = "letters that can be seen: no control, no zero-width and no direction \
+                       character; type it anew";
+
 /// The texts of a list: those between commas, without the space around them.
 pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
@@ -184,6 +189,10 @@ impl Field {
     /// Sets the value if it is in range.
     pub(super) fn set(&self, settings: &mut Settings, key: Key, text: &str) -> Result<(), Problem> {
         let result = match self.allowed.refuse(text) {
+            None if text.chars().any(visible::is_hidden) => Err(Refused {
+                got: self.is_secret().then_some(Got::Hidden),
+                allowed: Some(Allowed::Form(VISIBLE)),
+            }),
             None => (self.set)(settings, key.pool(), text),
             Some(got) => Err(Refused { got: Some(got), allowed: None }),
         };

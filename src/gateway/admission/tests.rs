@@ -159,3 +159,24 @@ fn only_the_address_mode_shuts_the_door() {
     admit.mode = AdmitMode::Name;
     assert!(is_open_to(&admit, "192.0.2.1".parse().unwrap()));
 }
+
+#[test]
+fn f06_workers_that_look_the_same_do_not_come_in_twice() {
+    let admissions = admissions();
+    run(admissions.set("acct.test", "word")).unwrap();
+    for twin in
+        ["acct.te\u{200b}st", "acct.tеst", "acct.test\u{202e}", "acct.test\u{3164}", "acct\\.test"]
+    {
+        let Err(Refused::Invalid(text)) = run(admissions.set(twin, "word")) else {
+            panic!("{twin:?} came in")
+        };
+        assert!(text.contains("told apart") && text.is_ascii(), "{text}");
+    }
+    // What an earlier version let in is shown as it is, and taken out as it is shown.
+    let old =
+        Entry { worker: "acct.te\u{200b}st".parse().unwrap(), hash: String::new(), proved: None };
+    admissions.state.borrow_mut().list.push(old);
+    assert_eq!(admissions.workers(), ["acct.test", r"acct.te\u{200b}st"]);
+    run(admissions.set(r"acct.te\u{200b}st", "")).unwrap();
+    assert_eq!(admissions.workers(), ["acct.test"]);
+}

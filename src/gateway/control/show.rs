@@ -6,6 +6,7 @@ use loka_stratum::control::{Item, Origin, Refused};
 use loka_stratum::downstream::Downstream;
 use loka_stratum::limits::MINERS_LISTED_MAX;
 use loka_stratum::settings::Key;
+use loka_stratum::visible::Visible;
 
 use super::change::{begins, shown};
 use super::{Answer, Candidate, Control, State};
@@ -65,8 +66,8 @@ impl Control {
             out(Item::Miner {
                 place: u16::try_from(handle.index()).unwrap_or(u16::MAX),
                 peer: &IpAddr::from(miner.peer()).to_canonical().to_string(),
-                worker: worker(miner),
-                agent: miner.user_agent(),
+                worker: &Visible(worker(miner)).to_string(),
+                agent: &Visible(miner.user_agent()).to_string(),
                 difficulty: miner.told_difficulty().map_or(0.0, |told| told.as_f64()),
                 hashrate: miner.work() * HASHES_PER_DIFFICULTY / elapsed.max(1.0),
                 accepted: counts.accepted(),
