@@ -272,13 +272,22 @@ fn what_is_not_signed_whole_or_meant_for_this_system_changes_nothing() {
 }
 
 #[test]
-fn a_downgrade_that_is_asked_for_is_done() {
+fn a_downgrade_takes_the_word_of_who_keeps_the_slots() {
     let mut machine = Machine::new("update-downgrade", 300);
     machine.update(&update("0.2.0"), &[]).unwrap();
     assert_eq!(machine.reboot(), "b");
     assert_eq!(machine.outcome()["version"], "0.2.0");
-    let error = machine.update(&update("0.1.0"), &[]).unwrap_err();
-    assert!(error.contains("got 0.1.0, allowed 0.2.0, which runs, and later"), "{error}");
+    // Whatever the gateway's process says: to the keeper's socket it is not even an administrator.
+    for asked in [&[][..], &["--allow-downgrade"]] {
+        let error = machine.update(&update("0.1.0"), asked).unwrap_err();
+        assert!(error.contains("got 0.1.0, allowed 0.2.0, which runs, and later"), "{error}");
+        assert!(error.contains("downgrades = true"), "{error}");
+    }
+    let file = machine.at("slots.toml");
+    let text = fs::read_to_string(&file).unwrap() + "downgrades = true\n";
+    fs::write(&file, text).unwrap();
+    assert_eq!(machine.boot(true), "b");
+    machine.update(&update("0.1.0"), &[]).expect_err("it is not asked for");
     machine.update(&update("0.1.0"), &["--allow-downgrade"]).unwrap();
     assert_eq!(machine.reboot(), "a");
     let is_kept = |report: &Value| report["update"]["last"]["to"] == "0.1.0";

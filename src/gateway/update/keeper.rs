@@ -3,8 +3,10 @@
 //!
 //! Read this first. The gateway faces two networks and may write nothing of the system. What it is
 //! given as an update it hands on, over a socket, to this process, which faces nothing else, trusts
-//! the gateway with nothing, and judges the update by keys that the gateway cannot change
-//! ([ADR 10](../../../docs/adr/0010-updates.md)). One line asks, lines answer:
+//! the gateway with nothing, and judges the update by keys that the gateway cannot change ([ADR
+//! 10](../../../docs/adr/0010-updates.md)). No word of the gateway lowers the version that it
+//! takes: an older one than what runs takes `downgrades = true` in this process's own file, too.
+//! One line asks, lines answer:
 //!
 //! ```text
 //! > state                      < state running=a active=a good=a version=0.1.0 board=... ...
@@ -74,6 +76,9 @@ struct Keeping {
     reboot: Vec<String>,
     /// Seconds that a new system has to show that it is well.
     trial_secs: Option<u64>,
+    /// Whether a version that is older than what runs may be installed, where it is asked for.
+    #[serde(default)]
+    downgrades: bool,
 }
 
 /// The gateway at the other end, while it asks.
@@ -187,7 +192,8 @@ impl Keeping {
             "back" => Ok(slots.go_back()?),
             "reboot" => Ok(slots.reboot()?),
             "install" => self.install(&mut slots, false, talk),
-            "install downgrade" => self.install(&mut slots, true, talk),
+            // Who asks is the gateway, which is trusted with nothing: the floor is this file's.
+            "install downgrade" => self.install(&mut slots, self.downgrades, talk),
             _ => Err(Refused::Invalid(format!("got {word:?}, allowed what keeper.rs lists"))),
         }
     }

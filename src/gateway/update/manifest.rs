@@ -169,8 +169,9 @@ impl fmt::Display for Unfit {
             }
             Self::Downgrade { got, runs } => write!(
                 f,
-                "version: got {got}, allowed {runs}, which runs, and later; --allow-downgrade \
-                 (downgrade=true) takes an older one"
+                "version: got {got}, allowed {runs}, which runs, and later; an older one takes \
+                 downgrades = true in the file of who keeps the slots, and --allow-downgrade \
+                 (downgrade=true)"
             ),
             Self::TooOld { runs, least, got } => write!(
                 f,
