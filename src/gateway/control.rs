@@ -17,6 +17,7 @@
 //! Nothing here knows whether it was a console, a tool or a page that asked.
 
 mod audit;
+mod bound;
 mod candidate;
 mod change;
 mod commit;
@@ -58,6 +59,7 @@ use super::socket;
 use super::{Loaded, dialers, options, plain_warnings, probe, say};
 
 use audit::Audit;
+use bound::Stray;
 use change::{changes, problems};
 use commit::Provisional;
 
@@ -254,7 +256,13 @@ impl Control {
             }
             Request::Test { pool } => {
                 let farm = probe::Farm::of(&self.hub.proxy.borrow());
-                probe::run(&*self.would_be(candidate)?, pool, farm, out).await
+                let settings = self.would_be(candidate)?;
+                for stray in self.strays(&settings, candidate) {
+                    if probe::is_of(pool, &settings, stray.key.pool()) {
+                        return Err(Refused::Invalid(stray.text));
+                    }
+                }
+                probe::run(&settings, pool, farm, out).await
             }
             Request::Password { role, word } => self.access.set_password(role, word).await,
             Request::Status => self.status(out),
@@ -340,6 +348,21 @@ impl Control {
         Ref::map(self.hub.settings.borrow(), |settings| &**settings)
     }
 
+    /// Checks that an update may begin: the machine starts anew after it, and a commit that waits
+    /// would be taken back by that, unsaid.
+    ///
+    /// # Errors
+    ///
+    /// A commit waits to be confirmed.
+    pub fn may_update(&self) -> Answer {
+        if self.state.borrow().provisional.is_none() {
+            return Ok(());
+        }
+        let text =
+            "a commit waits to be confirmed; confirm or rollback comes first, then the update";
+        Err(Refused::Conflict(text.to_owned()))
+    }
+
     /// Returns the workers that are let in by password.
     pub fn admitted(&self) -> Vec<String> {
         self.hub.admissions.workers()
@@ -418,10 +441,33 @@ impl Control {
         for change in changes(&base, &new) {
             out(change.item());
         }
-        if let Err(error) = config::load_on(new, &self.sources) {
-            problems(&error, out);
+        match config::load_on(new, &self.sources) {
+            Ok(merged) => {
+                for Stray { key, text } in self.all_strays(&merged, candidate) {
+                    out(Item::Problem { key: &key.to_string(), text: &text });
+                }
+            }
+            Err(error) => problems(&error, out),
         }
         Ok(())
+    }
+
+    /// Lists passwords and pins that settings would use for another host than they were given for.
+    fn strays(&self, new: &Settings, candidate: &Candidate) -> Vec<Stray> {
+        let (base, in_use) = (self.base(), self.hub.settings.borrow());
+        bound::strays(&[&base, &in_use], new, candidate)
+    }
+
+    /// The same of what a commit puts into use, and of what counts where the environment and the
+    /// flags are others at the next start.
+    fn all_strays(&self, merged: &Merged, candidate: &Candidate) -> Vec<Stray> {
+        let mut strays = self.strays(&merged.settings, candidate);
+        for stray in self.strays(&merged.base, candidate) {
+            if !strays.iter().any(|known| known.key == stray.key) {
+                strays.push(stray);
+            }
+        }
+        strays
     }
 
     /// Returns what a commit would put into use; where it is not allowed to, the candidate itself.

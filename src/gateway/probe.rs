@@ -95,6 +95,13 @@ fn target(settings: &Settings, name: &str) -> Result<(Pool, String), Refused<Str
     }
 }
 
+/// Says whether `name` names the pool of an index.
+pub fn is_of(name: &str, settings: &Settings, index: usize) -> bool {
+    let Ok((pool, key)) = target(settings, name) else { return false };
+    key == format!("pool.{}", index + 1)
+        || settings.pools.get(index).is_some_and(|known| known.url == pool.url)
+}
+
 struct Trial<'a> {
     pool: &'a Pool,
     /// `pool.1`, to name its keys by.

@@ -231,6 +231,11 @@ impl Updates {
         self.restart.set();
     }
 
+    /// Says whether an update comes, is read back, or is about to start.
+    pub fn is_under_way(&self) -> bool {
+        !matches!(self.phase.get(), Phase::Idle | Phase::Trial { .. })
+    }
+
     /// Waits until somebody wants the machine started anew.
     pub async fn restart_asked(&self) {
         self.restart.wait().await;

@@ -102,6 +102,29 @@ impl Candidate {
         })
     }
 
+    /// Says whether a password was given for a pool as it stands at the end.
+    pub(super) fn gives(&self, of: Key, word: &str) -> bool {
+        let mut scratch = Settings::default();
+        self.of_present_pools().any(|edit| match edit {
+            Edit::Set(key, text) if *key == of => {
+                scratch.set(*key, text).is_ok() && scratch.show(*key).to_string() == word
+            }
+            _ => false,
+        })
+    }
+
+    /// Says whether a key of a pool was set for the pool that it is of at the end.
+    pub(super) fn sets(&self, of: Key) -> bool {
+        self.of_present_pools().any(|edit| matches!(edit, Edit::Set(key, _) if *key == of))
+    }
+
+    /// The edits after the last pool was taken away: those before may be about another pool.
+    fn of_present_pools(&self) -> impl Iterator<Item = &Edit> {
+        let is_removal = |edit: &Edit| matches!(edit, Edit::RemovePool(_));
+        let first = self.edits.iter().rposition(is_removal).map_or(0, |index| index + 1);
+        self.edits.iter().skip(first)
+    }
+
     /// Names what was edited.
     pub(super) fn keys(&self) -> String {
         let name = |edit: &Edit| match edit {

@@ -9,6 +9,7 @@ use loka_stratum::settings::{Applies, Settings};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::bound::Stray;
 use super::change::{changes, problems};
 use super::{Answer, Candidate, Control, Failure, Whence};
 use crate::gateway::log::{self, Kind};
@@ -33,6 +34,11 @@ impl Control {
             let text = "a commit waits to be confirmed; confirm or rollback comes first";
             return Err(Refused::Conflict(text.to_owned()));
         }
+        if self.hub.updates.is_under_way() {
+            let text = "an update of the system is under way, after which the machine starts anew; \
+                        the changes stay, commit them then";
+            return Err(Refused::Conflict(text.to_owned()));
+        }
         let before = self.base();
         let new = candidate.apply(&before)?;
         let changes = changes(&before, &new);
@@ -51,6 +57,14 @@ impl Control {
             problems(&error, out);
             Refused::Invalid("nothing was changed; every problem is listed".to_owned())
         })?;
+        let strays = self.all_strays(&merged, candidate);
+        if !strays.is_empty() {
+            for Stray { key, text } in &strays {
+                out(Item::Problem { key: &key.to_string(), text });
+            }
+            let text = "nothing was changed; every problem is listed";
+            return Err(Refused::Invalid(text.to_owned()));
+        }
         self.take(merged).map_err(|error| Refused::Failed(error.to_string()))?;
         candidate.clear();
         for change in &changes {

@@ -509,6 +509,67 @@ fn f87_the_audit_log_says_who_did_what_and_no_secret() {
     });
 }
 
+/// What is said where the password of the first pool would go elsewhere.
+const ELSEWHERE: &str = "pool.1.password: was given for 127.0.0.1, and would go to evil.example; \
+                         give it again in the same change, or unset pool.1.password";
+
+#[test]
+fn f99_a_stored_password_goes_to_no_other_host_by_commit_or_trial() {
+    conversation(async {
+        let place = Place::new("bound");
+        place.write(&format!("{POOL}password = \"hunter22\"\n{MORE}"));
+        let mut operator = place.start();
+        operator.by.role = Role::Operator;
+        operator.done("set pool.1.url stratum+tcp://evil.example:1").await;
+        let problem = format!("problem pool.1.password: {ELSEWHERE}");
+        assert!(operator.done("diff").await.contains(&problem));
+        let said = operator.ask("commit").await;
+        let end = "refused: nothing was changed; every problem is listed";
+        assert_eq!(said, [problem.as_str(), end]);
+        for pool in ["pool.1", "stratum+tcp://evil.example:1"] {
+            assert_eq!(operator.refused(&format!("test {pool}")).await, ELSEWHERE);
+        }
+        // A second way: the address first and the rest behind it, each committed.
+        operator.done("rollback").await;
+        operator.done("set pool.2.url stratum+tcp://evil.example:1").await;
+        operator.done("set pool.2.user farm").await;
+        operator.done("commit").await;
+        operator.done("confirm").await;
+        let stored = operator.control.base();
+        assert_eq!(stored.pools[1].password.expose(), "x", "what every pool gets");
+        // Who knows it gives it again, or takes it away.
+        operator.done("set pool.1.url stratum+tcp://evil.example:1").await;
+        operator.done("set pool.1.password hunter22").await;
+        operator.done("commit").await;
+        operator.done("rollback").await;
+        operator.done("set pool.1.url stratum+tcp://evil.example:1").await;
+        operator.done("unset pool.1.password").await;
+        operator.done("commit").await;
+        operator.done("confirm").await;
+        assert_eq!(operator.control.base().pools[0].password.expose(), "x");
+    });
+}
+
+#[test]
+fn f99_a_password_of_the_environment_stays_with_its_host_too() {
+    conversation(async {
+        let mut place = Place::new("bound-environment");
+        place.set("LOKA_POOL__1__PASSWORD", "hunter22");
+        let mut operator = place.start();
+        operator.done("set pool.1.url stratum+tcp://evil.example:1").await;
+        assert_eq!(operator.refused("test pool.1").await, ELSEWHERE);
+        let said = operator.ask("commit").await;
+        assert_eq!(said[0], format!("problem pool.1.password: {ELSEWHERE}"), "{said:?}");
+        // Another word in the commit does not count: the environment's is over it.
+        operator.done("set pool.1.password another").await;
+        let said = operator.ask("commit").await;
+        assert_eq!(said[0], format!("problem pool.1.password: {ELSEWHERE}"), "{said:?}");
+        operator.done("rollback").await;
+        operator.done("set difficulty.start 1024").await;
+        operator.done("commit").await;
+    });
+}
+
 #[test]
 fn a_gateway_without_a_pool_is_set_up_while_it_runs() {
     conversation(async {

@@ -57,18 +57,24 @@ pub fn read(bytes: &[u8], settings: &Settings) -> Result<Vec<Edit>, String> {
     for pool in (pools..settings.pools.len()).rev() {
         edits.push(Edit { key: format!("pool.{}", pool + 1), value: None });
     }
+    let moved = backup.values.iter().filter_map(|(key, url)| moved(key, url, settings));
+    let moved: Vec<usize> = moved.collect();
     for (key, value) in backup.values {
         let known = Key::parse(&key).filter(|known| is_kept(*known));
         let is_set = |known: Key| {
+            // Keys that vouch for a pool are given with its address.
+            if known.field().name == "pins" && moved.contains(&known.pool()) {
+                return value.is_empty();
+            }
             let is_there = !known.field().is_of_pool() || known.pool() < settings.pools.len();
             is_there && settings.show(known).to_string() == value
         };
         if known.is_some_and(is_set) {
             continue;
         }
-        if let Some(moved) = known.filter(|known| known.field().name == "url") {
+        if let Some(url) = known.filter(|known| known.field().name == "url") {
             edits.push(Edit { key: key.clone(), value: Some(value) });
-            if moved.pool() < settings.pools.len() {
+            if url.pool() < settings.pools.len() {
                 edits.push(Edit { key: key.replace(".url", ".password"), value: None });
             }
             continue;
@@ -76,6 +82,14 @@ pub fn read(bytes: &[u8], settings: &Settings) -> Result<Vec<Edit>, String> {
         edits.push(Edit { key, value: Some(value) });
     }
     Ok(edits)
+}
+
+/// Returns which pool has another address in a backup, where this is its address there.
+fn moved(key: &str, url: &str, settings: &Settings) -> Option<usize> {
+    let key =
+        Key::parse(key).filter(|key| key.field().is_of_pool() && key.field().name == "url")?;
+    let now = settings.pools.get(key.pool()).map(|pool| pool.url.to_string());
+    (now.as_deref() != Some(url)).then(|| key.pool())
 }
 
 /// Says whether a backup has a key.

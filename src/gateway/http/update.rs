@@ -32,7 +32,10 @@ impl Api<'_> {
         let (from, role) = (self.peer.address, bearer.map(|bearer| bearer.session.role));
         log::info(Kind::Update, format_args!("an update comes from {from}"));
         let hub = self.control.hub();
-        let installed = hub.updates.install(hub, connection, may_downgrade).await;
+        let installed = match self.control.may_update() {
+            Ok(()) => hub.updates.install(hub, connection, may_downgrade).await,
+            Err(refused) => Err(refused),
+        };
         let note = |what: &str, result: &str| {
             self.control.note(role, Whence::Web(from), what, result);
         };

@@ -45,7 +45,10 @@ pub async fn look(hub: &Rc<Hub>, control: &Control) {
     let Some((name, file)) = find(&Path::new(&folder).join(FOLDER)) else { return };
     let what = format!("update by the file {name}");
     let taken = match file {
-        Ok(file) => hub.updates.install(hub, &mut Source(file), false).await,
+        Ok(file) => match control.may_update() {
+            Ok(()) => hub.updates.install(hub, &mut Source(file), false).await,
+            Err(refused) => Err(refused),
+        },
         Err(error) => Err(Refused::Failed(error.to_string())),
     };
     match taken {
