@@ -412,8 +412,24 @@ pub const ATTEMPTS_LOCK: Duration = Duration::from_secs(15 * 60);
 /// Addresses whose wrong passwords are counted apart; more share one count.
 pub const ATTEMPTS_KEPT_MAX: usize = 256;
 
-/// Wrong set-up codes, from whomever, after which another is drawn.
-pub const SETUP_CODE_ATTEMPTS_MAX: u32 = 10;
+/// Counts that addresses share for which that table has no room: more make a stranger's waits
+/// rarer, and guesses from many addresses faster (F98).
+pub const ATTEMPT_COUNTS_SHARED: usize = 16;
+
+/// Longest wait of a shared count, which never locks: with all of them two guesses a second, so
+/// that of the set-up code's 10^8 digits one in six hundred is tried in a day.
+pub const ATTEMPT_WAIT_SHARED_MAX: Duration = Duration::from_secs(8);
+
+/// Longest wait of this machine, and of a browser that was logged in before; neither is locked out
+/// (F98).
+pub const ATTEMPT_WAIT_KNOWN_MAX: Duration = Duration::from_secs(30);
+
+/// Browsers whose wrong passwords are counted apart; of more, the one that was wrong longest ago is
+/// forgotten. Each has shown the password of its role before.
+pub const DEVICES_COUNTED_MAX: usize = 16;
+
+/// Time for which a browser keeps what it is known by; browsers allow 400 days.
+pub const DEVICE_KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
 
 /// Longest file in the state directory, in bytes.
 pub const STATE_BYTES_MAX: usize = 65_536;

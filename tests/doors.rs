@@ -5,6 +5,8 @@
 #[path = "web/client.rs"]
 mod client;
 mod gateway;
+#[path = "doors/guesses.rs"]
+mod guesses;
 #[path = "doors/places.rs"]
 mod places;
 #[path = "web/tls.rs"]

@@ -323,6 +323,7 @@ fn f75_no_other_page_can_change_anything() {
         let cors = answer.headers.iter().find(|(name, _)| name.starts_with("access-control"));
         assert_eq!(cors, None);
         assert_eq!(answer.header("x-frame-options"), Some("DENY"));
+        assert_eq!(answer.header("cross-origin-opener-policy"), Some("same-origin"));
         assert!(answer.header("content-security-policy").is_some_and(|p| p.contains("'none'")));
     }
     assert_eq!(admin.value("difficulty.start"), "2048");
@@ -468,6 +469,135 @@ fn body_for(path: &str, site: &Site) -> Value {
         "/api/v1/admit" => json!({"worker": "farm.1", "word": "a miners word"}),
         "/api/v1/certificate" => json!({"pem": client::certificate("gw.farm.example").0}),
         _ => json!({}),
+    }
+}
+
+/// Sends bytes as they are.
+fn bytes(address: std::net::SocketAddr, bytes: &[u8]) -> client::Reply {
+    let mut stream = std::net::TcpStream::connect(address).expect("the port is open");
+    stream.set_read_timeout(Some(gateway::PATIENCE)).expect("a timeout can be set");
+    let _ = std::io::Write::write_all(&mut stream, bytes);
+    client::Reply::read(stream)
+}
+
+#[test]
+fn f75_every_wrong_head_body_and_query_is_answered_as_it_is_described() {
+    let site = Site::start();
+    let admin = Client::with_code(&site);
+    let described = Description::read(admin.get("/api/v1/openapi.json").body);
+    let address = site.gateway.status.unwrap();
+    let (cookie, csrf) = (&admin.cookie, &admin.csrf);
+    let long = "x".repeat(20_000);
+    for operation in described.operations() {
+        let (path, method) = (operation.path.replace("{id}", "0"), operation.method.as_str());
+        let kind = operation.body_type().unwrap_or("application/json");
+        let ask = |target: &str, more: &[u8], without: &str, body: &str| {
+            let head: String = [
+                format!("host: {address}\r\n"),
+                format!("cookie: {cookie}\r\n"),
+                format!("x-loka-csrf: {csrf}\r\n"),
+                format!("content-type: {kind}\r\n"),
+                format!("content-length: {}\r\n", body.len()),
+            ]
+            .into_iter()
+            .filter(|line| without.is_empty() || !line.starts_with(without))
+            .collect();
+            let start = format!("{method} {target} HTTP/1.1\r\n{head}");
+            let reply =
+                bytes(address, &[start.as_bytes(), more, b"\r\n", body.as_bytes()].concat());
+            let kind = reply.header("content-type").unwrap_or_default();
+            described.check(&operation, reply.code, kind, &reply.body);
+            reply.code
+        };
+        let is_file = path == "/api/v1/update";
+        let changes = method != "GET";
+        let is_open = path == "/healthz";
+        let same = format!("host: {address}\r\n");
+        for (code, more, without) in [
+            (400, &b"host: evil.example\r\n"[..], ""),
+            (400, same.as_bytes(), ""),
+            (400, b"origin: http://\xff\r\n", ""),
+            (400, b"host: \xff\r\n", "host"),
+        ] {
+            let got = ask(&path, more, without, "{}");
+            assert_eq!(got, code, "{method} {path} {}", more.escape_ascii());
+        }
+        let got = ask(&format!("http://evil.example{path}"), b"", "", "{}");
+        assert_eq!(got, 400, "{method} {path} of another host");
+        for (text, more, without) in [
+            ("no host", &b""[..], "host"),
+            ("another host", b"host: evil.example\r\n", "host"),
+            ("a host in other letters", "host: loka\u{200b}.local\r\n".as_bytes(), "host"),
+        ] {
+            let got = ask(&path, more, without, "{}");
+            assert!(got == 403 || is_open, "{method} {path} {text}: {got}");
+        }
+        if changes {
+            let got = ask(&path, "origin: http://ünïcode.example\r\n".as_bytes(), "", "{}");
+            assert_eq!(got, 403, "{method} {path}");
+            let is_log_in = (method, path.as_str()) == ("POST", "/api/v1/session");
+            assert!(ask(&path, b"", "x-loka-csrf", "{}") == 403 || is_log_in, "{method} {path}");
+        }
+        if operation.body_type().is_some() {
+            assert_eq!(ask(&path, b"content-type: text/plain\r\n", "content-type", "{}"), 415);
+            assert_eq!(ask(&path, b"", "content-type", "{}"), 415);
+            for body in ["", "null", "[]", "{", "\"\u{0}\"", "{\"x\":1}", "7"] {
+                assert_eq!(
+                    ask(&path, b"", "", body),
+                    if is_file { 409 } else { 400 },
+                    "{path} {body}"
+                );
+            }
+        }
+        if !is_file {
+            assert_eq!(ask(&path, b"", "", &long), 413, "{method} {path}");
+        }
+        for name in operation.queries() {
+            for value in ["-1", "x", "65536", "1e3", "%00", ""] {
+                let got = ask(&format!("{path}?{name}={value}"), b"", "", "{}");
+                assert!((200..500).contains(&got), "{path}?{name}={value}: {got}");
+            }
+        }
+    }
+}
+
+#[test]
+fn f75_another_method_is_answered_with_those_that_there_are() {
+    let site = Site::start();
+    let admin = Client::with_code(&site);
+    let described = Description::read(admin.get("/api/v1/openapi.json").body);
+    let address = site.gateway.status.unwrap();
+    let host = address.to_string();
+    let headers =
+        [("host", host.as_str()), ("cookie", &admin.cookie), ("x-loka-csrf", &admin.csrf)];
+    let operations: Vec<_> = described.operations().collect();
+    for path in operations.iter().map(|operation| operation.path) {
+        let of_path = operations.iter().filter(|operation| operation.path == path);
+        let mut there: Vec<&str> = of_path.map(|operation| operation.method.as_str()).collect();
+        if there.contains(&"GET") {
+            there.push("HEAD");
+        }
+        let path = path.replace("{id}", "0");
+        let others = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "FROB"];
+        for method in others.iter().filter(|method| !there.contains(method)) {
+            let reply = client::raw(address, method, &path, &headers, "");
+            assert_eq!(reply.code, 405, "{method} {path}: {}", reply.raw);
+            let mut allowed: Vec<&str> =
+                reply.header("allow").unwrap_or_default().split(", ").collect();
+            let mut there = there.clone();
+            (allowed.sort_unstable(), there.sort_unstable());
+            assert_eq!(allowed, there, "{method} {path}");
+        }
+        if there.contains(&"HEAD") {
+            let (get, head) = (
+                client::raw(address, "GET", &path, &headers, ""),
+                client::raw(address, "HEAD", &path, &headers, ""),
+            );
+            assert_eq!(head.code, get.code, "{path}");
+            assert!(head.raw.ends_with("\r\n\r\n"), "{path}: {}", head.raw);
+            assert_ne!(head.header("content-length"), Some("0"), "{path}");
+            assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
+        }
     }
 }
 

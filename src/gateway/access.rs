@@ -1,15 +1,17 @@
 //! Who may do what over the network, and how he shows that he may; how we show who we are.
 //!
 //! There are three accounts, one per role, each with a password that is kept as a hash
-//! ([`Passwords`]). A password opens a session ([`Session`]), within limits ([`attempts`]). As
-//! long as admin has no password, a set-up code does, which is printed where only somebody at the
-//! device or its log reads it, is new at every start, and is taken from the local network alone
-//! (F76).
+//! ([`Passwords`]). A password opens a session ([`Session`]), within limits ([`attempts`]), and
+//! makes the browser known ([`devices`]). As long as admin has no password, a set-up code does,
+//! which is printed where only somebody at the device reads it and kept in no log that we show, is
+//! new at every start, and is taken from the local network alone (F76). No wrong code draws another
+//! (F98).
 //!
 //! Nothing here knows HTTP. No type here shows a secret in its debug text (F87).
 
 mod attempts;
 pub mod certificate;
+mod devices;
 mod sessions;
 
 use std::cell::RefCell;
@@ -19,17 +21,17 @@ use std::path::Path;
 use std::rc::Rc;
 
 use loka_stratum::control::{Refused, Role};
-use loka_stratum::limits::SETUP_CODE_ATTEMPTS_MAX;
 use loka_stratum::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-use super::log::{self, Kind};
+use super::log;
 use super::password::{self, Passwords};
 use super::socket;
 use super::store::Store;
-use attempts::Attempts;
+use attempts::{Attempts, Whose};
 use certificate::Certificate;
+use devices::DeviceId;
 use sessions::Sessions;
 
 pub use sessions::{Listed, Session, Token};
@@ -51,7 +53,8 @@ struct State {
     store: Option<Store<Stored>>,
     sessions: Sessions,
     attempts: Attempts,
-    code: Option<SetupCode>,
+    /// What admin logs in with before there is a password: eight digits.
+    code: Option<String>,
 }
 
 /// The hash of each account's password, as a PHC string.
@@ -68,10 +71,23 @@ enum Stored {
     V1(Accounts),
 }
 
-/// What admin logs in with before there is a password.
-struct SetupCode {
-    digits: String,
-    wrong: u32,
+/// A log-in that was right.
+pub struct Opened {
+    /// What the bearer shows from now on.
+    pub token: Token,
+    /// What it is good for.
+    pub session: Session,
+    /// What his browser is known by; none where it is known already, and for the set-up code.
+    pub device: Option<String>,
+}
+
+/// Where a log-in comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct From<'a> {
+    /// The other end of the connection.
+    pub address: IpAddr,
+    /// What the browser says it is known by.
+    pub device: Option<&'a str>,
 }
 
 /// What somebody logs in with.
@@ -147,7 +163,7 @@ impl Access {
     /// Returns the set-up code as people read it; none where admin has a password.
     pub fn setup_code(&self) -> Option<String> {
         let state = self.state.borrow();
-        let (high, low) = state.code.as_ref()?.digits.split_at_checked(4)?;
+        let (high, low) = state.code.as_ref()?.split_at_checked(4)?;
         Some(format!("{high} {low}"))
     }
 
@@ -158,19 +174,21 @@ impl Access {
     /// Why not; it was counted where it was a guess.
     pub async fn log_in(
         &self,
-        from: IpAddr,
+        from: From<'_>,
         proof: &Proof<'_>,
         now: Instant,
-    ) -> Result<(Token, Session), Denied> {
+    ) -> Result<Opened, Denied> {
         if matches!(proof, Proof::Code(_)) {
             if !self.is_first_run() {
                 return Err(Denied::CodeIsOver);
             }
-            if !socket::is_local(from) {
+            if !socket::is_local(from.address) {
                 return Err(Denied::NotLocal);
             }
         }
-        let early = self.state.borrow_mut().attempts.begin(from, now);
+        let known = self.device(from, proof);
+        let whose = Whose::of(from.address, known);
+        let early = self.state.borrow_mut().attempts.begin(whose, now);
         early.map_err(|early| Denied::TooEarly { wait: early.wait })?;
         let session = match *proof {
             Proof::Code(code) if self.is_code(code) => {
@@ -182,14 +200,35 @@ impl Access {
             _ => return Err(Denied::Wrong),
         };
         let mut state = self.state.borrow_mut();
-        state.attempts.was_right(from, now);
-        let token = state.sessions.open(session, from, now).map_err(|_| Denied::Failed)?;
-        Ok((token, session))
+        state.attempts.was_right(whose, now);
+        let token = state.sessions.open(session, from.address, now).map_err(|_| Denied::Failed)?;
+        let is_new = known.is_none() && !session.is_setup;
+        let hash = state.accounts.of(session.role).as_deref().filter(|_| is_new);
+        let device = hash.and_then(|hash| Some(DeviceId::draw()?.sealed(session.role, hash)));
+        Ok(Opened { token, session, device })
     }
 
-    /// Says whether an address is locked out.
-    pub fn is_locked_out(&self, from: IpAddr) -> bool {
-        self.state.borrow_mut().attempts.is_locked_out(from)
+    /// Returns which browser it is, where it was logged in before as who it wants to be now.
+    fn device(&self, from: From<'_>, proof: &Proof<'_>) -> Option<DeviceId> {
+        let Proof::Password { role, .. } = *proof else { return None };
+        let mut state = self.state.borrow_mut();
+        DeviceId::read(from.device?, role, state.accounts.of(role).as_deref()?)
+    }
+
+    /// Says whether a browser was logged in before, as whomever.
+    pub fn is_known_device(&self, text: &str) -> bool {
+        let mut state = self.state.borrow_mut();
+        let mut is_of = |role: &Role| {
+            let hash = state.accounts.of(*role).as_deref();
+            hash.is_some_and(|hash| DeviceId::read(text, *role, hash).is_some())
+        };
+        Role::ALL.iter().any(&mut is_of)
+    }
+
+    /// Says whether somebody is locked out.
+    pub fn is_locked_out(&self, from: From<'_>, proof: &Proof<'_>) -> bool {
+        let whose = Whose::of(from.address, self.device(from, proof));
+        self.state.borrow_mut().attempts.is_locked_out(whose)
     }
 
     /// Ends a session.
@@ -271,24 +310,9 @@ impl Access {
 
     fn is_code(&self, text: &str) -> bool {
         let given: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-        let mut state = self.state.borrow_mut();
-        let Some(code) = &mut state.code else { return false };
-        if bool::from(code.digits.as_bytes().ct_eq(given.as_bytes())) {
-            return true;
-        }
-        code.wrong += 1;
-        let is_over = code.wrong >= SETUP_CODE_ATTEMPTS_MAX;
-        drop(state);
-        if is_over {
-            log::warn(
-                Kind::Process,
-                format_args!("too many wrong set-up codes: it is another now"),
-            );
-            if self.draw_code().is_err() {
-                self.state.borrow_mut().code = None;
-            }
-        }
-        false
+        let state = self.state.borrow();
+        let code = state.code.as_ref();
+        code.is_some_and(|code| bool::from(code.as_bytes().ct_eq(given.as_bytes())))
     }
 
     fn draw_code(&self) -> io::Result<()> {
@@ -296,9 +320,9 @@ impl Access {
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
         // Of 2^64 numbers each of 10^8 codes gets as many, but for one in 10^11.
         let digits = format!("{:08}", u64::from_le_bytes(bytes) % 100_000_000);
-        self.state.borrow_mut().code = Some(SetupCode { digits, wrong: 0 });
+        self.state.borrow_mut().code = Some(digits);
         if let Some(code) = self.setup_code() {
-            log::info(Kind::Process, format_args!("set-up code: {code}"));
+            log::unkept(format_args!("set-up code: {code}"));
         }
         Ok(())
     }

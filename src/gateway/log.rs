@@ -128,6 +128,12 @@ pub fn debug(kind: Kind, text: fmt::Arguments<'_>) {
     line(Level::Debug, kind, text);
 }
 
+/// Prints a secret for who stands at the device, at once, and keeps it nowhere: whoever may read
+/// the log through a door of ours must not find it there (F99).
+pub fn unkept(text: fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", whole(Level::Info, text));
+}
+
 /// Prints what the engine reported; where it is printed, it is a frame too.
 pub fn event(level: Level, kind: Kind, event: &Event, text: fmt::Arguments<'_>) {
     let printed = line(level, kind, text);
@@ -220,18 +226,23 @@ fn is_over(window: &Window, now: Instant) -> bool {
 }
 
 fn print(level: Level, text: fmt::Arguments<'_>) {
+    let line = whole(level, text);
+    // A log that cannot be written is no reason to stop mining.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    if let Ok(mut lines) = LINES.lock() {
+        keep(&mut lines, line);
+    }
+}
+
+/// Puts time and level before a text.
+fn whole(level: Level, text: fmt::Arguments<'_>) -> String {
     let level = match level {
         Level::Error => "ERROR",
         Level::Warn => "WARN",
         Level::Info => "INFO",
         Level::Debug => "DEBUG",
     };
-    let line = format!("{} {level} {text}", clock::Utc(clock::wall()));
-    // A log that cannot be written is no reason to stop mining.
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
-    if let Ok(mut lines) = LINES.lock() {
-        keep(&mut lines, line);
-    }
+    format!("{} {level} {text}", clock::Utc(clock::wall()))
 }
 
 fn keep(lines: &mut VecDeque<String>, mut line: String) {
@@ -267,6 +278,12 @@ mod tests {
         }
         assert_eq!(admit(Level::Warn, Kind::Bug, at(10)), Some(100_000));
         assert_eq!(admit(Level::Warn, Kind::Bug, at(11)), None);
+    }
+
+    #[test]
+    fn f99_a_secret_for_who_stands_at_the_device_is_not_kept() {
+        unkept(format_args!("set-up code: 0918 2736"));
+        assert!(!newest(usize::MAX).iter().any(|line| line.contains("0918")));
     }
 
     #[test]

@@ -17,7 +17,8 @@ const LOOKS: usize = 5;
 /// The number of the signal that nobody survives.
 const SIGKILL: i32 = 9;
 
-fn connect_from(source: [u8; 4], to: SocketAddr) -> Option<TcpStream> {
+/// Opens a connection from one of this machine's addresses.
+pub fn connect_from(source: [u8; 4], to: SocketAddr) -> Option<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
     socket.bind(&SocketAddr::from((source, 0)).into()).ok()?;
     socket.connect(&to.into()).ok()?;

@@ -11,6 +11,7 @@ pub struct Operation<'d> {
     pub method: String,
     pub wants_a_role: bool,
     body: &'d Value,
+    parameters: &'d Value,
     responses: &'d Value,
 }
 
@@ -28,6 +29,7 @@ impl Description {
                 method: method.to_uppercase(),
                 wants_a_role: operation.get("security").is_some(),
                 body: &operation["requestBody"]["content"],
+                parameters: &operation["parameters"],
                 responses: &operation["responses"],
             })
         })
@@ -104,6 +106,12 @@ impl Description {
 }
 
 impl Operation<'_> {
+    /// Returns the names of what may stand in the query.
+    pub fn queries(&self) -> Vec<&str> {
+        let all = self.parameters.as_array().into_iter().flatten();
+        all.filter(|one| one["in"] == "query").filter_map(|one| one["name"].as_str()).collect()
+    }
+
     /// Returns the type of the body that it takes, if it takes one.
     pub fn body_type(&self) -> Option<&str> {
         self.body.as_object().and_then(|content| content.keys().next()).map(String::as_str)

@@ -1,26 +1,48 @@
-//! How often somebody may guess: a bounded table of addresses that have been wrong.
+//! How often somebody may guess: bounded tables of those who have been wrong.
 //!
-//! A few mistakes are free, then each costs a wait that doubles, then the address is locked out
-//! for a while and begins anew. All of an IPv6 /64 is one address, since whoever has one has them
-//! all. Where the table is full, nobody in it is forgotten before the time: newcomers share one
-//! entry, so that changing one's address gains nothing (F50, F76).
+//! A few mistakes are free, then each costs a wait that doubles. An address of the network is
+//! locked out after ten, for a while, and begins anew. All of an IPv6 /64 is one address, since
+//! whoever has one has them all. Where the table is full, nobody in it is forgotten before the
+//! time: newcomers share a few counts, so that changing one's address gains little (F50, F76).
+//!
+//! What others do locks nobody out (F98). This machine and browsers that were logged in before have
+//! counts of their own, which only they can raise and which never lock; the shared counts of
+//! newcomers slow down and never lock either.
 //!
 //! Time is the engine's, which is monotonic: a wall clock that jumps lets nobody in or out.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 use loka_stratum::limits::{
-    ATTEMPT_WAIT_MIN, ATTEMPTS_FREE, ATTEMPTS_KEPT_MAX, ATTEMPTS_LOCK, ATTEMPTS_MAX,
+    ATTEMPT_COUNTS_SHARED, ATTEMPT_WAIT_KNOWN_MAX, ATTEMPT_WAIT_MIN, ATTEMPT_WAIT_SHARED_MAX,
+    ATTEMPTS_FREE, ATTEMPTS_KEPT_MAX, ATTEMPTS_LOCK, ATTEMPTS_MAX, DEVICES_COUNTED_MAX,
 };
-use loka_stratum::offenders::Place;
+use loka_stratum::offenders::{self, Place};
 use loka_stratum::time::{Duration, Instant};
 
-/// Addresses that were wrong, and when they may try again.
+use super::devices::DeviceId;
+
+/// Those who were wrong, and when they may try again.
 #[derive(Default)]
 pub struct Attempts {
     wrong: Vec<Entry>,
-    /// All for which there is no room.
-    others: Count,
+    /// All addresses for which there is no room, by what their hash says.
+    others: [Count; ATTEMPT_COUNTS_SHARED],
+    hasher: RandomState,
+    machine: Count,
+    devices: Vec<(DeviceId, Count)>,
+}
+
+/// Who guesses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Somebody at this machine.
+    Machine,
+    /// A browser that was logged in before as who it wants to be now.
+    Device(DeviceId),
+    /// Anybody at an address.
+    Address(Place),
 }
 
 struct Entry {
@@ -43,6 +65,17 @@ pub struct TooEarly {
     pub wait: Duration,
 }
 
+impl Whose {
+    /// Says who guesses, by where he is and which browser that we know he has.
+    pub fn of(from: IpAddr, device: Option<DeviceId>) -> Self {
+        match device {
+            _ if offenders::is_this_machine(offenders::octets(from)) => Self::Machine,
+            Some(device) => Self::Device(device),
+            None => Self::Address(Place::from(from)),
+        }
+    }
+}
+
 impl Attempts {
     /// Begins an attempt, which counts as wrong until [`Self::was_right`] is told, so that
     /// several at once gain nothing.
@@ -50,50 +83,92 @@ impl Attempts {
     /// # Errors
     ///
     /// It is too early; nothing is counted then.
-    pub fn begin(&mut self, from: IpAddr, now: Instant) -> Result<(), TooEarly> {
-        let by = Place::from(from);
+    pub fn begin(&mut self, by: Whose, now: Instant) -> Result<(), TooEarly> {
         self.wrong.retain(|entry| !entry.count.is_over(now));
-        if self.others.is_over(now) {
-            self.others = Count::default();
+        self.devices.retain(|(_, count)| !count.is_over(now));
+        for count in self.others.iter_mut().chain([&mut self.machine]) {
+            if count.is_over(now) {
+                *count = Count::default();
+            }
         }
-        let is_known = self.wrong.iter().any(|entry| entry.by == by);
-        if !is_known && self.wrong.len() < ATTEMPTS_KEPT_MAX {
-            self.wrong.push(Entry { by, count: Count::default() });
-        }
-        self.count(by).begin(now)
+        self.make_room(by);
+        let (count, longest) = self.count(by);
+        count.begin(longest, now)
     }
 
     /// Takes the last attempt back, which was right; those before it stay counted, so that who
     /// knows one password cannot wash guesses at another.
-    pub fn was_right(&mut self, from: IpAddr, now: Instant) {
-        let count = self.count(Place::from(from));
+    pub fn was_right(&mut self, by: Whose, now: Instant) {
+        let (count, _) = self.count(by);
         count.wrong = count.wrong.saturating_sub(1);
         count.until = now;
         self.wrong.retain(|entry| entry.count.wrong > 0);
+        self.devices.retain(|(_, count)| count.wrong > 0);
     }
 
-    /// Says whether an address is locked out.
-    pub fn is_locked_out(&mut self, from: IpAddr) -> bool {
-        self.count(Place::from(from)).wrong >= ATTEMPTS_MAX
+    /// Says whether somebody is locked out.
+    pub fn is_locked_out(&mut self, by: Whose) -> bool {
+        let (count, longest) = self.count(by);
+        longest.is_none() && count.wrong >= ATTEMPTS_MAX
     }
 
-    fn count(&mut self, by: Place) -> &mut Count {
-        match self.wrong.iter_mut().find(|entry| entry.by == by) {
-            Some(entry) => &mut entry.count,
-            None => &mut self.others,
+    /// Gives somebody a count of his own where there is room for it.
+    fn make_room(&mut self, by: Whose) {
+        match by {
+            Whose::Machine => {}
+            Whose::Device(id) => {
+                if self.devices.iter().any(|(known, _)| *known == id) {
+                    return;
+                }
+                if self.devices.len() >= DEVICES_COUNTED_MAX
+                    && let Some(oldest) =
+                        (0..self.devices.len()).min_by_key(|index| self.devices[*index].1.last)
+                {
+                    self.devices.swap_remove(oldest);
+                }
+                self.devices.push((id, Count::default()));
+            }
+            Whose::Address(place) => {
+                let is_known = self.wrong.iter().any(|entry| entry.by == place);
+                if !is_known && self.wrong.len() < ATTEMPTS_KEPT_MAX {
+                    self.wrong.push(Entry { by: place, count: Count::default() });
+                }
+            }
         }
+    }
+
+    /// Returns somebody's count, and the longest wait where it never locks.
+    fn count(&mut self, by: Whose) -> (&mut Count, Option<Duration>) {
+        let Self { wrong, others, hasher, machine, devices } = self;
+        let place = match by {
+            Whose::Machine => return (machine, Some(ATTEMPT_WAIT_KNOWN_MAX)),
+            Whose::Device(id) => {
+                let own = devices.iter_mut().find(|(known, _)| *known == id);
+                // A count that was right is gone; what it had to say stands for nobody else.
+                let count = own.map_or(machine, |(_, count)| count);
+                return (count, Some(ATTEMPT_WAIT_KNOWN_MAX));
+            }
+            Whose::Address(place) => place,
+        };
+        if let Some(entry) = wrong.iter_mut().find(|entry| entry.by == place) {
+            return (&mut entry.count, None);
+        }
+        let index = hasher.hash_one(place) % ATTEMPT_COUNTS_SHARED as u64;
+        let index = usize::try_from(index).unwrap_or_default();
+        (&mut others[index], Some(ATTEMPT_WAIT_SHARED_MAX))
     }
 }
 
 impl Count {
-    fn begin(&mut self, now: Instant) -> Result<(), TooEarly> {
+    fn begin(&mut self, longest: Option<Duration>, now: Instant) -> Result<(), TooEarly> {
         let wait = self.until.since(now);
         if wait > Duration::ZERO {
             return Err(TooEarly { wait });
         }
         self.wrong = self.wrong.saturating_add(1);
         self.last = now;
-        self.until = now + wait_after(self.wrong);
+        let wait = wait_after(self.wrong);
+        self.until = now + longest.map_or(wait, |longest| wait.min(longest));
         Ok(())
     }
 
@@ -122,9 +197,16 @@ mod tests {
         Instant::from_micros(1) + Duration::from_secs(secs)
     }
 
+    fn whose(from: &str) -> Whose {
+        Whose::of(from.parse().unwrap(), None)
+    }
+
+    fn wait_of(attempts: &mut Attempts, by: Whose, secs: u64) -> Option<u64> {
+        attempts.begin(by, at(secs)).err().map(|early| early.wait.as_secs())
+    }
+
     fn wait(attempts: &mut Attempts, from: &str, secs: u64) -> Option<u64> {
-        let result = attempts.begin(from.parse().unwrap(), at(secs));
-        result.err().map(|early| early.wait.as_secs())
+        wait_of(attempts, whose(from), secs)
     }
 
     #[test]
@@ -135,7 +217,7 @@ mod tests {
             now += waited;
             assert_eq!(wait(&mut attempts, "192.0.2.1", now), None, "after {waited} s");
         }
-        assert!(attempts.is_locked_out("192.0.2.1".parse().unwrap()));
+        assert!(attempts.is_locked_out(whose("192.0.2.1")));
         assert_eq!(wait(&mut attempts, "192.0.2.1", now), Some(ATTEMPTS_LOCK.as_secs()));
         let end = now + ATTEMPTS_LOCK.as_secs();
         assert_eq!(
@@ -153,7 +235,7 @@ mod tests {
     #[test]
     fn f76_who_is_right_takes_back_that_attempt_alone() {
         let mut attempts = Attempts::default();
-        let from = "192.0.2.1".parse().unwrap();
+        let from = whose("192.0.2.1");
         for _ in 0..100 {
             attempts.begin(from, at(0)).unwrap();
             attempts.was_right(from, at(0));
@@ -185,11 +267,72 @@ mod tests {
         }
         assert_eq!(attempts.wrong.len(), ATTEMPTS_KEPT_MAX);
         let mut refused = 0;
-        for last in 0..100 {
-            refused += u32::from(wait(&mut attempts, &format!("198.51.100.{last}"), 0).is_some());
+        for last in 0..10_000 {
+            let from = format!("198.51.{}.{}", last / 250, last % 250);
+            refused += u32::from(wait(&mut attempts, &from, 0).is_some());
         }
-        assert!(refused >= 95, "{refused} of 100 newcomers");
+        // Each of the shared counts gives its free ones, and no more.
+        let free = (ATTEMPTS_FREE + 1) * ATTEMPT_COUNTS_SHARED as u32;
+        assert!(refused >= 10_000 - free, "{refused} of 10,000 newcomers");
         assert_eq!(wait(&mut attempts, "2001:db8::1", 0), Some(1), "nobody was forgotten for them");
-        assert_eq!(wait(&mut attempts, "198.51.100.1", ATTEMPTS_LOCK.as_secs()), None);
+        assert_eq!(wait(&mut attempts, "198.51.0.1", ATTEMPTS_LOCK.as_secs()), None);
+    }
+
+    /// Wrong guesses of 300 addresses, as fast as they may.
+    fn attacked(attempts: &mut Attempts, secs: u64) {
+        for now in 0..secs {
+            for last in 0..300 {
+                let _ = wait(attempts, &format!("10.0.{}.{}", last / 250, last % 250), now);
+            }
+        }
+    }
+
+    #[test]
+    fn f98_three_hundred_addresses_lock_neither_machine_nor_known_browser_nor_newcomer() {
+        let mut attempts = Attempts::default();
+        attacked(&mut attempts, 120);
+        let own = [whose("127.0.0.1"), whose("::1"), Whose::Device(DeviceId::new([7; 16]))];
+        for by in own {
+            assert_eq!(wait_of(&mut attempts, by, 120), None, "{by:?}");
+            assert!(!attempts.is_locked_out(by));
+            attempts.was_right(by, at(120));
+        }
+        // A newcomer waits some seconds, and then it is tried.
+        let newcomer = "203.0.113.7";
+        if let Some(waited) = wait(&mut attempts, newcomer, 120) {
+            assert!(waited <= 8, "{waited} s");
+            assert_eq!(wait(&mut attempts, newcomer, 120 + waited), None);
+        }
+        assert!(!attempts.is_locked_out(whose(newcomer)));
+    }
+
+    #[test]
+    fn f98_who_is_wrong_at_the_machine_or_a_known_browser_is_slowed_and_never_locked() {
+        let mut attempts = Attempts::default();
+        for by in [whose("127.0.0.1"), Whose::Device(DeviceId::new([7; 16]))] {
+            let mut now = 0;
+            for _ in 0..50 {
+                let waited = wait_of(&mut attempts, by, now).unwrap_or(0);
+                assert!(waited <= 30, "{waited} s");
+                now += waited;
+                if waited > 0 {
+                    assert_eq!(wait_of(&mut attempts, by, now), None);
+                }
+            }
+            assert!(now > 60, "it is slowed: {now} s");
+            assert!(!attempts.is_locked_out(by));
+        }
+        assert_eq!(attempts.wrong.len(), 0, "no address is counted for them");
+    }
+
+    #[test]
+    fn f98_the_counts_of_browsers_are_bounded() {
+        let mut attempts = Attempts::default();
+        for id in 0..1000_u16 {
+            let mut bytes = [0; 16];
+            bytes[..2].copy_from_slice(&id.to_be_bytes());
+            let _ = wait_of(&mut attempts, Whose::Device(DeviceId::new(bytes)), id.into());
+        }
+        assert!(attempts.devices.len() <= DEVICES_COUNTED_MAX);
     }
 }

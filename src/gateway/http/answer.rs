@@ -19,12 +19,15 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       frame-ancestors 'none'";
 
 /// Headers of every answer: it shows a moment, so a copy is of no use; other sites must neither
-/// guess at its type, nor frame it, nor learn from where they were called.
-const COMMON: [(&str, &str); 5] = [
+/// guess at its type, nor frame it, nor hold its window, nor load it, nor learn from where they
+/// were called.
+pub const COMMON: [(&str, &str); 7] = [
     ("cache-control", "no-store"),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
     ("referrer-policy", "no-referrer"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
     ("content-security-policy", POLICY),
 ];
 

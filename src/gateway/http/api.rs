@@ -13,15 +13,15 @@ use std::rc::Rc;
 use embedded_svc::http::Method;
 use embedded_svc::http::server::asynch::{Connection, Headers};
 use loka_stratum::control::{Item, LINES_DEFAULT, Refused, Request, Role};
-use loka_stratum::limits::HTTP_BODY_BYTES_MAX;
+use loka_stratum::limits::{DEVICE_KEPT, HTTP_BODY_BYTES_MAX};
 
 use super::answer::{Answer, BYTES, FORM, Fault, JSON};
 use super::backup;
-use super::guard::{self, Bearer, COOKIE, Peer};
+use super::guard::{self, Bearer, COOKIE, DEVICE, Peer, SESSION};
 use super::json::{self, Edit, Items, Problem};
 use super::metrics;
 use super::routes::{self, Body, Call, Route, Who};
-use crate::gateway::access::{Access, Denied, Proof, Session, Token};
+use crate::gateway::access::{Access, Denied, From as Comer, Opened, Proof};
 use crate::gateway::clock;
 use crate::gateway::control::{Actor, Candidate, Control, Whence};
 use crate::gateway::log::{self, Kind};
@@ -42,6 +42,8 @@ struct Admitted<'p> {
     route: &'static Route,
     id: &'p str,
     bearer: Option<Bearer>,
+    /// What the browser says it is known by.
+    device: Option<String>,
 }
 
 /// A request that may be carried out.
@@ -54,6 +56,8 @@ pub(super) struct Asked<'r> {
     pub(super) body: &'r [u8],
     /// Who is logged in, if anybody.
     pub(super) bearer: Option<Bearer>,
+    /// What the browser says it is known by.
+    device: Option<&'r str>,
 }
 
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -79,21 +83,28 @@ impl Api<'_> {
             let (head, _) = connection.split();
             self.admit(method, path, head)
         };
+        let bearer = admitted.as_ref().ok().and_then(|admitted| admitted.bearer);
         let answer = match admitted {
             Err(fault) => fault.into(),
             Ok(Admitted { route, bearer, .. }) if route.body == Body::File => {
                 self.update(connection, query, bearer).await
             }
-            Ok(Admitted { route, id, bearer }) => {
+            Ok(Admitted { route, id, bearer, device }) => {
                 let mut body = Vec::new();
                 if route.body != Body::None && !read_body(connection, &mut body).await? {
                     let text = format!("body: got more, allowed {HTTP_BODY_BYTES_MAX} bytes");
                     Fault::new(413, text).into()
                 } else {
-                    let asked = Asked { call: route.call, query, id, body: &body, bearer };
+                    let (call, device) = (route.call, device.as_deref());
+                    let asked = Asked { call, query, id, body: &body, bearer, device };
                     self.call(&asked).await.unwrap_or_else(Answer::from)
                 }
             }
+        };
+        // A page that shows another session than this one says so.
+        let answer = match bearer {
+            Some(bearer) => answer.with(SESSION, bearer.mark()),
+            None => answer,
         };
         answer.write(connection).await
     }
@@ -132,7 +143,8 @@ impl Api<'_> {
             Body::Bytes | Body::File => guard::check_type(head, BYTES)?,
             Body::Form => guard::check_type(head, FORM)?,
         }
-        Ok(Admitted { route, id, bearer })
+        let device = guard::cookie(head, DEVICE).map(str::to_owned);
+        Ok(Admitted { route, id, bearer, device })
     }
 
     /// Carries a request out.
@@ -246,22 +258,28 @@ impl Api<'_> {
                 ));
             }
         };
-        let (token, session) = self.open_session(&proof).await?;
+        let opened = self.open_session(asked, &proof).await?;
         if let Some(Bearer { token, .. }) = asked.bearer {
             self.access.log_out(&token);
         }
+        let Opened { token, session, .. } = opened;
         let body = self.session(Some(Bearer { token, session }));
-        Ok(Answer::json(200, &body).with("set-cookie", self.cookie(&token.text(), "")))
+        Ok(self.remembered(Answer::json(200, &body), &opened))
     }
 
     /// Logs somebody in, and writes down how it went.
-    pub(super) async fn open_session(&self, proof: &Proof<'_>) -> Result<(Token, Session), Fault> {
+    pub(super) async fn open_session(
+        &self,
+        asked: &Asked<'_>,
+        proof: &Proof<'_>,
+    ) -> Result<Opened, Fault> {
         if matches!(proof, Proof::Password { .. }) && !self.peer.is_private() {
             let text = "a password passes over TLS (web.address) or from this machine only";
             return Err(Fault::new(403, text));
         }
         let (from, who) = (self.peer.address, proof.name());
-        match self.access.log_in(from, proof, clock::now()).await {
+        let comer = Comer { address: from, device: asked.device };
+        match self.access.log_in(comer, proof, clock::now()).await {
             Ok(opened) => {
                 log::info(Kind::Access, format_args!("{who} logged in from {from}"));
                 self.control.note(None, Whence::Web(from), &format!("log-in as {who}"), "done");
@@ -269,7 +287,8 @@ impl Api<'_> {
             }
             Err(denied) => {
                 if denied == Denied::Wrong {
-                    let end = if self.access.is_locked_out(from) { ", locked out" } else { "" };
+                    let is_locked_out = self.access.is_locked_out(comer, proof);
+                    let end = if is_locked_out { ", locked out" } else { "" };
                     log::warn(Kind::Access, format_args!("{who} refused from {from}{end}"));
                 }
                 let fault = denied_fault(denied);
@@ -310,6 +329,17 @@ impl Api<'_> {
     pub(super) fn cookie(&self, value: &str, more: &str) -> String {
         let secure = if self.peer.is_tls { "; Secure" } else { "" };
         format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{more}")
+    }
+
+    /// Has the browser keep its session, and what it is known by.
+    pub(super) fn remembered(&self, answer: Answer, opened: &Opened) -> Answer {
+        let answer = answer.with("set-cookie", self.cookie(&opened.token.text(), ""));
+        let Some(device) = &opened.device else { return answer };
+        let secure = if self.peer.is_tls { "; Secure" } else { "" };
+        let kept = DEVICE_KEPT.as_secs();
+        let cookie =
+            format!("{DEVICE}={device}; Path=/; HttpOnly; SameSite=Strict; Max-Age={kept}{secure}");
+        answer.with("set-cookie", cookie)
     }
 
     async fn settings(&self, asked: &Asked<'_>) -> Result<Answer, Fault> {
@@ -504,7 +534,10 @@ fn unknown(methods: &[Method]) -> Fault {
     if methods.is_empty() {
         return Fault::new(404, "there is nothing here; /api/v1/openapi.json lists what there is");
     }
-    let names: Vec<_> = methods.iter().map(|method| routes::name(*method)).collect();
+    let mut names: Vec<_> = methods.iter().map(|method| routes::name(*method)).collect();
+    if methods.contains(&Method::Get) {
+        names.push(routes::name(Method::Head));
+    }
     let names = names.join(", ");
     Fault::new(405, format!("method: got another, allowed {names}")).with("allow", names)
 }

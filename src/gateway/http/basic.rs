@@ -115,11 +115,8 @@ impl Api<'_> {
             "" => Proof::Password { role, word: form.get("password") },
             code => Proof::Code(code),
         };
-        match self.open_session(&proof).await {
-            Ok((token, _)) => {
-                let cookie = self.cookie(&token.text(), "");
-                Ok(Answer::see(PATH).with("set-cookie", cookie))
-            }
+        match self.open_session(asked, &proof).await {
+            Ok(opened) => Ok(self.remembered(Answer::see(PATH), &opened)),
             Err(fault) => self.form(asked, form, Note::from(fault)).await,
         }
     }

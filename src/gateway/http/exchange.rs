@@ -12,13 +12,14 @@ use embedded_svc::io::asynch::{Read, Write};
 use embedded_svc::io::{Error, ErrorKind, ErrorType};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use loka_stratum::limits::{HTTP_ANSWER_BYTES_MAX, HTTP_BODY_BYTES_MAX};
 use tokio::time::timeout;
 
 use super::STEP;
+use super::guard::CSRF;
 
 /// A request that was read, and its answer as it is written.
 pub struct Exchange {
@@ -43,6 +44,10 @@ pub struct Body {
     coming: Option<Incoming>,
 }
 
+/// Why a request is not answered by its handler: the status, and a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal(pub StatusCode, pub &'static str);
+
 /// There is no raw connection behind an exchange.
 pub struct Raw;
 
@@ -64,13 +69,17 @@ impl Exchange {
     ///
     /// # Errors
     ///
-    /// The status to answer with: it is too long, or cannot be read.
-    pub async fn read(request: Request<Incoming>) -> Result<Self, StatusCode> {
+    /// What to answer with: it is too long, or cannot be read.
+    pub async fn read(request: Request<Incoming>) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
         let limited = Limited::new(body, HTTP_BODY_BYTES_MAX);
         let body = limited.collect().await.map_err(|error| {
             let is_too_long = error.downcast_ref::<LengthLimitError>().is_some();
-            if is_too_long { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }
+            if is_too_long {
+                Refusal(StatusCode::PAYLOAD_TOO_LARGE, "body: got more than is allowed")
+            } else {
+                Refusal(StatusCode::BAD_REQUEST, "body: it did not come to its end")
+            }
         })?;
         Self::new(parts, Body { here: body.to_bytes(), coming: None })
     }
@@ -79,14 +88,15 @@ impl Exchange {
     ///
     /// # Errors
     ///
-    /// The status to answer with: nothing is asked that way.
-    pub fn begin(request: Request<Incoming>) -> Result<Self, StatusCode> {
+    /// What to answer with: its head is not one that we answer.
+    pub fn begin(request: Request<Incoming>) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
         Self::new(parts, Body { here: Bytes::new(), coming: Some(body) })
     }
 
-    fn new(parts: Parts, body: Body) -> Result<Self, StatusCode> {
-        let method = method(&parts.method).ok_or(StatusCode::METHOD_NOT_ALLOWED)?;
+    fn new(parts: Parts, body: Body) -> Result<Self, Refusal> {
+        check(&parts)?;
+        let method = method(&parts.method);
         let uri = parts.uri.path_and_query().map_or("/", |uri| uri.as_str()).to_owned();
         Ok(Self {
             head: Head { method, uri, headers: parts.headers },
@@ -112,13 +122,53 @@ impl Exchange {
                 response.headers_mut().append(name, value);
             }
         }
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        // To HEAD the handler said how long the answer to GET is.
+        if !is_head {
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
         response
     }
 }
 
-fn method(method: &hyper::Method) -> Option<Method> {
-    Some(match *method {
+/// Headers of which a request has one at most: what we look at must be what everybody between the
+/// browser and us looked at.
+const ONCE: [HeaderName; 5] = [
+    HOST,
+    ORIGIN,
+    CONTENT_TYPE,
+    HeaderName::from_static("sec-fetch-site"),
+    HeaderName::from_static(CSRF),
+];
+
+/// Checks that a head says one thing, whoever reads it.
+fn check(parts: &Parts) -> Result<(), Refusal> {
+    for name in &ONCE {
+        let mut values = parts.headers.get_all(name).iter();
+        let first = values.next();
+        if values.next().is_some() {
+            return Err(Refusal(
+                StatusCode::BAD_REQUEST,
+                "head: got a header twice that counts once",
+            ));
+        }
+        if first.is_some_and(|value| str::from_utf8(value.as_bytes()).is_err()) {
+            let text = "head: got a header that is not UTF-8; allowed is ASCII";
+            return Err(Refusal(StatusCode::BAD_REQUEST, text));
+        }
+    }
+    let host = parts.headers.get(HOST).map(HeaderValue::as_bytes);
+    let is_other = |authority: &hyper::http::uri::Authority| {
+        host.is_none_or(|host| !host.eq_ignore_ascii_case(authority.as_str().as_bytes()))
+    };
+    if parts.uri.authority().is_some_and(is_other) {
+        let text = "head: the request names another host than the header host";
+        return Err(Refusal(StatusCode::BAD_REQUEST, text));
+    }
+    Ok(())
+}
+
+fn method(method: &hyper::Method) -> Method {
+    match *method {
         hyper::Method::GET => Method::Get,
         hyper::Method::HEAD => Method::Head,
         hyper::Method::POST => Method::Post,
@@ -126,8 +176,10 @@ fn method(method: &hyper::Method) -> Option<Method> {
         hyper::Method::DELETE => Method::Delete,
         hyper::Method::PATCH => Method::Patch,
         hyper::Method::OPTIONS => Method::Options,
-        _ => return None,
-    })
+        hyper::Method::CONNECT => Method::Connect,
+        // No path has any other, so it is all the same which.
+        _ => Method::Trace,
+    }
 }
 
 impl Query for Head {
@@ -142,7 +194,7 @@ impl Query for Head {
 
 impl Headers for Head {
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+        str::from_utf8(self.headers.get(name)?.as_bytes()).ok()
     }
 }
 

@@ -20,8 +20,17 @@ use crate::gateway::clock;
 /// The name of the cookie that a session is in.
 pub const COOKIE: &str = "loka_session";
 
+/// The name of the cookie that a browser is known by once somebody was logged in with it.
+pub const DEVICE: &str = "loka_device";
+
 /// The header that proves that a page of ours asks.
 pub const CSRF: &str = "x-loka-csrf";
+
+/// The header that names the session in which an answer was given: a part of its token for pages.
+pub const SESSION: &str = "x-loka-session";
+
+/// Digits of that part: enough to tell sessions apart, and too few to stand for one.
+const MARK_DIGITS: usize = 8;
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
@@ -50,10 +59,7 @@ impl Peer {
     /// Returns the session that a request shows. One that came into being over TLS does not count
     /// over plain HTTP, where whoever listens would have it.
     pub fn bearer(&self, head: &impl Headers, access: &Access) -> Option<Bearer> {
-        let cookies = head.header("cookie")?.split(';').map(str::trim);
-        let is_ours =
-            |cookie: &str| cookie.strip_prefix(COOKIE)?.strip_prefix('=').map(str::to_owned);
-        let token = Token::parse(&cookies.filter_map(is_ours).next()?)?;
+        let token = Token::parse(cookie(head, COOKIE)?)?;
         let session = access.session(&token, clock::now())?;
         (self.is_private() || session.is_setup).then_some(Bearer { token, session })
     }
@@ -94,6 +100,12 @@ impl Peer {
     }
 }
 
+/// Returns the value of a cookie.
+pub fn cookie<'h>(head: &'h impl Headers, name: &str) -> Option<&'h str> {
+    let cookies = head.header("cookie")?.split(';').map(str::trim);
+    cookies.filter_map(|cookie| cookie.strip_prefix(name)?.strip_prefix('=')).next()
+}
+
 impl Bearer {
     /// Checks that the role reaches.
     ///
@@ -106,6 +118,11 @@ impl Bearer {
         }
         let (got, needs) = (self.session.role.name(), needs.name());
         Err(Fault::new(403, format!("role: got {got}, allowed {needs} and above")))
+    }
+
+    /// Returns what the session is told apart from others by.
+    pub fn mark(&self) -> String {
+        self.token.csrf().chars().take(MARK_DIGITS).collect()
     }
 
     /// Checks that a page of ours asks.

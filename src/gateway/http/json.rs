@@ -253,11 +253,29 @@ pub struct DoneBody {}
 ///
 /// Where it stopped, and what is wanted.
 pub fn read<T: DeserializeOwned>(body: &[u8], form: &str) -> Result<T, Fault> {
-    serde_json::from_slice(body).map_err(|error| {
+    let read = serde_json::from_slice(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let text = format!("body: got something else at line {line}, column {column}, allowed");
         Fault::new(400, format!("{text} {form}"))
-    })
+    })?;
+    if has_names(body) {
+        return Ok(read);
+    }
+    let text = "body: got a list or nothing where names and values stand, allowed";
+    Err(Fault::new(400, format!("{text} {form}")))
+}
+
+/// Says whether a body has names where the description has them, and no null but that of an edit:
+/// serde would take a list for an object, its values in order.
+fn has_names(body: &[u8]) -> bool {
+    use serde_json::{Map, Value};
+    let has_values = |object: &Map<String, Value>| {
+        object.iter().all(|(name, value)| !value.is_null() || name == "value")
+    };
+    let Ok(Value::Object(top)) = serde_json::from_slice(body) else { return false };
+    let mut lists = top.values().filter_map(Value::as_array);
+    let is_edit = |one: &Value| one.as_object().is_some_and(has_values);
+    has_values(&top) && lists.all(|list| list.iter().all(is_edit))
 }
 
 /// Describes all keys.
@@ -361,5 +379,25 @@ fn origin_text(origin: &Origin<'_>) -> String {
         Origin::Environment(name) => format!("environment {name}"),
         Origin::Flag(flag) => format!("flag {flag}"),
         Origin::Candidate => "candidate".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f75_a_body_is_an_object_with_names_and_nothing_else() {
+        fn is<T: DeserializeOwned>(body: &str) -> bool {
+            read::<T>(body.as_bytes(), "").is_ok()
+        }
+        assert!(is::<Nothing>("{}") && is::<Edits>(r#"{"edits":[{"key":"a","value":null}]}"#));
+        assert!(is::<Edits>(r#"{"edits":[]}"#) && is::<Trial>(r#"{"pool":"pool.1"}"#));
+        assert!(!is::<Nothing>("[]") && !is::<Nothing>("null") && !is::<Nothing>(""));
+        assert!(!is::<NewPassword>(r#"["viewer","a password"]"#));
+        assert!(!is::<Edits>(r#"{"edits":[["a","b"]]}"#) && !is::<Edits>(r#"[[]]"#));
+        assert!(!is::<Edits>(r#"{"edits":[{"key":"a","value":"b","value":"c"}]}"#));
+        assert!(!is::<LogIn>(r#"{"role":null,"password":null,"code":"12345678"}"#));
+        assert!(!is::<Sure>(r#"{"sure":"reset"} {"sure":"reset"}"#));
     }
 }

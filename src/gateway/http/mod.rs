@@ -56,7 +56,7 @@ use super::log::{self, Kind};
 use super::say;
 
 use api::Api;
-use exchange::Exchange;
+use exchange::{Exchange, Refusal};
 use guard::Peer;
 use places::{Places, Rank, Seat};
 
@@ -250,8 +250,8 @@ async fn exchange(
                     seat.set_rank(rank(&exchange, control, peer));
                     answer(exchange, control, peer, work).await
                 }
-                Ok(Err(status)) => plain(status),
-                Err(_) => plain(StatusCode::REQUEST_TIMEOUT),
+                Ok(Err(Refusal(status, text))) => plain(status, text),
+                Err(_) => plain(StatusCode::REQUEST_TIMEOUT, "the request came too slowly"),
             };
             if seat.rank() < Rank::Known {
                 seat.set_rank(Rank::Silent);
@@ -296,7 +296,10 @@ async fn exchange(
 
 /// Says how much who asked may claim his place.
 fn rank(exchange: &Exchange, control: &Control, peer: Peer) -> Rank {
-    if peer.bearer(exchange, &control.access).is_some() { Rank::Known } else { Rank::Stranger }
+    let is_known = |device| control.access.is_known_device(device);
+    let is_known = peer.bearer(exchange, &control.access).is_some()
+        || guard::cookie(exchange, guard::DEVICE).is_some_and(is_known);
+    if is_known { Rank::Known } else { Rank::Stranger }
 }
 
 /// What a peer hears that did not ask in time.
@@ -314,17 +317,19 @@ async fn answer(
         Ok(Ok(())) => exchange.finish(),
         Ok(Err(error)) => {
             log::warn(Kind::Http, format_args!("no answer: {error}"));
-            plain(StatusCode::INTERNAL_SERVER_ERROR)
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be made")
         }
-        Err(_) => plain(StatusCode::GATEWAY_TIMEOUT),
+        Err(_) => plain(StatusCode::GATEWAY_TIMEOUT, "it was not done in time"),
     }
 }
 
-fn plain(status: StatusCode) -> Response<Full<Bytes>> {
-    let text = status.canonical_reason().unwrap_or_default().to_ascii_lowercase();
+fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(format!("{{\"error\":\"{text}\"}}\n"))));
     *response.status_mut() = status;
     let json = HeaderValue::from_static(answer::JSON);
     response.headers_mut().insert(CONTENT_TYPE, json);
+    for (name, value) in answer::COMMON {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     response
 }

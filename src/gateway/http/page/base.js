@@ -62,11 +62,23 @@ async function ask(method, path, body, quietly) {
     const isOver = error.status === 401, isForeign = error.status === 403 && method !== 'GET';
     if (!role || path === 'session' || !(isOver || isForeign)) throw error;
     const session = await send('GET', 'session');
-    if (session.role && session.csrf !== csrf) known.session = session;
+    if (session.role && session.csrf !== csrf) becomes(session);
     else if (isOver && !quietly) await logInAgain(error);
     else throw error;
     return send(method, path, body);
   }
+}
+
+// Goes on in the session that another window of this browser opened. Where its role is another, that
+// is said and the page drawn anew, and what was asked for is not done in that role's name.
+function becomes(session) {
+  const isOther = session.role !== known.session.role;
+  known.session = session;
+  if (!isOther || !session.role) return;
+  const text = word('other').replace('{}', session.role);
+  say(text);
+  setTimeout(() => refresh());
+  throw Object.assign(new Error(text), { status: 409, problems: [] });
 }
 
 async function send(method, path, body) {
@@ -83,6 +95,10 @@ async function send(method, path, body) {
     got = await answer.blob();
   } catch {
     throw Object.assign(new Error(word('unreachable')), { status: 0, problems: [] });
+  }
+  const mark = answer.headers.get('x-loka-session');
+  if (mark && path !== 'session' && known.session.csrf && !known.session.csrf.startsWith(mark)) {
+    becomes(await send('GET', 'session'));
   }
   if (answer.ok && got.type === 'application/octet-stream') return got;
   const text = await got.text();
@@ -242,6 +258,9 @@ function complain(id, text) {
   else input.removeAttribute('aria-invalid');
   return true;
 }
+
+// A name that others chose, cut so that the columns beside it stay in view; the whole is its tooltip.
+const cut = (text) => text ? h('bdi', { class: 'cut', title: text }, text) : '–';
 
 // Tables that may be wider than the screen scroll for themselves.
 function table(caption, heads, rows, none) {

@@ -104,7 +104,7 @@ function showStatus() {
         link.health === null ? '–' : `${link.health} %`,
         link.answer_ms === null ? '–' : `${link.answer_ms.toFixed(1)} ms`, link.url]), 'no pool is set'),
       table('Goals', ['Goal', 'Weight', 'Got', 'Miners'], status.goals.map((goal) => [
-        goal.name || '(unnamed)', String(goal.weight), percent(goal.part), String(goal.miners)])));
+        goal.name ? cut(goal.name) : '(unnamed)', String(goal.weight), percent(goal.part), String(goal.miners)])));
   }
 }
 
@@ -166,7 +166,7 @@ function miners() {
     try {
       const list = (await ask('GET', `miners?skip=${skipped}`)).miners.slice(0, MINERS_SHOWN);
       place.replaceChildren(table('Connected', ['Place', 'Address', 'Worker', 'Firmware', 'Rate', 'Difficulty', 'Good', 'Bad'],
-        list.map((miner) => [String(miner.place), miner.peer, miner.worker || '–', miner.agent || '–', rate(miner.hashrate),
+        list.map((miner) => [String(miner.place), miner.peer, cut(miner.worker), cut(miner.agent), rate(miner.hashrate),
           String(miner.difficulty), grouped(miner.accepted), grouped(miner.rejected)]),
         skipped ? 'no more miners' : 'no miner is connected'));
       back.disabled = skipped === 0;
@@ -191,7 +191,7 @@ function admitted() {
         say(`${worker} is not let in any more.`);
         await load();
       }) }, 'Remove');
-      return [worker, may('operator') ? remove : ''];
+      return [cut(worker), may('operator') ? remove : ''];
     }), 'nobody yet'));
   };
   const worker = h('input', { autocapitalize: 'none', spellcheck: 'false', maxlength: '64', autocomplete: 'off' });

@@ -23,6 +23,7 @@ const WORDS = {
     poolIs: 'Pool', minersAre: 'Miners', sharesAre: 'Shares', waiting: 'waiting …', hashing: 'Miners are hashing.',
     overview: 'Overview', needed: 'Something is missing here.',
     secure: 'From now on, use',
+    other: 'Another window of this browser logged in as {}: this one goes on as that.',
   },
   de: {
     language: 'Deutsch',
@@ -45,6 +46,7 @@ const WORDS = {
     poolIs: 'Pool', minersAre: 'Miner', sharesAre: 'Shares', waiting: 'warte …', hashing: 'Die Miner rechnen.',
     overview: 'Übersicht', needed: 'Hier fehlt etwas.',
     secure: 'Ab jetzt benutzen:',
+    other: 'Ein anderes Fenster dieses Browsers hat sich als {} angemeldet: dieses geht so weiter.',
   },
   es: {
     language: 'Español',
@@ -67,6 +69,7 @@ const WORDS = {
     poolIs: 'Pool', minersAre: 'Mineros', sharesAre: 'Shares', waiting: 'esperando …', hashing: 'Los mineros trabajan.',
     overview: 'Resumen', needed: 'Aquí falta algo.',
     secure: 'A partir de ahora, use',
+    other: 'Otra ventana de este navegador inició sesión como {}: esta continúa así.',
   },
   zh: {
     language: '中文',
@@ -89,6 +92,7 @@ const WORDS = {
     poolIs: '矿池', minersAre: '矿机', sharesAre: '份额', waiting: '等待中 …', hashing: '矿机正在工作。',
     overview: '概览', needed: '这里还缺内容。',
     secure: '今后请使用',
+    other: '此浏览器的另一个窗口已以 {} 登录：本窗口将以该身份继续。',
   },
   ru: {
     language: 'Русский',
@@ -111,5 +115,6 @@ const WORDS = {
     poolIs: 'Пул', minersAre: 'Майнеры', sharesAre: 'Шары', waiting: 'жду …', hashing: 'Майнеры работают.',
     overview: 'Обзор', needed: 'Здесь чего-то не хватает.',
     secure: 'Теперь открывайте',
+    other: 'Другое окно этого браузера вошло как {}: это окно продолжает так же.',
   },
 };
