@@ -50,6 +50,8 @@ fn submit(criterion: &mut Criterion) {
     let mut line = line.to_string().into_bytes();
     line.push(b'\n');
     let nonce_at = line.windows(10).rposition(|part| part == b"\"00000000\"").unwrap() + 1;
+    let id = job[0].as_str().unwrap().as_bytes();
+    let job_at = line.windows(id.len()).position(|part| part == id).unwrap();
     let mut buffer = vec![0; OUTPUT_BYTES_MIN];
     let mut nonce = 0u32;
     let mut group = criterion.benchmark_group("engine");
@@ -60,6 +62,13 @@ fn submit(criterion: &mut Criterion) {
             line[nonce_at..nonce_at + 8].copy_from_slice(&loka_stratum::wire::hex::digits(nonce));
             // Time passes as it would for a miner that keeps within its allowance.
             farm.now = farm.now + loka_stratum::time::Duration::from_millis(10);
+            // Now and then the pool begins anew, so that there is room to remember every share.
+            if nonce % 512 == 0 {
+                farm.pool_says(link, notify(2, true).trim_end());
+                let job = notified(&farm.due(miner));
+                let id = job[0].as_str().unwrap().as_bytes();
+                line[job_at..job_at + id.len()].copy_from_slice(id);
+            }
             let mut out = Writer::new(&mut buffer);
             let mut input = &line[..];
             farm.proxy.handle_input(miner, &mut input, &mut out, farm.now).unwrap();

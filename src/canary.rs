@@ -17,6 +17,8 @@ use crate::time::Duration;
 pub enum Defect {
     /// A refused submit is answered and not counted.
     I1Conservation,
+    /// What was accepted is forgotten whenever a few dozen shares are remembered.
+    I1Replays,
     /// The id of a miner that has left is not given back.
     I2Bounds,
     /// Only the miners in the first two slots are told of a new job.
@@ -43,8 +45,9 @@ pub enum Defect {
 
 impl Defect {
     /// All of them, in the order of the invariants.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::I1Conservation,
+        Self::I1Replays,
         Self::I2Bounds,
         Self::I3Isolation,
         Self::I4Identity,
@@ -58,6 +61,9 @@ impl Defect {
         Self::F70Drain,
     ];
 }
+
+/// Shares that are remembered with [`Defect::I1Replays`].
+pub(crate) const WINDOW: usize = 32;
 
 impl Proxy<'_> {
     /// Has the engine do wrong from now on.

@@ -33,7 +33,6 @@ use crate::wire::text::Text;
 use crate::work::difficulty::Difficulty;
 use crate::work::extranonce::MinerId;
 use crate::work::job::Serial;
-use crate::work::share::RecentShares;
 use crate::work::target::Target;
 use crate::work::version::VersionMask;
 
@@ -292,7 +291,8 @@ pub struct Downstream {
     pub(crate) answers_due: u16,
     /// Where the first of them waits.
     pub(crate) answers: Option<Place>,
-    pub(crate) recent: RecentShares,
+    /// The newest job that it found a light share for, and how many since then.
+    light: (Serial, u32),
     pub(crate) counts: Counts,
     pub(crate) last_share: Option<Instant>,
     /// Difficulty of all accepted shares together: the work done.
@@ -342,7 +342,7 @@ impl Downstream {
             waits: 0,
             answers_due: 0,
             answers: None,
-            recent: RecentShares::EMPTY,
+            light: (Serial::NONE, 0),
             counts: Counts::ZERO,
             last_share: None,
             work: 0.0,
@@ -562,6 +562,18 @@ impl Downstream {
         self.excess_rejects = self.excess_rejects.saturating_sub(REJECTS_FORGIVEN_BY_SHARE);
         self.last_share = Some(now);
         self.work += difficulty.as_f64();
+    }
+
+    /// Returns how many light shares it sent since it had a share for the job `serial`, or for a
+    /// later one.
+    pub(crate) fn light_shares(&self, serial: Serial) -> u32 {
+        if serial > self.light.0 { 0 } else { self.light.1 }
+    }
+
+    /// Counts a light share for the job `serial`.
+    pub(crate) fn count_light_share(&mut self, serial: Serial) {
+        let shares = self.light_shares(serial).saturating_add(1);
+        self.light = (self.light.0.max(serial), shares);
     }
 
     /// Takes one submit from the miner's allowance (GCRA); `false` where there is none left.

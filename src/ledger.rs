@@ -28,7 +28,7 @@ pub enum Reject {
     JobNotFound,
     /// The job was ended by a later one with `clean_jobs`, or by its age.
     Stale,
-    /// The same header was accepted before on this connection.
+    /// The same header was accepted before, on whichever connection.
     Duplicate,
     /// The hash does not reach the difficulty that the job was sent with.
     LowDifficulty,
@@ -40,11 +40,14 @@ pub enum Reject {
     RateLimited,
     /// The pool refused the worker.
     WorkerRefused,
+    /// It was good and light, and there was no room to remember it: its miner sends more than its
+    /// part for one job.
+    Crowded,
 }
 
 impl Reject {
     /// All reasons, in the order of their buckets.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::VersionBits,
         Self::NTime,
@@ -56,6 +59,7 @@ impl Reject {
         Self::NotSubscribed,
         Self::RateLimited,
         Self::WorkerRefused,
+        Self::Crowded,
     ];
 
     /// Returns the name that status and metrics use.
@@ -72,6 +76,7 @@ impl Reject {
             Self::NotSubscribed => "not_subscribed",
             Self::RateLimited => "rate_limited",
             Self::WorkerRefused => "worker_refused",
+            Self::Crowded => "crowded",
         }
     }
 }

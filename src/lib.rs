@@ -19,6 +19,7 @@
 //! | [`downstream`] | one miner's connection |
 //! | [`offenders`] | which addresses broke the protocol lately |
 //! | [`table`] | all of them in a fixed table, and the ids that keep their search spaces apart |
+//! | [`seen`] | the shares that were accepted, so that none is accepted twice |
 //! | [`pending`] | shares on their way to a pool |
 //! | [`blocks`] | block candidates that must outlive link and process |
 //! | [`upstream`] | one link to a pool |
@@ -80,6 +81,7 @@ pub mod offenders;
 pub mod pending;
 pub mod personality;
 pub mod proxy;
+pub mod seen;
 pub mod settings;
 pub mod split;
 pub mod table;

@@ -563,10 +563,52 @@ pub const STRICT_DIVISOR: u8 = 4;
 /// Submits that a miner may send at once before the rate below holds.
 pub const SUBMITS_BURST_MAX: u32 = 2_000;
 
-/// Accepted shares whose fingerprints a connection keeps to find duplicates (F27, F28). At one
-/// share in ten seconds the window is longer than the life of a job; when it is full the oldest
-/// is forgotten.
-pub const RECENT_SHARES_MAX: usize = 32;
+/// Shares that one read of the table of seen ones looks at: a cache line of eight bytes each.
+pub const SEEN_BUCKET_PLACES: usize = 8;
+
+/// Places for seen shares that each miner of the table brings with it, 256 bytes. Five eighths of
+/// them are 200 s of light shares at one in ten seconds, far more than any share is late.
+pub const SEEN_PLACES_PER_MINER: usize = 32;
+
+/// The fewest places that a gateway sets aside, 64 KiB: a small farm may have pools that begin low.
+pub const SEEN_PLACES_LEAST: usize = 8192;
+
+/// What of the places light shares may take, in eighths. Of two buckets of eight, the emptier is
+/// then practically never full.
+pub const SEEN_LIGHT_EIGHTHS: u32 = 5;
+
+/// What of the places all shares may take, in eighths: two are for those that reach their pool.
+pub const SEEN_HEAVY_EIGHTHS: u32 = 7;
+
+/// Places apart for shares that reach their pool and find their buckets full.
+pub const SEEN_SPARE: usize = 64;
+
+/// The part of them that only block candidates may take.
+pub const SEEN_SPARE_FOR_BLOCKS: usize = 16;
+
+/// Announcements whose shares are remembered: those of all jobs that are kept.
+pub const SEEN_GENERATIONS: usize = LINKS_MAX * JOBS_PER_LINK;
+
+/// Announcements of the same work that are told apart; as many for the newest job of every link
+/// leave some over.
+pub const SEEN_GENERATIONS_OF_WORK: usize = JOBS_PER_LINK - 1;
+
+/// Light shares that a miner may always send for a job, while there is any room.
+pub const LIGHT_SHARES_LEAST: u32 = 16;
+
+/// One in so many of the light shares that could yet be remembered a miner may send for one job:
+/// one that sends without end leaves four fifths of the room to others.
+pub const LIGHT_SHARES_PART: u32 = 4;
+
+/// Age at which a job may be announced anew because its shares take too much room: its ntime must
+/// have moved on, or they could be sent again for the new one.
+pub const SEEN_RENEWAL_MIN: Duration = Duration::from_secs(1);
+
+/// The same, because one miner sends more than its part.
+pub const SEEN_RENEWAL_OF_ONE_MIN: Duration = Duration::from_secs(10);
+
+/// Time after room was made in vain before it is looked for again.
+pub const SEEN_RETRY: Duration = Duration::from_millis(20);
 
 /// Difficulties and masks that a miner was told and whose jobs may still be alive.
 pub const TOLD_DIFFICULTIES_MAX: usize = 8;
@@ -786,6 +828,11 @@ pub const UPDATE_LINE_BYTES_MAX: usize = 1024;
 /// the one that takes over from it.
 pub const LINKS_MIN: usize = 2 * POOLS_MAX;
 
+const _: () = assert!(SEEN_LIGHT_EIGHTHS < SEEN_HEAVY_EIGHTHS && SEEN_HEAVY_EIGHTHS < 8);
+const _: () = assert!(SEEN_SPARE_FOR_BLOCKS < SEEN_SPARE);
+const _: () = assert!(LINKS_MAX * SEEN_GENERATIONS_OF_WORK < SEEN_GENERATIONS);
+const _: () = assert!(SEEN_PLACES_PER_MINER.is_multiple_of(SEEN_BUCKET_PLACES));
+const _: () = assert!(SEEN_PLACES_LEAST.is_multiple_of(SEEN_BUCKET_PLACES));
 const _: () = assert!(LINKS_MIN <= LINKS_MAX);
 const _: () = assert!(SPILL_BYTES_MAX <= SPILLS_BYTES_MAX);
 const _: () = assert!(MINERS_MAX <= 1 << 15, "half of the two-byte miner ids stay free");

@@ -22,7 +22,7 @@ use crate::table::IdPool;
 use crate::time::{Duration, Instant};
 use crate::upstream::{Link, LinkClose, LinkIndex, State};
 use crate::work::header::NTime;
-use crate::work::job::Serial;
+use crate::work::job::{Job, Serial};
 
 /// When pools are left and tried again, and what each goal gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,6 +204,22 @@ impl<'a> Links<'a> {
             .filter_map(|link| link.jobs.oldest_live())
             .min()
             .unwrap_or(self.next_serial)
+    }
+
+    /// Returns the oldest job of all links that is alive, `is_wanted`, and not the newest of its
+    /// link.
+    pub(crate) fn oldest_but_newest(
+        &self,
+        is_wanted: impl Fn(&Job) -> bool,
+    ) -> Option<(LinkIndex, Serial)> {
+        let old = self.iter().flat_map(|(index, link)| {
+            let newest = link.jobs.newest().map(|job| job.serial);
+            let old = link.jobs.iter().filter(move |job| Some(job.serial) != newest);
+            old.map(move |job| (index, job))
+        });
+        old.filter(|(_, job)| job.live && is_wanted(job))
+            .min_by_key(|(_, job)| job.received)
+            .map(|(index, job)| (index, job.serial))
     }
 
     /// Returns a link.

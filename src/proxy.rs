@@ -26,13 +26,15 @@
 //! [`Proxy::restore_block`].
 //!
 //! The parts: `proxy::miners` holds the one `match` over (state, request), `proxy::shares` takes a
-//! submit to its verdict, `proxy::pools` holds the one `match` over what a pool says,
-//! `proxy::splitting` moves miners between goals, `proxy::admission` asks the owner for workers.
+//! submit to its verdict, `proxy::room` has place for what is remembered of it, `proxy::pools`
+//! holds the one `match` over what a pool says, `proxy::splitting` moves miners between goals,
+//! `proxy::admission` asks the owner for workers.
 
 mod admission;
 mod blocks;
 mod miners;
 mod pools;
+mod room;
 mod shares;
 mod splitting;
 mod workers;
@@ -44,14 +46,15 @@ use crate::ledger::{Bucket, Ledger};
 use crate::limits::{
     ANSWER_MAX, DOWNSTREAM_LINE_BYTES_MAX, EVENTS_MAX, GOALS_MAX, HOLD_MAX, JOB_AGE_MAX,
     JOB_SILENCE_MAX, JOBS_PER_LINK, LANES_MAX, LINKS_MAX, MINERS_MAX, NOTIFY_LINE_BYTES_MAX,
-    PASSWORD_BYTES_MAX, PENDING_SHARES_MAX, PENDING_SHARES_NARROW, POOLS_MAX, SWEEP_PARTS,
-    SWEEP_STEP, UPSTREAM_LINE_BYTES_LEAST, UPSTREAM_LINE_BYTES_MAX, USER_AGENT_BYTES_MAX,
-    WORKER_NAME_BYTES_MAX,
+    PASSWORD_BYTES_MAX, PENDING_SHARES_MAX, PENDING_SHARES_NARROW, POOLS_MAX, SEEN_BUCKET_PLACES,
+    SEEN_PLACES_LEAST, SEEN_PLACES_PER_MINER, SWEEP_PARTS, SWEEP_STEP, UPSTREAM_LINE_BYTES_LEAST,
+    UPSTREAM_LINE_BYTES_MAX, USER_AGENT_BYTES_MAX, WORKER_NAME_BYTES_MAX,
 };
 use crate::links::{self, Links};
 use crate::offenders::Offenders;
 use crate::pending::{Pending, Stage, Verdict};
 use crate::personality::Unfit;
+use crate::seen::SeenShares;
 use crate::split::Split;
 use crate::table::{IdsExhausted, MinerHandle, RestingId, Slot, Table, TableFull};
 use crate::time::{Duration, Instant};
@@ -123,6 +126,8 @@ pub struct Storage<'a> {
     pub lines: &'a mut [u8],
     /// [`Storage::ids_for`] the number of miners, or at least [`Storage::ids_min`].
     pub ids: &'a mut [RestingId],
+    /// [`Storage::seen_for`] the number of miners, or at least [`Storage::seen_min`].
+    pub seen: &'a mut [[u64; SEEN_BUCKET_PLACES]],
     /// What a link has of each of the following.
     pub link_sizes: LinkSizes,
     /// [`LinkSizes::jobs`] per link.
@@ -209,23 +214,37 @@ impl Storage<'_> {
         if wanted < 1 << 16 { wanted } else { 1 << 16 }
     }
 
+    /// Returns how many buckets of seen shares a table of `miners` needs: places for each
+    /// ([`SEEN_PLACES_PER_MINER`]), and for the pools of a small farm.
+    pub const fn seen_for(miners: usize) -> usize {
+        let (wanted, least) = (Self::seen_min(miners), SEEN_PLACES_LEAST / SEEN_BUCKET_PLACES);
+        if wanted > least { wanted } else { least }
+    }
+
+    /// Returns the fewest buckets of seen shares that a table of `miners` can do with.
+    pub const fn seen_min(miners: usize) -> usize {
+        miners.saturating_mul(SEEN_PLACES_PER_MINER / SEEN_BUCKET_PLACES)
+    }
+
     /// Returns the bytes of all storage for `miners` and `links` of these sizes, the sum that a
     /// board's budget is held against (B6).
     pub const fn bytes_for(miners: usize, links: usize, sizes: LinkSizes) -> usize {
         let per_miner = size_of::<Slot>().saturating_add(DOWNSTREAM_LINE_BYTES_MAX);
         let ids = Self::ids_for(miners).saturating_mul(size_of::<RestingId>());
+        let seen = Self::seen_for(miners).saturating_mul(size_of::<[u64; SEEN_BUCKET_PLACES]>());
         let per_link = sizes.jobs.saturating_mul(size_of::<Job>()).saturating_add(sizes.bytes());
         let pending = sizes.pending_for(links).saturating_mul(size_of::<Pending>());
         miners
             .saturating_mul(per_miner)
             .saturating_add(ids)
+            .saturating_add(seen)
             .saturating_add(links.saturating_mul(per_link))
             .saturating_add(pending)
             .saturating_add(size_of::<Proxy<'static>>())
     }
 }
 
-const _: () = assert!(size_of::<Slot>() <= 1240, "10,000 slots stay below 12.4 MB");
+const _: () = assert!(size_of::<Slot>() <= 984, "10,000 slots stay below 9.9 MB");
 const _: () =
     assert!(Storage::bytes_for(10_000, 4, LinkSizes::MAX) <= 64 << 20, "10,000 in 64 MiB");
 const _: () = assert!(size_of::<Proxy<'static>>() <= 56 << 10, "the proxy itself fits a stack");
@@ -250,6 +269,13 @@ pub enum StorageError {
         /// Ids that were handed in.
         got: usize,
         /// Ids that the slots need.
+        need: usize,
+    },
+    /// Too few buckets of seen shares.
+    Seen {
+        /// Buckets that were handed in.
+        got: usize,
+        /// Buckets that the slots need.
         need: usize,
     },
     /// Sizes of a link outside of what the constants allow.
@@ -416,6 +442,12 @@ pub struct Proxy<'a> {
     geometry: Option<Geometry>,
     seated: usize,
     ledger: Ledger,
+    /// The shares that were accepted and could be sent again.
+    seen: SeenShares<'a>,
+    /// When room was made for them last.
+    room_made: Instant,
+    /// A miner sent more light shares for a job than its part.
+    wants_renewal: bool,
     split: Split,
     /// Seated miners of each goal.
     at_goal: [u16; GOALS_MAX],
@@ -463,6 +495,10 @@ impl<'a> Proxy<'a> {
         if got < need {
             return Err(StorageError::Ids { got, need });
         }
+        let (got, need) = (storage.seen.len(), Storage::seen_min(miners));
+        if got < need {
+            return Err(StorageError::Seen { got, need });
+        }
         let sizes = storage.link_sizes;
         if !sizes.is_allowed() {
             return Err(StorageError::LinkSizes { got: sizes });
@@ -473,6 +509,9 @@ impl<'a> Proxy<'a> {
         }
         Ok(Self {
             links: Links::new(links, options.links, options.seed, now),
+            seen: SeenShares::new(storage.seen, options.seed),
+            room_made: now,
+            wants_renewal: false,
             options,
             table: Table::new(storage.slots),
             offenders: Offenders::default(),
@@ -889,6 +928,7 @@ impl<'a> Proxy<'a> {
         if self.has(crate::canary::Defect::F66Leap) {
             self.sweep_at = passed + SWEEP_STEP;
         }
+        self.tend_seen(now);
         self.balance(now);
         #[cfg(feature = "canary")]
         if self.has(crate::canary::Defect::I9Determinism) {
@@ -998,6 +1038,7 @@ mod tests {
             slots: vec![Slot::VACANT].leak(),
             lines: vec![0; DOWNSTREAM_LINE_BYTES_MAX].leak(),
             ids: vec![RestingId::FRESH; Storage::ids_min(1)].leak(),
+            seen: vec![[0; SEEN_BUCKET_PLACES]; Storage::seen_min(1)].leak(),
             link_sizes,
             jobs: (0..2 * jobs).map(|_| Job::vacant()).collect::<Vec<_>>().leak(),
             pending: vec![Pending::FREE; link_sizes.pending_for(2)].leak(),

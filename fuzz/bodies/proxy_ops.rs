@@ -14,7 +14,8 @@ use std::collections::HashSet;
 use loka_stratum::identity::{FIRST_AUTHORIZATION, Identity};
 use loka_stratum::ledger::Bucket;
 use loka_stratum::limits::{
-    DOWNSTREAM_LINE_BYTES_MAX, LINK_OUTPUT_BYTES_MIN, OUTPUT_BYTES_MIN, UPSTREAM_LINE_BYTES_LEAST,
+    DOWNSTREAM_LINE_BYTES_MAX, LINK_OUTPUT_BYTES_MIN, OUTPUT_BYTES_MIN, SEEN_BUCKET_PLACES,
+    UPSTREAM_LINE_BYTES_LEAST,
 };
 use loka_stratum::links;
 use loka_stratum::pending::Pending;
@@ -95,6 +96,7 @@ pub fn run(data: &[u8]) {
     let mut slots: Vec<Slot> = (0..MINERS).map(|_| Slot::VACANT).collect();
     let mut lines = vec![0; MINERS * DOWNSTREAM_LINE_BYTES_MAX];
     let mut ids = vec![RestingId::FRESH; Storage::ids_for(MINERS)];
+    let mut seen = vec![[0; SEEN_BUCKET_PLACES]; Storage::seen_min(MINERS)];
     let mut jobs: Vec<Job> = (0..LINKS * SIZES.jobs).map(|_| Job::vacant()).collect();
     let mut pending = vec![Pending::FREE; LINKS * SIZES.pending];
     let mut link_bytes = vec![0; LINKS * SIZES.bytes()];
@@ -102,6 +104,7 @@ pub fn run(data: &[u8]) {
         slots: &mut slots,
         lines: &mut lines,
         ids: &mut ids,
+        seen: &mut seen,
         link_sizes: SIZES,
         jobs: &mut jobs,
         pending: &mut pending,

@@ -4,7 +4,9 @@ use std::fmt;
 use std::hint::black_box;
 
 use loka_stratum::identity::Identity;
-use loka_stratum::limits::{DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, SUBMIT_INTERVAL};
+use loka_stratum::limits::{
+    DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, SEEN_BUCKET_PLACES, SUBMIT_INTERVAL,
+};
 use loka_stratum::links;
 use loka_stratum::pending::Pending;
 use loka_stratum::proxy::{Options, PoolLogin, Storage, VerdictMode};
@@ -101,6 +103,7 @@ pub fn storage(plan: &Plan) -> Result<Storage<'static>, OutOfMemory> {
         slots: (0..miners).map(|_| Slot::VACANT).collect::<Vec<_>>().leak(),
         lines: vec![0; miners * DOWNSTREAM_LINE_BYTES_MAX].leak(),
         ids: vec![RestingId::FRESH; Storage::ids_for(miners)].leak(),
+        seen: vec![[0; SEEN_BUCKET_PLACES]; Storage::seen_for(miners)].leak(),
         link_sizes: plan.sizes(),
         jobs: (0..links * JOBS_PER_LINK).map(|_| Job::vacant()).collect::<Vec<_>>().leak(),
         pending: vec![Pending::FREE; plan.sizes().pending_for(links)].leak(),

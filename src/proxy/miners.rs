@@ -475,6 +475,8 @@ impl Proxy<'_> {
             Reject::Stale | Reject::JobNotFound => Ok(()),
             // It was good; that its worker is refused is between its owner and the pool.
             Reject::WorkerRefused => Ok(()),
+            // It was good as well; its difficulty rises, and the allowance bounds its rate.
+            Reject::Crowded => Ok(()),
             _ => session.count_excess_reject(),
         }
     }
@@ -648,6 +650,7 @@ fn refusal(reason: Reject) -> (ErrorCode, &'static str) {
         Reject::NotSubscribed => (ErrorCode::NotSubscribed, "not subscribed"),
         Reject::RateLimited => (ErrorCode::Other, "too many submits"),
         Reject::WorkerRefused => (ErrorCode::Unauthorized, WORKER_REFUSED),
+        Reject::Crowded => (ErrorCode::Other, "too many submits for one job"),
     }
 }
 

@@ -54,36 +54,51 @@ impl Proxy<'_> {
             Ok((share, _)) if !allowed && !share.is_block() => {
                 self.reject(miner, id, Reject::RateLimited, out)
             }
-            // Nobody will pay for it; a block is worth keeping all the same (F39).
-            Ok((share, origin)) if self.no_pool && !share.is_block() => {
-                self.count(miner, Bucket::Orphaned(Orphan::NoPool), &share, origin, now);
-                answer(out, |out| encode::result_error(id, ErrorCode::Other, NO_POOL, out));
-                Ok(())
-            }
-            Ok((share, origin)) => {
-                let name = self.name_of(miner, origin.worker, origin.link, share.is_block());
-                // The pool does not take this worker; a block goes out under another name (F39).
-                if name.1 == Grant::Refused {
-                    return self.reject(miner, id, Reject::WorkerRefused, out);
-                }
-                let reply = ReplyId::from_slice(id.as_raw()).ok();
-                let reply = reply.filter(|_| share.reaches_pool() && !self.answers_at_once());
-                let waits = reply.is_some();
-                let bucket = if share.reaches_pool() {
-                    self.forward(miner, name, reply, share, origin, now)
-                } else {
-                    Bucket::BelowUpstream
-                };
-                self.count(miner, bucket, &share, origin, now);
-                if !waits {
-                    answer(out, |out| encode::result_true(id, out));
-                } else if !bucket.is_open() {
-                    // The pool will never hear of it, so this is all the answer there will be.
-                    answer(out, |out| encode::result_error(id, ErrorCode::Other, NO_ANSWER, out));
-                }
-                Ok(())
-            }
+            Ok((share, origin)) => self.take_share(miner, id, share, origin, out, now),
         }
+    }
+
+    /// Takes a good share in: counted, answered, and on to its pool.
+    fn take_share(
+        &mut self,
+        miner: MinerHandle,
+        id: Id<'_>,
+        share: AcceptedShare,
+        origin: Origin,
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) -> Result<(), Close> {
+        // Nobody will pay for it; a block is worth keeping all the same (F39).
+        let is_unpaid = self.no_pool && !share.is_block();
+        let name = self.name_of(miner, origin.worker, origin.link, share.is_block());
+        // The pool does not take this worker; a block goes out under another name (F39).
+        if !is_unpaid && name.1 == Grant::Refused {
+            return self.reject(miner, id, Reject::WorkerRefused, out);
+        }
+        if !self.remember(miner, &share, (origin.link, origin.job), now) {
+            return self.reject(miner, id, Reject::Crowded, out);
+        }
+        if is_unpaid {
+            self.count(miner, Bucket::Orphaned(Orphan::NoPool), origin, now);
+            answer(out, |out| encode::result_error(id, ErrorCode::Other, NO_POOL, out));
+            return Ok(());
+        }
+        let reply = ReplyId::from_slice(id.as_raw()).ok();
+        let reply = reply.filter(|_| share.reaches_pool() && !self.answers_at_once());
+        let waits = reply.is_some();
+        let bucket = if share.reaches_pool() {
+            self.forward(miner, name, reply, share, origin, now)
+        } else {
+            Bucket::BelowUpstream
+        };
+        self.count(miner, bucket, origin, now);
+        if !waits {
+            answer(out, |out| encode::result_true(id, out));
+        } else if !bucket.is_open() {
+            // The pool will never hear of it, so this is all the answer there will be.
+            answer(out, |out| encode::result_error(id, ErrorCode::Other, NO_ANSWER, out));
+        }
+        Ok(())
     }
 
     /// The checks, in the order of `rejects.json`.
@@ -111,7 +126,8 @@ impl Proxy<'_> {
         let share = Share::decode(submit, geometry, seat.id)?;
         let told = *session.told_for(link, serial).ok_or(Reject::JobNotFound)?;
         let target = session.target_of(&told);
-        let judge = |mask| share.judge(job, coinb2, mask, &target, &session.recent);
+        let is_known = |hash: &_| self.seen.contains(hash);
+        let judge = |mask| share.judge(job, coinb2, mask, &target, is_known);
         let mut verdict = judge(told.mask);
         // A miner may take a new mask into use for jobs it has already; its hash says which it was.
         if matches!(verdict, Err(Reject::VersionBits | Reject::LowDifficulty))
@@ -202,18 +218,10 @@ impl Proxy<'_> {
     }
 
     /// Counts an accepted share, in total and for its miner.
-    fn count(
-        &mut self,
-        miner: MinerHandle,
-        bucket: Bucket,
-        share: &AcceptedShare,
-        origin: Origin,
-        now: Instant,
-    ) {
+    fn count(&mut self, miner: MinerHandle, bucket: Bucket, origin: Origin, now: Instant) {
         self.ledger.open(bucket);
         if let Some(session) = self.table.get_mut(miner) {
             session.counts.open(bucket);
-            session.recent.insert(share);
             if bucket != Bucket::Orphaned(Orphan::NoPool) {
                 session.count_share(origin.difficulty, now);
                 self.offenders.vouch(session.peer, now);

@@ -17,6 +17,7 @@ use crate::wire::hex;
 use crate::work::coinbase::CoinbasePrefix;
 use crate::work::difficulty::Difficulty;
 use crate::work::header::{NTime, PrevHash};
+use crate::work::merkle;
 use crate::work::target::{NBits, Target};
 use crate::work::version::{Version, VersionMask};
 
@@ -40,6 +41,11 @@ impl Serial {
             Some(next) => Self(next),
             None => Self(1),
         }
+    }
+
+    /// Returns the number itself.
+    pub(crate) const fn number(self) -> u32 {
+        self.0
     }
 
     /// Returns the eight lower-case hex digits that miners are told.
@@ -87,6 +93,9 @@ pub struct Job {
     pub target: Target,
     /// The target of `nbits`.
     pub network_target: Target,
+    /// What is hashed for it, whatever its ids, times and version bits are: two jobs for which the
+    /// same header could be found have the same; set by the ring.
+    pub(crate) work: u64,
     /// Where the ring keeps the second coinbase half; set by it.
     pub(crate) coinb2_start: u32,
     pub(crate) coinb2_len: u32,
@@ -111,6 +120,7 @@ impl Job {
             difficulty: Difficulty::ONE,
             target: Target::MAX,
             network_target: Target::MAX,
+            work: 0,
             coinb2_start: 0,
             coinb2_len: 0,
         }
@@ -167,7 +177,8 @@ impl<'a> JobRing<'a> {
         let start = self.reserve(len)?;
         let too_long = CoinbaseTooLong { limit: self.store.len() };
         let place = self.store.get_mut(start..start.saturating_add(len)).ok_or(too_long)?;
-        hex::decode(coinb2_hex, place).map_err(|_| too_long)?;
+        let coinb2 = hex::decode(coinb2_hex, place).map_err(|_| too_long)?;
+        job.work = work_of(&job, coinb2);
         job.coinb2_start = u32::try_from(start).map_err(|_| too_long)?;
         job.coinb2_len = u32::try_from(len).map_err(|_| too_long)?;
         Ok(self.put(job))
@@ -247,6 +258,23 @@ impl<'a> JobRing<'a> {
         Some((job, coinb2))
     }
 
+    /// Iterates over the jobs that are kept, dead or alive.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.iter().filter(|job| job.serial != Serial::NONE)
+    }
+
+    /// Ends a job; where it is also forgotten, not even a late block is taken for it.
+    pub(crate) fn end(&mut self, serial: Serial, is_forgotten: bool) {
+        let places = self.jobs.iter_mut().zip(&mut self.serials);
+        for (job, known) in places.filter(|(_, known)| **known == serial) {
+            job.live = false;
+            if is_forgotten {
+                job.serial = Serial::NONE;
+                *known = Serial::NONE;
+            }
+        }
+    }
+
     /// Ends all jobs: what comes for them from now on is stale.
     pub fn end_all(&mut self) {
         for job in self.jobs.iter_mut() {
@@ -290,6 +318,13 @@ impl<'a> JobRing<'a> {
             .map(|job| job.serial)
             .min()
     }
+}
+
+/// Sums up what a job's headers are made of beside what a miner adds.
+fn work_of(job: &Job, coinb2: &[u8]) -> u64 {
+    let low = |bytes: &[u8; 32]| u64::from_le_bytes(*bytes.first_chunk().unwrap_or(&[0; 8]));
+    let root = merkle::root(job.prefix.hash_with(&[], coinb2), &job.branches);
+    low(&root.0) ^ low(&job.prev_hash.0) ^ u64::from(job.nbits.0)
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 //! header is built and hashed once, and the hash decides duplicate, difficulty, pool, block. An
 //! [`AcceptedShare`] can be made only here, and only it can be forwarded (M4).
 //!
-//! Duplicates are equal headers on one connection, whatever their spelling: [`RecentShares`]
-//! keeps the low 64 bits of the hashes accepted last, which only equal headers share.
+//! Duplicates are equal headers, whoever sends them and in whatever spelling; which were accepted
+//! before, [`crate::seen`] knows.
 
 use crate::ledger::Reject;
-use crate::limits::{MINER_ID_BYTES_MAX, NTIME_AHEAD_SECS_MAX, RECENT_SHARES_MAX, ROLL_BYTES_MAX};
+use crate::limits::{MINER_ID_BYTES_MAX, NTIME_AHEAD_SECS_MAX, ROLL_BYTES_MAX};
 use crate::wire::client::Submit;
 use crate::wire::hex;
 use crate::work::extranonce::{Geometry, MinerId};
@@ -96,8 +96,8 @@ impl Share {
         })
     }
 
-    /// Judges the share against `target`, the one of the difficulty that the job was sent with.
-    /// Whoever accepts it then has `recent` remember it.
+    /// Judges the share against `target`, the one of the difficulty that the job was sent with;
+    /// `is_known` says whether a hash was accepted before.
     ///
     /// # Errors
     ///
@@ -108,11 +108,11 @@ impl Share {
         coinb2: &[u8],
         mask: VersionMask,
         target: &Target,
-        recent: &RecentShares,
+        is_known: impl Fn(&BlockHash) -> bool,
     ) -> Result<AcceptedShare, Reject> {
         let header = self.header(job, coinb2, mask)?;
         let hash = header.hash();
-        if recent.contains(fingerprint(&hash)) {
+        if is_known(&hash) {
             return Err(Reject::Duplicate);
         }
         let is_block = job.network_target.is_met_by(hash);
@@ -167,40 +167,3 @@ impl AcceptedShare {
         self.is_block
     }
 }
-
-/// The low 64 bits of the hash: two headers that share them are the same header.
-fn fingerprint(hash: &BlockHash) -> u64 {
-    let mut low = [0; 8];
-    low.copy_from_slice(hash.0.first_chunk::<8>().unwrap_or(&[0; 8]));
-    u64::from_le_bytes(low)
-}
-
-/// The accepted shares of a connection that a duplicate would repeat.
-///
-/// When it is full the oldest is forgotten; a duplicate of one that old is judged as new here,
-/// which the ledger of the pool would show as code 22.
-#[derive(Clone, Debug)]
-pub struct RecentShares {
-    fingerprints: [u64; RECENT_SHARES_MAX],
-    next: u8,
-}
-
-impl RecentShares {
-    /// No share yet.
-    pub const EMPTY: Self = Self { fingerprints: [0; RECENT_SHARES_MAX], next: 0 };
-
-    fn contains(&self, fingerprint: u64) -> bool {
-        self.fingerprints.contains(&fingerprint)
-    }
-
-    /// Remembers a share.
-    pub fn insert(&mut self, share: &AcceptedShare) {
-        if let Some(place) = self.fingerprints.get_mut(usize::from(self.next)) {
-            *place = fingerprint(&share.hash);
-        }
-        let next = self.next.saturating_add(1);
-        self.next = if usize::from(next) < RECENT_SHARES_MAX { next } else { 0 };
-    }
-}
-
-const _: () = assert!(RECENT_SHARES_MAX <= 128);

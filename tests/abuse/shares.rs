@@ -5,7 +5,7 @@ use loka_stratum::downstream::Close;
 use loka_stratum::ledger::{Bucket, Orphan, PoolReject, Reject};
 use loka_stratum::limits::{
     ANSWER_MAX, DRAIN_MAX, EXCESS_REJECTS_MAX, HOLD_MAX, JOB_AGE_MAX, JOBS_PER_LINK,
-    LINK_ODDITIES_MAX, PENDING_BLOCKS_RESERVED, RECENT_SHARES_MAX, SUBMITS_BURST_MAX,
+    LINK_ODDITIES_MAX, PENDING_BLOCKS_RESERVED, SUBMITS_BURST_MAX,
 };
 use loka_stratum::proxy::{Event, Options, VerdictMode};
 use loka_stratum::table::MinerHandle;
@@ -78,20 +78,186 @@ fn f27_a_share_in_any_spelling_is_forwarded_once() {
     assert_eq!(rejected(&farm, Reject::Duplicate), 4);
 }
 
+/// Sends each of `nonces` and expects it to be a duplicate.
+#[track_caller]
+fn repeats(farm: &mut Farm, miner: MinerHandle, job: &Value, nonces: impl Iterator<Item = u32>) {
+    for nonce in nonces {
+        assert_eq!(farm.submit(miner, share(job, nonce))["error"][0], 22, "{nonce}");
+    }
+}
+
 #[test]
-fn f28_the_window_of_duplicates_is_as_long_as_it_says_and_withholds_nothing() {
-    let (mut farm, link, miner, job) = farm(options(1), TRIVIAL);
-    let shares = 3 * RECENT_SHARES_MAX as u32;
-    for nonce in 0..shares {
-        assert_eq!(farm.submit(miner, share(&job, nonce))["result"], true);
-        // Within the window nothing is sent twice.
-        let oldest = nonce.saturating_sub(RECENT_SHARES_MAX as u32 - 1);
-        for again in [nonce, oldest] {
-            assert_eq!(farm.submit(miner, share(&job, again))["error"][0], 22, "{again}");
+fn f28_a_share_is_taken_once_in_the_life_of_its_job_however_many_lie_between() {
+    // Those that reach the pool, and lighter ones.
+    for difficulty in [TRIVIAL, HOPELESS] {
+        for ring in [2, 33, 1_000] {
+            let (mut farm, link, miner, job) = farm(options(1), difficulty);
+            let mut sent = 0;
+            for nonce in 0..ring {
+                assert_eq!(farm.submit(miner, share(&job, nonce))["result"], true, "{nonce}");
+                for id in submit_ids(&farm.pool_hears(link)) {
+                    farm.pool_says(link, &json!({"id": id, "result": true}).to_string());
+                    sent += 1;
+                }
+            }
+            assert_eq!(sent, if difficulty == TRIVIAL { ring } else { 0 });
+            // A flood of what is refused would end the connection.
+            for round in 0..400 / ring {
+                repeats(&mut farm, miner, &job, (0..ring).map(|n| (n + round) % ring));
+            }
+            repeats(&mut farm, miner, &job, [ring - 1, 0].into_iter());
+            assert!(farm.pool_hears(link).is_empty());
+            let ledger = farm.proxy.ledger();
+            assert_eq!(ledger.accepted(), u64::from(ring), "{ring}");
+            let session = farm.proxy.miner(miner).unwrap();
+            let work = f64::from(ring) * session.told_difficulty().unwrap().as_f64();
+            assert!((session.work() - work).abs() < work / 1e6, "counted once");
         }
     }
-    assert_eq!(submit_ids(&farm.pool_hears(link)).len(), shares as usize);
-    assert_eq!(farm.submit(miner, share(&job, 0))["result"], true, "long forgotten");
+}
+
+#[test]
+fn f90_a_job_that_is_announced_anew_takes_no_share_of_the_one_before() {
+    let (mut farm, link, miner, first) = farm(options(1), TRIVIAL);
+    let ahead = |job: &Value, secs: u32, nonce| {
+        let ntime = u32::from_str_radix(first[7].as_str().unwrap(), 16).unwrap() + secs;
+        json!([WORKER, job[0], "0000000a", format!("{ntime:08x}"), format!("{nonce:08x}")])
+    };
+    for secs in [0, 44, 45, 100, 7_000] {
+        assert_eq!(farm.submit(miner, ahead(&first, secs, 1))["result"], true);
+    }
+    for id in submit_ids(&farm.pool_hears(link)) {
+        farm.pool_says(link, &json!({"id": id, "result": true}).to_string());
+    }
+    farm.wait(Duration::from_secs(46));
+    let second = notified(&farm.due(miner));
+    assert_ne!(first[0], second[0]);
+    for job in [&first, &second] {
+        for (secs, code) in [(45, 22), (100, 22), (7_000, 22), (44, 22)] {
+            let answer = farm.submit(miner, ahead(job, secs, 1));
+            let is_before = secs < 45 && job[0] == second[0];
+            assert_eq!(answer["error"][0], if is_before { 20 } else { code }, "{secs} {answer}");
+        }
+    }
+    // The first one is too old in the end, and its shares are good for none that follows.
+    for _ in 0..8 {
+        farm.wait(Duration::from_secs(46));
+        farm.pool_says(link, &notify("job-1", 1, false));
+    }
+    let last = notified(&farm.due(miner));
+    assert_eq!(farm.submit(miner, ahead(&first, 100, 1))["error"][0], 21);
+    for secs in [0, 44, 45, 100, 7_000] {
+        let again = farm.submit(miner, ahead(&last, secs, 1));
+        assert_eq!(again["error"][0], 22, "{secs} {again} {last}");
+        assert_eq!(farm.submit(miner, ahead(&last, secs, 2))["result"], true);
+    }
+}
+
+#[test]
+fn f90_a_job_that_its_pool_sends_again_takes_no_share_of_the_one_before() {
+    // Under the same id or another, ended between or not, on the same connection or a resumed one.
+    for (id, clean, lost) in [
+        ("job-1", true, false),
+        ("job-2", true, false),
+        ("job-2", false, false),
+        ("job-1", true, true),
+    ] {
+        let (mut farm, link, miner, first) = farm(options(1), TRIVIAL);
+        for nonce in 0..40 {
+            assert_eq!(farm.submit(miner, share(&first, nonce))["result"], true);
+        }
+        farm.pool_hears(link);
+        if lost {
+            farm.pool_lost(link);
+            farm.wait(Duration::from_secs(2));
+            let link = farm.dialled();
+            farm.handshake(link, "c0ffee01", 8);
+            farm.pool_says(link, &notify("between", 1, true).replace("01000000", "02000000"));
+        }
+        farm.pool_says(link, &notify(id, 1, clean));
+        let again = notified(&farm.due(miner));
+        assert_ne!(first[0], again[0], "{id}");
+        repeats(&mut farm, miner, &again, 0..40);
+        assert_eq!(farm.submit(miner, share(&again, 40))["result"], true);
+    }
+}
+
+#[test]
+fn f90_connections_and_workers_share_one_memory() {
+    // Two lanes of a pool that gives every session the same extranonce1: equal ids, equal headers.
+    let mut farm = Farm::sized(300, 4, options(1));
+    let link = farm.dialled();
+    farm.pool_up(link, "c0ffee01", 3, TRIVIAL);
+    let mut miners: Vec<_> = (0..129).map(|_| farm.miner(WORKER)).collect();
+    let (last, _) = miners.pop().unwrap();
+    let job = notified(&miners[0].1);
+    farm.wait(Duration::from_secs(1));
+    let second = farm.dialled();
+    farm.pool_up(second, "c0ffee01", 3, TRIVIAL);
+    let own = notified(&farm.due(last));
+    let id_of = |farm: &Farm, miner| farm.proxy.miner(miner).unwrap().seat().unwrap().id;
+    let (twin, _) = miners.iter().find(|(m, _)| id_of(&farm, *m) == id_of(&farm, last)).unwrap();
+    let share = |job: &Value, nonce: &str| json!([WORKER, job[0], "0001", own[7], nonce]);
+    for nonce in 0..50 {
+        let nonce = format!("{nonce:08x}");
+        assert_eq!(farm.submit(*twin, share(&job, &nonce))["result"], true);
+        assert_eq!(farm.submit(last, share(&own, &nonce))["error"][0], 22);
+    }
+    assert!(farm.pool_hears(second).is_empty());
+}
+
+#[test]
+fn f90_one_miner_alone_leaves_room_to_others_and_nothing_is_taken_unremembered() {
+    let (mut farm, link, miner, job) = farm(options(1), HOPELESS);
+    let mut taken = 0;
+    for nonce in 0..1_900 {
+        let answer = farm.submit(miner, share(&job, nonce));
+        match answer["error"][1].as_str() {
+            None => taken += 1,
+            Some(text) => assert_eq!(text, "too many submits for one job"),
+        }
+    }
+    assert!((500..1_900).contains(&taken), "{taken}");
+    assert_eq!(rejected(&farm, Reject::Crowded), 1_900 - taken);
+    assert_eq!(farm.proxy.poll_closed(), None, "its shares are good");
+    repeats(&mut farm, miner, &job, 0..100);
+    // Another has room, and so has what is worth more.
+    let (other, heard) = farm.miner("farm.other");
+    let others = notified(&heard);
+    let of_other = json!(["farm.other", others[0], "0000000a", others[7], "00000001"]);
+    assert_eq!(farm.submit(other, of_other)["result"], true);
+    // Its difficulty is raised with a job for it, before the keep-alive is due.
+    let before = farm.proxy.miner(miner).unwrap().told_difficulty();
+    farm.wait(Duration::from_secs(11));
+    let renewed = notified(&farm.due(miner));
+    assert_ne!(renewed[0], job[0]);
+    assert!(farm.proxy.miner(miner).unwrap().told_difficulty() > before);
+    assert!(farm.pool_hears(link).is_empty());
+}
+
+#[test]
+fn f90_shares_for_the_pool_have_room_when_light_ones_have_none() {
+    let mut farm = Farm::with(16, options(1));
+    let link = farm.dialled();
+    farm.pool_up(link, "c0ffee01", 8, HOPELESS);
+    let miners: Vec<_> = (0..16).map(|_| farm.miner(WORKER)).collect();
+    let mut full = 0;
+    for nonce in 0..1_000 {
+        for (miner, heard) in &miners {
+            let answer = farm.submit(*miner, share(&notified(heard), nonce));
+            full += u32::from(answer["error"][0] == 20);
+        }
+    }
+    assert!(full > 10_000, "light ones find no room: {full}");
+    farm.pool_says(link, &set_difficulty(TRIVIAL));
+    farm.pool_says(link, &notify("job-2", 1, false));
+    let (miner, _) = miners[0];
+    let job = notified(&farm.due(miner));
+    for nonce in 5_000..5_100 {
+        assert_eq!(farm.submit(miner, share(&job, nonce))["result"], true, "{nonce}");
+        assert_eq!(farm.submit(miner, share(&job, nonce))["error"][0], 22, "{nonce}");
+        farm.pool_hears(link);
+    }
 }
 
 #[test]
@@ -381,7 +547,8 @@ fn nonces(count: usize) -> (Vec<u32>, Vec<u32>) {
         if blocks.len() >= count && others.len() >= count {
             break;
         }
-        assert_eq!(farm.submit(miner, share(&job, nonce))["result"], true);
+        // Of light shares there is no room for so many of one miner.
+        farm.submit(miner, share(&job, nonce));
         if heard_of_block(&mut farm) {
             farm.pool_accepts(link);
             blocks.push(nonce);
@@ -750,7 +917,8 @@ fn f41_verdicts_for_miners_that_left_are_booked_and_take_no_room() {
     let (mut farm, link, _, _) = waiting_farm();
     for round in 0..3 * QUEUE as u32 {
         let (miner, heard) = farm.miner(WORKER);
-        farm.submit(miner, share(&notified(&heard), 1));
+        // An id comes again in the end, and the job's work is the same: so must not be the share.
+        farm.submit(miner, share(&notified(&heard), round));
         let id = submit_ids(&farm.pool_hears(link)).remove(0);
         // Half of them leave before the verdict, half with the verdict unheard.
         if round % 2 == 0 {

@@ -7,7 +7,9 @@
 
 use loka_stratum::downstream::Close;
 use loka_stratum::identity::Identity;
-use loka_stratum::limits::{DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, OUTPUT_BYTES_MIN};
+use loka_stratum::limits::{
+    DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, OUTPUT_BYTES_MIN, SEEN_BUCKET_PLACES,
+};
 use loka_stratum::links;
 use loka_stratum::pending::Pending;
 use loka_stratum::proxy::{LinkSizes, Options, PoolLogin, Proxy, Storage, VerdictMode};
@@ -73,6 +75,7 @@ pub fn storage(miners: usize, links: usize) -> Storage<'static> {
         slots: (0..miners).map(|_| Slot::VACANT).collect::<Vec<_>>().leak(),
         lines: vec![0; miners * DOWNSTREAM_LINE_BYTES_MAX].leak(),
         ids: vec![RestingId::FRESH; Storage::ids_for(miners)].leak(),
+        seen: vec![[0; SEEN_BUCKET_PLACES]; Storage::seen_for(miners)].leak(),
         link_sizes: LinkSizes { pending: QUEUE, ..LinkSizes::MAX },
         jobs: (0..links * JOBS_PER_LINK).map(|_| Job::vacant()).collect::<Vec<_>>().leak(),
         pending: vec![Pending::FREE; links * QUEUE].leak(),

@@ -11,7 +11,7 @@ use loka_stratum::downstream::{Close, State};
 use loka_stratum::identity::Identity;
 use loka_stratum::ledger::{Bucket, Counts, Orphan};
 use loka_stratum::limits::{
-    ANSWER_MAX, AUTHORIZATION_WAIT_MAX, GOALS_MAX, LANES_MAX, RECENT_SHARES_MAX, REPLY_BYTES_MAX,
+    ANSWER_MAX, AUTHORIZATION_WAIT_MAX, GOALS_MAX, LANES_MAX, REPLY_BYTES_MAX,
 };
 use loka_stratum::links::Route;
 use loka_stratum::pending::Stage;
@@ -43,8 +43,6 @@ pub struct View {
     serial: Option<u32>,
     origin: Option<Origin>,
     submitted: u32,
-    /// Keys of the shares that the engine took, oldest first.
-    accepted: VecDeque<u64>,
     seat: Option<(u8, u16)>,
     /// All jobs that it was told.
     pub told: Vec<u32>,
@@ -93,6 +91,8 @@ pub struct Checks {
     pub ended: u64,
     identity: Identity,
     pools: Vec<PoolPlan>,
+    /// Shares that could be remembered, were all places used.
+    seen_places: usize,
 }
 
 impl Checks {
@@ -101,6 +101,7 @@ impl Checks {
             ports: vec![None; plan.slots],
             identity: plan.identity,
             pools: plan.pools.clone(),
+            seen_places: plan.slots * plan.seen * 32,
             submitted: 0,
             below: 0,
             forwarded: 0,
@@ -216,7 +217,8 @@ impl Checks {
                 (What::Share(share), _) if verdict == VerdictMode::Pool => {
                     hold!("I1", share.truth == Truth::Valid, "a wrong share waits: {share:?}");
                     hold!("I1", self.reaches_pool(share), "a light share waits: {share:?}");
-                    self.take(conn, share);
+                    hold!("I1", !self.was_taken(share), "a duplicate waits: {share:?}");
+                    self.take(share);
                     self.forwarded += 1;
                     conn.due.push(sent);
                 }
@@ -253,16 +255,17 @@ impl Checks {
         share.is_block || share.difficulty >= least
     }
 
-    fn take(&mut self, conn: &mut Conn, share: &Share) {
+    fn take(&mut self, share: &Share) {
         let made = self.made.entry(share.key).or_default();
         made.taken += 1;
         made.by = share.by;
         let work = &mut self.work[usize::from(share.origin.0)];
         *work = (work.0 + 1, work.1 + share.told);
-        conn.view.accepted.push_back(share.key);
-        if conn.view.accepted.len() > RECENT_SHARES_MAX {
-            conn.view.accepted.pop_front();
-        }
+    }
+
+    /// Whether the gateway took the share before, from whomever and however long ago.
+    fn was_taken(&self, share: &Share) -> bool {
+        self.made.get(&share.key).is_some_and(|made| made.taken > 0)
     }
 
     /// I1, I3: the verdict on a submit is the one it deserves, and is counted.
@@ -277,13 +280,13 @@ impl Checks {
         let End::Miner { handle, .. } = conn.end else { return };
         let code: i64 =
             elements(answer.error).first().and_then(|code| code.parse().ok()).unwrap_or(0);
-        let known = conn.view.accepted.contains(&share.key);
+        let known = self.was_taken(share);
         let reaches = self.reaches_pool(share);
         if answer.result == "true" {
             hold!("I1", !known, "a duplicate was taken: {share:?}");
             hold!("I1", share.truth == Truth::Valid, "a wrong share was taken: {share:?}");
             hold!("I1", !(reaches && verdict == VerdictMode::Pool), "taken before the pool's word");
-            self.take(conn, share);
+            self.take(share);
             if reaches {
                 self.forwarded += 1
             } else {
@@ -294,14 +297,15 @@ impl Checks {
         if answer.error.contains("no pool: not counted") {
             let away = proxy.links().iter().all(|(_, link)| link.state() != upstream::State::Live);
             hold!("I3", away && !known, "a pool was there: {share:?}");
-            self.take(conn, share);
+            self.take(share);
             // It is booked as orphaned, whether it reaches the pool's target or not.
             self.forwarded += 1;
             return;
         }
         if answer.error.contains("no answer from pool") {
             hold!("I1", reaches && verdict == VerdictMode::Pool, "no pool was asked: {share:?}");
-            self.take(conn, share);
+            hold!("I1", !known, "a duplicate was taken: {share:?}");
+            self.take(share);
             self.forwarded += 1;
             return;
         }
@@ -310,10 +314,18 @@ impl Checks {
             (Truth::Wrong(codes), code) => codes.contains(&code) || code == 21,
             (Truth::Valid, 21) => !self.is_current(conn, proxy, handle, share),
             (Truth::Valid, 22) => known,
+            // It could not be remembered; where it reaches its pool there is always room.
+            (Truth::Valid, 20) => !reaches && self.is_room_scarce(),
             (Truth::Valid, 24) => self.is_refused(share.origin.0, share.by),
             (Truth::Valid, _) => false,
         };
         hold!("I3", fair, "an unfair refusal {}: {share:?} {:?}", answer.error, conn.view);
+    }
+
+    /// Whether so much was taken that a light share may find no room: one miner alone may fill a
+    /// good part of it.
+    fn is_room_scarce(&self) -> bool {
+        self.below + self.forwarded >= self.seen_places as u64 / 10
     }
 
     /// Whether a pool takes no shares of a miner.

@@ -77,6 +77,16 @@ pub struct Work {
     pub origin: Origin,
 }
 
+/// What was found for a job, to be sent again.
+#[derive(Clone, Debug)]
+struct Found {
+    serial: u32,
+    roll: Vec<u8>,
+    ntime: u32,
+    bits: Option<u32>,
+    nonce: u32,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Handshake,
@@ -112,6 +122,10 @@ pub struct Miner {
     roll: u64,
     nonce: u32,
     last: Option<(String, Sent)>,
+    /// What a duplicator found, newest last, also on earlier connections.
+    ring: VecDeque<Found>,
+    /// Which of it is sent next.
+    again: usize,
     pub verdicts: u64,
     shares: u64,
     told_any: bool,
@@ -143,6 +157,8 @@ impl Miner {
             roll: 0,
             nonce: index as u32 * 0x0100_0000,
             last: None,
+            ring: VecDeque::new(),
+            again: 0,
             verdicts: 0,
             shares: 0,
             told_any: false,
@@ -425,6 +441,9 @@ impl Miner {
                         lines.push((line, sent.clone()));
                     }
                 }
+                for _ in 0..self.ring.len().min(AGAIN_MAX) {
+                    self.send_again(&mut lines);
+                }
             }
             Manners::Honest | Manners::Slow | Manners::NonReader => {
                 self.share(0.0, &mut lines);
@@ -467,11 +486,50 @@ impl Miner {
             self.nonce = self.nonce.wrapping_add(1);
             let hash = header.hash(self.nonce);
             if hash.difficulty() >= wanted {
+                let (serial, nonce) = (work.serial, self.nonce);
+                self.remember(Found { serial, roll: roll.clone(), ntime, bits, nonce });
                 self.submit(&work, &roll, ntime, bits, Some((hash, Truth::Valid)), lines);
                 return true;
             }
         }
         false
+    }
+
+    fn remember(&mut self, found: Found) {
+        if self.manners() != Manners::Duplicator {
+            return;
+        }
+        if self.ring.len() >= self.plan.ring {
+            self.ring.pop_front();
+        }
+        self.ring.push_back(found);
+    }
+
+    /// Sends the next of its ring again, for every job that it now holds and that has the serial
+    /// or a later one: announced anew, the same header may be good once more. On another
+    /// connection it is another header.
+    fn send_again(&mut self, lines: &mut Lines) {
+        self.again += 1;
+        let at = self.again % self.ring.len();
+        let Found { serial, roll, ntime, bits, nonce } = self.ring[at].clone();
+        let jobs = self.jobs.iter().filter(|work| work.serial >= serial);
+        let jobs: Vec<_> = jobs.filter(|work| work.parts.ntime <= ntime).cloned().collect();
+        if !self.authorized || roll.len() != self.size {
+            return;
+        }
+        for work in jobs {
+            let bits = bits.filter(|bits| bits & !work.mask == 0);
+            let extranonce1 = self.extranonce1.clone().unwrap_or_default();
+            let version =
+                bits.map_or(work.parts.version, |bits| work.parts.version & !work.mask | bits);
+            let root = merkle_root(&work.parts, &[&extranonce1, &roll]);
+            let hash = Header::new(&work.parts, &root, version, ntime).hash(nonce);
+            let is_enough = hash.difficulty() >= work.difficulty || hash.is_block(work.parts.nbits);
+            let truth = if is_enough { Truth::Valid } else { Truth::Wrong(&[23]) };
+            let own = std::mem::replace(&mut self.nonce, nonce);
+            self.submit(&work, &roll, ntime, bits, Some((hash, truth)), lines);
+            self.nonce = own;
+        }
     }
 
     fn submit(
@@ -603,6 +661,9 @@ impl Miner {
         }
     }
 }
+
+/// How much of its ring a duplicator sends at a time.
+const AGAIN_MAX: usize = 6;
 
 /// What a miner calls itself; half of them leave the account to the gateway.
 pub fn worker(index: usize) -> String {

@@ -141,7 +141,7 @@ pub enum Manners {
     Silent,
     /// Sends shares that are none.
     Liar,
-    /// Sends its shares twice.
+    /// Sends its shares twice, and all that it ever found again and again.
     Duplicator,
     /// Sends requests without end.
     Flooder,
@@ -157,6 +157,8 @@ pub struct MinerPlan {
     pub firmware: &'static Firmware,
     /// Hashes a second.
     pub rate: f64,
+    /// How many of its shares a duplicator sends again.
+    pub ring: usize,
     pub weather: Weather,
 }
 
@@ -211,6 +213,8 @@ pub struct Plan {
     pub pending: usize,
     pub line_bytes: usize,
     pub few_ids: bool,
+    /// So many times the least places for shares that are remembered.
+    pub seen: usize,
     pub weights: Weights,
     pub standby: bool,
     pub identity: Identity,
@@ -298,6 +302,7 @@ impl Plan {
             pending: rng.within(3, 16) as usize,
             line_bytes: 4096,
             few_ids: rng.once_in(4),
+            seen: *apart.pick(&[1, 1, 4, 64]),
             verdict: if rng.once_in(2) { VerdictMode::Pool } else { VerdictMode::Local },
             keepalive: rng.within(5, 40) * SECOND,
             share_interval: rng.within(2, 8) * SECOND,
@@ -389,6 +394,7 @@ impl MinerPlan {
             manners,
             firmware: rng.pick(ALL),
             rate: *rng.pick(&[0.25, 0.5, 1.0, 2.0]),
+            ring: if manners == Manners::Duplicator { *rng.pick(&[2, 33, 1_000]) } else { 0 },
             weather: Weather::draw(rng, faults, 20 * MILLI),
         }
     }

@@ -10,7 +10,9 @@ use core::hint::black_box;
 
 use loka_stratum::identity::Identity;
 use loka_stratum::ledger::Bucket;
-use loka_stratum::limits::{DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, OUTPUT_BYTES_MIN};
+use loka_stratum::limits::{
+    DOWNSTREAM_LINE_BYTES_MAX, JOBS_PER_LINK, OUTPUT_BYTES_MIN, SEEN_BUCKET_PLACES,
+};
 use loka_stratum::links;
 use loka_stratum::pending::Pending;
 use loka_stratum::proxy::{LinkSizes, Options, PoolLogin, Proxy, Storage, VerdictMode};
@@ -153,6 +155,7 @@ pub fn session(console: &mut impl Write) -> Result<(), Failure> {
         slots: &mut [const { Slot::VACANT }; MINERS],
         lines: &mut [0; MINERS * DOWNSTREAM_LINE_BYTES_MAX],
         ids: &mut [RestingId::FRESH; Storage::ids_for(MINERS)],
+        seen: &mut [[0; SEEN_BUCKET_PLACES]; Storage::seen_min(MINERS)],
         link_sizes: LinkSizes { pending: QUEUE, ..LinkSizes::MAX },
         jobs: &mut jobs,
         pending: &mut [Pending::FREE; QUEUE],
