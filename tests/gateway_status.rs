@@ -6,6 +6,7 @@ mod gateway;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Stdio;
 use std::time::Duration;
 
 use gateway::{Gateway, PATIENCE, Pool, http};
@@ -37,10 +38,97 @@ fn the_four_pages() {
         "loka_shares_total{result=\"pool_accepted\",reason=\"\"} 0",
         "loka_upstream_extranonce2_bytes{pool=\"1\",link=\"0\",url=\"",
         "loka_ready 1",
-        "# EOF",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
+}
+
+/// Asks for the counters and returns the type of the answer and its body.
+fn metrics(gateway: &Gateway, accept: &str) -> (String, String) {
+    let address = gateway.status.unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\n{accept}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let kind = head.lines().find_map(|line| line.strip_prefix("content-type: ")).unwrap();
+    (kind.to_owned(), body.to_owned())
+}
+
+/// Reads the classic text format strictly: every family has HELP, then TYPE, then its samples.
+fn read_classic(text: &str) -> Vec<(String, String, usize)> {
+    let mut families: Vec<(String, String, usize)> = Vec::new();
+    let mut help: Option<String> = None;
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, words) = rest.split_once(' ').expect("a name and words");
+            assert!(!words.trim().is_empty() && help.is_none(), "{line}");
+            help = Some(name.to_owned());
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("a name and a type");
+            assert_eq!(help.take().as_deref(), Some(name), "HELP comes first: {line}");
+            assert!(matches!(kind, "counter" | "gauge"), "{line}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            assert!(families.iter().all(|(known, _, _)| known != name), "twice: {line}");
+            families.push((name.to_owned(), kind.to_owned(), 0));
+        } else {
+            assert!(!line.starts_with('#') && !line.is_empty(), "{line:?}");
+            let (sample, value) = line.rsplit_once(' ').expect("a sample and its value");
+            let name = sample.split('{').next().unwrap();
+            let family = families.last_mut().expect("a family before its samples");
+            assert_eq!(name, family.0, "{line}");
+            value.parse::<f64>().unwrap_or_else(|_| panic!("{line}"));
+            family.2 += 1;
+        }
+    }
+    assert!(text.ends_with('\n'));
+    families
+}
+
+#[test]
+fn counters_come_in_the_format_that_is_asked_for() {
+    let (_pool, gateway) = start();
+    for accept in [
+        "",
+        "accept: */*\r\n",
+        "accept: text/plain\r\n",
+        "accept: text/plain;version=0.0.4\r\n",
+        "accept: application/vnd.google.protobuf\r\n",
+        "accept: application/openmetrics-text;q=0.1,text/plain\r\n",
+    ] {
+        let (kind, body) = metrics(&gateway, accept);
+        assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8", "{accept:?}");
+        let families = read_classic(&body);
+        assert!(families.len() > 25, "{families:?}");
+        let has = |name: &str, kind: &str| {
+            families.iter().any(|(n, k, samples)| n == name && k == kind && *samples > 0)
+        };
+        assert!(has("loka_miners_accepted_total", "counter"), "{families:?}");
+        assert!(has("loka_shares_total", "counter") && has("loka_ready", "gauge"), "{families:?}");
+    }
+    let of_prometheus = "accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
+    let (kind, body) = metrics(&gateway, of_prometheus);
+    assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(body.contains("# TYPE loka_miners_accepted counter\n") && body.ends_with("# EOF\n"));
+}
+
+/// What Prometheus's own tool says of the classic format, where it is installed.
+#[test]
+fn promtool_has_nothing_to_say_of_the_counters() {
+    let (_pool, gateway) = start();
+    let (_, body) = metrics(&gateway, "");
+    let mut command = std::process::Command::new("promtool");
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut tool) = command.stdout(Stdio::piped()).spawn() else {
+        println!("skipped: there is no promtool (Debian's package prometheus has it)");
+        return;
+    };
+    tool.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+    let output = tool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}\n{body}");
 }
 
 #[test]

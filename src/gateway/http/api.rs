@@ -44,6 +44,8 @@ struct Admitted<'p> {
     bearer: Option<Bearer>,
     /// What the browser says it is known by.
     device: Option<String>,
+    /// How counters are wanted.
+    format: metrics::Format,
 }
 
 /// A request that may be carried out.
@@ -58,9 +60,8 @@ pub(super) struct Asked<'r> {
     pub(super) bearer: Option<Bearer>,
     /// What the browser says it is known by.
     device: Option<&'r str>,
+    format: metrics::Format,
 }
-
-const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The description of the API.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -89,14 +90,14 @@ impl Api<'_> {
             Ok(Admitted { route, bearer, .. }) if route.body == Body::File => {
                 self.update(connection, query, bearer).await
             }
-            Ok(Admitted { route, id, bearer, device }) => {
+            Ok(Admitted { route, id, bearer, device, format }) => {
                 let mut body = Vec::new();
                 if route.body != Body::None && !read_body(connection, &mut body).await? {
                     let text = format!("body: got more, allowed {HTTP_BODY_BYTES_MAX} bytes");
                     Fault::new(413, text).into()
                 } else {
                     let (call, device) = (route.call, device.as_deref());
-                    let asked = Asked { call, query, id, body: &body, bearer, device };
+                    let asked = Asked { call, query, id, body: &body, bearer, device, format };
                     self.call(&asked).await.unwrap_or_else(Answer::from)
                 }
             }
@@ -144,7 +145,8 @@ impl Api<'_> {
             Body::Form => guard::check_type(head, FORM)?,
         }
         let device = guard::cookie(head, DEVICE).map(str::to_owned);
-        Ok(Admitted { route, id, bearer, device })
+        let format = metrics::Format::accepted(head.header("accept").unwrap_or_default());
+        Ok(Admitted { route, id, bearer, device, format })
     }
 
     /// Carries a request out.
@@ -154,8 +156,9 @@ impl Api<'_> {
             Call::Basic => self.basic(asked).await,
             Call::BasicForm => self.basic_form(asked).await,
             Call::Metrics => {
-                let text = metrics::encode(&self.control.report());
-                Ok(Answer::new(200, METRICS, text.into_bytes()))
+                let text = metrics::encode(&self.control.report(), asked.format);
+                let answer = Answer::new(200, asked.format.content_type(), text.into_bytes());
+                Ok(answer.with("vary", "accept".to_owned()))
             }
             // That this is answered shows that the one thread runs.
             Call::Health => Ok(Answer::text(200, "ok\n")),

@@ -1,4 +1,8 @@
-//! The report as OpenMetrics text, encoded by prometheus-client from the engine's own counters.
+//! The report for Prometheus, encoded by prometheus-client from the engine's own counters.
+//!
+//! The text is the classic format 0.0.4, which every scraper reads, unless OpenMetrics is asked for
+//! by name (`Accept`), and not less than the classic one. They differ in the name of a counter's
+//! family and in the end.
 //!
 //! Nothing is counted twice for the sake of a scrape: a custom collector reads the report. There
 //! is no series per miner, so a scrape stays small whatever the farm.
@@ -12,8 +16,116 @@ use prometheus_client::registry::Registry;
 
 use crate::gateway::report::{Counts, Goal, Report, Upstream};
 
+/// How the report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus's text format.
+    Classic,
+    /// OpenMetrics 1.0.0.
+    Open,
+}
+
+impl Format {
+    /// Chooses the format by what a client says that it accepts.
+    pub fn accepted(accept: &str) -> Self {
+        let ranges = || accept.split(',').filter_map(Range::read);
+        let open = ranges().filter(Range::is_open).map(|range| range.quality).max();
+        // Of what it says of text, the nearest word counts.
+        let of_text = |kind: &str| {
+            ranges().filter(|range| range.kind.eq_ignore_ascii_case(kind)).map(|r| r.quality).max()
+        };
+        let text = of_text("text/plain").or_else(|| of_text("text/*")).or_else(|| of_text("*/*"));
+        match open {
+            Some(open) if open > 0 && open >= text.unwrap_or(0) => Self::Open,
+            _ => Self::Classic,
+        }
+    }
+
+    /// Returns the type of the body.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
+            Self::Open => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// One type of an `Accept` header.
+struct Range<'a> {
+    kind: &'a str,
+    version: Option<&'a str>,
+    /// In thousandths.
+    quality: u16,
+}
+
+impl<'a> Range<'a> {
+    fn read(text: &'a str) -> Option<Self> {
+        let mut parts = text.split(';').map(str::trim);
+        let kind = parts.next().filter(|kind| !kind.is_empty())?;
+        let mut range = Self { kind, version: None, quality: 1000 };
+        for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+            let value = value.trim().trim_matches('"');
+            match name.trim() {
+                name if name.eq_ignore_ascii_case("q") => range.quality = quality(value),
+                name if name.eq_ignore_ascii_case("version") => range.version = Some(value),
+                _ => {}
+            }
+        }
+        Some(range)
+    }
+
+    fn is_open(&self) -> bool {
+        self.kind.eq_ignore_ascii_case("application/openmetrics-text")
+            && self.version.is_none_or(|version| version == "1.0.0")
+    }
+}
+
+/// Reads a quality in thousandths; what is none is not wanted.
+fn quality(text: &str) -> u16 {
+    match text.parse::<f64>() {
+        Ok(quality) if (0.0..=1.0).contains(&quality) => (quality * 1000.0) as u16,
+        _ => 0,
+    }
+}
+
 /// Encodes the report.
-pub fn encode(report: &Report) -> String {
+pub fn encode(report: &Report, format: Format) -> String {
+    let open = encode_open(report);
+    match format {
+        Format::Open => open,
+        Format::Classic => classic(&open),
+    }
+}
+
+/// Turns OpenMetrics into the classic format: a counter's family has the name of its samples, and
+/// there is no mark of the end.
+fn classic(open: &str) -> String {
+    let mut text = String::with_capacity(open.len());
+    let mut help = None;
+    for line in open.lines() {
+        if line == "# EOF" || line.starts_with("# UNIT ") {
+            continue;
+        }
+        if let Some(of) = line.strip_prefix("# HELP ") {
+            help = of.split_once(' ');
+            continue;
+        }
+        let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|of| of.split_once(' '))
+        else {
+            text.push_str(line);
+            text.push('\n');
+            continue;
+        };
+        let total = if kind == "counter" { "_total" } else { "" };
+        if let Some((_, help)) = help.take().filter(|(of, _)| *of == name) {
+            text.push_str(&format!("# HELP {name}{total} {help}\n"));
+        }
+        text.push_str(&format!("# TYPE {name}{total} {kind}\n"));
+    }
+    text
+}
+
+fn encode_open(report: &Report) -> String {
     let mut registry = Registry::with_prefix("loka");
     registry.register_collector(Box::new(Scrape(report.clone())));
     let mut text = String::new();
@@ -194,4 +306,63 @@ fn by(
 ) -> fmt::Result {
     let rows: Vec<_> = counts.iter().map(|(value, count)| ([(label, *value)], *count)).collect();
     counters(encoder, name, help, &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openmetrics_is_for_who_names_it_and_the_classic_format_for_everybody_else() {
+        let of_prometheus = "application/openmetrics-text;version=1.0.0,application/\
+             openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let of_prometheus_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;\
+             q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;\
+             escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,/;q=0.1";
+        let of_protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.\
+             MetricFamily;encoding=delimited;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,\
+             text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+        for accept in [
+            of_prometheus,
+            of_prometheus_3,
+            of_protobuf,
+            "application/openmetrics-text",
+            "Application/OpenMetrics-Text; Version=\"1.0.0\"",
+            "application/openmetrics-text;q=0.5, */*;q=0.5",
+            "text/*;q=0.1, application/openmetrics-text;q=0.2",
+        ] {
+            assert_eq!(Format::accepted(accept), Format::Open, "{accept}");
+        }
+        for accept in [
+            "",
+            "*/*",
+            "text/plain",
+            "text/plain;version=0.0.4",
+            "application/vnd.google.protobuf",
+            "application/json, text/html;q=0.9",
+            "application/openmetrics-text;q=0",
+            "application/openmetrics-text;q=0.0, text/plain",
+            "application/openmetrics-text;q=0.4, text/plain;q=0.5",
+            "application/openmetrics-text;q=0.4, text/*;q=0.5",
+            "application/openmetrics-text;version=0.0.1",
+            "application/openmetrics-text;q=nan",
+            "application/openmetrics-text;q=2",
+            "application/*",
+            ",;,q=1,;q",
+        ] {
+            assert_eq!(Format::accepted(accept), Format::Classic, "{accept}");
+        }
+    }
+
+    #[test]
+    fn a_counter_has_one_name_in_the_classic_format() {
+        let open = "# HELP loka_submits Submits that came.\n# TYPE loka_submits counter\n\
+                    loka_submits_total 3\n# HELP loka_ready 1 while miners get work.\n\
+                    # TYPE loka_ready gauge\nloka_ready 1\n# EOF\n";
+        let expected = "# HELP loka_submits_total Submits that came.\n\
+                        # TYPE loka_submits_total counter\nloka_submits_total 3\n\
+                        # HELP loka_ready 1 while miners get work.\n# TYPE loka_ready gauge\n\
+                        loka_ready 1\n";
+        assert_eq!(classic(open), expected);
+    }
 }
