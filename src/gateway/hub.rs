@@ -36,6 +36,7 @@ use super::admission::{self, Admissions};
 use super::allowance::Allowance;
 use super::board::Plan;
 use super::clock;
+use super::crowd::Crowd;
 use super::dial::Dialer;
 use super::link::LinkPort;
 use super::log::{self, Kind};
@@ -75,6 +76,8 @@ pub struct Hub {
     pub(super) spills: Spills,
     pub(super) scratch: RefCell<Scratch>,
     door: RefCell<Door>,
+    /// Addresses that have all they may have.
+    pub(super) crowd: RefCell<Crowd>,
     /// Which workers may come in.
     pub admissions: Admissions,
     /// Updates of the system.
@@ -128,6 +131,8 @@ pub enum End {
     Unread,
     /// The sockets of all miners together leave too much unwritten.
     SpillsFull,
+    /// Its address is full, and it does not answer any more.
+    Vanished,
 }
 
 impl End {
@@ -140,6 +145,7 @@ impl End {
             Self::SlowReader => "slow_reader",
             Self::Unread => "unread",
             Self::SpillsFull => "spills_full",
+            Self::Vanished => "vanished",
         }
     }
 }
@@ -218,6 +224,7 @@ impl Hub {
                 write: vec![0; OUTPUT_BYTES_MIN + READ_BYTES_MAX].into(),
             }),
             door: RefCell::default(),
+            crowd: RefCell::default(),
             admissions,
             updates: Updates::default(),
             counts: RefCell::default(),
@@ -240,6 +247,10 @@ impl Hub {
     /// Takes a connection that was accepted, or lets it go.
     pub(super) fn admit(self: &Rc<Self>, stream: TcpStream, from: SocketAddr) {
         let peer = octets(from.ip());
+        let allowed = self.settings.borrow().listen.per_address_max;
+        if !self.door.borrow().has_room(peer, allowed) {
+            self.make_room(peer, clock::now());
+        }
         match self.try_admit(stream, peer) {
             Ok(miner) => {
                 log::debug(Kind::Miner, format_args!("miner from {from}"));
@@ -256,6 +267,7 @@ impl Hub {
             }
             Err(Refused::Address { allowed }) => {
                 self.count(|counts| counts.refused.add("address_full"));
+                self.crowd.borrow_mut().refuse(from.ip(), allowed, clock::now());
                 let text = "refused: its address has the";
                 let end = "connections that listen.per_address_max allows";
                 log::warn(Kind::Refused, format_args!("miner from {from} {text} {allowed} {end}"));
@@ -305,7 +317,9 @@ impl Hub {
         self.count(|counts| counts.ended.add(end.name()));
         let peer = address(port.peer);
         match end {
-            End::Gone | End::Broken => log::debug(Kind::Miner, format_args!("{peer}: {end:?}")),
+            End::Gone | End::Broken | End::Vanished => {
+                log::debug(Kind::Miner, format_args!("{peer}: {end:?}"))
+            }
             End::Closed(close) => {
                 log::info(Kind::Closed, format_args!("miner {peer} closed: {close}"));
             }

@@ -312,6 +312,7 @@ impl Hub {
         if settings.pools.is_empty() {
             warnings.push(NO_POOL.to_owned());
         }
+        warnings.extend(self.crowd.borrow().warning(clock::now()));
         for (index, pool) in settings.pools.iter().enumerate() {
             if pool.url.scheme() == Scheme::Tcp {
                 warnings.push(plain_warning(index));

@@ -2,7 +2,7 @@
 //! accepts. And which addresses are ours, and near.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use loka_stratum::limits::{PEER_GONE_MAX, USER_TIMEOUT};
@@ -12,6 +12,8 @@ use socket2::{SockRef, TcpKeepalive};
 /// the silence has lasted for [`USER_TIMEOUT`], which overrides its count of probes.
 const PROBE_AFTER: Duration = Duration::from_secs(25);
 const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// The same for a peer whose place somebody else asks for.
+const PROBE_SOON: Duration = Duration::from_secs(1);
 
 /// Addresses of this machine that are told.
 const OWN_ADDRESSES_MAX: usize = 8;
@@ -37,6 +39,27 @@ where
     let keepalive = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(Duration::from_secs(USER_TIMEOUT.as_secs())))
+}
+
+/// Has the kernel ask at once whether an idle peer is there, and every second from then on, until
+/// [`tune`] is called.
+///
+/// # Errors
+///
+/// The socket is dead already.
+pub fn probe_now(socket: &tokio::net::TcpStream) -> io::Result<()> {
+    let often = TcpKeepalive::new().with_time(PROBE_SOON).with_interval(PROBE_SOON);
+    SockRef::from(socket).set_tcp_keepalive(&often)
+}
+
+/// Returns an address as people write it: one of IPv4 that came in by a listener for both families
+/// is not in the form of IPv6.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
+        // As it is, with its scope.
+        IpAddr::V6(_) => address,
+    }
 }
 
 /// Says whether an address is of this machine or of a network that the internet does not route.

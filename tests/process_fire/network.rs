@@ -309,6 +309,75 @@ fn f47_a_pulled_cable_gives_the_place_back_within_90_seconds_whatever_is_sent_me
     miners.wait().unwrap();
 }
 
+/// A swarm of idle miners in a network namespace, gone with its connections when it is dropped.
+struct Swarm(std::process::Child);
+
+impl Swarm {
+    /// Starts it, with local ports from `port` on.
+    fn start(network: &Network, listen: &str, miners: usize, port: u16) -> Self {
+        let range = format!("net.ipv4.ip_local_port_range={port} {}", port + 999);
+        let mut sysctl = Command::new("ip");
+        sysctl.args(["netns", "exec", &network.inner, "sysctl", "-qw", &range]);
+        assert!(sysctl.status().unwrap().success());
+        let mut swarm = Command::new("ip");
+        swarm.args(["netns", "exec", &network.inner]).arg(program().get_program());
+        swarm.args(["lab", "swarm", "--connect", listen, "--work", "idle"]);
+        swarm.args(["--miners", &miners.to_string()]).stdout(Stdio::null());
+        Self(swarm.spawn().unwrap())
+    }
+}
+
+impl Drop for Swarm {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A router forgets the connections of a hall, whose miners come again at once from the same
+/// address, which has no place left.
+#[test]
+fn f47_miners_come_back_behind_a_router_that_forgot_them_though_their_address_is_full() {
+    const MINERS: usize = 40;
+    let Some(network) = Network::lay(48) else {
+        return skipped("a network namespace is not permitted");
+    };
+    let pool = Pool::start("abcd", 8);
+    let mut command = program();
+    let here = format!("10.213.{}.1:0", network.net);
+    command.args(["run", "--listen", &here, "--status", "127.0.0.1:0", "--user", "farm"]);
+    command.args(["--pool", &format!("stratum+tcp://{}", pool.address)]);
+    command.env("LOKA_LISTEN__PER_ADDRESS_MAX", MINERS.to_string());
+    let gateway = Gateway::spawn(command);
+    let listen = gateway.listen[0].to_string();
+    let first = Swarm::start(&network, &listen, MINERS, 20_000);
+    let all = |report: &Value| report["miners"]["connected"] == MINERS;
+    gateway.wait_for("the hall", all);
+    // Neither end hears of it.
+    for end in ["sport", "dport"] {
+        let rule = format!("rule add pref 1 ipproto tcp {end} 20000-20999 blackhole");
+        assert!(run(&format!("ip -n {} {rule}", network.router)));
+    }
+    let start = Instant::now();
+    drop(first);
+    let second = Swarm::start(&network, &listen, MINERS, 30_000);
+    let vanished = |report: &Value| report["miners"]["ended"]["vanished"].as_u64().unwrap_or(0);
+    let report = gateway.wait_for("a refusal that is shown", |report| {
+        report["warnings"].to_string().contains("listen.per_address_max")
+    });
+    assert!(report["miners"]["refused"]["address_full"].as_u64().unwrap() > 0);
+    gateway.wait_for("the hall again", |report| vanished(report) == MINERS as u64 && all(report));
+    println!("{MINERS} miners were back after {:?}", start.elapsed());
+    // Who is there keeps its place, however quiet, whoever else wants it.
+    let refused = |report: &Value| report["miners"]["refused"]["address_full"].as_u64().unwrap();
+    let before = refused(&gateway.report());
+    let _third = Swarm::start(&network, &listen, 2, 40_000);
+    let report = gateway.wait_for("more of them", |report| refused(report) >= before + 6);
+    assert!(all(&report), "{}", report["miners"]);
+    assert_eq!(vanished(&report), MINERS as u64, "{}", report["miners"]);
+    drop(second);
+}
+
 #[test]
 fn f60_lost_and_disordered_packets_cost_time_only() {
     let Some(network) = Network::lay(60) else {
