@@ -27,7 +27,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::Applies;
+use crate::settings::{Applies, nearest};
 
 /// One thing that is asked.
 ///
@@ -483,7 +483,11 @@ impl fmt::Display for ParseError<'_> {
         match self.kind {
             ParseErrorKind::Empty => f.write_str("nothing was asked; help lists what can be"),
             ParseErrorKind::UnknownVerb(name) => {
-                write!(f, "there is no {name:?}; help lists what there is")
+                write!(f, "there is no {name:?}; help lists what there is")?;
+                match nearest(name, VERBS.iter().map(|verb| verb.name)) {
+                    Some(verb) => write!(f, "; did you mean {verb}"),
+                    None => Ok(()),
+                }
             }
             ParseErrorKind::Missing(verb) => write!(f, "something is missing; {}", verb.usage),
             ParseErrorKind::Extra(word, verb) => {
@@ -555,7 +559,10 @@ mod tests {
         for (line, text) in [
             ("", "column 1: nothing was asked; help lists what can be"),
             ("   ", "column 1: nothing was asked; help lists what can be"),
-            (" shwo", "column 2: there is no \"shwo\"; help lists what there is"),
+            (
+                " shwo",
+                "column 2: there is no \"shwo\"; help lists what there is; did you mean show",
+            ),
             ("set", "column 4: something is missing; set KEY VALUE"),
             ("set miners.max  ", "column 15: something is missing; set KEY VALUE"),
             ("commit now", "column 8: \"now\" is one word too many; commit"),

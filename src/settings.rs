@@ -23,7 +23,7 @@
 //! ```
 
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{Ipv6Addr, SocketAddr};
 use core::str::FromStr;
 
 use heapless::{String, Vec};
@@ -38,12 +38,14 @@ mod doors;
 mod field;
 mod fields;
 pub mod stored;
+mod typed;
 mod url;
 
 pub use admit::{Admit, AdmitMode, Pattern, Range};
 pub use doors::{Device, HostName, Mdns, Serial, Web};
 pub use field::{Allowed, Applies, Field, Got, Key, Problem};
 pub use fields::FIELDS;
+pub use typed::{nearest, nearest_field, trim};
 pub use url::{PoolUrl, Scheme, UrlError};
 
 /// All settings of a gateway.
@@ -379,19 +381,22 @@ impl Settings {
         if addresses.is_empty() {
             say("listen", "addresses", Got::Nothing, "at least one address");
         }
-        for (index, address) in addresses.iter().enumerate().filter(|(_, a)| a.port() != 0) {
-            if addresses.iter().take(index).any(|earlier| earlier == address) {
-                say("listen", "addresses", Got::Address(*address), "each address once");
+        for (index, address) in addresses.iter().enumerate() {
+            if addresses.iter().take(index).any(|earlier| is_same_place(*earlier, *address)) {
+                let relation = "each address once; 0.0.0.0 and [::] have those of their kind";
+                say("listen", "addresses", Got::Address(*address), relation);
             }
         }
         let relation = "a port of its own, not one of listen.addresses";
         for (section, address) in [("status", self.status.address), ("web", self.web.address)] {
-            if let Some(address) = address.filter(|a| a.port() != 0 && addresses.contains(a)) {
+            if let Some(address) = address
+                && addresses.iter().any(|other| may_meet(*other, address))
+            {
                 say(section, "address", Got::Address(address), relation);
             }
         }
-        if let Some(address) = self.web.address.filter(|a| a.port() != 0)
-            && self.status.address == Some(address)
+        if let (Some(address), Some(status)) = (self.web.address, self.status.address)
+            && may_meet(address, status)
         {
             let relation = "a port of its own, not that of status.address";
             say("web", "address", Got::Address(address), relation);
@@ -414,6 +419,30 @@ impl Settings {
     pub fn show(&self, key: Key) -> impl fmt::Display + '_ {
         field::Shown { settings: self, key }
     }
+}
+
+impl Listen {
+    /// Says whether an address is for IPv6 alone: `[::]` is for both families, unless IPv4 has an
+    /// address of its own in the list at the same port.
+    pub fn is_only_v6(&self, address: SocketAddr) -> bool {
+        let is_v4 = |other: &SocketAddr| other.ip().to_canonical().is_ipv4();
+        self.addresses.iter().any(|other| is_v4(other) && other.port() == address.port())
+    }
+}
+
+/// Says whether one list may not have both addresses: whoever connects to one would be at the other.
+/// Both families at one port are two places.
+fn is_same_place(one: SocketAddr, other: SocketAddr) -> bool {
+    let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
+    let is_of_both = a == b || a.is_unspecified() || b.is_unspecified();
+    one.port() != 0 && one.port() == other.port() && a.is_ipv4() == b.is_ipv4() && is_of_both
+}
+
+/// Says whether two doors of different kinds would meet: `[::]` alone is for both families.
+fn may_meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_all_v6 = |a: SocketAddr| a.ip() == Ipv6Addr::UNSPECIFIED;
+    let is_all = one.port() == other.port() && (is_all_v6(one) || is_all_v6(other));
+    one.port() != 0 && (is_all || is_same_place(one, other))
 }
 
 impl Default for Pool {
@@ -710,8 +739,9 @@ mod tests {
     fn f79_a_board_is_a_name_and_never_a_path() {
         for path in ["/etc/passwd", "../generic", "generic.toml", "a/b", "Generic", "a b", ""] {
             let expected = format!(
-                "board.profile: got {path:?}, allowed auto, or a profile's name: small letters, \
-                 digits and hyphens"
+                "board.profile: got {}, allowed auto, or a profile's name: small letters, \
+                 digits and hyphens",
+                if path.is_empty() { "nothing".into() } else { format!("{path:?}") }
             );
             assert_eq!(problems(&[("board.profile", path)])[0], expected);
         }
@@ -741,13 +771,94 @@ mod tests {
                 "pool.2.user: got nothing, allowed a name, since every pool needs one",
                 "difficulty.start: got 32, allowed from difficulty.min to difficulty.max",
                 "upstream.retry_min_secs: got 30, allowed at most upstream.retry_max_secs",
-                "listen.addresses: got 127.0.0.1:1, allowed each address once",
+                "listen.addresses: got 127.0.0.1:1, allowed each address once; 0.0.0.0 and [::] have those of their kind",
                 "status.address: got 127.0.0.1:1, allowed a port of its own, not one of listen.addresses",
                 "web.address: got 127.0.0.1:1, allowed a port of its own, not one of listen.addresses",
                 "web.address: got 127.0.0.1:1, allowed a port of its own, not that of status.address",
                 "admit.mode: got \"name\", allowed \"name\" only with at least one pattern in admit.names",
             ]
         );
+    }
+
+    #[test]
+    fn both_families_may_have_one_port_and_what_cannot_be_bound_is_refused() {
+        let refused = |listen: &str, status: &str, web: &str| {
+            problems(&[
+                ("listen.addresses", listen),
+                ("status.address", status),
+                ("web.address", web),
+            ])
+            .len()
+        };
+        for listen in [
+            "0.0.0.0:3333,[::]:3333",
+            "[::]:3333,0.0.0.0:3333",
+            "[::]:3333,10.0.0.1:3333",
+            "0.0.0.0:3333,[2001:db8::1]:3333",
+            "10.0.0.1:3333,10.0.0.2:3333",
+            "0.0.0.0:3333,0.0.0.0:3334",
+            "0.0.0.0:0,127.0.0.1:0",
+        ] {
+            assert_eq!(refused(listen, "off", "off"), 0, "{listen}");
+        }
+        for listen in [
+            "0.0.0.0:3333,10.0.0.1:3333",
+            "10.0.0.1:3333,0.0.0.0:3333",
+            "[::]:3333,[2001:db8::1]:3333",
+            "[::ffff:10.0.0.1]:3333,10.0.0.1:3333",
+        ] {
+            assert_eq!(refused(listen, "off", "off"), 1, "{listen}");
+        }
+        assert_eq!(refused("0.0.0.0:8080", "127.0.0.1:8080", "off"), 1);
+        assert_eq!(refused("[::]:8080", "127.0.0.1:8080", "off"), 1, "[::] is IPv4's too");
+        assert_eq!(refused("0.0.0.0:8080", "[::1]:8080", "off"), 0);
+        assert_eq!(refused("0.0.0.0:1", "127.0.0.1:8443", "0.0.0.0:8443"), 1);
+        let mut settings = complete();
+        settings.set(key("listen.addresses"), "[::]:1,0.0.0.0:1,[::]:2").unwrap();
+        let of = |text: &str| settings.listen.is_only_v6(text.parse().unwrap());
+        assert!(of("[::]:1") && !of("[::]:2"));
+    }
+
+    #[test]
+    fn f80_one_slip_is_one_line_with_the_word_that_was_meant() {
+        for (path, text, end) in [
+            ("identity.mode", "singel", "; did you mean \"single\""),
+            ("pool.1.trust", "chian", "; did you mean \"chain\""),
+            ("upstream.warm", "yes", "allowed true or false; did you mean \"true\""),
+            ("upstream.warm", "False", "; did you mean \"false\""),
+            ("miners.max", "atuo", "; did you mean \"auto\""),
+        ] {
+            let all = problems(&[(path, text)]);
+            assert!(all.len() == 1 && all[0].ends_with(end), "{all:?}");
+        }
+    }
+
+    #[test]
+    fn f80_what_a_paste_brings_along_is_cut_of_every_value_but_a_secret() {
+        let mut settings = complete();
+        for (path, text, kept) in [
+            (
+                "pool.1.url",
+                "\u{feff}stratum+tcp://p.example:3333 \n",
+                "stratum+tcp://p.example:3333",
+            ),
+            ("pool.1.user", "\tfarm.a b\u{a0}\r\n", "farm.a b"),
+            ("pool.1.goal", " main\u{200b}", "main"),
+            ("pool.1.password", " x ", " x "),
+            ("web.hosts", "gw.example , \u{a0}loka.example\n", "gw.example,loka.example"),
+            ("mdns.name", " loka\n", "loka"),
+            ("miners.max", " 10 ", "10"),
+            ("difficulty.start", "\u{a0}1024", "1024"),
+            ("upstream.warm", " true\n", "true"),
+            ("status.address", " 127.0.0.1:1\t", "127.0.0.1:1"),
+            ("listen.addresses", "\u{200b}0.0.0.0:3333 ,\n[::]:3333 ", "0.0.0.0:3333,[::]:3333"),
+            ("admit.names", " farm.* ", "farm.*"),
+        ] {
+            settings.set(key(path), text).unwrap();
+            assert_eq!(settings.show(key(path)).to_string(), kept, "{path}");
+        }
+        let problem = settings.set(key("pool.1.user"), " \u{200b}\n").unwrap_err();
+        assert_eq!(problem.to_string(), "pool.1.user: got nothing, allowed 1..128 bytes");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod gateway;
 
 use std::fs;
+use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
 
@@ -401,9 +402,11 @@ fn check_and_exit_codes() {
     );
     let expected = format!(
         "{path}:2: miners.max: got 0, allowed 1..16384 or \"auto\"\n\
-         {path}:3: miners.min: got an unknown key, allowed max, blocked_secs\n\
-         {path}:5: pool.1.url: got \"http://pool.example\", allowed stratum+ssl://host:port, or \
-         stratum+tcp://host:port without TLS\n",
+         {path}:3: miners.min: got an unknown key, allowed max, blocked_secs; did you mean min in \
+         [difficulty]\n\
+         {path}:5: pool.1.url: got \"http://pool.example\", allowed no address of a web page or of \
+         getwork; use the pool's Stratum address, which begins with stratum+ssl:// or \
+         stratum+tcp://\n",
         path = file.path()
     );
     for command in ["check", "run"] {
@@ -419,6 +422,83 @@ fn check_and_exit_codes() {
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.starts_with("pool.1.ca_file: got \"/no/such/file\", allowed a file"), "{text}");
+}
+
+/// What people paste, by the environment: taken as it was meant, or one line that is true and has
+/// the way out.
+#[test]
+fn f80_a_pasted_address_is_taken_or_refused_in_one_line() {
+    let check = |url: &str, user: &str| {
+        let given = [("LOKA_POOL__1__URL", url), ("LOKA_POOL__1__USER", user)];
+        let output = program().arg("check").envs(given).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    for url in [
+        "stratum+tcps://p.example:3333",
+        "ssl://p.example:3333",
+        "tls://p.example:3333",
+        "SSL://p.example:3333",
+        "stratum+tls://p.example:3333",
+        " stratum+ssl://p.example:3333",
+        "stratum+ssl://p.example:3333 ",
+        "\u{feff}stratum+ssl://p.example:3333\u{a0}\n",
+    ] {
+        let (code, out, err) = check(url, " a.b\n");
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{url:?}");
+        assert!(out.contains("pool 1: stratum+ssl://p.example:3333 as a.b\n"), "{url:?}: {out}");
+    }
+    for (url, way_out) in [
+        ("tcp://p.example:3333", "write stratum+tcp:// if the pool has no TLS"),
+        ("p.example:3333", "write stratum+tcp:// if the pool has no TLS"),
+        ("stratum2+tcp://p.example:3333/9auqWEz", "V2, which is not supported; use the pool's V1"),
+        ("stratum+tcp://2001:db8::1:3333", "write [2001:db8::1]:3333"),
+        ("stratum+tcp://p.example:3333/stratum", "leave the path out"),
+        ("stratum+tcp://p.example:3333/#xnsub", "begins with '#'"),
+        ("https://p.example:443", "web page"),
+        ("wss://p.example:443", "WebSocket"),
+        ("stratum+tcp://p.example", "it is missing"),
+        ("stratum+tcp://p.example:3333:3333", "there are two"),
+        ("stratum+tcp://p.example:0", "port 0"),
+        ("", "got nothing"),
+    ] {
+        let (code, _, err) = check(url, "a.b");
+        assert_eq!((code, err.lines().count()), (Some(2), 1), "{url:?}: {err}");
+        assert!(err.contains(way_out), "{url:?}: {err}");
+    }
+    let (_, _, err) = check("stratum+ssl://p.example:3333", &"u".repeat(129));
+    assert_eq!(err, "LOKA_POOL__1__USER: pool.1.user: got 129 bytes, allowed 1..128 bytes\n");
+    let (_, _, err) = check("http://me:hunter2@p.example:3333", "a.b");
+    assert!(!err.contains("hunter2"), "{err}");
+}
+
+#[test]
+fn both_families_listen_at_one_port_and_a_miner_of_ipv4_is_shown_as_such() {
+    let pool = Pool::start("abcd", 8);
+    let port = TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
+    for listen in [format!("0.0.0.0:{port},[::]:{port}"), format!("[::]:{port}")] {
+        let given = [("LOKA_LISTEN__ADDRESSES", listen.as_str())];
+        let mut command = program();
+        command.args(["run", "--verbose", "--status", "127.0.0.1:0", "--user", "farm"]);
+        command.args(["--pool", &format!("stratum+tcp://{}", pool.address)]).envs(given);
+        let mut gateway = Gateway::spawn(command);
+        for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+            Miner::connect(address.parse().unwrap()).log_in("farm.1");
+        }
+        gateway.wait_for_line("miner from 127.0.0.1:");
+        let mapped = gateway.log.iter().find(|line| line.contains("::ffff:"));
+        assert_eq!(mapped, None, "{listen}");
+    }
+    for (listen, code) in [
+        (format!("0.0.0.0:{port},[::]:{port}"), Some(0)),
+        (format!("0.0.0.0:{port},127.0.0.1:{port}"), Some(2)),
+        (format!("[::]:{port},[::1]:{port}"), Some(2)),
+    ] {
+        let mut command = program();
+        command.args(["check", "--pool", "stratum+ssl://p.example:1", "--user", "farm"]);
+        let output = command.env("LOKA_LISTEN__ADDRESSES", &listen).output().unwrap();
+        assert_eq!(output.status.code(), code, "{listen}: what check says, run does");
+    }
 }
 
 #[test]

@@ -282,7 +282,8 @@ fn f73_noise_at_the_end_of_a_line_does_not_tie_it_to_the_next() {
 fn f73_two_commands_in_a_line_are_neither() {
     let session = Session::typed("commit confirm\rcommit; confirm\r");
     session.asked(&[]);
-    let text = "error: column 1: there is no \"commit;\"; help lists what there is";
+    let text =
+        "error: column 1: there is no \"commit;\"; help lists what there is; did you mean commit";
     assert_eq!(session.last_line(), text);
 }
 

@@ -21,7 +21,7 @@ use loka_stratum::limits::{
     READ_BYTES_MAX, SERIAL_ANSWER_BYTES_MAX,
 };
 use loka_stratum::proxy::{LinkSizes, Storage};
-use loka_stratum::settings::{AUTO, Settings};
+use loka_stratum::settings::{AUTO, Settings, nearest};
 use rlimit::Resource;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -338,7 +338,11 @@ impl fmt::Display for PlanError {
         match self {
             Self::Unknown { got } => {
                 write!(f, "{key}: got {got:?}, allowed {AUTO:?}")?;
-                FILES.iter().try_for_each(|(name, _)| write!(f, ", {name:?}"))
+                FILES.iter().try_for_each(|(name, _)| write!(f, ", {name:?}"))?;
+                match nearest(got, FILES.iter().map(|(name, _)| *name)) {
+                    Some(name) => write!(f, "; did you mean {name:?}"),
+                    None => Ok(()),
+                }
             }
             Self::Miners { got, max, board } => {
                 write!(f, "{key}: got {got}, allowed 1..{max} on board {board}")

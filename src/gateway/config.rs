@@ -6,8 +6,11 @@
 //! reload go through [`load`], so they cannot disagree.
 //!
 //! In the environment `LOKA_MINERS__MAX` stands for `miners.max` and `LOKA_POOL__2__URL` for
-//! `pool.2.url`; lists are separated by commas. A variable that begins with `LOKA_` and holds
-//! `__` but names no key is an error, because it was meant to be one.
+//! `pool.2.url`; lists are separated by commas. A variable that begins with `LOKA_` and names no key
+//! is an error, because it was meant to be one; [`OTHER_VARIABLES`] are read elsewhere.
+//!
+//! One slip is one line: what is missing or does not fit because a value could not be read is not
+//! said again, nor what a word that was meant for a key would have set.
 //!
 //! [`render_default`] writes `config/default.toml` from the list of keys.
 
@@ -18,7 +21,9 @@ use std::path::{Path, PathBuf};
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use loka_stratum::limits::{CONFIG_BYTES_MAX, POOLS_MAX};
-use loka_stratum::settings::{AUTO, Allowed, FIELDS, Field, Key, Settings};
+use loka_stratum::settings::{
+    AUTO, Allowed, FIELDS, Field, Key, Pool, Settings, nearest, nearest_field,
+};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -78,6 +83,10 @@ struct Collector {
     mark: Option<u32>,
     /// Each with its line of the file, where it has one.
     problems: Vec<(usize, Problem)>,
+    /// Keys that were given a value which could not be read, or that were meant by another word.
+    unread: Vec<Key>,
+    /// A part of the file could not be read, so nobody knows what stands in it.
+    is_partly_read: bool,
 }
 
 /// Where the value of a key came from.
@@ -129,7 +138,7 @@ pub fn mark(sources: &Sources) -> Option<u32> {
 
 /// Takes the variables of the process's environment that may be settings.
 pub fn environment() -> Vec<(String, String)> {
-    let is_ours = |(name, _): &(String, String)| name.starts_with(PREFIX);
+    let is_ours = |(name, _): &(String, String)| strip_prefix(name).is_some();
     let readable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         // A value that is not UTF-8 is kept in a form that no key takes, so that it is reported.
         Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
@@ -140,6 +149,31 @@ pub fn environment() -> Vec<(String, String)> {
 }
 
 const PREFIX: &str = "LOKA_";
+
+/// Variables of ours that are no settings: what `ctl` asks with.
+const OTHER_VARIABLES: [&str; 2] = ["LOKA_CTL_PASSWORD", "LOKA_CTL_SECRET"];
+
+/// Returns what a variable is about, where it may be a setting; small letters are a slip too.
+fn strip_prefix(name: &str) -> Option<&str> {
+    let (prefix, path) = name.split_at_checked(PREFIX.len())?;
+    (prefix.eq_ignore_ascii_case(PREFIX) && !OTHER_VARIABLES.contains(&name)).then_some(path)
+}
+
+/// Returns the name of the variable that stands for a key.
+fn variable(key: Key) -> String {
+    format!("{PREFIX}{}", key.to_string().replace('.', "__").to_ascii_uppercase())
+}
+
+/// Returns the key that was meant by a path which is none; `pool` is its pool, where that is known.
+fn meant(path: &str, pool: Option<usize>) -> Option<Key> {
+    let mut numbers = path.split(['.', '_']).filter_map(|part| part.parse::<usize>().ok());
+    let pool = pool.or_else(|| numbers.next()?.checked_sub(1)).unwrap_or(0);
+    let field = nearest_field(path)?;
+    Key::of(field, if field.is_of_pool() { pool } else { 0 })
+}
+
+/// The table of a pool.
+const POOL: &str = "pool";
 
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
@@ -164,6 +198,7 @@ impl Collector {
                 collector.read_file(path, &text);
             }
             Err(error) => {
+                collector.is_partly_read = true;
                 let text = format!("{}: cannot be read: {error}", path.display());
                 collector.problems.push((0, Problem { key: None, text }));
             }
@@ -174,8 +209,33 @@ impl Collector {
     fn set(&mut self, key: Key, text: &str, origin: Origin) {
         if let Err(problem) = self.settings.set(key, text) {
             self.report(&origin, Some(key), &problem);
+            self.leave_unread(key);
         }
         self.origins.push((key, origin));
+    }
+
+    /// Notes that a key was meant and has no value; a pool that was begun by it is one all the same.
+    fn leave_unread(&mut self, key: Key) {
+        self.unread.push(key);
+        let pools = &mut self.settings.pools;
+        let is_wanted = key.field().is_of_pool() && key.pool() < POOLS_MAX;
+        while is_wanted && key.pool() >= pools.len() && pools.push(Pool::default()).is_ok() {}
+    }
+
+    /// Reports a word that is no key, with the one that was meant, as `spelt` by its source.
+    fn report_unknown(
+        &mut self,
+        origin: &Origin,
+        unknown: &str,
+        allowed: &str,
+        meant: Option<(Key, String)>,
+    ) {
+        let mut text = format!("{unknown}: got an unknown key, allowed {allowed}");
+        if let Some((key, spelt)) = meant {
+            let _ = write!(text, "; did you mean {spelt}");
+            self.leave_unread(key);
+        }
+        self.report(origin, None, &text);
     }
 
     fn report(&mut self, origin: &Origin, key: Option<Key>, text: &dyn fmt::Display) {
@@ -190,6 +250,7 @@ impl Collector {
             Origin::File { path: path.to_owned(), line }
         };
         let (document, errors) = DeTable::parse_recoverable(text);
+        self.is_partly_read |= !errors.is_empty();
         for error in errors {
             let start = error.span().map_or(0, |span| span.start);
             self.report(&place(start), None, &error.message());
@@ -202,25 +263,55 @@ impl Collector {
                     self.read_pools(pools.iter(), &place);
                 }
                 DeValue::Table(_) if name == "pool" => {
-                    self.report(
-                        &origin,
-                        None,
-                        &"pool: got one table, allowed [[pool]] for each pool",
-                    );
+                    let text = "pool: got one table, allowed [[pool]] for each pool";
+                    self.report(&origin, None, &text);
+                    self.leave_pools_unread();
                 }
                 DeValue::Table(table) if is_section(name) => {
                     self.read_section(name, 0, table, &place);
                 }
                 _ if is_section(name) => {
-                    let text = format!("{name}: got {}, allowed [{name}]", shape(value.get_ref()));
+                    let form = if name == POOL { "[[pool]]" } else { &format!("[{name}]") };
+                    let text = format!("{name}: got {}, allowed {form}", shape(value.get_ref()));
                     self.report(&origin, None, &text);
+                    self.leave_section_unread(name);
                 }
-                _ => {
-                    let text = format!("{name}: got an unknown key, allowed {}", sections());
-                    self.report(&origin, None, &text);
-                }
+                _ => self.read_unknown(&origin, name, value.get_ref()),
             }
         }
+    }
+
+    /// Reports a word that is no table of the file, with the table or the key that was meant.
+    fn read_unknown(&mut self, origin: &Origin, name: &str, value: &DeValue<'_>) {
+        let is_table = matches!(value, DeValue::Table(_) | DeValue::Array(_));
+        let section = nearest(name, FIELDS.iter().map(|field| field.section));
+        match section.filter(|_| is_table) {
+            Some(section) => {
+                let spelt = if section == POOL { "[[pool]]" } else { &format!("[{section}]") };
+                let text = format!("{name}: got an unknown key, allowed {}", sections());
+                self.report(origin, None, &format!("{text}; did you mean {spelt}"));
+                self.leave_section_unread(section);
+            }
+            None => {
+                let meant = meant(name, None).filter(|_| !is_table);
+                let spelt = |key: Key| (key, format!("{} in {}", key.field().name, table_of(key)));
+                self.report_unknown(origin, name, &sections(), meant.map(spelt));
+            }
+        }
+    }
+
+    fn leave_section_unread(&mut self, section: &str) {
+        if section == POOL {
+            return self.leave_pools_unread();
+        }
+        let of_section = FIELDS.iter().filter(|field| field.section == section);
+        self.unread.extend(of_section.filter_map(|field| Key::of(field, 0)));
+    }
+
+    /// Notes that pools were meant, however many.
+    fn leave_pools_unread(&mut self) {
+        let of_pool = FIELDS.iter().filter(|field| field.is_of_pool());
+        self.unread.extend(of_pool.filter_map(|field| Key::of(field, 0)));
     }
 
     fn read_pools<'a, 'i: 'a>(
@@ -238,11 +329,10 @@ impl Collector {
                 _ if index > POOLS_MAX => {}
                 DeValue::Table(table) => {
                     // A pool without keys is still a pool, and is missing something.
-                    if let (true, Some(key)) = (table.is_empty(), Key::named("pool", "url", index))
-                    {
+                    if let (true, Some(key)) = (table.is_empty(), Key::named(POOL, "url", index)) {
                         self.set(key, "", origin);
                     }
-                    self.read_section("pool", index, table, place);
+                    self.read_section(POOL, index, table, place);
                 }
                 other => {
                     let text = format!("pool: got {}, allowed [[pool]]", shape(other));
@@ -263,9 +353,15 @@ impl Collector {
             let origin = place(name.span().start);
             let name = name.get_ref().as_ref();
             let Some(key) = Key::named(section, name, pool) else {
-                let names = names(section);
-                let text = format!("{section}.{name}: got an unknown key, allowed {names}");
-                self.report(&origin, None, &text);
+                let path = format!("{section}.{name}");
+                let spelt = |key: Key| {
+                    let is_here = key.field().section == section;
+                    let place =
+                        if is_here { String::new() } else { format!(" in {}", table_of(key)) };
+                    (key, format!("{}{place}", key.field().name))
+                };
+                let meant = meant(&path, Some(pool)).map(spelt);
+                self.report_unknown(&origin, &path, &names(section), meant);
                 continue;
             };
             match text_of(key.field(), value.get_ref()) {
@@ -274,6 +370,7 @@ impl Collector {
                     let (got, allowed) = (shape(value.get_ref()), key.field().allowed);
                     let text = format!("{key}: got {got}, allowed {allowed}");
                     self.report(&origin, Some(key), &text);
+                    self.leave_unread(key);
                 }
             }
         }
@@ -281,18 +378,20 @@ impl Collector {
 
     fn read_environment(&mut self, variables: &[(String, String)]) {
         for (name, value) in variables {
-            let Some(path) = name.strip_prefix(PREFIX).filter(|path| path.contains("__")) else {
-                continue;
-            };
-            let path = path.to_ascii_lowercase().replace("__", ".");
+            let Some(rest) = strip_prefix(name) else { continue };
+            let path = rest.to_ascii_lowercase().replace("__", ".");
             let origin = Origin::Environment(name.clone());
             match Key::parse(&path) {
-                Some(key) => self.set(key, value, origin),
-                None => {
+                // A name in small letters may be another program's; it is not read, and said.
+                Some(key) if variable(key) == *name || is_of_first_pool(key, name) => {
+                    self.set(key, value, origin);
+                }
+                _ => {
                     let section = path.split('.').next().unwrap_or_default();
                     let allowed = if is_section(section) { names(section) } else { sections() };
-                    let text = format!("{path}: got an unknown key, allowed {allowed}");
-                    self.report(&origin, None, &text);
+                    let meant = Key::parse(&path).or_else(|| meant(&path, None));
+                    let meant = meant.map(|key| (key, variable(key)));
+                    self.report_unknown(&origin, &path, &allowed, meant);
                 }
             }
         }
@@ -318,8 +417,12 @@ impl Collector {
         self.read_over(sources);
         let mut relations = Vec::new();
         self.settings.check(&mut |problem| relations.push(problem));
+        let unread = std::mem::take(&mut self.unread);
         for problem in relations {
-            self.report_relation(problem.key, &problem, file);
+            let comes_of_another = unread.iter().any(|key| problem.comes_of(*key));
+            if !comes_of_another && !self.is_partly_read {
+                self.report_relation(problem.key, &problem, file);
+            }
         }
         match Plan::new(&self.settings, &sources.machine) {
             Ok(plan) if self.problems.is_empty() => {
@@ -328,7 +431,8 @@ impl Collector {
             }
             Ok(_) => {}
             Err(error) => {
-                if let Some(key) = Key::parse(error.key()) {
+                let key = Key::parse(error.key()).filter(|key| !unread.contains(key));
+                if let Some(key) = key {
                     self.report_relation(key, &error, file);
                 }
             }
@@ -403,6 +507,19 @@ fn shape(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "an array of something else",
         DeValue::Table(_) => "a table",
     }
+}
+
+/// The table of a key, as the file writes it.
+fn table_of(key: Key) -> String {
+    let section = key.field().section;
+    if key.field().is_of_pool() { format!("[[{section}]]") } else { format!("[{section}]") }
+}
+
+/// Says whether a variable names a key of the first pool without its number.
+fn is_of_first_pool(key: Key, name: &str) -> bool {
+    let field = key.field();
+    let short = format!("{PREFIX}{}__{}", field.section, field.name).to_ascii_uppercase();
+    field.is_of_pool() && key.pool() == 0 && short == name
 }
 
 fn is_section(name: &str) -> bool {
@@ -565,7 +682,9 @@ mod tests {
         assert_eq!(lines(&error), expected);
     }
 
-    const POOL: &str = "[[pool]]\nurl = \"stratum+ssl://a.example:1\"\nuser = \"farm\"\n";
+    const GOOD_URL: &str = "stratum+ssl://a.example:1";
+
+    const POOL_TEXT: &str = "[[pool]]\nurl = \"stratum+ssl://a.example:1\"\nuser = \"farm\"\n";
 
     /// Where the list of keys was changed on purpose, `LOKA_BLESS=1 cargo test` writes the file.
     #[test]
@@ -576,7 +695,7 @@ mod tests {
         }
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, render_default());
-        let settings = load_text(&format!("{text}\n{POOL}")).unwrap();
+        let settings = load_text(&format!("{text}\n{POOL_TEXT}")).unwrap();
         let expected = Settings { pools: settings.pools.clone(), ..Settings::default() };
         assert_eq!(*settings, expected);
         assert!(text.lines().all(|line| line.len() <= 120), "a line is too long");
@@ -605,10 +724,12 @@ mod tests {
              [verdict]\nmode = \"both\"\n[[pool]]\nurl = \"stratum+ssl://a.example:1\"\n",
             &[
                 "farm.toml:2: miners.max: got 20000, allowed 1..16384 or \"auto\"",
-                "farm.toml:3: miners.mxa: got an unknown key, allowed max, blocked_secs",
+                "farm.toml:3: miners.mxa: got an unknown key, allowed max, blocked_secs; did you mean \
+                 max",
                 "farm.toml:4: miners.blocked_secs: got a string, allowed 5..120",
                 "farm.toml:5: upstraem: got an unknown key, allowed pool, listen, board, miners, \
-                 difficulty, upstream, identity, verdict, status, state, web, serial, admit, mdns",
+                 difficulty, upstream, identity, verdict, status, state, web, serial, admit, mdns; \
+                 did you mean [upstream]",
                 "farm.toml:8: verdict.mode: got \"both\", allowed \"local\" or \"pool\"",
                 "farm.toml:10: pool.1.user: got nothing, allowed a name, since every pool needs one",
             ],
@@ -617,13 +738,16 @@ mod tests {
 
     #[test]
     fn f77_duplicate_and_conflicting_keys_are_errors() {
-        check(&format!("{POOL}[miners]\nmax = 10\nmax = 11\n"), &["farm.toml:6: duplicate key"]);
         check(
-            &format!("{POOL}[difficulty]\nmax = 8\nmin = 16\n"),
+            &format!("{POOL_TEXT}[miners]\nmax = 10\nmax = 11\n"),
+            &["farm.toml:6: duplicate key"],
+        );
+        check(
+            &format!("{POOL_TEXT}[difficulty]\nmax = 8\nmin = 16\n"),
             &["farm.toml:6: difficulty.min: got 16, allowed at most difficulty.max"],
         );
         check(
-            &format!("{POOL}{POOL}{POOL}{POOL}{POOL}"),
+            &format!("{POOL_TEXT}{POOL_TEXT}{POOL_TEXT}{POOL_TEXT}{POOL_TEXT}"),
             &["farm.toml:13: pool.5: got too many, allowed 1..4"],
         );
     }
@@ -631,7 +755,7 @@ mod tests {
     #[test]
     fn f77_ten_thousand_bad_lines_are_ten_thousand_problems() {
         let keys: String = (0..10_000).map(|line| format!("x{line} = 1\n")).collect();
-        let error = load_text(&format!("{POOL}[miners]\n{keys}")).unwrap_err();
+        let error = load_text(&format!("{POOL_TEXT}[miners]\n{keys}")).unwrap_err();
         assert_eq!(error.problems.len(), 10_000);
         assert!(lines(&error)[9_999].starts_with("farm.toml:10004: miners.x9999:"));
     }
@@ -641,7 +765,7 @@ mod tests {
         for field in FIELDS {
             let pool = if field.is_of_pool() { "1__" } else { "" };
             let name = format!("LOKA_{}__{pool}{}", field.section, field.name).to_uppercase();
-            let mut other = load_text(POOL).unwrap();
+            let mut other = load_text(POOL_TEXT).unwrap();
             let key = Key::of(field, 0).unwrap();
             let pin = "ab".repeat(32);
             let value =
@@ -662,10 +786,10 @@ mod tests {
 
     #[test]
     fn the_environment_wins_over_the_file_and_is_checked_like_it() {
-        let text = format!("{POOL}[miners]\nmax = 10\n");
+        let text = format!("{POOL_TEXT}[miners]\nmax = 10\n");
         let settings = load_with(&text, &[("LOKA_MINERS__MAX", "20")]).unwrap();
         assert_eq!(settings.miners.max, Some(20));
-        let wrong = [("LOKA_MINERS__MXA", "20"), ("LOKA_POOL__9__URL", "x"), ("LOKA_VECTORS", "x")];
+        let wrong = [("LOKA_MINERS__MXA", "20"), ("LOKA_POOL__9__URL", "x")];
         let error = load_with(&text, &wrong).unwrap_err();
         assert_eq!(error.problems.len(), 2, "{error}");
         assert!(lines(&error)[0].starts_with("LOKA_MINERS__MXA: miners.mxa: got an unknown key"));
@@ -673,28 +797,127 @@ mod tests {
     }
 
     #[test]
+    fn f77_a_variable_that_names_no_key_is_an_error_that_shows_the_right_name() {
+        for (name, meant) in [
+            ("LOKA_MINERS_MAX", Some("LOKA_MINERS__MAX")),
+            ("LOKA_MINERS__MXA", Some("LOKA_MINERS__MAX")),
+            ("LOKA_POOL_URL", Some("LOKA_POOL__1__URL")),
+            ("LOKA_POOL_1_URL", Some("LOKA_POOL__1__URL")),
+            ("LOKA_POOLS__1__USER", Some("LOKA_POOL__1__USER")),
+            ("LOKA_POOL1__URL", Some("LOKA_POOL__1__URL")),
+            ("LOKA_URL", Some("LOKA_POOL__1__URL")),
+            ("LOKA_STATE_DIR", Some("LOKA_STATE__DIR")),
+            ("loka_miners__max", Some("LOKA_MINERS__MAX")),
+            ("LOKA_miners__max", Some("LOKA_MINERS__MAX")),
+            ("LOKA_VECTORS", None),
+            ("LOKA_", None),
+        ] {
+            let error = load_with(POOL_TEXT, &[(name, "10")]).unwrap_err();
+            assert_eq!(error.problems.len(), 1, "{name}: {error}");
+            let line = lines(&error)[0];
+            assert!(line.starts_with(&format!("{name}: ")), "{line}");
+            let end = meant.map(|meant| format!("; did you mean {meant}"));
+            match end {
+                Some(end) => assert!(line.ends_with(&end), "{line}"),
+                None => assert!(!line.contains("did you mean"), "{line}"),
+            }
+        }
+        let second = meant("pool_2_url", None).map(variable);
+        assert_eq!(second.as_deref(), Some("LOKA_POOL__2__URL"));
+        for name in ["LOKA_CTL_PASSWORD", "LOKA_CTL_SECRET"] {
+            assert!(load_with(POOL_TEXT, &[(name, "x")]).is_ok(), "{name} is ctl's");
+        }
+    }
+
+    /// Every key with a value that it does not take, and the rest good: one line, with what was got.
+    #[test]
+    fn f77_one_slip_is_one_line_for_every_key() {
+        for field in FIELDS {
+            let key = Key::of(field, 0).unwrap();
+            let mut good = load_text(POOL_TEXT).unwrap();
+            let long = "\u{e9}".repeat(5000);
+            let bad = ["tcp://p.example:3333", "-1", long.as_str()].into_iter();
+            let Some(bad) = bad.into_iter().find(|text| good.set(key, text).is_err()) else {
+                panic!("{key} takes everything");
+            };
+            let others = [("LOKA_POOL__1__URL", GOOD_URL), ("LOKA_POOL__1__USER", "a.b")];
+            let name = variable(key);
+            let mut given: Vec<_> = others.into_iter().filter(|(n, _)| *n != name).collect();
+            given.push((&name, bad));
+            let error = load_with("", &given).unwrap_err();
+            assert_eq!(error.problems.len(), 1, "{key}: {error}");
+            assert!(lines(&error)[0].starts_with(&format!("{name}: {key}: got ")), "{error}");
+            assert!(!lines(&error)[0].contains("got nothing"), "{error}");
+        }
+    }
+
+    #[test]
+    fn f77_one_slip_in_the_file_is_one_line_with_what_was_meant() {
+        let url = format!("url = \"{GOOD_URL}\"");
+        for (text, line) in [
+            (
+                format!("[[pool]]\n{url}\nusr = \"a\"\n"),
+                "farm.toml:3: pool.usr: got an unknown key, allowed url, user, password, ca_file, \
+                 pins, trust, goal, weight; did you mean user",
+            ),
+            (
+                format!("[[pools]]\n{url}\nuser = \"a\"\n"),
+                "farm.toml:1: pools: got an unknown key, allowed pool, listen, board, miners, \
+                 difficulty, upstream, identity, verdict, status, state, web, serial, admit, mdns; \
+                 did you mean [[pool]]",
+            ),
+            (
+                format!("[pool]\n{url}\nuser = \"a\"\n"),
+                "farm.toml:1: pool: got one table, allowed [[pool]] for each pool",
+            ),
+            (
+                format!("[[pool]]\n{url}\nuser = 7\n"),
+                "farm.toml:3: pool.1.user: got an integer, allowed 1..128 bytes",
+            ),
+            (
+                format!("{POOL_TEXT}[difficulty]\nmin = \"x\"\nstart = 0.0001\n"),
+                "farm.toml:5: difficulty.min: got a string, allowed 0.0000000001..4398046511104",
+            ),
+            (
+                format!("{POOL_TEXT}[miners]\nport = 3333\n"),
+                "farm.toml:5: miners.port: got an unknown key, allowed max, blocked_secs",
+            ),
+        ] {
+            check(&text, &[line]);
+        }
+        let error = load_text("[[pool]]\nurl = stratum+ssl://a.example:1\nuser = \"a\"\n");
+        let error = error.unwrap_err();
+        assert!(lines(&error).iter().all(|line| !line.contains("got nothing")), "{error}");
+        // What is missing beside it is another slip.
+        let text = "[[pool]]\nurl = \"tcp://p.example:3333\"\n";
+        assert_eq!(load_text(text).unwrap_err().problems.len(), 2, "no user");
+    }
+
+    #[test]
     fn f67_what_the_board_does_not_hold_is_reported_where_it_was_set() {
-        let text = format!("{POOL}[board]\nprofile = \"virt-aarch64\"\n[miners]\nmax = 1025\n");
+        let text =
+            format!("{POOL_TEXT}[board]\nprofile = \"virt-aarch64\"\n[miners]\nmax = 1025\n");
         check(&text, &["farm.toml:7: miners.max: got 1025, allowed 1..1024 on board virt-aarch64"]);
         let error = load_with(&text, &[("LOKA_BOARD__PROFILE", "no-such")]).unwrap_err();
         assert!(
             lines(&error)[0].starts_with("LOKA_BOARD__PROFILE: board.profile: got \"no-such\"")
         );
         check(
-            &format!("{POOL}[miners]\nmax = \"1025\"\n"),
+            &format!("{POOL_TEXT}[miners]\nmax = \"1025\"\n"),
             &["farm.toml:5: miners.max: got a string, allowed 1..16384 or \"auto\""],
         );
     }
 
     #[test]
     fn f80_numbers_in_any_notation_of_toml() {
-        let text = format!("{POOL}[miners]\nmax = 0x10\n[difficulty]\nmin = 1e-3\nstart = 1_024\n");
+        let text =
+            format!("{POOL_TEXT}[miners]\nmax = 0x10\n[difficulty]\nmin = 1e-3\nstart = 1_024\n");
         let settings = load_text(&text).unwrap();
         assert_eq!(settings.miners.max, Some(16));
         assert!((settings.difficulty.min - 0.001).abs() < 1e-12);
         assert!((settings.difficulty.start - 1024.0).abs() < 1e-12);
         check(
-            &format!("{POOL}[miners]\nmax = -1\n[difficulty]\nstart = nan\n"),
+            &format!("{POOL_TEXT}[miners]\nmax = -1\n[difficulty]\nstart = nan\n"),
             &[
                 "farm.toml:5: miners.max: got -1, allowed 1..16384 or \"auto\"",
                 "farm.toml:7: difficulty.start: got \"nan\", allowed 0.0000000001..4398046511104",
@@ -707,7 +930,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("loka-config-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("farm.toml");
-        std::fs::write(&path, format!("{POOL}{POOL}")).unwrap();
+        std::fs::write(&path, format!("{POOL_TEXT}{POOL_TEXT}")).unwrap();
         let sources = Sources {
             file: Some(path),
             environment: vec![("LOKA_POOL__1__PASSWORD".into(), "secret".into())],

@@ -281,7 +281,7 @@ impl Control {
     /// An address that cannot be had.
     pub fn bind_doors(&self, settings: &Settings) -> io::Result<Bound> {
         let state = self.state.borrow();
-        state.doors.bind(&settings.listen.addresses).map_err(io::Error::other)
+        state.doors.bind(&settings.listen).map_err(io::Error::other)
     }
 
     /// Opens the ports of status and page where the settings have them.

@@ -3,6 +3,9 @@
 //! A listener takes connections as fast as they come; each costs a place in the table or is let
 //! go at once (F44). When the process or the system has no file descriptors left, accepting
 //! pauses instead of spinning, and goes on by itself (F45).
+//!
+//! `[::]` is for both families, unless the list has an address of IPv4 at the same port: then each
+//! family has a listener of its own. Whoever comes by IPv4 is known by its IPv4 address either way.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -10,6 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use loka_stratum::limits::LISTEN_BACKLOG;
+use loka_stratum::settings;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::AbortHandle;
@@ -31,9 +35,16 @@ pub struct Doors {
 
 /// An open door.
 struct Door {
-    /// The address of the settings.
-    wanted: SocketAddr,
+    wanted: Wanted,
     listening: Listening,
+}
+
+/// A place of the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wanted {
+    address: SocketAddr,
+    /// IPv4 has a listener of its own at this port.
+    is_only_v6: bool,
 }
 
 /// A listener and the task that accepts at it, until it is dropped. Whoever connects from then on
@@ -45,8 +56,8 @@ pub struct Listening {
 
 /// Listeners that are bound and not used yet.
 pub struct Bound {
-    new: Vec<(SocketAddr, TcpListener)>,
-    wanted: Vec<SocketAddr>,
+    new: Vec<(Wanted, TcpListener)>,
+    wanted: Vec<Wanted>,
 }
 
 /// An address that cannot be listened at.
@@ -63,17 +74,23 @@ impl Doors {
     /// # Errors
     ///
     /// The first address that cannot be had.
-    pub fn bind(&self, addresses: &[SocketAddr]) -> Result<Bound, BindError> {
-        let is_new = |address: &&SocketAddr| !self.open.iter().any(|door| door.wanted == **address);
-        let leaving = self.open.iter().filter(|door| !addresses.contains(&door.wanted));
+    pub fn bind(&self, settings: &settings::Listen) -> Result<Bound, BindError> {
+        let of = |address: &SocketAddr| Wanted {
+            address: *address,
+            is_only_v6: settings.is_only_v6(*address),
+        };
+        let wanted: Vec<Wanted> = settings.addresses.iter().map(of).collect();
+        let is_new = |wanted: &&Wanted| !self.open.iter().any(|door| door.wanted == **wanted);
+        let leaving = self.open.iter().filter(|door| !wanted.contains(&door.wanted));
         let leaving: Vec<&TcpListener> = leaving.map(|door| door.listening.listener()).collect();
         let mut new = Vec::new();
-        for address in addresses.iter().filter(is_new) {
-            let listener = bind(*address, &leaving)
-                .map_err(|source| BindError { address: *address, source })?;
-            new.push((*address, listener));
+        for place in wanted.iter().filter(is_new) {
+            let Wanted { address, is_only_v6 } = *place;
+            let listener = bind(address, is_only_v6, &leaving)
+                .map_err(|source| BindError { address, source })?;
+            new.push((*place, listener));
         }
-        Ok(Bound { new, wanted: addresses.to_vec() })
+        Ok(Bound { new, wanted })
     }
 
     /// Opens what was bound and closes what is not wanted any more; miners that came through a
@@ -82,7 +99,7 @@ impl Doors {
         self.open.retain(|door| bound.wanted.contains(&door.wanted));
         let mut opened = Vec::new();
         for (wanted, listener) in bound.new {
-            opened.push(listener.local_addr().unwrap_or(wanted));
+            opened.push(listener.local_addr().unwrap_or(wanted.address));
             let listening = Listening::start(listener, |listener| accept(hub.clone(), listener));
             self.open.push(Door { wanted, listening });
         }
@@ -124,8 +141,16 @@ impl Drop for Listening {
 /// It may be one that a listener has a part of that is about to close: from this machine's own
 /// address to all of them, the port the same. To the system it belongs to both for that moment, and
 /// to nobody else before it or after.
-pub fn bind(address: SocketAddr, leaving: &[&TcpListener]) -> io::Result<TcpListener> {
+pub fn bind(
+    address: SocketAddr,
+    is_only_v6: bool,
+    leaving: &[&TcpListener],
+) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if address.is_ipv6() {
+        // Whatever the system's own default is.
+        SockRef::from(&socket).set_only_v6(is_only_v6)?;
+    }
     socket.set_reuseaddr(true)?;
     socket::tune(&socket)?;
     let share = |is_shared| {
@@ -147,7 +172,7 @@ async fn accept(hub: Rc<Hub>, listener: Rc<TcpListener>) {
         match listener.accept().await {
             Ok((stream, from)) => {
                 pause = PAUSE_MIN;
-                hub.admit(stream, from);
+                hub.admit(stream, socket::canonical(from));
             }
             // The peer was gone before it was accepted.
             Err(error) if is_of_the_peer(&error) => {}
@@ -173,9 +198,30 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     )
 }
 
+/// Says why an address cannot be had, and what helps.
+pub struct WhyNot<'a>(pub &'a io::Error);
+
+impl std::fmt::Display for WhyNot<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let error = self.0;
+        write!(f, "{error}")?;
+        match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                f.write_str("; another program has this port, and `ss -ltnp` shows which")
+            }
+            io::ErrorKind::PermissionDenied => f.write_str(
+                "; a port below 1024 takes CAP_NET_BIND_SERVICE, one above such as 8443 takes \
+                 nothing",
+            ),
+            io::ErrorKind::AddrNotAvailable => f.write_str("; this machine has no such address"),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl std::fmt::Display for BindError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} cannot be listened at: {}", self.address, self.source)
+        write!(f, "{} cannot be listened at: {}", self.address, WhyNot(&self.source))
     }
 }
 
@@ -184,14 +230,14 @@ impl std::error::Error for BindError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
     use tokio::net::TcpStream;
 
     #[test]
     fn f47_accepted_connections_inherit_what_the_listener_is_set_to() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let listener = bind("127.0.0.1:0".parse().unwrap(), &[]).unwrap();
+            let listener = bind("127.0.0.1:0".parse().unwrap(), false, &[]).unwrap();
             let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (stream, _) = listener.accept().await.unwrap();
             let socket = SockRef::from(&stream);
@@ -205,20 +251,46 @@ mod tests {
     fn a_port_goes_from_one_address_to_all_and_back_and_belongs_to_nobody_else() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let one = bind((Ipv4Addr::LOCALHOST, 0).into(), &[]).unwrap();
+            let one = bind((Ipv4Addr::LOCALHOST, 0).into(), false, &[]).unwrap();
             let port = one.local_addr().unwrap().port();
             let all = (Ipv4Addr::UNSPECIFIED, port).into();
-            assert_eq!(bind(all, &[]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-            let second = bind(all, &[&one]).unwrap();
+            assert_eq!(bind(all, false, &[]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            let second = bind(all, false, &[&one]).unwrap();
             let of_others = || std::net::TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), port));
             assert_eq!(of_others().unwrap_err().kind(), io::ErrorKind::AddrInUse);
             drop(one);
             let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
             second.accept().await.unwrap();
-            let third = bind((Ipv4Addr::LOCALHOST, port).into(), &[&second]).unwrap();
+            let third = bind((Ipv4Addr::LOCALHOST, port).into(), false, &[&second]).unwrap();
             drop(second);
             let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
             third.accept().await.unwrap();
+        });
+    }
+
+    #[test]
+    fn both_families_have_one_port_and_a_port_goes_from_one_listener_to_two_and_back() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+            let both = bind(any, false, &[]).unwrap();
+            let port = both.local_addr().unwrap().port();
+            let connect = |address: IpAddr| TcpStream::connect((address, port));
+            let _client = connect(Ipv4Addr::LOCALHOST.into()).await.unwrap();
+            let (_, from) = both.accept().await.unwrap();
+            assert!(from.is_ipv6(), "mapped");
+            assert_eq!(socket::canonical(from).ip(), IpAddr::from(Ipv4Addr::LOCALHOST));
+            let v6 = bind((Ipv6Addr::UNSPECIFIED, port).into(), true, &[&both]).unwrap();
+            let v4 = bind((Ipv4Addr::UNSPECIFIED, port).into(), false, &[&both]).unwrap();
+            drop(both);
+            let _client = connect(Ipv4Addr::LOCALHOST.into()).await.unwrap();
+            assert!(v4.accept().await.unwrap().1.is_ipv4());
+            let _client = connect(Ipv6Addr::LOCALHOST.into()).await.unwrap();
+            assert!(v6.accept().await.unwrap().1.is_ipv6());
+            let both = bind((Ipv6Addr::UNSPECIFIED, port).into(), false, &[&v4, &v6]).unwrap();
+            drop((v4, v6));
+            let _client = connect(Ipv4Addr::LOCALHOST.into()).await.unwrap();
+            both.accept().await.unwrap();
         });
     }
 }

@@ -6,10 +6,10 @@ use core::net::SocketAddr;
 use heapless::String;
 use serde::{Deserialize, Serialize};
 
-use super::{AUTO, FIELDS, Settings, UrlError};
+use super::{AUTO, FIELDS, Settings, UrlError, nearest, trim};
 use crate::control::Role;
 use crate::limits;
-use crate::visible;
+use crate::visible::{self, Visible};
 
 /// One key of the settings.
 #[derive(Debug)]
@@ -160,9 +160,9 @@ const SCHEMES: &str = "stratum+ssl://host:port, or stratum+tcp://host:port witho
 const VISIBLE: &str = "letters that can be seen: no control, no zero-width and no direction \
                        character; type it anew";
 
-/// The texts of a list: those between commas, without the space around them.
+/// The texts of a list: those between commas, without the blanks around them.
 pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+    text.split(',').map(trim).filter(|part| !part.is_empty())
 }
 
 impl Field {
@@ -186,10 +186,12 @@ impl Field {
         self.name == "password"
     }
 
-    /// Sets the value if it is in range.
+    /// Sets the value if it is in range. What a paste brings around it is cut; a secret is taken as
+    /// it stands, since a blank may be a part of it.
     pub(super) fn set(&self, settings: &mut Settings, key: Key, text: &str) -> Result<(), Problem> {
+        let text = if self.is_secret() { text } else { trim(text) };
         let result = match self.allowed.refuse(text) {
-            None if text.chars().any(visible::is_hidden) => Err(Refused {
+            None if self.is_partly_hidden(text) => Err(Refused {
                 got: self.is_secret().then_some(Got::Hidden),
                 allowed: Some(Allowed::Form(VISIBLE)),
             }),
@@ -201,6 +203,16 @@ impl Field {
             got: refused.got.unwrap_or_else(|| Got::text(text)),
             allowed: refused.allowed.unwrap_or(self.allowed),
         })
+    }
+}
+
+impl Field {
+    /// Says whether a part of a value is seen by nobody; around the texts of a list blanks are cut.
+    fn is_partly_hidden(&self, text: &str) -> bool {
+        match self.allowed {
+            Allowed::List { .. } => parts(text).any(|part| part.chars().any(visible::is_hidden)),
+            _ => text.chars().any(visible::is_hidden),
+        }
     }
 }
 
@@ -221,9 +233,11 @@ impl Allowed {
                 Some(number) => Some(Got::Number(number)),
                 None => Some(Got::text(text)),
             },
+            Self::Bytes { min, .. } if min > 0 && text.is_empty() => Some(Got::Nothing),
             Self::Bytes { min, max } if text.len() < min || text.len() > max => {
                 Some(Got::Bytes(text.len()))
             }
+            Self::Url if text.is_empty() => Some(Got::Nothing),
             Self::Url if text.len() > limits::URL_BYTES_MAX => Some(Got::Bytes(text.len())),
             Self::List { min, .. } if min > 0 && parts(text).next().is_none() => Some(Got::Nothing),
             _ => None,
@@ -276,6 +290,59 @@ impl Key {
     }
 }
 
+/// Keys of which one is judged by the others.
+const RELATED: [&[(&str, &str)]; 5] = [
+    &[("difficulty", "start"), ("difficulty", "min"), ("difficulty", "max")],
+    &[("upstream", "retry_min_secs"), ("upstream", "retry_max_secs")],
+    &[("listen", "addresses"), ("status", "address"), ("web", "address")],
+    &[("admit", "mode"), ("admit", "names"), ("admit", "addresses")],
+    &[("pool", "url"), ("pool", "ca_file"), ("pool", "pins"), ("pool", "trust")],
+];
+
+impl Problem {
+    /// Says whether this may be wrong only because a key has no value that could be read: then
+    /// what is said of that key is the whole truth.
+    pub fn comes_of(&self, unread: Key) -> bool {
+        if unread == self.key {
+            return true;
+        }
+        let is_relation = matches!(self.allowed, Allowed::Relation(_)) && self.got != Got::Nothing;
+        let is_of =
+            |key: Key, group: &[(&str, &str)]| group.contains(&(key.field.section, key.field.name));
+        let are_related = |group: &&[(&str, &str)]| is_of(unread, group) && is_of(self.key, group);
+        is_relation && self.key.pool == unread.pool && RELATED.iter().any(are_related)
+    }
+
+    /// Returns the word that was meant, where the value is one of a few and this was near one.
+    fn meant(&self) -> Option<&'static str> {
+        let Got::Text(text) = &self.got else { return None };
+        match self.allowed {
+            Allowed::OneOf(words) => nearest(text, words.iter().copied()),
+            Allowed::Switch => match text.as_str() {
+                "1" | "y" | "Y" => Some("true"),
+                "0" | "n" | "N" => Some("false"),
+                text => SWITCHES
+                    .into_iter()
+                    .find(|(word, _)| text.eq_ignore_ascii_case(word))
+                    .map(|(_, meant)| meant)
+                    .or_else(|| nearest(text, ["true", "false"])),
+            },
+            Allowed::IntegerOrAuto { .. } => nearest(text, [AUTO]),
+            _ => None,
+        }
+    }
+}
+
+/// What people write for a switch.
+const SWITCHES: [(&str, &str); 6] = [
+    ("on", "true"),
+    ("yes", "true"),
+    ("enabled", "true"),
+    ("off", "false"),
+    ("no", "false"),
+    ("disabled", "false"),
+];
+
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         let place = |key: &Self| (key.field.section, key.field.name, key.pool);
@@ -286,6 +353,9 @@ impl PartialEq for Key {
 impl Got {
     /// Creates the part of a text that a message repeats.
     pub(super) fn text(text: &str) -> Self {
+        if text.is_empty() {
+            return Self::Nothing;
+        }
         let mut part = String::new();
         for letter in text.chars() {
             if part.push(letter).is_err() {
@@ -310,7 +380,7 @@ impl fmt::Display for Got {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => f.write_str("nothing"),
-            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Text(text) => write!(f, "\"{}\"", Visible(text)),
             Self::Number(number) => write!(f, "{number}"),
             Self::Address(address) => write!(f, "{address}"),
             Self::Bytes(bytes) => write!(f, "{bytes} bytes"),
@@ -347,7 +417,11 @@ impl fmt::Display for Allowed {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: got {}, allowed {}", self.key, self.got, self.allowed)
+        write!(f, "{}: got {}, allowed {}", self.key, self.got, self.allowed)?;
+        match self.meant() {
+            Some(word) => write!(f, "; did you mean {word:?}"),
+            None => Ok(()),
+        }
     }
 }
 

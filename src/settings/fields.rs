@@ -7,9 +7,7 @@ use heapless::{String, Vec};
 
 use super::doors::OFF;
 use super::field::{Allowed, Applies, Field, Got, REFUSED, Refused, parts};
-use super::{
-    AUTO, AdmitMode, HostName, IdentityMode, Pool, PoolUrl, Settings, Trust, UrlError, VerdictMode,
-};
+use super::{AUTO, AdmitMode, HostName, IdentityMode, Pool, PoolUrl, Settings, Trust, VerdictMode};
 use crate::limits;
 
 /// Highest difficulty that a setting may name: the first power of two above the most that any
@@ -38,7 +36,7 @@ pub const FIELDS: &[Field] = &[
         set: |s, pool, text| {
             let url = text.parse::<PoolUrl>().map_err(|error| Refused {
                 // What stands before an '@' may be a password.
-                got: (error == UrlError::User).then_some(Got::Hidden),
+                got: text.contains('@').then_some(Got::Hidden),
                 allowed: Some(Allowed::UrlPart(error)),
             })?;
             of_pool(s, pool)?.url = url;
@@ -147,7 +145,8 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Provisional,
         unit: "",
         allowed: Allowed::List { min: 1, max: limits::LISTEN_MAX, form: ADDRESS_FORM },
-        effect: "Where miners connect: stratum+tcp://<this machine>:<port>.",
+        effect: "Where miners connect: stratum+tcp://<this machine>:<port>. [::] is for IPv4 and IPv6; \
+                 beside an address of IPv4 at the same port it is for IPv6 alone.",
         set: |s, _, text| set_list(&mut s.listen.addresses, text),
         show: |s, _, f| show_list(&s.listen.addresses, f),
     },

@@ -2,7 +2,7 @@
 
 use loka_stratum::control::{Refused, Role};
 use loka_stratum::limits::EDITS_MAX;
-use loka_stratum::settings::{Key, Settings};
+use loka_stratum::settings::{Key, Settings, nearest_field, trim};
 
 use super::Answer;
 
@@ -172,8 +172,19 @@ fn reset(
 }
 
 fn key(path: &str) -> Result<Key, Refused<String>> {
-    Key::parse(path)
-        .ok_or_else(|| Refused::Invalid(format!("{path:?} is no key; show lists them all")))
+    let path = trim(path);
+    Key::parse(path).ok_or_else(|| {
+        let meant = nearest_field(path).map(|field| {
+            let mut numbers = path.split('.').filter_map(|part| part.parse::<usize>().ok());
+            match numbers.next() {
+                Some(number) if field.is_of_pool() => format!("pool.{number}.{}", field.name),
+                _ if field.is_of_pool() => format!("pool.1.{}", field.name),
+                _ => format!("{}.{}", field.section, field.name),
+            }
+        });
+        let end = meant.map_or_else(String::new, |key| format!("; did you mean {key}"));
+        Refused::Invalid(format!("{path:?} is no key; show lists them all{end}"))
+    })
 }
 
 /// Reads `pool.2`: the number of a pool, from 1.

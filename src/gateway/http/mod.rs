@@ -51,9 +51,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::control::Control;
-use super::listen::{self, Listening};
+use super::listen::{self, Listening, WhyNot};
 use super::log::{self, Kind};
-use super::say;
+use super::{say, socket};
 
 use api::Api;
 use exchange::{Exchange, Refusal};
@@ -113,10 +113,11 @@ impl Ports {
             }
             let leaving: Vec<&TcpListener> =
                 open.iter().map(|port| port.listening.listener()).collect();
-            let port = listen::bind(address, &leaving)
+            let port = listen::bind(address, false, &leaving)
                 .and_then(|listener| Port::open(address, listener, self, control, is_tls));
             let text = |error: io::Error| {
-                io::Error::new(error.kind(), format!("{key} {address}: {error}"))
+                let why = WhyNot(&error);
+                io::Error::new(error.kind(), format!("{key} {address}: {why}"))
             };
             port.map(|port| Some(Some(port))).map_err(text)
         };
@@ -173,7 +174,7 @@ impl Port {
 async fn serve(listener: Rc<TcpListener>, places: Rc<Places>, control: Rc<Control>, is_tls: bool) {
     loop {
         let (stream, from) = match listener.accept().await {
-            Ok(accepted) => accepted,
+            Ok((stream, from)) => (stream, socket::canonical(from)),
             Err(error) => {
                 log::warn(Kind::Http, format_args!("no connection can be taken: {error}"));
                 sleep(PAUSE).await;
