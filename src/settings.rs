@@ -430,7 +430,7 @@ impl Listen {
     }
 }
 
-/// Says whether one list may not have both addresses: whoever connects to one would be at the other.
+/// Says whether one list may not have both addresses: who connects to one would be at the other.
 /// Both families at one port are two places.
 fn is_same_place(one: SocketAddr, other: SocketAddr) -> bool {
     let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());

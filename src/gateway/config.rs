@@ -6,8 +6,8 @@
 //! reload go through [`load`], so they cannot disagree.
 //!
 //! In the environment `LOKA_MINERS__MAX` stands for `miners.max` and `LOKA_POOL__2__URL` for
-//! `pool.2.url`; lists are separated by commas. A variable that begins with `LOKA_` and names no key
-//! is an error, because it was meant to be one; [`OTHER_VARIABLES`] are read elsewhere.
+//! `pool.2.url`; lists are separated by commas. A variable that begins with `LOKA_` and names no
+//! key is an error, because it was meant to be one; [`OTHER_VARIABLES`] are read elsewhere.
 //!
 //! One slip is one line: what is missing or does not fit because a value could not be read is not
 //! said again, nor what a word that was meant for a key would have set.
@@ -214,7 +214,7 @@ impl Collector {
         self.origins.push((key, origin));
     }
 
-    /// Notes that a key was meant and has no value; a pool that was begun by it is one all the same.
+    /// Notes that a key was meant and has no value; a pool that it began is one all the same.
     fn leave_unread(&mut self, key: Key) {
         self.unread.push(key);
         let pools = &mut self.settings.pools;
@@ -829,7 +829,7 @@ mod tests {
         }
     }
 
-    /// Every key with a value that it does not take, and the rest good: one line, with what was got.
+    /// Every key with a value that it does not take, the rest good: one line, with what was got.
     #[test]
     fn f77_one_slip_is_one_line_for_every_key() {
         for field in FIELDS {

@@ -17,8 +17,8 @@
 //! | `update::trial` | whether a new system is well, after an update |
 //!
 //! Around them: `board` (what there is room for), `config` (file, environment, flags), `dial`
-//! (name, TCP, TLS), `crowd` (an address that is full), `probe` (tries a pool for an operator), `store` and `journal` on `disk` (what
-//! outlives the process), `watch` (who is told that the loop turns), `button` (reset), `report`
+//! (name, TCP, TLS), `crowd` (an address that is full), `probe` (tries a pool for an operator),
+//! `store` and `journal` on `disk` (what outlives the process), `watch` (who is told that the loop turns), `button` (reset), `report`
 //! (what is shown), `log` and its few bytes on flash (`frames`), `clock` (the only clock),
 //! `process`.
 //!
