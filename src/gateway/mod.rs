@@ -18,9 +18,9 @@
 //!
 //! Around them: `board` (what there is room for), `config` (file, environment, flags), `dial`
 //! (name, TCP, TLS), `crowd` (an address that is full), `probe` (tries a pool for an operator),
-//! `store` and `journal` on `disk` (what outlives the process), `watch` (who is told that the loop turns), `button` (reset), `report`
-//! (what is shown), `log` and its few bytes on flash (`frames`), `clock` (the only clock),
-//! `process`.
+//! `store` and `journal` on `disk` (what outlives the process), `watch` (who is told that the loop
+//! turns), `button` (reset), `report` (what is shown), `log` and its few bytes on flash
+//! (`frames`), `clock` (the only clock), `process`.
 //!
 //! Exit codes: 0 after a clean end, 1 where the gateway could not start or an answer is bad news,
 //! 2 for flags or settings that are wrong.
