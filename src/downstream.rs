@@ -18,9 +18,9 @@ use crate::identity::Standing;
 use crate::ledger::Counts;
 use crate::limits::{
     EXCESS_REJECTS_MAX, FORGIVE_INTERVAL, GOALS_MAX, INVALID_LINES_MAX, ODD_REQUESTS_MAX,
-    OFFENCES_OF_CONNECTION, REJECTS_FORGIVEN_BY_SHARE, STRICT_DIVISOR, SUBMITS_BURST_MAX,
-    TOLD_DIFFICULTIES_MAX, USER_AGENT_BYTES_MAX, WAITING_ID_BYTES_MAX, WORKER_NAME_BYTES_MAX,
-    WORKERS_BYTES_MAX,
+    OFFENCES_OF_CONNECTION, REJECTS_FORGIVEN_BY_SHARE, REPEATS_LEAST, REPEATS_PART, REPEATS_SAID,
+    REPEATS_WINDOW, STRICT_DIVISOR, SUBMITS_BURST_MAX, TOLD_DIFFICULTIES_MAX, USER_AGENT_BYTES_MAX,
+    WAITING_ID_BYTES_MAX, WORKER_NAME_BYTES_MAX, WORKERS_BYTES_MAX,
 };
 use crate::pending::Place;
 use crate::personality::{Personality, Steps};
@@ -308,6 +308,10 @@ pub struct Downstream {
     invalid_lines: u8,
     odd_requests: u8,
     excess_rejects: u16,
+    /// Shares that it sent again, since when, and its submits until then.
+    repeats: (u32, Instant, u32),
+    /// When it was called one that does so.
+    repeats_said: Option<Instant>,
     submit_allowance_until: Instant,
 }
 
@@ -354,6 +358,8 @@ impl Downstream {
             invalid_lines: 0,
             odd_requests: 0,
             excess_rejects: 0,
+            repeats: (0, now, 0),
+            repeats_said: None,
             submit_allowance_until: now,
         }
     }
@@ -519,6 +525,34 @@ impl Downstream {
         self.excess_rejects = self.excess_rejects.saturating_add(1);
         let allowed = EXCESS_REJECTS_MAX / NonZeroU16::from(self.strictness());
         if self.excess_rejects > allowed { Err(Close::ExcessRejects) } else { Ok(()) }
+    }
+
+    /// Counts a share that was accepted here and that its pool found faulty: it forgives nothing.
+    pub(crate) fn count_faulty_share(&mut self) -> Result<(), Close> {
+        self.excess_rejects = self.excess_rejects.saturating_add(REJECTS_FORGIVEN_BY_SHARE);
+        self.count_excess_reject()
+    }
+
+    /// Counts a share that was taken before. Returns how many there were in the last minute, once
+    /// in a while, where they are too many to be an accident.
+    pub(crate) fn note_repeat(&mut self, now: Instant) -> Option<u32> {
+        if now.since(self.repeats.1) >= REPEATS_WINDOW {
+            self.repeats = (0, now, self.counts.submitted());
+        }
+        let (repeats, _, before) = &mut self.repeats;
+        *repeats = repeats.saturating_add(1);
+        let (shares, submits) = (*repeats, self.counts.submitted().wrapping_sub(*before));
+        let is_much = shares >= REPEATS_LEAST && shares.saturating_mul(REPEATS_PART) >= submits;
+        if !is_much || self.repeats_shares(now) {
+            return None;
+        }
+        self.repeats_said = Some(now);
+        Some(shares)
+    }
+
+    /// Says whether it is known to send shares again that were taken before.
+    pub fn repeats_shares(&self, now: Instant) -> bool {
+        self.repeats_said.is_some_and(|said| now.since(said) < REPEATS_SAID)
     }
 
     fn strictness(&self) -> NonZeroU8 {

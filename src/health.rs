@@ -10,12 +10,23 @@
 //! - *half-open*: the pool is back and is watched. It closes after the policy's time of health
 //!   with a score of at least [`HEALTH_GOOD`] throughout, and opens again at the next fault.
 //!
+//! **Refusals count by who sent the shares** (F90, `docs/adr/0012`). Each miner has a
+//! [`Voice`]: its last answers. Of several addresses, the one that is refused most is left out,
+//! and the mean of the others counts; of several miners at one address, the miner that is
+//! refused most. So no miner and no address alone opens a circuit while others are heard,
+//! however much it sends; and where there is one only, what it is refused counts in full. What
+//! a pool says of the share itself, duplicate or of low difficulty, counts only where two
+//! addresses hear it, or where nothing at all is accepted.
+//!
 //! Nothing here acts: [`crate::links`] chooses by it.
 
+use crate::ledger::{Bucket, PoolReject};
 use crate::limits::{
-    HEALTH_ANSWERS, HEALTH_FAULT, HEALTH_FORGIVE_INTERVAL, HEALTH_GOOD, HEALTH_LOSS,
-    HEALTH_LOSSES_MAX,
+    HEALTH_ANSWERS, HEALTH_ANSWERS_LEAST, HEALTH_FAULT, HEALTH_FORGIVE_INTERVAL, HEALTH_GOOD,
+    HEALTH_HEARD_MAX, HEALTH_LOSS, HEALTH_LOSSES_MAX, HEALTH_VOICE_ANSWERS, HEALTH_VOICES,
 };
+use crate::offenders::Place;
+use crate::table::MinerHandle;
 use crate::time::{Duration, Instant};
 
 /// Whether a pool is trusted.
@@ -49,21 +60,93 @@ pub enum Answer {
     Accepted,
     /// It was stale, as some are after every new block.
     Stale,
+    /// The pool found fault with the share itself: it has it already, or it is too light.
+    Faulty,
     /// It was refused for another reason.
     Refused,
 }
 
+impl Answer {
+    /// Reads it from where a share was booked.
+    pub(crate) const fn of(to: Bucket) -> Self {
+        match to {
+            Bucket::PoolRejected(PoolReject::JobNotFound) => Self::Stale,
+            Bucket::PoolRejected(PoolReject::Duplicate | PoolReject::LowDifficulty) => Self::Faulty,
+            Bucket::PoolRejected(_) => Self::Refused,
+            _ => Self::Accepted,
+        }
+    }
+
+    const fn bits(self) -> u16 {
+        match self {
+            Self::Accepted => 0,
+            Self::Stale => 1,
+            Self::Faulty => 2,
+            Self::Refused => 3,
+        }
+    }
+}
+
+/// Who sent a share: the address counts, and at one address the miner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// The address.
+    pub place: Place,
+    /// The connection.
+    pub miner: MinerHandle,
+}
+
+/// What a pool answered one miner lately.
+#[derive(Clone, Copy, Debug)]
+struct Voice {
+    who: Who,
+    /// The last answers, the newest in the lowest bits, two bits each.
+    answers: u16,
+    answered: u8,
+    /// When the last came, and how many had come to all then.
+    at: Instant,
+    total: u32,
+}
+
+impl Voice {
+    /// Refusals among its answers, in percent; `counts_faults` says whether faulty shares are the
+    /// pool's fault. `None` where nothing counts.
+    fn refused_percent(&self, counts_faults: bool) -> Option<u32> {
+        let (mut thirds, mut counted) = (0_u32, 0_u32);
+        for place in 0..u32::from(self.answered) {
+            let bits = (self.answers >> place.saturating_mul(2)) & 3;
+            let (counts, weight) = match bits {
+                0 => (true, 0),
+                1 => (true, 1),
+                2 => (counts_faults, 3),
+                _ => (true, 3),
+            };
+            if counts {
+                thirds = thirds.saturating_add(weight);
+                counted = counted.saturating_add(1);
+            }
+        }
+        thirds.saturating_mul(100).checked_div(counted.saturating_mul(3))
+    }
+
+    fn has(&self, answer: Answer) -> bool {
+        (0..u32::from(self.answered))
+            .any(|place| (self.answers >> place.saturating_mul(2)) & 3 == answer.bits())
+    }
+}
+
 /// The health of one link.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Health {
     circuit: Circuit,
     /// Since when the circuit has been half-open without a fault.
     good_since: Instant,
     /// Mean time of an answer: an eighth of it is the newest.
     answer_time: Duration,
-    /// The last answers, the newest in the lowest bits, two bits each.
-    answers: u64,
-    answered: u8,
+    /// The miners that were answered last.
+    voices: heapless::Vec<Voice, HEALTH_VOICES>,
+    /// Answers so far.
+    total: u32,
     /// What lost connections cost, forgiven with time.
     losses: u8,
     forgiven_at: Instant,
@@ -84,35 +167,109 @@ impl Health {
         u8::try_from(left).unwrap_or(0)
     }
 
-    /// Refused shares among the last answers, in percent; none before there are eight.
+    /// Refused shares among the last answers, in percent, without the address or miner that is
+    /// refused most; none before there are a few.
     fn refused_percent(&self) -> u64 {
-        if self.answered < 8 {
+        let answered = self
+            .voices
+            .iter()
+            .fold(0, |sum: u32, voice| sum.saturating_add(u32::from(voice.answered)));
+        let Some(first) = self.voices.first().filter(|_| answered >= HEALTH_ANSWERS_LEAST) else {
             return 0;
+        };
+        let counts_faults = self.counts_faults();
+        let is_one_place = self.voices.iter().all(|voice| voice.who.place == first.who.place);
+        let (mut sum, mut worst, mut count) = (0_u32, 0_u32, 0_u32);
+        let mut add = |percent: Option<u32>| {
+            let Some(percent) = percent else { return };
+            sum = sum.saturating_add(percent);
+            worst = worst.max(percent);
+            count = count.saturating_add(1);
+        };
+        for (index, voice) in self.voices.iter().enumerate() {
+            let place = voice.who.place;
+            let is_first = !self.voices.iter().take(index).any(|it| it.who.place == place);
+            if is_one_place {
+                add(voice.refused_percent(counts_faults));
+            } else if is_first {
+                add(self.percent_of(place, counts_faults));
+            }
         }
-        let thirds: u64 = (0..u32::from(self.answered))
-            .map(|place| (self.answers >> place.saturating_mul(2)) & 3)
-            .sum();
-        let most = u64::from(self.answered).saturating_mul(3);
-        thirds.saturating_mul(100).checked_div(most).unwrap_or(0)
+        if count > 1 {
+            (sum, count) = (sum.saturating_sub(worst), count.saturating_sub(1));
+        }
+        u64::from(sum.checked_div(count).unwrap_or(0))
     }
 
-    /// Takes an answer and the time that the pool took for it.
-    pub(crate) fn handle_answer(&mut self, answer: Answer, time: Duration) {
+    /// The mean of an address's miners.
+    fn percent_of(&self, place: Place, counts_faults: bool) -> Option<u32> {
+        let (mut sum, mut count) = (0_u32, 0_u32);
+        let voices = self.voices.iter().filter(|voice| voice.who.place == place);
+        for percent in voices.filter_map(|voice| voice.refused_percent(counts_faults)) {
+            sum = sum.saturating_add(percent);
+            count = count.saturating_add(1);
+        }
+        sum.checked_div(count)
+    }
+
+    /// Says whether it is the pool's fault that it finds fault with shares: several addresses hear
+    /// so, or nobody hears anything better.
+    fn counts_faults(&self) -> bool {
+        let mut faulty = self.voices.iter().filter(|voice| voice.has(Answer::Faulty));
+        let Some(first) = faulty.next() else { return false };
+        faulty.any(|voice| voice.who.place != first.who.place) || !self.accepts_any()
+    }
+
+    /// Says whether anybody's share was accepted lately, so that a faulty one is its miner's doing.
+    pub fn accepts_any(&self) -> bool {
+        self.voices.iter().any(|voice| voice.has(Answer::Accepted))
+    }
+
+    /// Takes an answer, who it was for, and the time that the pool took for it.
+    pub(crate) fn handle_answer(&mut self, answer: Answer, who: Who, time: Duration, now: Instant) {
         let mean = self.answer_time.as_micros();
         let newest = time.as_micros() / 8;
-        let mean = if self.answered == 0 {
+        let mean = if self.voices.is_empty() {
             time.as_micros()
         } else {
             mean.saturating_sub(mean / 8).saturating_add(newest)
         };
         self.answer_time = Duration::from_micros(mean);
-        let thirds = match answer {
-            Answer::Accepted => 0,
-            Answer::Stale => 1,
-            Answer::Refused => 3,
-        };
-        self.answers = (self.answers << 2) | thirds;
-        self.answered = self.answered.saturating_add(1).min(HEALTH_ANSWERS);
+        self.total = self.total.wrapping_add(1);
+        let total = self.total;
+        // Who has not been heard for long, while many others were, says nothing any more.
+        self.voices.retain(|voice| {
+            now.since(voice.at) < HEALTH_HEARD_MAX
+                || total.wrapping_sub(voice.total) < u32::from(HEALTH_ANSWERS)
+        });
+        if let Some(voice) = self.voice(who, now) {
+            voice.answers = (voice.answers << 2) | answer.bits();
+            voice.answered = voice.answered.saturating_add(1).min(HEALTH_VOICE_ANSWERS);
+            (voice.at, voice.total) = (now, total);
+        }
+    }
+
+    /// Returns the voice of a miner. Where there are as many as can be, the address that has most
+    /// of them loses its oldest, so that no address drowns the others.
+    fn voice(&mut self, who: Who, now: Instant) -> Option<&mut Voice> {
+        let found = self.voices.iter().position(|voice| voice.who == who);
+        if let Some(found) = found {
+            return self.voices.get_mut(found);
+        }
+        if self.voices.is_full() {
+            let of = |place: Place| self.voices.iter().filter(|it| it.who.place == place).count();
+            let most = self.voices.iter().map(|voice| of(voice.who.place)).max().unwrap_or(1);
+            let voices = self.voices.iter().enumerate();
+            let oldest = voices
+                .filter(|(_, voice)| of(voice.who.place) == most)
+                .min_by_key(|(_, voice)| voice.at)
+                .map(|(index, _)| index)?;
+            self.voices.swap_remove(oldest);
+        }
+        let voice = Voice { who, answers: 0, answered: 0, at: now, total: self.total };
+        // There is room: a full list has just lost one.
+        let _ = self.voices.push(voice);
+        self.voices.last_mut()
     }
 
     /// Takes the loss of a connection that was live.
@@ -139,7 +296,7 @@ impl Health {
             _ if fault => {
                 if silent {
                     // What it answered before says nothing of a pool that has fallen silent.
-                    self.answered = 0;
+                    self.voices.clear();
                 }
                 Circuit::Open
             }
@@ -165,11 +322,22 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::format;
 
     const HEALTHY: Duration = Duration::from_secs(60);
 
     fn at(secs: u64) -> Instant {
         Instant::from_micros(secs * 1_000_000)
+    }
+
+    fn who(place: u8, miner: u16) -> Who {
+        let address = core::net::Ipv4Addr::new(192, 0, 2, place).to_ipv6_mapped().octets();
+        Who { place: Place::of(address), miner: MinerHandle::for_tests(miner) }
+    }
+
+    fn answer(health: &mut Health, answer: Answer, place: u8, miner: u16, secs: u64) {
+        health.handle_answer(answer, who(place, miner), Duration::from_millis(50), at(secs));
     }
 
     fn trusted() -> Health {
@@ -200,12 +368,12 @@ mod tests {
     fn f32_stale_shares_and_a_few_refused_open_no_circuit_and_all_refused_do() {
         let mut health = trusted();
         for _ in 0..HEALTH_ANSWERS {
-            health.handle_answer(Answer::Stale, Duration::from_millis(50));
+            answer(&mut health, Answer::Stale, 1, 1, 60);
         }
         health.handle_timeout(true, false, HEALTHY, at(61));
         assert_eq!(health.circuit(), Circuit::Closed, "score {}", health.score());
         for _ in 0..HEALTH_ANSWERS {
-            health.handle_answer(Answer::Refused, Duration::from_millis(50));
+            answer(&mut health, Answer::Refused, 1, 1, 61);
         }
         health.handle_timeout(true, false, HEALTHY, at(62));
         assert_eq!(health.circuit(), Circuit::Open, "score {}", health.score());
@@ -215,7 +383,7 @@ mod tests {
     fn f60_a_slow_pool_keeps_the_farm_and_every_loss_is_forgiven_in_time() {
         let mut health = trusted();
         for _ in 0..HEALTH_ANSWERS {
-            health.handle_answer(Answer::Accepted, Duration::from_secs(2));
+            health.handle_answer(Answer::Accepted, who(1, 1), Duration::from_secs(2), at(60));
         }
         health.handle_timeout(true, false, HEALTHY, at(61));
         assert_eq!(health.circuit(), Circuit::Closed, "score {}", health.score());
@@ -228,5 +396,106 @@ mod tests {
         }
         assert_eq!(health.score(), before);
         assert_eq!(health.circuit(), Circuit::Closed);
+    }
+
+    #[test]
+    fn f90_one_address_opens_no_circuit_while_another_is_served_and_two_do() {
+        for bad in [Answer::Refused, Answer::Faulty] {
+            let mut health = trusted();
+            for secs in 61..200 {
+                answer(&mut health, Answer::Accepted, 1, 1, secs);
+                // Many miners of one address, with many shares each.
+                (0..100).for_each(|miner| answer(&mut health, bad, 2, miner, secs));
+                health.handle_timeout(true, false, HEALTHY, at(secs));
+                assert_eq!(health.circuit(), Circuit::Closed, "score {}", health.score());
+                assert!(health.accepts_any());
+            }
+            (0..8).for_each(|_| answer(&mut health, bad, 1, 1, 200));
+            health.handle_timeout(true, false, HEALTHY, at(200));
+            assert_eq!(health.circuit(), Circuit::Open, "score {}", health.score());
+        }
+    }
+
+    #[test]
+    fn f90_one_miner_behind_an_address_of_many_opens_no_circuit() {
+        let mut health = trusted();
+        for secs in 61..200 {
+            answer(&mut health, Answer::Accepted, 1, 1, secs);
+            answer(&mut health, Answer::Accepted, 1, 2, secs);
+            (0..100).for_each(|_| answer(&mut health, Answer::Refused, 1, 3, secs));
+            health.handle_timeout(true, false, HEALTHY, at(secs));
+            assert_eq!(health.circuit(), Circuit::Closed, "score {}", health.score());
+        }
+    }
+
+    #[test]
+    fn f90_a_pool_that_refuses_everything_is_left_also_by_a_farm_of_one() {
+        for (places, miners) in [(1, 1), (1, 300), (2, 1), (5, 3), (40, 1)] {
+            for bad in [Answer::Refused, Answer::Faulty] {
+                let mut health = trusted();
+                let everybody =
+                    || (0..places).flat_map(|place| (0..miners).map(move |miner| (place, miner)));
+                // It did well for long, and each had many shares accepted.
+                for _ in 0..20 {
+                    for (place, miner) in everybody() {
+                        answer(&mut health, Answer::Accepted, place, miner, 61);
+                    }
+                }
+                for _ in 0..8 {
+                    for (place, miner) in everybody() {
+                        answer(&mut health, bad, place, miner, 62);
+                    }
+                }
+                health.handle_timeout(true, false, HEALTHY, at(62));
+                let case = format!("{places} {miners} {bad:?} {}", health.score());
+                assert_eq!(health.circuit(), Circuit::Open, "{case}");
+            }
+        }
+    }
+
+    #[test]
+    fn f90_duplicates_of_one_address_alone_are_its_own_fault() {
+        let mut health = trusted();
+        for secs in 61..100 {
+            answer(&mut health, Answer::Accepted, 1, 1, secs);
+            (0..50).for_each(|_| answer(&mut health, Answer::Faulty, 1, 1, secs));
+            if secs > 80 {
+                // Until nothing at all is accepted.
+                (0..8).for_each(|_| answer(&mut health, Answer::Faulty, 1, 1, secs));
+            }
+        }
+        health.handle_timeout(true, false, HEALTHY, at(100));
+        assert_eq!(health.circuit(), Circuit::Open);
+        let mut health = trusted();
+        for secs in 61..200 {
+            answer(&mut health, Answer::Accepted, 1, 1, secs);
+            (0..7).for_each(|_| answer(&mut health, Answer::Faulty, 1, 1, secs));
+            health.handle_timeout(true, false, HEALTHY, at(secs));
+            assert_eq!(health.circuit(), Circuit::Closed, "score {}", health.score());
+        }
+    }
+
+    proptest! {
+        /// Whatever one address is answered, and however often, no circuit opens while another is
+        /// served; that one's few stale shares among them.
+        #[test]
+        fn f90_no_address_alone_moves_the_farm(
+            answers in prop::collection::vec((0usize..6, 0u16..40, 0u64..30), 1..800),
+        ) {
+            let mut health = trusted();
+            let mut secs = 61;
+            answer(&mut health, Answer::Accepted, 9, 1, secs);
+            for (kind, miner, wait) in answers {
+                secs += wait;
+                // Another's share in two minutes is enough.
+                if secs / 60 != (secs - wait) / 60 {
+                    answer(&mut health, Answer::Accepted, 9, 1, secs);
+                }
+                let kinds = [Answer::Accepted, Answer::Stale, Answer::Faulty, Answer::Refused];
+                answer(&mut health, *kinds.get(kind).unwrap_or(&Answer::Refused), 2, miner, secs);
+                health.handle_timeout(true, false, HEALTHY, at(secs));
+                prop_assert_eq!(health.circuit(), Circuit::Closed);
+            }
+        }
     }
 }

@@ -733,8 +733,35 @@ pub const HEALTH_FAULT: u8 = 40;
 /// Score that a link needs throughout before its circuit closes again.
 pub const HEALTH_GOOD: u8 = 70;
 
-/// Answers that a link's score looks back on; two bits each in a u64.
+/// Answers after which a miner that was not heard meanwhile says nothing of its pool any more, once
+/// [`HEALTH_HEARD_MAX`] has passed as well.
 pub const HEALTH_ANSWERS: u8 = 32;
+
+/// Time for which what one miner was answered counts, however many answers others have.
+pub const HEALTH_HEARD_MAX: Duration = Duration::from_secs(120);
+
+/// Miners whose answers a link's score looks at, over all addresses.
+pub const HEALTH_VOICES: usize = 16;
+
+/// Answers to each of them that are looked at, two bits each in a u16.
+pub const HEALTH_VOICE_ANSWERS: u8 = 8;
+
+/// Answers to all of them before refusals count.
+pub const HEALTH_ANSWERS_LEAST: u32 = 8;
+
+/// Time over which it is counted how many of a miner's shares are repeats.
+pub const REPEATS_WINDOW: Duration = Duration::from_secs(60);
+
+/// Repeats within it that are no accident, where they are also a part of all submits
+/// ([`REPEATS_PART`]). Firmware that begins its extranonce2 anew at each job repeats 2 %
+/// (QUIRKS 24), and up to 13 % where the pool sends identical work again (QUIRKS 53).
+pub const REPEATS_LEAST: u32 = 32;
+
+/// One in so many submits must be a repeat.
+pub const REPEATS_PART: u32 = 4;
+
+/// Time for which a miner is called one that repeats its shares; it is said once in it.
+pub const REPEATS_SAID: Duration = Duration::from_secs(300);
 
 /// What the loss of a live connection takes from the score.
 pub const HEALTH_LOSS: u8 = 15;
@@ -766,7 +793,7 @@ const _: () = assert!(
         && UNRESPONSIVE_MAX.as_micros() < JOB_SILENCE_MAX.as_micros()
 );
 const _: () = assert!(HEALTH_FAULT < HEALTH_GOOD, "hysteresis needs two thresholds");
-const _: () = assert!(2 * HEALTH_ANSWERS as u32 <= u64::BITS);
+const _: () = assert!(2 * HEALTH_VOICE_ANSWERS as u32 <= u16::BITS);
 const _: () = assert!(100 - HEALTH_LOSSES_MAX >= HEALTH_GOOD, "losses alone keep no circuit open");
 
 /// Time that a link which miners have left stays open for their late shares.

@@ -31,6 +31,7 @@
 //! `proxy::admission` asks the owner for workers.
 
 mod admission;
+mod blame;
 mod blocks;
 mod miners;
 mod pools;
@@ -244,10 +245,10 @@ impl Storage<'_> {
     }
 }
 
-const _: () = assert!(size_of::<Slot>() <= 984, "10,000 slots stay below 9.9 MB");
+const _: () = assert!(size_of::<Slot>() <= 1016, "10,000 slots stay below 10.2 MB");
 const _: () =
     assert!(Storage::bytes_for(10_000, 4, LinkSizes::MAX) <= 64 << 20, "10,000 in 64 MiB");
-const _: () = assert!(size_of::<Proxy<'static>>() <= 56 << 10, "the proxy itself fits a stack");
+const _: () = assert!(size_of::<Proxy<'static>>() <= 72 << 10, "the proxy itself fits a stack");
 
 /// The storage does not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -352,6 +353,15 @@ pub enum Event {
     WorkerRefused {
         /// The link that it was asked on.
         link: LinkIndex,
+    },
+    /// A miner sends shares again that were taken before, time and again.
+    Repeats {
+        /// Who, as long as it is connected.
+        miner: MinerHandle,
+        /// Its address as IPv6, mapped where it is IPv4.
+        peer: [u8; 16],
+        /// How many in the last minute.
+        shares: u32,
     },
     /// A miner's firmware may not survive what it is given.
     Unfit {

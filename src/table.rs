@@ -29,6 +29,11 @@ impl MinerHandle {
     /// A handle that names no connection.
     pub const NOBODY: Self = Self { index: u16::MAX, generation: 0 };
 
+    #[cfg(test)]
+    pub(crate) fn for_tests(index: u16) -> Self {
+        Self { index, generation: 1 }
+    }
+
     /// Returns the index of the slot, below the capacity of the table.
     pub fn index(self) -> usize {
         usize::from(self.index)

@@ -38,12 +38,15 @@
 //! | F49 | miner ids after many connections | `shares`, `table`, `tests/search_space.rs` |
 //! | F50 | budgets of an address | `offenders`, `offenders` of the engine |
 //! | F55 to F59 | pools that go and come | `session`, `tests/links.rs`, `tests/upstream_invisible.rs` |
+//! | F90 | shares sent again, and who they are laid to | `shares`, `blame`, `seen`, `health` |
 //! | F66, F78 | time that leaps, settings that change | `session` |
 //!
 //! What is nearly a line of either side, and what is none, is in `noise`.
 
 mod farm;
 
+#[path = "abuse/blame.rs"]
+mod blame;
 #[path = "abuse/framing.rs"]
 mod framing;
 #[path = "abuse/noise.rs"]

@@ -14,6 +14,7 @@ use loka_stratum::table::MinerHandle;
 use loka_stratum::time::Duration as EngineDuration;
 use loka_stratum::time::Instant;
 use loka_stratum::upstream::{LinkClose, LinkIndex, Lost};
+use loka_stratum::visible::Visible;
 use tokio::time::sleep;
 
 use super::clock;
@@ -137,6 +138,14 @@ impl Hub {
             Event::WorkerRefused { .. } => {
                 let text = "the pool refused a miner's worker; only that worker is affected";
                 say(Level::Warn, Kind::Refused, format_args!("{text}"));
+            }
+            Event::Repeats { miner, peer, shares } => {
+                let proxy = self.proxy.borrow();
+                let worker = proxy.miner(miner).and_then(|miner| miner.workers().nth(0));
+                let (peer, worker) = (super::hub::address(peer), Visible(worker.unwrap_or("gone")));
+                let text = "shares again that were taken before, in a minute: they are refused";
+                let text = format_args!("miner {peer}, worker {worker}, sent {shares} {text}");
+                say(Level::Warn, Kind::Refused, text);
             }
             Event::Unfit { miner, unfit } => {
                 let proxy = self.proxy.borrow();

@@ -5,6 +5,7 @@
 //! fields are those of `/api/v1/status`, and changing one breaks somebody's script.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use loka_stratum::health::Circuit;
 use loka_stratum::ledger::{Bucket, Ledger, Orphan, PoolReject, Reject};
@@ -318,6 +319,12 @@ impl Hub {
                 warnings.push(plain_warning(index));
             }
         }
+        let (proxy, now) = (self.proxy.borrow(), clock::now());
+        let repeating = proxy.miners().filter(|(_, miner)| miner.repeats_shares(now));
+        warnings.extend(repeating.take(WARNED_MINERS_MAX).map(|(_, miner)| {
+            let (peer, worker) = (super::hub::address(miner.peer()), miner.workers().nth(0));
+            repeats_warning(peer, &Visible(worker.unwrap_or_default()))
+        }));
         warnings
     }
 }
@@ -335,6 +342,17 @@ pub fn plain_warning(index: usize) -> String {
         "pool {} is reached over plain TCP: anybody on the path can take the hash-rate; use \
          stratum+ssl:// where the pool has it",
         index + 1
+    )
+}
+
+/// Miners that warnings are about, at most: more are no other news.
+const WARNED_MINERS_MAX: usize = 8;
+
+/// What is said of a miner that repeats its shares.
+fn repeats_warning(peer: IpAddr, worker: &Visible<'_>) -> String {
+    format!(
+        "miner {peer}, worker {worker}, sends shares again that were taken before: they are \
+         refused and credited to nobody; look at its firmware, or at who it is"
     )
 }
 

@@ -271,6 +271,7 @@ impl Proxy<'_> {
         let Some(link) = links.get_mut(index) else { return Ok(()) };
         let Some(entry) = link.pending.sent(request) else { return link.count_oddity() };
         let (block, answer_time) = (entry.block(), now.since(entry.since));
+        let miner = entry.miner;
         let (to, verdict) = match outcome {
             Outcome::Accepted => (Bucket::PoolAccepted, Verdict::Accepted),
             Outcome::Refused(refusal) => {
@@ -286,14 +287,10 @@ impl Proxy<'_> {
         }
         link.pending.free_if(request, |entry| settle(entry, to, verdict, ledger, table, due));
         link.answer_time = Some(answer_time);
-        link.health.handle_answer(
-            match verdict {
-                Verdict::Refused(21) => Answer::Stale,
-                Verdict::Refused(_) => Answer::Refused,
-                Verdict::Accepted | Verdict::NoAnswer => Answer::Accepted,
-            },
-            answer_time,
-        );
+        self.book_answer(index, miner, (Answer::of(to), answer_time), now);
+        if to == Bucket::PoolRejected(PoolReject::Duplicate) {
+            self.note_repeat(miner, now);
+        }
         if block.is_some() {
             self.push_event(Event::BlockAnswered { accepted: verdict == Verdict::Accepted });
         }

@@ -50,7 +50,12 @@ impl Proxy<'_> {
         // The work of a submit beyond the allowance is done all the same: it might be a block.
         match self.judge(miner, submit, now) {
             Err(_) if !allowed => self.reject(miner, id, Reject::RateLimited, out),
-            Err(reason) => self.reject(miner, id, reason, out),
+            Err(reason) => {
+                if reason == Reject::Duplicate {
+                    self.note_repeat(miner, now);
+                }
+                self.reject(miner, id, reason, out)
+            }
             Ok((share, _)) if !allowed && !share.is_block() => {
                 self.reject(miner, id, Reject::RateLimited, out)
             }

@@ -121,7 +121,13 @@ impl Farm {
     /// A connection that has been through the handshake, and what it heard.
     #[track_caller]
     pub fn miner(&mut self, worker: &str) -> (MinerHandle, Vec<String>) {
-        let miner = self.connect();
+        self.miner_at([0; 16], worker)
+    }
+
+    /// The same, from an address.
+    #[track_caller]
+    pub fn miner_at(&mut self, peer: [u8; 16], worker: &str) -> (MinerHandle, Vec<String>) {
+        let miner = self.proxy.handle_connect(peer, self.now).unwrap();
         let mut heard =
             self.send(miner, r#"{"id":1,"method":"mining.subscribe","params":["t/1"]}"#);
         let authorize = json!({"id": 2, "method": "mining.authorize", "params": [worker, "x"]});
