@@ -336,14 +336,15 @@ pub const PEER_GONE_MAX: Duration = Duration::from_secs(90);
 /// the silence has its own time. So it is less than half of [`PEER_GONE_MAX`].
 pub const USER_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Connections of the network that the page serves at once (F74): two browsers' and some more.
-pub const HTTP_PAGE_CONNECTIONS_MAX: usize = 16;
+/// Connections of the network that the page serves at once (F74): a browser's six and some more;
+/// each is good for one request.
+pub const HTTP_PAGE_CONNECTIONS_MAX: usize = 10;
 
-/// The same of the status port (F97): a browser's six and two programs.
-pub const HTTP_STATUS_CONNECTIONS_MAX: usize = 8;
+/// The same of the status port (F97): a browser's six.
+pub const HTTP_STATUS_CONNECTIONS_MAX: usize = 6;
 
-/// The same of this machine, at both: a browser's six and health checks (F97).
-pub const HTTP_OWN_CONNECTIONS_MAX: usize = 8;
+/// The same of this machine, at both: a browser's six, of which a health check takes one (F97).
+pub const HTTP_OWN_CONNECTIONS_MAX: usize = 6;
 
 /// Connections that the status port and the page serve at once.
 pub const HTTP_CONNECTIONS_MAX: usize =
@@ -427,6 +428,31 @@ pub const ATTEMPT_WAIT_KNOWN_MAX: Duration = Duration::from_secs(30);
 /// Browsers whose wrong passwords are counted apart; of more, the one that was wrong longest ago is
 /// forgotten. Each has shown the password of its role before.
 pub const DEVICES_COUNTED_MAX: usize = 16;
+
+/// Names that conflict on the network and are given up by a number behind them; after these comes
+/// one with a part of this machine's address (F97).
+pub const MDNS_RENAMES_MAX: u32 = 3;
+
+/// Time without a name where that is another's too.
+pub const MDNS_QUIET: Duration = Duration::from_secs(600);
+
+/// Longest packet of mDNS that is read, in bytes: what a cable carries whole.
+pub const MDNS_PACKET_BYTES_MAX: usize = 1500;
+
+/// Packets of mDNS that are read at once. A farm of a thousand devices asks a few times a second.
+pub const MDNS_PACKETS_BURST_MAX: u32 = 50;
+
+/// Time for one more: 100 a second; the kernel drops the rest (F97).
+pub const MDNS_PACKET_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Answers of mDNS that are sent at once.
+pub const MDNS_ANSWERS_BURST_MAX: u32 = 20;
+
+/// Time for one more: ten a second.
+pub const MDNS_ANSWER_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Cables of this machine that its name is told at.
+pub const MDNS_CABLES_MAX: usize = 8;
 
 /// Time for which a browser keeps what it is known by; browsers allow 400 days.
 pub const DEVICE_KEPT: Duration = Duration::from_secs(400 * 24 * 3600);

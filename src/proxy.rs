@@ -78,8 +78,8 @@ pub enum VerdictMode {
     Pool,
 }
 
-/// How the gateway logs in to one pool.
-#[derive(Clone, Debug, Default)]
+/// How the gateway logs in to one pool. Its debug text does not show the password (F99).
+#[derive(Clone, Default)]
 pub struct PoolLogin {
     /// The account or worker.
     pub user: heapless::String<WORKER_NAME_BYTES_MAX>,
@@ -87,6 +87,13 @@ pub struct PoolLogin {
     pub password: heapless::String<PASSWORD_BYTES_MAX>,
     /// The host that `client.reconnect` may name.
     pub host: heapless::String<{ crate::limits::HOST_BYTES_MAX }>,
+}
+
+impl core::fmt::Debug for PoolLogin {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { user, host, .. } = self;
+        write!(f, "PoolLogin {{ user: {user:?}, password: (redacted), host: {host:?} }}")
+    }
 }
 
 /// What the settings ask of the engine.
@@ -1076,6 +1083,12 @@ mod tests {
         };
         let proxy = Proxy::new(storage, options, Instant::ZERO)?;
         Ok(proxy.links().iter().count())
+    }
+
+    #[test]
+    fn f99_no_debug_text_of_the_options_shows_a_password() {
+        let login = PoolLogin { password: "hunter22".try_into().unwrap(), ..PoolLogin::default() };
+        assert!(!std::format!("{login:?}").contains("hunter22"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod gateway;
 mod skips;
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,23 @@ impl Cable {
         let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(said.by_ref().any(|line| line.unwrap().ends_with("it listens")));
         Goodbye { child, said }
+    }
+
+    /// A command of a test of this file, at one end.
+    fn tester(&self, end: usize, test: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.ends[end]]).arg(std::env::current_exe().unwrap());
+        command.args(["--exact", test, "--nocapture"]).stdout(Stdio::piped());
+        command
+    }
+
+    /// Asks the gateway at the second end by a name, from the first; returns its first line.
+    #[track_caller]
+    fn status_of(&self, name: &str) -> String {
+        let output = self.tester(0, "a_page_is_asked_for").env(ASKED, name).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let heard = text.lines().find_map(|line| line.strip_prefix("it heard "));
+        heard.unwrap_or_else(|| panic!("{text}")).to_owned()
     }
 
     fn gateway(&self, end: usize, name: &str) -> Gateway {
@@ -174,9 +191,79 @@ fn a_gateway_is_found_by_its_name_and_two_of_one_name_are_told_apart() {
     assert!(line_of("loka.local").contains("10.215.0.1:3333"), "{text}");
     assert!(line_of("loka-2.local").contains("10.215.0.2:3333"), "{text}");
 
+    // The page answers to the name that the conflict gave it, and to no other.
+    assert_eq!(cable.status_of("loka-2.local"), "HTTP/1.1 200 OK");
+    assert_eq!(cable.status_of("loka-3.local"), "HTTP/1.1 403 Forbidden");
+
     drop(first);
     let text = cable.find(1, |text| text.lines().count() == 1);
     assert!(text.starts_with("loka-2.local"), "{text}");
+}
+
+/// The variable that makes of [`a_page_is_asked_for`] the process that asks by a name.
+const ASKED: &str = "MDNS_TEST_ASKS_BY";
+
+#[test]
+fn a_page_is_asked_for() {
+    let Ok(name) = std::env::var(ASKED) else { return };
+    let mut stream = TcpStream::connect("10.215.0.2:8080").unwrap();
+    let request = format!("GET /api/v1/session HTTP/1.1\r\nhost: {name}:8080\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let answer = BufReader::new(stream).lines().next().unwrap().unwrap();
+    writeln!(std::io::stdout(), "\nit heard {answer}").unwrap();
+}
+
+/// The variable that makes of [`a_flood_is_sent`] the process that sends one.
+const FLOOD: &str = "MDNS_TEST_FLOODS";
+
+#[test]
+fn a_flood_is_sent() {
+    if std::env::var(FLOOD).is_err() {
+        return;
+    }
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.set_reuse_port(true).unwrap();
+    socket.bind(&SocketAddr::from(([0, 0, 0, 0], 5353)).into()).unwrap();
+    socket.set_multicast_if_v4(&Ipv4Addr::new(10, 215, 0, 2)).unwrap();
+    let to = SocketAddr::from(([224, 0, 0, 251], 5353)).into();
+    for number in 0_u32.. {
+        // An answer with forty addresses of names that nobody asked for, for an hour each.
+        let mut packet = vec![0, 0, 0x84, 0, 0, 0, 0, 40, 0, 0, 0, 0];
+        for record in 0..40_u32 {
+            let label = format!("n{number:08x}{record:02x}");
+            packet.push(u8::try_from(label.len()).unwrap());
+            packet.extend(label.as_bytes());
+            packet.extend([5, b'l', b'o', b'c', b'a', b'l', 0, 0, 1, 0x80, 1]);
+            packet.extend([0, 0, 0x0e, 0x10, 0, 4, 10, 215, 7, 7]);
+        }
+        socket.send_to(&packet, &to).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The memory that is a process's own, in KiB.
+fn memory_kib(id: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{id}/smaps_rollup")).expect("it runs");
+    let line = text.lines().find(|line| line.starts_with("Private_Dirty:")).expect("it is there");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB")
+}
+
+#[test]
+fn f97_records_that_nobody_asked_for_are_not_kept_and_the_name_is_found_among_them() {
+    const KIB_MAX: u64 = 2048;
+    let Some(cable) = cable(3) else { return };
+    let gateway = cable.gateway(0, "loka");
+    cable.find(1, |text| text.contains("loka.local"));
+    let before = memory_kib(gateway.id());
+    let mut flood = cable.tester(1, "a_flood_is_sent").env(FLOOD, "1").spawn().unwrap();
+    for _ in 0..3 {
+        cable.find(1, |text| text.contains("loka.local"));
+    }
+    let after = memory_kib(gateway.id());
+    let _ = flood.kill();
+    let _ = flood.wait();
+    assert!(after <= before + KIB_MAX, "{before} KiB, then {after} KiB");
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub struct Opened {
 }
 
 /// Where a log-in comes from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct From<'a> {
     /// The other end of the connection.
     pub address: IpAddr,

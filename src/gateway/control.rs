@@ -102,6 +102,8 @@ pub struct Control {
     geometry: Option<Geometry>,
     state: RefCell<State>,
     audit: RefCell<Audit>,
+    /// The name that the network knows this machine by, without its domain; none while it has none.
+    told_name: RefCell<Option<String>>,
     /// How long a commit waits to be confirmed.
     confirm_wait: Cell<Duration>,
     changed: channel::Sender<()>,
@@ -167,6 +169,7 @@ impl Control {
             geometry,
             audit: RefCell::new(Audit::open(&settings.state.dir)),
             state: RefCell::new(state),
+            told_name: RefCell::default(),
             confirm_wait: Cell::new(Duration::from_micros(CONFIRM_MAX.as_micros())),
             changed: channel::Sender::new(()),
         });
@@ -361,6 +364,18 @@ impl Control {
         let text =
             "a commit waits to be confirmed; confirm or rollback comes first, then the update";
         Err(Refused::Conflict(text.to_owned()))
+    }
+
+    /// Takes note of the name that the network knows this machine by, without its domain.
+    pub fn set_told_name(&self, name: Option<&str>) {
+        if self.told_name.borrow().as_deref() != name {
+            *self.told_name.borrow_mut() = name.map(str::to_owned);
+        }
+    }
+
+    /// Says whether the network knows this machine by a name, without its domain.
+    pub fn is_told_name(&self, name: &str) -> bool {
+        self.told_name.borrow().as_ref().is_some_and(|told| told.eq_ignore_ascii_case(name))
     }
 
     /// Returns the workers that are let in by password.

@@ -236,6 +236,13 @@ impl Updates {
         !matches!(self.phase.get(), Phase::Idle | Phase::Trial { .. })
     }
 
+    /// Has an update seem to come.
+    #[cfg(test)]
+    pub fn seem_under_way(&self, is_under_way: bool) {
+        let receiving = Phase::Receiving { bytes: 0, of: 0 };
+        self.phase.set(if is_under_way { receiving } else { Phase::Idle });
+    }
+
     /// Waits until somebody wants the machine started anew.
     pub async fn restart_asked(&self) {
         self.restart.wait().await;

@@ -509,6 +509,29 @@ fn f87_the_audit_log_says_who_did_what_and_no_secret() {
     });
 }
 
+#[test]
+fn f78_an_update_and_a_commit_that_waits_exclude_each_other() {
+    conversation(async {
+        let place = Place::new("update");
+        let mut operator = place.start();
+        assert!(operator.control.may_update().is_ok());
+        operator.done("set pool.1.user other").await;
+        operator.done("commit").await;
+        let Err(Refused::Conflict(text)) = operator.control.may_update() else {
+            panic!("the restart would take the commit back, unsaid")
+        };
+        assert!(text.contains("confirm or rollback comes first"), "{text}");
+        operator.done("confirm").await;
+        assert!(operator.control.may_update().is_ok());
+        operator.control.hub.updates.seem_under_way(true);
+        operator.done("set difficulty.start 2048").await;
+        let text = operator.refused("commit").await;
+        assert!(text.starts_with("an update of the system is under way"), "{text}");
+        operator.control.hub.updates.seem_under_way(false);
+        operator.done("commit").await;
+    });
+}
+
 /// What is said where the password of the first pool would go elsewhere.
 const ELSEWHERE: &str = "pool.1.password: was given for 127.0.0.1, and would go to evil.example; \
                          give it again in the same change, or unset pool.1.password";

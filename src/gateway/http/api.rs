@@ -119,7 +119,8 @@ impl Api<'_> {
     ) -> Result<Admitted<'p>, Fault> {
         // Who looks whether the process lives need not know its name.
         if path != "/healthz" {
-            self.peer.check_origin(method, head, &self.control.settings())?;
+            let is_told = |label: &str| self.control.is_told_name(label);
+            self.peer.check_origin(method, head, &self.control.settings(), &is_told)?;
         }
         let (route, id) = routes::find(method, path).map_err(|methods| unknown(&methods))?;
         let bearer = self.peer.bearer(head, self.access);

@@ -64,7 +64,9 @@ impl Peer {
         (self.is_private() || session.is_setup).then_some(Bearer { token, session })
     }
 
-    /// Checks that a request is meant for us, and that what would change something comes from us.
+    /// Checks that a request is meant for us, and that what would change something comes from us;
+    /// `is_told` says of a label whether the network knows us by it, where that is not the one of
+    /// the settings.
     ///
     /// # Errors
     ///
@@ -74,9 +76,10 @@ impl Peer {
         method: Method,
         head: &impl Headers,
         settings: &Settings,
+        is_told: &dyn Fn(&str) -> bool,
     ) -> Result<(), Fault> {
         let host = head.header("host").unwrap_or_default();
-        if !is_our_host(host, settings) {
+        if !is_our_host(host, settings, is_told) {
             let allowed = "an IP address, localhost, NAME.local (mdns.name), or one of web.hosts";
             return Err(Fault::new(403, format!("host: got {:?}, allowed {allowed}", cut(host))));
         }
@@ -160,7 +163,7 @@ pub fn changes_something(method: Method) -> bool {
 
 /// Says whether a `Host` is one of ours. An IP address is: a page that is reached by one has it as
 /// its origin, so no other page's script runs under it.
-fn is_our_host(host: &str, settings: &Settings) -> bool {
+fn is_our_host(host: &str, settings: &Settings, is_told: &dyn Fn(&str) -> bool) -> bool {
     let Some(name) = without_port(host) else { return false };
     let name = name.strip_suffix('.').unwrap_or(name);
     if let Some(address) = name.strip_prefix('[') {
@@ -171,7 +174,14 @@ fn is_our_host(host: &str, settings: &Settings) -> bool {
     name.parse::<std::net::Ipv4Addr>().is_ok()
         || is("localhost")
         || settings.mdns.name.as_ref().is_some_and(|label| is_local(label.as_str()))
+        || label_of(name).is_some_and(is_told)
         || settings.web.hosts.iter().any(|ours| is(ours.as_str()))
+}
+
+/// Returns the label of a name of mDNS.
+fn label_of(name: &str) -> Option<&str> {
+    let (label, domain) = name.split_once('.')?;
+    domain.eq_ignore_ascii_case("local").then_some(label)
 }
 
 fn without_port(host: &str) -> Option<&str> {
@@ -223,7 +233,7 @@ mod tests {
             "loka.local.:443",
             "gw.farm.example",
         ] {
-            assert!(is_our_host(host, &settings), "{host}");
+            assert!(is_our_host(host, &settings, &|_| false), "{host}");
         }
         for host in [
             "",
@@ -243,9 +253,21 @@ mod tests {
             "loka",
             "0x7f.1",
         ] {
-            assert!(!is_our_host(host, &settings), "{host}");
+            assert!(!is_our_host(host, &settings, &|_| false), "{host}");
         }
-        assert!(!is_our_host("loka.local", &Settings::default()));
+        assert!(!is_our_host("loka.local", &Settings::default(), &|_| false));
+    }
+
+    #[test]
+    fn f97_the_name_that_a_conflict_gave_us_is_ours() {
+        let is_told = |label: &str| label.eq_ignore_ascii_case("loka-2");
+        let settings = settings();
+        for host in ["loka-2.local", "LOKA-2.local:8443", "loka-2.local.", "loka.local"] {
+            assert!(is_our_host(host, &settings, &is_told), "{host}");
+        }
+        for host in ["loka-3.local", "loka-2", "loka-2.local.evil.example", "x.loka-2.local"] {
+            assert!(!is_our_host(host, &settings, &is_told), "{host}");
+        }
     }
 
     #[test]
@@ -255,7 +277,7 @@ mod tests {
         let check = |is_tls, method, headers: &[_]| {
             let peer = Peer { address: "192.168.8.2".parse().unwrap(), is_tls };
             let all: Vec<_> = [host].into_iter().chain(headers.iter().copied()).collect();
-            peer.check_origin(method, &Head(&all), &settings).is_ok()
+            peer.check_origin(method, &Head(&all), &settings, &|_| false).is_ok()
         };
         let ours = ("origin", "https://192.168.8.1");
         assert!(check(true, Method::Post, &[]), "a program has no origin");
