@@ -37,6 +37,12 @@ pub enum Defect {
     I9Determinism,
     /// Blocks that only their records know are never sent.
     F39Blocks,
+    /// A pool that pays for nothing is not said.
+    F93Unsaid,
+    /// A session that the pool forgot is kept.
+    F93Forgotten,
+    /// Names that a pool takes none of are told it all the same.
+    F94Names,
     /// After a leap of the clock the deadlines that it passed are gone through one by one.
     F66Leap,
     /// What still waits at the end is left open.

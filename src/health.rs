@@ -272,6 +272,11 @@ impl Health {
         self.voices.last_mut()
     }
 
+    /// Forgets what the pool answered, as with a session that it had lost.
+    pub(crate) fn forget_answers(&mut self) {
+        self.voices.clear();
+    }
+
     /// Takes the loss of a connection that was live.
     pub(crate) fn handle_loss(&mut self) {
         self.losses = self.losses.saturating_add(HEALTH_LOSS).min(HEALTH_LOSSES_MAX);
@@ -287,7 +292,10 @@ impl Health {
         healthy: Duration,
         now: Instant,
     ) {
-        if now.since(self.forgiven_at) >= HEALTH_FORGIVE_INTERVAL {
+        if !live {
+            // A pool that is away mends nothing.
+            self.forgiven_at = now;
+        } else if now.since(self.forgiven_at) >= HEALTH_FORGIVE_INTERVAL {
             self.forgiven_at = now;
             self.losses = self.losses.saturating_sub(1);
         }

@@ -17,8 +17,8 @@
 //! It writes no line and moves no share: `proxy::workers` does.
 
 use crate::limits::{
-    AUTHORIZATIONS_MAX, KEPT_NAMES_MAX, STANDING_LINKS_MAX, WORKER_NAME_BYTES_MAX,
-    WORKERS_PER_MINER_MAX,
+    AUTHORIZATION_STEP, AUTHORIZATIONS_MAX, GRANTED_REFUSED_MIN, KEPT_NAMES_MAX, NAMED_REFUSED_MIN,
+    NAMES_JUDGED_AFTER, STANDING_LINKS_MAX, WORKER_NAME_BYTES_MAX, WORKERS_PER_MINER_MAX,
 };
 use crate::table::MinerHandle;
 use crate::time::{Duration, Instant};
@@ -180,6 +180,11 @@ impl Standing {
         }
     }
 
+    /// Forgets what was said on one connection.
+    pub fn forget(&mut self, at: LinkConnection) {
+        self.0.retain(|known| known.at != at);
+    }
+
     /// Says whether a pool refused one of the names, on a connection that is remembered.
     pub fn is_refused(&self) -> bool {
         self.0.iter().any(|known| known.refused != 0)
@@ -190,6 +195,93 @@ const fn bit_of(worker: u8) -> u8 {
     match 1_u8.checked_shl(worker as u32) {
         Some(bit) => bit,
         None => 0,
+    }
+}
+
+/// What a pool says about names on one connection, all together: whether it takes any but its
+/// login's. The ckpool family does not (QUIRKS 52): it leaves a second authorization unanswered and
+/// refuses shares of another name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Names {
+    granted: u16,
+    refused: u16,
+    unanswered: u16,
+    /// Since when there is something to judge.
+    since: Option<Instant>,
+    /// A share under a name of its own was taken.
+    shares_taken: bool,
+    /// Such shares that were refused for their name.
+    shares_refused: u16,
+    /// What the pool said to its login when it was asked a second time.
+    login: Login,
+}
+
+/// What a pool says when its login is authorized once more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Login {
+    #[default]
+    NotAsked,
+    Asked,
+    Granted,
+    /// It says no, or nothing.
+    Refused,
+}
+
+impl Names {
+    /// Takes the pool's answer for a name; none where it gave none in time.
+    pub fn handle_answer(&mut self, granted: Option<bool>, now: Instant) {
+        let count = match granted {
+            Some(true) => &mut self.granted,
+            Some(false) => &mut self.refused,
+            None => &mut self.unanswered,
+        };
+        *count = count.saturating_add(1);
+        self.since.get_or_insert(now);
+    }
+
+    /// Takes the pool's answer for the login itself.
+    pub fn handle_login(&mut self, granted: Option<bool>) {
+        self.login = if granted == Some(true) { Login::Granted } else { Login::Refused };
+    }
+
+    /// Takes the fate of a share under a name of its own: taken, or refused for its name.
+    pub fn handle_share(&mut self, taken: bool) {
+        if taken {
+            self.shares_taken = true;
+        } else {
+            self.shares_refused = self.shares_refused.saturating_add(1);
+        }
+    }
+
+    /// Says, once, whether the login is to be asked for once more: its answer tells a pool that
+    /// takes one name per connection from one that minds a name.
+    pub fn wants_login(&mut self, now: Instant) -> bool {
+        let is_due = self.login == Login::NotAsked
+            && self.granted == 0
+            && !self.shares_taken
+            && self.since.is_some_and(|since| now.since(since) >= AUTHORIZATION_STEP);
+        if is_due {
+            self.login = Login::Asked;
+        }
+        is_due
+    }
+
+    /// Says whether the pool takes no name but its login's, as far as it has shown.
+    pub fn is_one(&self, now: Instant) -> bool {
+        if self.shares_taken {
+            return false;
+        }
+        if self.granted > 0 {
+            return self.shares_refused >= GRANTED_REFUSED_MIN;
+        }
+        let is_settled = self.since.is_some_and(|since| now.since(since) >= NAMES_JUDGED_AFTER);
+        let login_refused = self.login == Login::Refused;
+        // Without an answer the shares decide: some pools judge each by its name.
+        let by_shares = self.unanswered > 0
+            && (self.shares_refused >= NAMED_REFUSED_MIN
+                || self.shares_refused > 0 && login_refused);
+        let by_answers = self.refused > 0 && (self.refused > 1 && is_settled || login_refused);
+        by_shares || by_answers
     }
 }
 
@@ -208,6 +300,8 @@ pub enum Asker {
         /// Its request id.
         request: u32,
     },
+    /// For nobody: the link's login once more, to learn whether the pool takes a second at all.
+    Login,
 }
 
 /// A request that waits for its answer.

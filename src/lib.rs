@@ -23,6 +23,8 @@
 //! | [`pending`] | shares on their way to a pool |
 //! | [`blocks`] | block candidates that must outlive link and process |
 //! | [`upstream`] | one link to a pool |
+//! | [`words`] | what a pool says to people, bounded and with nothing hidden |
+//! | [`refusals`] | whether a pool pays for what it is sent |
 //! | [`health`] | how well a link serves, and whether its pool is trusted |
 //! | [`split`] | how the farm's work is divided among goals |
 //! | [`links`] | which pool gets which miner, and when that changes |
@@ -81,6 +83,7 @@ pub mod offenders;
 pub mod pending;
 pub mod personality;
 pub mod proxy;
+pub mod refusals;
 pub mod seen;
 pub mod settings;
 pub mod split;
@@ -90,4 +93,5 @@ pub mod upstream;
 pub mod vardiff;
 pub mod visible;
 pub mod wire;
+pub mod words;
 pub mod work;

@@ -495,6 +495,20 @@ pub const AUTHORIZATIONS_MAX: usize = 16;
 /// pool up after 15 s and more without an answer, and a share that waits longer may be stale.
 pub const AUTHORIZATION_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// Time after the first answer to a name before the login is asked for once more.
+pub const AUTHORIZATION_STEP: Duration = Duration::from_secs(2);
+
+/// Time that answers to names have to come in before they are judged together: whether a pool takes
+/// any but its login's (QUIRKS 52).
+pub const NAMES_JUDGED_AFTER: Duration = Duration::from_secs(10);
+
+/// Shares under names of their own that a pool refuses before that says something of all names,
+/// where it has answered for none.
+pub const NAMED_REFUSED_MIN: u16 = 2;
+
+/// The same where the pool had granted the names.
+pub const GRANTED_REFUSED_MIN: u16 = 8;
+
 /// Longest password of a worker that is read for its parameters, in bytes.
 pub const PASSWORD_BYTES_MAX: usize = 128;
 
@@ -659,6 +673,13 @@ pub const SWEEP_PARTS: u32 = 4;
 /// Time between two parts of a sweep: each slot is looked at once a second.
 pub const SWEEP_STEP: Duration = Duration::from_millis(250);
 
+/// Longest text of a pool that is kept for people, in bytes as it is shown: a line of a log.
+pub const POOL_WORDS_BYTES_MAX: usize = 120;
+
+/// Different words of refused shares that a link keeps for the miners that wait for them; pools
+/// have as few as there are codes.
+pub const POOL_WORDS_KEPT_MAX: usize = 8;
+
 /// Longest text of an error answer, in bytes.
 pub const ERROR_TEXT_BYTES_MAX: usize = 160;
 
@@ -744,6 +765,17 @@ pub const JOB_SILENCE_MAX: Duration = Duration::from_secs(120);
 /// closed (F34).
 pub const LINK_ODDITIES_MAX: u16 = 64;
 
+/// Connections in a row that a pool closes at mining.configure, without a word, before it is tried
+/// without (QUIRKS 12): the first may be chance.
+pub const CLOSED_AT_CONFIGURE_MAX: u8 = 2;
+
+/// Time after which such a pool is asked to configure again, at the next connection.
+pub const CONFIGURE_AGAIN_AFTER: Duration = Duration::from_secs(3600);
+
+/// Longest time between two dials of a pool while nobody serves its goal (F95): one that can be
+/// reached again has the farm within 5 s, handshake and all.
+pub const RETRY_UNSERVED_MAX: Duration = Duration::from_secs(4);
+
 /// Least time between two redirections that a pool asks for (F82).
 pub const RECONNECT_INTERVAL_MIN: Duration = Duration::from_secs(60);
 
@@ -801,6 +833,34 @@ pub const HEALTH_FORGIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Time without any line of a pool, while a share waits for its answer, after which the
 /// connection is taken for dead and made anew (F63): a NAT may have forgotten it.
 pub const UNRESPONSIVE_MAX: Duration = Duration::from_secs(45);
+
+/// Time over which a pool's answers are judged: a person should hear within a minute that nothing
+/// is earned (F93).
+pub const UNPAID_AFTER: Duration = Duration::from_secs(60);
+
+/// Answers of that time before their parts mean anything.
+pub const UNPAID_ANSWERS_MIN: u32 = 8;
+
+/// Shares without an answer, or refused in a row, that mean something after [`UNPAID_AFTER`]: one
+/// alone may be an accident.
+pub const UNPAID_SHARES_MIN: u32 = 3;
+
+/// Shares refused in a row that mean something however long they took.
+pub const REFUSALS_IN_A_ROW: u32 = 20;
+
+/// Shares taken in a row that end the trouble; a pool that refuses every second is seldom so good.
+pub const PAID_SHARES_MIN: u32 = 8;
+
+/// Least time between two sessions that are asked for because the one before earns nothing.
+pub const RENEWAL_INTERVAL_MIN: Duration = Duration::from_secs(60);
+
+/// How often that time doubles in vain: to 8 minutes, as nobody else pays meanwhile.
+pub const RENEWAL_DOUBLINGS_MAX: u8 = 3;
+
+/// The same where another pool pays, and every trial costs a few shares: to about an hour.
+pub const RENEWAL_DOUBLINGS_SPARE_MAX: u8 = 6;
+
+const _: () = assert!(UNPAID_AFTER.as_micros() > ANSWER_MAX.as_micros());
 
 /// Shares within which the split makes good what a goal lacks.
 pub const SPLIT_HORIZON_SHARES: f64 = 64.0;

@@ -13,10 +13,11 @@
 //! connected (`docs/adr/0003`, `docs/adr/0007`).
 //!
 //! Back-off is one function ([`Links::retry_delay`]): doubling from the least to the most, with
-//! jitter, reset only by health (F55, F57).
+//! jitter, reset only by health (F55, F57). Where nobody serves a goal a pool that is away is tried
+//! every few seconds all the same (F95, `docs/adr/0015`).
 
 use crate::health::Circuit;
-use crate::limits::{GOALS_MAX, LANES_MAX, LINGER, LINKS_MAX, POOLS_MAX};
+use crate::limits::{GOALS_MAX, LANES_MAX, LINGER, LINKS_MAX, POOLS_MAX, RETRY_UNSERVED_MAX};
 use crate::split::Weights;
 use crate::table::IdPool;
 use crate::time::{Duration, Instant};
@@ -138,13 +139,73 @@ impl Lane {
     }
 }
 
+/// A goal's work goes to another pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Switch {
+    /// The goal.
+    pub goal: u8,
+    /// The place in the list of the pool that it went to before.
+    pub from: u8,
+    /// That of the pool that it goes to now.
+    pub to: u8,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a goal's work goes to another pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Why {
+    /// The link to the one before was lost or could not be made.
+    Lost(LinkClose),
+    /// The one before has not become live in time.
+    NotReached,
+    /// The one before leaves shares without an answer.
+    Silent,
+    /// The one before refuses shares.
+    Refuses {
+        /// The code of the last, where it has one.
+        code: Option<i64>,
+        /// How many in a row.
+        count: u32,
+    },
+    /// The one before serves badly.
+    Unwell {
+        /// Its health, 0 to 100.
+        health: u8,
+    },
+    /// A pool that comes first in the list has been healthy for so long.
+    Preferred {
+        /// Seconds.
+        secs: u64,
+    },
+    /// The settings name other pools for the goal.
+    Settings,
+}
+
+impl Why {
+    /// Returns the name that metrics use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lost(_) => "lost",
+            Self::NotReached => "not_reached",
+            Self::Silent => "silent",
+            Self::Refuses { .. } => "refuses",
+            Self::Unwell { .. } => "unwell",
+            Self::Preferred { .. } => "preferred",
+            Self::Settings => "settings",
+        }
+    }
+}
+
 /// What a pass of the plan changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Planned {
     /// A route has another job: miners are to be told.
     pub fan_out: bool,
     /// Goals that now work for another pool.
-    pub switched: [Option<u8>; GOALS_MAX],
+    pub switched: [Option<Switch>; GOALS_MAX],
 }
 
 /// All links and lanes.
@@ -342,6 +403,7 @@ impl<'a> Links<'a> {
             link.state == State::Idle && link.wanted && !link.hangup && link.retry_at <= now
         })?;
         link.enter(State::Connecting, now);
+        link.dialled_at = now;
         Some((index, link.pool))
     }
 
@@ -351,12 +413,18 @@ impl<'a> Links<'a> {
         let (healthy, policy) = (self.policy.healthy, self.policy);
         let Some(link) = self.links.get_mut(link.index()) else { return };
         let was_healthy = link.live_since.is_some_and(|since| now.since(since) >= healthy);
+        let spread = random % (RETRY_UNSERVED_MAX.as_micros() / 4);
+        let unserved = Duration::from_micros(RETRY_UNSERVED_MAX.as_micros().saturating_sub(spread));
         link.attempts = if was_healthy { 0 } else { link.attempts.saturating_add(1) };
         if link.live_since.is_some() && close != LinkClose::Unneeded {
             link.health.handle_loss();
         }
         link.handle_down(close, now);
         link.retry_at = now + Self::retry_delay(&policy, link.attempts, random);
+        // Counted from the dial, so that a dial that waits in vain costs no time twice.
+        let least = now + Self::retry_delay(&policy, link.attempts.min(1), random);
+        let sooner = least.max(link.dialled_at + unserved);
+        link.hasty_at = if close.is_decided() { link.retry_at } else { sooner.min(link.retry_at) };
     }
 
     /// The time before attempt number `attempts`: doubling, capped, and spread by up to a quarter
@@ -418,7 +486,7 @@ impl<'a> Links<'a> {
         self.check_health(now);
         let policy = self.policy;
         for goal in policy.goals() {
-            let active = self.choose_active(goal, now);
+            let (active, why) = self.choose_active(goal, now);
             let place = usize::from(goal);
             if let (Some(before), Some(switched), Some(at)) = (
                 self.active.get_mut(place),
@@ -426,33 +494,73 @@ impl<'a> Links<'a> {
                 self.switched_at.get_mut(place),
             ) && *before != active
             {
+                *switched = Some(Switch { goal, from: *before, to: active, why });
                 *before = active;
                 *at = now;
-                *switched = Some(active);
             }
         }
         self.want_links(now);
         planned.fan_out = self.seat_lanes(now);
         self.release_links(now);
+        self.hasten();
         planned
+    }
+
+    /// Has links tried sooner than their back-off says whose lane nobody serves for their goal: a
+    /// pool that can be reached again is to have the farm within seconds (F95).
+    fn hasten(&mut self) {
+        for index in 0..self.links.len() {
+            let Some(link) = self.links.get(index) else { break };
+            if !link.wanted || link.state != State::Idle || link.retry_at <= link.hasty_at {
+                continue;
+            }
+            let (lane, goal) = (link.lane, self.policy.goal_of(link.pool));
+            let is_served = self.links.iter().any(|other| {
+                other.wanted
+                    && other.lane == lane
+                    && self.policy.goal_of(other.pool) == goal
+                    && other.state == State::Live
+                    && other.health.circuit() != Circuit::Open
+            });
+            if let (false, Some(link)) = (is_served, self.links.get_mut(index)) {
+                link.retry_at = link.hasty_at;
+            }
+        }
     }
 
     /// The pool that a goal should work for: the one it works for while that does well, unless an
     /// earlier one is trusted again; else the first that does well; else the first that is live.
-    fn choose_active(&self, goal: u8, now: Instant) -> u8 {
+    fn choose_active(&self, goal: u8, now: Instant) -> (u8, Why) {
         let active = self.active_pool(goal);
         let mut pools = self.policy.pools_of(goal);
         if self.policy.goal_of(active) != goal || usize::from(active) >= self.policy.pools {
-            return self.choose_best(goal).or_else(|| pools.next()).unwrap_or(0);
+            let best = self.choose_best(goal).or_else(|| pools.next()).unwrap_or(0);
+            return (best, Why::Settings);
         }
         let is_closed = |pool: &u8| self.circuit(*pool) == Some(Circuit::Closed);
         if self.circuit(active).is_some_and(|circuit| circuit != Circuit::Open) {
-            return pools.take_while(|pool| *pool != active).find(is_closed).unwrap_or(active);
+            let preferred = pools.take_while(|pool| *pool != active).find(is_closed);
+            let why = Why::Preferred { secs: self.policy.healthy.as_secs() };
+            return (preferred.unwrap_or(active), why);
         }
+        let why = self.why_left(active, now);
         if self.is_awaited(active, now) {
-            return active;
+            return (active, why);
         }
-        self.choose_best(goal).unwrap_or(active)
+        (self.choose_best(goal).unwrap_or(active), why)
+    }
+
+    /// Says what is wrong with a pool whose circuit is open, or that is not live.
+    fn why_left(&self, pool: u8, now: Instant) -> Why {
+        let Some(link) = self.find(pool, 0) else { return Why::NotReached };
+        let (count, code) = link.refusals.row();
+        match (link.state, link.last_close) {
+            (State::Live, _) if link.unanswered_for(now) >= self.policy.silence() => Why::Silent,
+            (State::Live, _) if count > 0 => Why::Refuses { code, count },
+            (State::Live, _) => Why::Unwell { health: link.health.score() },
+            (_, Some(close)) => Why::Lost(close),
+            (_, None) => Why::NotReached,
+        }
     }
 
     /// Says whether a pool has had no time yet to become live, as at the start: a later one that

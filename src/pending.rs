@@ -20,6 +20,8 @@ use crate::limits::{
 };
 use crate::table::MinerHandle;
 use crate::time::Instant;
+use crate::wire::error_code::ErrorCode;
+use crate::words::Saying;
 use crate::work::header::BlockHash;
 use crate::work::job::Serial;
 use crate::work::share::AcceptedShare;
@@ -45,8 +47,13 @@ pub enum Stage {
 pub enum Verdict {
     /// The pool took the share.
     Accepted,
-    /// The pool refused it with this code of the protocol.
-    Refused(u8),
+    /// The pool refused it.
+    Refused {
+        /// With this code of the protocol.
+        code: ErrorCode,
+        /// With these words, where they are still known ([`crate::words::Sayings`]).
+        said: Saying,
+    },
     /// There will be no answer.
     NoAnswer,
 }
@@ -358,6 +365,30 @@ impl<'a> PendingShares<'a> {
     /// Returns the share that was sent under `request` and has no answer yet.
     pub fn sent(&self, request: u32) -> Option<&Pending> {
         self.find(request).filter(|entry| entry.stage == Stage::Sent)
+    }
+
+    /// Sends a share that was sent once more, under the link's login.
+    pub(crate) fn send_again(&mut self, request: u32, now: Instant) {
+        self.free_if(request, |entry| {
+            if entry.stage == Stage::Sent {
+                (entry.stage, entry.since) = (Stage::Queued, now);
+                (entry.worker, entry.grant) = (Named::Login, Grant::Granted);
+            }
+            false
+        });
+    }
+
+    /// Has all shares that are still to be sent go under the link's login.
+    pub(crate) fn use_login(&mut self, now: Instant) {
+        self.free_where(|entry| {
+            if matches!(entry.stage, Stage::Queued | Stage::Held { .. }) {
+                if entry.stage == Stage::Queued {
+                    entry.since = now;
+                }
+                (entry.worker, entry.grant) = (Named::Login, Grant::Granted);
+            }
+            false
+        });
     }
 
     /// Returns when the share was sent that waits longest for its answer.

@@ -33,6 +33,7 @@
 mod admission;
 mod blame;
 mod blocks;
+mod earnings;
 mod miners;
 mod pools;
 mod room;
@@ -42,7 +43,7 @@ mod workers;
 
 use crate::blocks::Blocks;
 use crate::downstream::{Close, Downstream};
-use crate::identity::{Grant, Identity, KeptNames};
+use crate::identity::{Grant, Identity, KeptNames, Names};
 use crate::ledger::{Bucket, Ledger};
 use crate::limits::{
     ANSWER_MAX, DOWNSTREAM_LINE_BYTES_MAX, EVENTS_MAX, GOALS_MAX, HOLD_MAX, JOB_AGE_MAX,
@@ -51,16 +52,18 @@ use crate::limits::{
     SEEN_PLACES_LEAST, SEEN_PLACES_PER_MINER, SWEEP_PARTS, SWEEP_STEP, UPSTREAM_LINE_BYTES_LEAST,
     UPSTREAM_LINE_BYTES_MAX, USER_AGENT_BYTES_MAX, WORKER_NAME_BYTES_MAX,
 };
-use crate::links::{self, Links};
+use crate::links::{self, Links, Switch};
 use crate::offenders::Offenders;
 use crate::pending::{Pending, Stage, Verdict};
 use crate::personality::Unfit;
+use crate::refusals::{Fate, Trouble};
 use crate::seen::SeenShares;
 use crate::split::Split;
 use crate::table::{IdsExhausted, MinerHandle, RestingId, Slot, Table, TableFull};
 use crate::time::{Duration, Instant};
 use crate::upstream::{Link, LinkClose, LinkIndex, LinkStorage, State};
 use crate::vardiff::{self, Vardiff};
+use crate::words::{Sayings, Words};
 use crate::work::extranonce::{Geometry, Incompatible};
 use crate::work::header::BlockHash;
 use crate::work::job::{Job, Serial};
@@ -255,7 +258,7 @@ impl Storage<'_> {
 const _: () = assert!(size_of::<Slot>() <= 1016, "10,000 slots stay below 10.2 MB");
 const _: () =
     assert!(Storage::bytes_for(10_000, 4, LinkSizes::MAX) <= 64 << 20, "10,000 in 64 MiB");
-const _: () = assert!(size_of::<Proxy<'static>>() <= 72 << 10, "the proxy itself fits a stack");
+const _: () = assert!(size_of::<Proxy<'static>>() <= 88 << 10, "the proxy itself fits a stack");
 
 /// The storage does not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -378,9 +381,36 @@ pub enum Event {
         unfit: Unfit,
     },
     /// The farm works for another pool now.
-    Switched {
-        /// Its place in the list.
-        to: u8,
+    Switched(Switch),
+    /// A pool pays for nothing that it is sent, or for less than half; said once.
+    Unpaid {
+        /// The link that it was sent on.
+        link: LinkIndex,
+        /// Its pool's place in the list.
+        pool: u8,
+        /// What it does.
+        trouble: Trouble,
+    },
+    /// It pays again.
+    PaidAgain {
+        /// The link that it was sent on.
+        link: LinkIndex,
+        /// Its pool's place in the list.
+        pool: u8,
+    },
+    /// A pool closed twice at `mining.configure`, so it is tried without: no version rolling.
+    ConfigureLeftOut {
+        /// The link that it is tried on.
+        link: LinkIndex,
+        /// Its pool's place in the list.
+        pool: u8,
+    },
+    /// A pool takes one name per connection, so all shares go to it under the link's login.
+    OneName {
+        /// The link that showed it.
+        link: LinkIndex,
+        /// Its pool's place in the list.
+        pool: u8,
     },
     /// Miner id and roll were given their lengths.
     GeometryFixed {
@@ -485,6 +515,10 @@ pub struct Proxy<'a> {
     pub(crate) defect: Option<crate::canary::Defect>,
     /// When a pool was there last.
     pool_seen: Instant,
+    /// The last words of pools to shares that they refused.
+    sayings: Sayings,
+    /// Pools that take one name per connection, a bit for each.
+    one_name: u8,
     /// Every pool has been away for longer than shares are held.
     no_pool: bool,
     workers_refused: u64,
@@ -553,6 +587,8 @@ impl<'a> Proxy<'a> {
             #[cfg(feature = "canary")]
             defect: None,
             pool_seen: now,
+            sayings: Sayings::default(),
+            one_name: 0,
             no_pool: false,
             workers_refused: 0,
             names: KeptNames::default(),
@@ -609,6 +645,7 @@ impl<'a> Proxy<'a> {
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.check_links(now);
+        self.tend_all_earnings(now);
         self.replan(now);
         self.note_pools(now);
         self.settle_authorizations(now);
@@ -756,12 +793,14 @@ impl<'a> Proxy<'a> {
 
     /// Lets go of every link of a pool; the plan opens them again.
     pub fn reopen_pool(&mut self, pool: usize) {
+        self.forget_one_name(pool);
         for index in 0..LINKS_MAX {
             let Some(index) = u8::try_from(index).ok().map(LinkIndex) else { break };
             let Some(link) = self.links.get_mut(index) else { break };
             if usize::from(link.pool) != pool {
                 continue;
             }
+            link.names = Names::default();
             link.wanted = false;
             if link.state == State::Idle {
                 self.void_held(index);
@@ -823,8 +862,8 @@ impl<'a> Proxy<'a> {
     fn replan(&mut self, now: Instant) {
         let planned = self.links.plan(now);
         self.fan_out |= planned.fan_out;
-        for to in planned.switched.into_iter().flatten() {
-            self.push_event(Event::Switched { to });
+        for switch in planned.switched.into_iter().flatten() {
+            self.push_event(Event::Switched(switch));
         }
     }
 
@@ -911,6 +950,7 @@ impl<'a> Proxy<'a> {
             // Nobody dials it again: a late share for one of its jobs has nothing to wait for.
             let is_over = link.state == State::Idle && (!link.wanted || *draining);
             let is_crowded = link.pending.is_crowded();
+            let mut unanswered = 0_u32;
             link.pending.free_where(|entry| {
                 let age = now.since(entry.since);
                 // A block candidate is worth waiting for as long as its job can live (F39). A pool
@@ -928,8 +968,13 @@ impl<'a> Proxy<'a> {
                     Stage::Answered(_) => false,
                 };
                 let to = Bucket::Orphaned(entry.orphaned_as());
+                let is_lost = is_overdue && entry.stage == Stage::Sent;
+                unanswered = unanswered.saturating_add(u32::from(is_lost));
                 is_overdue && settle(entry, to, Verdict::NoAnswer, ledger, table, due)
             });
+            for _ in 0..unanswered {
+                link.refusals.handle_fate(Fate::Unanswered, Words::NONE, None, now);
+            }
         }
     }
 

@@ -16,14 +16,17 @@
 //! Sources: BIP-0310, the NiceHash extension, `pool-*.txt` of the transcripts.
 
 mod notify_line;
+mod told;
 
 use crate::health::Health;
-use crate::identity::Authorizations;
+use crate::identity::{Asker, Authorizations, Names};
 use crate::limits::{
-    EARLY_LINE_BYTES_MAX, EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, FORGIVE_INTERVAL,
-    LINK_ODDITIES_MAX, POOL_JOB_ID_BYTES_MAX, SESSION_BYTES_MAX, UNRESPONSIVE_MAX,
+    CLOSED_AT_CONFIGURE_MAX, CONFIGURE_AGAIN_AFTER, EARLY_LINE_BYTES_MAX, EXTRANONCE1_BYTES_MAX,
+    EXTRANONCE2_BYTES_MAX, FORGIVE_INTERVAL, LINK_ODDITIES_MAX, POOL_JOB_ID_BYTES_MAX,
+    SESSION_BYTES_MAX, UNRESPONSIVE_MAX,
 };
 use crate::pending::PendingShares;
+use crate::refusals::Refusals;
 use crate::time::{Duration, Instant};
 use crate::upstream::notify_line::NotifyLine;
 use crate::wire::encode;
@@ -33,6 +36,7 @@ use crate::wire::line::Framer;
 use crate::wire::server::{Notify, Outcome, Response, ServerError};
 use crate::wire::text::Text;
 use crate::wire::writer::{Full, Writer};
+use crate::words::Words;
 use crate::work::coinbase::CoinbasePrefix;
 use crate::work::difficulty::Difficulty;
 use crate::work::extranonce::{Extranonce1, Geometry, Incompatible};
@@ -40,6 +44,8 @@ use crate::work::header::{NTime, PrevHash};
 use crate::work::job::{Job, JobRing, Serial};
 use crate::work::target::{NBits, Target};
 use crate::work::version::{Version, VersionMask};
+
+pub use told::{Reason, Told, is_of_login};
 
 /// Names a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,12 +110,14 @@ pub enum LinkClose {
     },
     /// The first line is a web server's: a captive portal, or the wrong port (F62).
     LooksLikeHttp,
-    /// The pool refused the subscription, with this code.
-    SubscribeRefused(i64),
+    /// The pool refused the subscription, with this code where it gave one.
+    SubscribeRefused(Option<i64>),
     /// The answer to the subscription cannot be used.
     SubscribeMalformed,
-    /// The pool refused the account, with this code.
-    AuthorizeRefused(i64),
+    /// The pool refused the account, with this code where it gave one.
+    AuthorizeRefused(Option<i64>),
+    /// The pool closed the connection in this state of the handshake.
+    ClosedDuring(State),
     /// The extranonce2 is too small for the miners, or larger than is supported.
     Incompatible(Incompatible),
     /// A step of the handshake took too long.
@@ -118,6 +126,10 @@ pub enum LinkClose {
     JobSilence,
     /// Shares wait for an answer and no line comes.
     Unresponsive,
+    /// Jobs come, and no share has been answered for [`crate::limits::UNPAID_AFTER`].
+    NoAnswers,
+    /// Shares are refused in a row with codes that say that the pool forgot the session.
+    SessionForgotten,
     /// The pool broke the protocol too often.
     Oddities,
     /// The pool asked for it (`client.reconnect`).
@@ -140,8 +152,23 @@ pub enum Lost {
     Tls,
     /// The pool closed the connection.
     Closed,
-    /// The connection broke.
+    /// The connection ended without the end of TLS: the pool, or something on the way, cut it.
+    Cut,
+    /// The connection was reset.
+    Reset,
+    /// What was sent was not acknowledged in time: the way to the pool is gone.
+    Unacknowledged,
+    /// What came is no TLS any more.
+    Garbled,
+    /// The connection broke in another way.
     Broken,
+}
+
+impl Lost {
+    /// Says whether the pool, or what stands for it, ended a connection that stood.
+    const fn is_close(self) -> bool {
+        matches!(self, Self::Closed | Self::Cut | Self::Reset)
+    }
 }
 
 impl LinkClose {
@@ -153,19 +180,40 @@ impl LinkClose {
             Self::SubscribeRefused(_) => "subscribe_refused",
             Self::SubscribeMalformed => "subscribe_malformed",
             Self::AuthorizeRefused(_) => "authorize_refused",
+            Self::ClosedDuring(_) => "closed",
             Self::Incompatible(_) => "incompatible",
             Self::HandshakeTimeout(_) => "handshake_timeout",
             Self::JobSilence => "job_silence",
             Self::Unresponsive => "unresponsive",
+            Self::NoAnswers => "no_answers",
+            Self::SessionForgotten => "session_forgotten",
             Self::Oddities => "oddities",
             Self::Reconnect => "reconnect",
             Self::Unneeded => "unneeded",
             Self::Lost(Lost::Name) => "name",
             Self::Lost(Lost::Connect) => "connect",
             Self::Lost(Lost::Tls) => "tls",
-            Self::Lost(Lost::Closed) => "closed",
-            Self::Lost(Lost::Broken) => "broken",
+            Self::Lost(Lost::Closed | Lost::Cut) => "closed",
+            Self::Lost(Lost::Reset | Lost::Unacknowledged | Lost::Garbled | Lost::Broken) => {
+                "broken"
+            }
         }
+    }
+}
+
+impl LinkClose {
+    /// Says whether the pool, or what it is like, decided it: trying sooner changes nothing, and an
+    /// account that is refused should not be tried every few seconds.
+    pub(crate) const fn is_decided(self) -> bool {
+        matches!(
+            self,
+            Self::SubscribeRefused(_)
+                | Self::AuthorizeRefused(_)
+                | Self::SubscribeMalformed
+                | Self::Incompatible(_)
+                | Self::LineTooLong { .. }
+                | Self::Oddities
+        )
     }
 }
 
@@ -176,17 +224,23 @@ impl core::fmt::Display for LinkClose {
             Self::LooksLikeHttp => {
                 write!(f, "the answer looks like HTTP: a captive portal, or the wrong port")
             }
-            Self::SubscribeRefused(code) => write!(f, "the pool refused to subscribe: code {code}"),
-            Self::SubscribeMalformed => write!(f, "the answer to mining.subscribe cannot be read"),
-            Self::AuthorizeRefused(code) => {
-                write!(f, "the pool refused the user: code {code}; check user and password")
+            Self::SubscribeRefused(_) | Self::AuthorizeRefused(_) => {
+                told::Told::new(*self, &Words::NONE).fmt(f)
             }
+            Self::ClosedDuring(state) => told::closed_after(f, *state),
+            Self::SubscribeMalformed => write!(f, "the answer to mining.subscribe cannot be read"),
             Self::Incompatible(Incompatible { got, need }) => {
                 write!(f, "extranonce2 of {got} bytes: these miners need {need}..=16")
             }
             Self::HandshakeTimeout(state) => write!(f, "no answer while {}", state.name()),
             Self::JobSilence => write!(f, "no job for two minutes"),
             Self::Unresponsive => write!(f, "shares wait for an answer and no line comes"),
+            Self::NoAnswers => {
+                write!(f, "jobs come and no share is answered: a new session is asked for")
+            }
+            Self::SessionForgotten => {
+                write!(f, "the pool refuses shares as if it had no session: a new one is asked for")
+            }
             Self::Oddities => write!(f, "more than {LINK_ODDITIES_MAX} lines against the protocol"),
             Self::Reconnect => write!(f, "the pool asked to reconnect"),
             Self::Unneeded => write!(f, "no miner needs it"),
@@ -194,6 +248,14 @@ impl core::fmt::Display for LinkClose {
             Self::Lost(Lost::Connect) => write!(f, "no connection could be made"),
             Self::Lost(Lost::Tls) => write!(f, "TLS refused the pool"),
             Self::Lost(Lost::Closed) => write!(f, "the pool closed the connection"),
+            Self::Lost(Lost::Cut) => {
+                write!(f, "the connection was cut: it ended without the end of TLS")
+            }
+            Self::Lost(Lost::Reset) => write!(f, "the connection was reset"),
+            Self::Lost(Lost::Unacknowledged) => {
+                write!(f, "nothing that is sent arrives: the way to the pool is gone")
+            }
+            Self::Lost(Lost::Garbled) => write!(f, "what came is no TLS any more"),
             Self::Lost(Lost::Broken) => write!(f, "the connection broke"),
         }
     }
@@ -285,10 +347,29 @@ pub struct Link<'a> {
     pub(crate) attempts: u32,
     /// When it may be dialled again.
     pub(crate) retry_at: Instant,
+    /// The same where nobody else serves its goal.
+    pub(crate) hasty_at: Instant,
+    /// When it was dialled last.
+    pub(crate) dialled_at: Instant,
+    /// A line came on this connection.
+    heard: bool,
+    /// How often in a row the pool closed at mining.configure without a word.
+    closed_at_configure: u8,
+    /// Since when mining.configure is left out, and whether that was said.
+    without_configure: Option<Instant>,
+    without_was_said: bool,
+    /// What the pool says about names of workers on this connection.
+    pub(crate) names: Names,
     pub(crate) last_close: Option<LinkClose>,
+    /// What the pool said with its refusal, or last before it closed.
+    words: Words,
+    /// What it wanted people to be shown last on this connection.
+    message: Words,
     pub(crate) last_job: Instant,
     /// Time that the pool took for its last answer to a share.
     pub(crate) answer_time: Option<Duration>,
+    /// What the pool does with the shares that it is sent.
+    pub(crate) refusals: Refusals,
     pub(crate) framer: Framer,
     pub(crate) rest: &'a mut [u8],
     pub(crate) jobs: JobRing<'a>,
@@ -336,9 +417,19 @@ impl<'a> Link<'a> {
             asked: None,
             attempts: 0,
             retry_at: Instant::ZERO,
+            hasty_at: Instant::ZERO,
+            dialled_at: Instant::ZERO,
+            heard: false,
+            closed_at_configure: 0,
+            without_configure: None,
+            without_was_said: false,
+            names: Names::default(),
             last_close: None,
+            words: Words::NONE,
+            message: Words::NONE,
             last_job: Instant::ZERO,
             answer_time: None,
+            refusals: Refusals::default(),
             framer: Framer::default(),
             rest: storage.rest,
             jobs: JobRing::new(storage.jobs, storage.coinb2),
@@ -376,6 +467,8 @@ impl<'a> Link<'a> {
         self.opened = now;
         self.last_job = now;
         self.asked = None;
+        self.words = Words::NONE;
+        self.message = Words::NONE;
         self.subscribed = false;
         self.authorized = false;
         self.next_extranonce = None;
@@ -383,11 +476,59 @@ impl<'a> Link<'a> {
         self.oddities = 0;
         self.owed.clear();
         self.connection = self.connection.wrapping_add(1);
-        self.enter(State::Configuring, now);
+        self.heard = false;
+        self.names = Names::default();
+        if self.without_configure.is_some_and(|since| now.since(since) >= CONFIGURE_AGAIN_AFTER) {
+            // One more close says that nothing has changed.
+            self.without_configure = None;
+            self.closed_at_configure = self.closed_at_configure.saturating_sub(1);
+        }
+        if self.without_configure.is_some() {
+            self.mask = VersionMask::NONE;
+            self.enter(State::Subscribing, now);
+        } else {
+            self.enter(State::Configuring, now);
+        }
+    }
+
+    /// Says, once for each time, that mining.configure is left out.
+    pub(crate) fn leaves_configure_out_first(&mut self) -> bool {
+        let is_out = self.without_configure.is_some();
+        is_out && !core::mem::replace(&mut self.without_was_said, true)
+    }
+
+    /// Takes note of a line of the pool.
+    pub(crate) fn note_line(&mut self) {
+        self.asked = None;
+        self.heard = true;
+    }
+
+    /// Counts connections that end at mining.configure without a word: after two the next is tried
+    /// without it, and goes on so while that works (F93).
+    fn note_configure(&mut self, close: LinkClose, now: Instant) {
+        match close {
+            LinkClose::ClosedDuring(State::Configuring) if !self.heard => {
+                self.closed_at_configure = self.closed_at_configure.saturating_add(1);
+                if self.closed_at_configure >= CLOSED_AT_CONFIGURE_MAX {
+                    self.without_configure = Some(now);
+                    self.without_was_said = false;
+                }
+            }
+            // It was not mining.configure that the pool minded.
+            _ if self.without_configure.is_some() && self.live_since.is_none() => {
+                self.without_configure = None;
+                self.closed_at_configure = 0;
+            }
+            _ if self.state.is_open() && self.without_configure.is_none() => {
+                self.closed_at_configure = 0;
+            }
+            _ => {}
+        }
     }
 
     /// Closes the books on a connection that is gone; jobs stay, in case the session comes back.
     pub(crate) fn handle_down(&mut self, close: LinkClose, now: Instant) {
+        self.note_configure(close, now);
         if self.live_since.is_none() && close != LinkClose::Reconnect {
             // It leads nowhere: the next attempt goes to the port of the settings again.
             self.port = None;
@@ -395,9 +536,24 @@ impl<'a> Link<'a> {
         if self.live_since.take().is_some() {
             self.failing_since = now;
         }
-        if self.state == State::Subscribing {
+        let is_minded = matches!(close, LinkClose::NoAnswers | LinkClose::SessionForgotten);
+        if is_minded || self.state == State::Subscribing {
             // The session may be what the pool minds; the next attempt asks for a new one.
             self.session.clear();
+        }
+        if is_minded {
+            // What the old one brought says nothing of the next.
+            self.health.forget_answers();
+        }
+        self.refusals.handle_session();
+        self.answer_time = None;
+        match close {
+            LinkClose::SubscribeRefused(_) | LinkClose::AuthorizeRefused(_) => {}
+            // What it said before it closed is mostly why.
+            LinkClose::ClosedDuring(_) | LinkClose::Lost(_) if self.state.is_open() => {
+                self.words = core::mem::take(&mut self.message);
+            }
+            _ => self.words = Words::NONE,
         }
         // What it left unanswered grants nothing on the next connection.
         self.authorizations.clear();
@@ -414,15 +570,21 @@ impl<'a> Link<'a> {
         self.failing_since = now;
         self.retry_at = now;
         self.attempts = 0;
+        self.hasty_at = now;
+        self.closed_at_configure = 0;
+        self.without_configure = None;
         self.port = None;
         self.was_live = false;
         self.health = Health::default();
+        self.refusals = Refusals::default();
+        self.names = Names::default();
         self.extranonce1 = Extranonce1::default();
         self.extranonce2_size = None;
         self.session.clear();
         self.mask = VersionMask::NONE;
         self.difficulty = Difficulty::ONE;
         self.last_close = None;
+        self.words = Words::NONE;
         self.answer_time = None;
         self.jobs.clear();
         self.line.clear();
@@ -449,6 +611,14 @@ impl<'a> Link<'a> {
         self.port
     }
 
+    /// Takes the pool's answer for a name; none where it gave none in time.
+    pub(crate) fn note_name(&mut self, asker: Asker, granted: Option<bool>, now: Instant) {
+        match asker {
+            Asker::Login => self.names.handle_login(granted),
+            Asker::Miner { .. } | Asker::Share { .. } => self.names.handle_answer(granted, now),
+        }
+    }
+
     /// Says whether the plan wants the link to be open.
     pub fn is_wanted(&self) -> bool {
         self.wanted
@@ -459,9 +629,67 @@ impl<'a> Link<'a> {
         self.last_close
     }
 
+    /// Returns the same in words for people, with the pool's own.
+    pub fn last_close_told(&self) -> Option<Told<'_>> {
+        self.last_close.map(|close| Told::new(close, &self.words))
+    }
+
+    /// Returns how long it is until the link is dialled again, where it waits for that.
+    pub fn next_attempt(&self, now: Instant) -> Option<Duration> {
+        (self.state == State::Idle && self.wanted).then(|| self.retry_at.since(now))
+    }
+
+    /// Returns what the pool said with its last refusal, or before it closed; mostly nothing.
+    pub fn words(&self) -> &Words {
+        &self.words
+    }
+
+    /// Returns what the pool wanted people to be shown last (`client.show_message`).
+    pub fn message(&self) -> &Words {
+        &self.message
+    }
+
+    /// Keeps what the pool wants people to be shown.
+    pub(crate) fn handle_message(&mut self, text: Text<'_>) {
+        self.message = Words::of(text);
+    }
+
+    /// Names the step of the handshake in which a pool closed the connection.
+    pub(crate) fn refine(&self, close: LinkClose) -> LinkClose {
+        let is_step = match self.state {
+            State::Configuring | State::Subscribing => true,
+            State::Authorizing => !self.authorized,
+            _ => false,
+        };
+        match close {
+            LinkClose::Lost(lost) if lost.is_close() && is_step => {
+                LinkClose::ClosedDuring(self.state)
+            }
+            close => close,
+        }
+    }
+
     /// Returns the time that the pool took for its last answer to a share.
     pub fn answer_time(&self) -> Option<Duration> {
         self.answer_time
+    }
+
+    /// Returns what the pool does with the shares that it is sent.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// Returns how well the pool serves, 0 to 100: not at all while it is away or answers nothing;
+    /// `None` where it was never reached.
+    pub fn score(&self) -> Option<u8> {
+        let serves = matches!(self.state, State::Live | State::Draining);
+        let score = if serves && !self.refusals.is_unanswered() { self.health.score() } else { 0 };
+        self.was_live.then_some(score)
+    }
+
+    /// Says whether it has been live since it was assigned.
+    pub fn was_live(&self) -> bool {
+        self.was_live
     }
 
     /// Returns how well the pool serves.
@@ -574,7 +802,10 @@ impl<'a> Link<'a> {
                     self.go_live(now);
                     Ok(Heard::Nothing)
                 }
-                Outcome::Refused(refusal) => Err(LinkClose::AuthorizeRefused(refusal.code)),
+                Outcome::Refused(refusal) => {
+                    self.words = self.words_of(refusal.reason);
+                    Err(LinkClose::AuthorizeRefused(refusal.code))
+                }
             },
             (_, request) => Ok(Heard::Answer { request, outcome: response.outcome() }),
         }
@@ -588,12 +819,18 @@ impl<'a> Link<'a> {
         });
     }
 
+    /// The words of a refusal; where it has none, what the pool said to people before it.
+    fn words_of(&self, reason: Text<'_>) -> Words {
+        if reason.is_empty() { self.message.clone() } else { Words::of(reason) }
+    }
+
     fn handle_subscribed(
         &mut self,
         response: &Response<'_>,
         geometry: Option<Geometry>,
     ) -> Result<(), LinkClose> {
         if let Outcome::Refused(refusal) = response.outcome() {
+            self.words = self.words_of(refusal.reason);
             return Err(LinkClose::SubscribeRefused(refusal.code));
         }
         let subscription = response.subscribe().map_err(|_| LinkClose::SubscribeMalformed)?;

@@ -241,7 +241,7 @@ fn a_pool_that_refuses_everything_loses_the_farm_and_one_alone_keeps_it() {
         farm.submit(miner, share(job, nonce));
         let heard = farm.pool_hears(link);
         let id = parse(heard.last().unwrap())["id"].clone();
-        let refused = json!({"id": id, "result": null, "error": [24, "unauthorized", null]});
+        let refused = json!({"id": id, "result": null, "error": [20, "no", null]});
         farm.pool_says(link, &refused.to_string());
     };
     let (mut farm, links) = all_up(with_standby(2));

@@ -256,7 +256,7 @@ fn messages() -> Vec<(String, [Then; 8])> {
     use upstream::State::{Authorizing, Live, Subscribing};
     let configured = To(Subscribing);
     let subscribed = To(Authorizing);
-    let refused = End(LinkClose::AuthorizeRefused(24));
+    let refused = End(LinkClose::AuthorizeRefused(Some(24)));
     let too_small = End(LinkClose::Incompatible(Incompatible { got: 1, need: 3 }));
     let in_subscribing = |then| [Stay, Stay, Stay, then, Stay, Stay, Stay, Stay];
     let line = |text: &str| text.to_owned();
@@ -272,7 +272,7 @@ fn messages() -> Vec<(String, [Then; 8])> {
         (line(r#"{"id":2,"result":[[],"c0ffee01",8],"error":null}"#), in_subscribing(subscribed)),
         (
             line(r#"{"id":2,"result":null,"error":[20,"no",null]}"#),
-            in_subscribing(End(LinkClose::SubscribeRefused(20))),
+            in_subscribing(End(LinkClose::SubscribeRefused(Some(20)))),
         ),
         (
             line(r#"{"id":2,"result":["c0ffee01",8],"error":null}"#),

@@ -125,6 +125,17 @@ pub struct Place {
     name: Option<String>,
 }
 
+/// What the system or TLS say of an error, without the addresses of their manuals.
+pub struct Plain<'a, T>(pub &'a T);
+
+impl<T: fmt::Display> fmt::Display for Plain<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        let end = text.find("http").unwrap_or(text.len());
+        f.write_str(text.get(..end).unwrap_or_default().trim_end_matches([':', ' ', '(']))
+    }
+}
+
 /// Why the way to a pool could not be prepared.
 #[derive(Debug)]
 pub struct DialerError {
@@ -456,14 +467,14 @@ impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Resolve { host, source: Some(source) } => {
-                write!(f, "name {host} not resolved: {source}")
+                write!(f, "name {host} not resolved: {}", Plain(source))
             }
             Self::Resolve { host, source: None } => {
                 let limit = limits::RESOLVE_MAX.as_secs();
                 write!(f, "name {host} not resolved within {limit} s: is there a DNS server?")
             }
             Self::Connect { place, source: Some(source) } => {
-                write!(f, "no connection to {place}: {source}")
+                write!(f, "no connection to {place}: {}", Plain(source))
             }
             Self::Connect { place, source: None } => {
                 let limit = limits::CONNECT_MAX.as_secs();
@@ -479,7 +490,7 @@ impl fmt::Display for DialError {
                 let key = chain.first().and_then(|certificate| key_of(certificate).ok());
                 match self.tls() {
                     Some(error) => explain(f, error, key),
-                    None => write!(f, "{source}"),
+                    None => explain_io(f, source),
                 }
             }
         }
@@ -543,7 +554,18 @@ fn explain(f: &mut fmt::Formatter<'_>, error: &rustls::Error, key: Option<Pin>) 
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             f.write_str("the answer is not TLS: is it a stratum+tcp port, or a captive portal?")
         }
-        _ => write!(f, "{error}"),
+        _ => write!(f, "{}", Plain(error)),
+    }
+}
+
+/// Says how the connection ended before TLS stood.
+fn explain_io(f: &mut fmt::Formatter<'_>, error: &io::Error) -> fmt::Result {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            f.write_str("the connection was closed in the handshake: is it a stratum+tcp port?")
+        }
+        io::ErrorKind::ConnectionReset => f.write_str("the connection was reset in the handshake"),
+        _ => write!(f, "{}", Plain(error)),
     }
 }
 

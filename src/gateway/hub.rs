@@ -11,7 +11,7 @@
 //! the only way out, for the engine, the door's count and the port alike.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,6 +24,7 @@ use loka_stratum::limits::{
     BLOCK_WRITE_INTERVAL, BLOCK_WRITES_BURST_MAX, LINKS_MAX, OUTPUT_BYTES_MIN, READ_BYTES_MAX,
     SPILL_BYTES_MAX,
 };
+use loka_stratum::links::Switch;
 use loka_stratum::offenders::{Place, is_this_machine, octets};
 use loka_stratum::proxy::{Options, Proxy, Refusal};
 use loka_stratum::settings::Settings;
@@ -179,6 +180,30 @@ pub struct Counts {
     pub links_lost: Tally,
     /// Blocks found.
     pub blocks: u64,
+    /// Switches of a goal to another pool, by reason.
+    pub switches: Tally,
+    /// The last switch of each goal.
+    pub switched: BTreeMap<u8, Switched>,
+}
+
+/// A goal went to another pool.
+#[derive(Clone, Debug)]
+pub struct Switched {
+    /// Where to.
+    pub to: u8,
+    /// Why, in words.
+    pub why: String,
+    /// When.
+    pub at: Instant,
+}
+
+impl Counts {
+    /// Takes note of a goal that went to another pool.
+    pub fn note_switch(&mut self, switch: Switch, why: &str, now: Instant) {
+        self.switches.add(switch.why.name());
+        let switched = Switched { to: switch.to, why: why.to_owned(), at: now };
+        self.switched.insert(switch.goal, switched);
+    }
 }
 
 /// Counts by name; the names are few.

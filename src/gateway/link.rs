@@ -23,7 +23,7 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use super::clock;
-use super::dial::{Connected, DialError, Dialer, Stream};
+use super::dial::{Connected, DialError, Dialer, Plain, Stream};
 use super::hub::Hub;
 use super::log::{self, Kind};
 
@@ -213,13 +213,13 @@ fn carry(
 ) -> Poll<LinkClose> {
     loop {
         if let Poll::Ready(Err(error)) = write(hub, link, stream, context) {
-            return Poll::Ready(broken(&error));
+            return Poll::Ready(broken(hub, link, &error));
         }
         match ready!(read(hub, link, stream, context)) {
             Ok(true) => {}
             Ok(false) => return Poll::Ready(LinkClose::Lost(Lost::Closed)),
             Err(Broken::Engine(close)) => return Poll::Ready(close),
-            Err(Broken::Io(error)) => return Poll::Ready(broken(&error)),
+            Err(Broken::Io(error)) => return Poll::Ready(broken(hub, link, &error)),
         }
     }
 }
@@ -229,9 +229,24 @@ enum Broken {
     Io(io::Error),
 }
 
-fn broken(error: &io::Error) -> LinkClose {
-    log::info(Kind::LinkDown, format_args!("the link broke: {error}"));
-    LinkClose::Lost(Lost::Broken)
+/// Names how a connection that stood was lost. What the system or TLS say in their own words is
+/// for who looks for a fault.
+fn broken(hub: &Hub, link: LinkIndex, error: &io::Error) -> LinkClose {
+    let pool = hub.proxy.borrow().links().get(link).map_or(0, Link::pool);
+    let error_text = Plain(error);
+    log::debug(Kind::LinkDown, format_args!("pool {}: {error_text}", pool + 1));
+    LinkClose::Lost(match error.kind() {
+        io::ErrorKind::UnexpectedEof => Lost::Cut,
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => Lost::Reset,
+        io::ErrorKind::TimedOut
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown => Lost::Unacknowledged,
+        io::ErrorKind::InvalidData => Lost::Garbled,
+        _ => Lost::Broken,
+    })
 }
 
 /// Sends the engine's lines until there are none, and leaves word to be woken for more.

@@ -59,6 +59,10 @@ pub enum Kind {
     LinkDown,
     /// A pool behaves in a way that matters.
     Pool,
+    /// What a pool wants people to be shown.
+    PoolMessage,
+    /// Whether a pool pays for shares, and which one the farm mines at.
+    Earning,
     /// Plain TCP to a pool.
     Plain,
     /// The wall clock.
@@ -189,6 +193,8 @@ const NAMES: [&str; KINDS] = [
     "pool up",
     "pool down",
     "pool",
+    "pool messages",
+    "pool earnings",
     "plain tcp",
     "clock",
     "block",
@@ -205,7 +211,8 @@ const NAMES: [&str; KINDS] = [
 fn admit(level: Level, kind: Kind, now: Instant) -> Option<u32> {
     // What starts, ends, sets or updates the process is said once, and a block candidate is worth
     // a line.
-    if matches!(kind, Kind::Process | Kind::Settings | Kind::Block | Kind::Update) {
+    // Whether a pool pays changes seldom, by the engine's own rules.
+    if matches!(kind, Kind::Process | Kind::Settings | Kind::Block | Kind::Update | Kind::Earning) {
         return Some(0);
     }
     let mut windows = WINDOWS.lock().ok()?;

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use loka_stratum::downstream::Close;
 use loka_stratum::limits::BLOCKS_KEPT_MAX;
+use loka_stratum::links::{Switch, Why};
 use loka_stratum::proxy::Event;
 use loka_stratum::table::MinerHandle;
 use loka_stratum::time::Duration as EngineDuration;
 use loka_stratum::time::Instant;
-use loka_stratum::upstream::{LinkClose, LinkIndex, Lost};
+use loka_stratum::upstream::{LinkClose, LinkIndex, Lost, Reason, Told};
 use loka_stratum::visible::Visible;
+use loka_stratum::words::Words;
 use tokio::time::sleep;
 
 use super::clock;
@@ -22,6 +24,7 @@ use super::clock;
 use super::frames;
 use super::hub::{End, Hub};
 use super::log::{self, Kind, Level};
+use super::report;
 
 /// Least time between two turns that only the clock asks for, so that a deadline that stays in
 /// the past is no storm (F66).
@@ -68,7 +71,7 @@ impl Hub {
         while let Some(miner) = self.poll_due() {
             self.deliver(miner, now);
         }
-        self.handle_events();
+        self.handle_events(now);
         while let Some(link) = self.poll_hangup(now) {
             self.hang_up(link);
         }
@@ -103,33 +106,55 @@ impl Hub {
         self.proxy.borrow_mut().poll_dial(now)
     }
 
-    fn handle_events(&self) {
+    fn handle_events(&self, now: Instant) {
         while let Some(event) = self.poll_event() {
-            self.handle_event(&event);
+            self.handle_event(&event, now);
         }
     }
 
-    fn handle_event(&self, event: &Event) {
+    fn handle_event(&self, event: &Event, now: Instant) {
         let say = |level, kind, text: fmt::Arguments<'_>| log::event(level, kind, event, text);
         match *event {
             Event::LinkLive { pool, .. } => {
                 let url = self.url(pool);
                 say(Level::Info, Kind::LinkUp, format_args!("pool {}: live: {url}", pool + 1));
             }
-            Event::LinkDown { pool, close, .. } => {
+            Event::LinkDown { link, pool, close } => {
                 self.count(|counts| counts.links_lost.add(close.name()));
                 // Why it could not be dialled was said in more words by who dialled.
                 if close != LinkClose::Unneeded && !was_dialling(close) {
-                    say(Level::Warn, Kind::LinkDown, format_args!("pool {}: {close}", pool + 1));
+                    let told = self.told(link, close, now);
+                    say(Level::Warn, Kind::LinkDown, format_args!("pool {}: {told}", pool + 1));
                 }
             }
-            Event::Switched { to } => {
-                let url = self.url(to);
+            Event::Switched(switch) => {
+                let (url, why) = (self.url(switch.to), self.why(switch));
+                let number = switch.to + 1;
+                self.count(|counts| counts.note_switch(switch, &why, now));
                 say(
                     Level::Warn,
-                    Kind::Pool,
-                    format_args!("the farm mines at pool {} now: {url}", to + 1),
+                    Kind::Earning,
+                    format_args!("the farm mines at pool {number} now: {url}: {why}"),
                 );
+            }
+            Event::Unpaid { link, pool, trouble } => {
+                let proxy = self.proxy.borrow();
+                let Some(link) = proxy.links().get(link) else { return };
+                let (number, told) = (pool + 1, trouble.told(link.refusals().words()));
+                say(Level::Warn, Kind::Earning, format_args!("pool {number} {told}"));
+            }
+            Event::PaidAgain { pool, .. } => {
+                let text = "takes shares again";
+                say(Level::Warn, Kind::Earning, format_args!("pool {} {text}", pool + 1));
+            }
+            Event::ConfigureLeftOut { pool, .. } => {
+                let text = "closed twice at mining.configure: it is tried without, so that miners \
+                            roll no version bits";
+                say(Level::Warn, Kind::Earning, format_args!("pool {} {text}", pool + 1));
+            }
+            Event::OneName { pool, .. } => {
+                let text = report::one_name_warning(usize::from(pool));
+                say(Level::Warn, Kind::Earning, format_args!("{text}"));
             }
             Event::NoPool => {
                 let text = "no pool has been there for 30 s: what miners find is not paid for";
@@ -199,8 +224,11 @@ impl Hub {
                     format_args!("a job of the pool cannot be used: {reason}"),
                 );
             }
-            Event::PoolMessage { .. } => {
-                say(Level::Info, Kind::Pool, format_args!("the pool sent a message to people"));
+            Event::PoolMessage { link } => {
+                let proxy = self.proxy.borrow();
+                let Some(link) = proxy.links().get(link) else { return };
+                let (pool, message) = (link.pool() + 1, link.message());
+                say(Level::Info, Kind::PoolMessage, format_args!("pool {pool} says: {message}"));
             }
             Event::Incompatible(incompatible) => {
                 say(
@@ -209,6 +237,46 @@ impl Hub {
                     format_args!("{}", LinkClose::Incompatible(incompatible)),
                 );
             }
+        }
+    }
+
+    /// Says why a link was lost, in the pool's words where it had any, and what is done.
+    fn told(&self, link: LinkIndex, close: LinkClose, now: Instant) -> String {
+        let proxy = self.proxy.borrow();
+        let Some(link) = proxy.links().get(link) else { return close.to_string() };
+        let told = Told::new(close, link.words());
+        match link.next_attempt(now) {
+            Some(ahead) => {
+                format!("{told}; it is tried again in {:.1} s", ahead.as_micros() as f64 / 1e6)
+            }
+            None => told.to_string(),
+        }
+    }
+
+    /// Says why the farm was moved, in the words of the pool that it left.
+    fn why(&self, switch: Switch) -> String {
+        let proxy = self.proxy.borrow();
+        let number = switch.from + 1;
+        let left = proxy
+            .links()
+            .iter()
+            .find(|(_, link)| link.pool() == switch.from && link.lane() == 0 && link.is_wanted());
+        let none = Words::NONE;
+        let (words, refused) =
+            left.map_or((&none, &none), |(_, l)| (l.words(), l.refusals().words()));
+        match switch.why {
+            Why::Lost(close) => format!("pool {number}: {}", Told::new(close, words)),
+            Why::NotReached => format!("pool {number} was not reached in time"),
+            Why::Silent => format!("pool {number} leaves shares without an answer"),
+            Why::Refuses { code, count } => {
+                let reason = Reason { code, words: refused };
+                format!("pool {number} refuses shares, {count} in a row{reason}")
+            }
+            Why::Unwell { health } => format!("pool {number} serves badly, health {health} %"),
+            Why::Preferred { secs } => {
+                format!("pool {} comes first and has been healthy for {secs} s", switch.to + 1)
+            }
+            Why::Settings => "the settings changed".to_owned(),
         }
     }
 

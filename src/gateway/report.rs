@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use loka_stratum::health::Circuit;
 use loka_stratum::ledger::{Bucket, Ledger, Orphan, PoolReject, Reject};
 use loka_stratum::proxy::Proxy;
+use loka_stratum::refusals::Trouble;
 use loka_stratum::settings::Scheme;
 use loka_stratum::upstream::{Link, State};
 use loka_stratum::visible::Visible;
@@ -54,6 +55,8 @@ pub struct Report {
     pub block_candidates_waiting: u64,
     /// Links that ended or were not made, by reason.
     pub links_lost: Counts,
+    /// Switches of a goal to another pool, by reason.
+    pub switches: Counts,
 }
 
 /// What the gateway runs on, and how much of it the gateway may take.
@@ -112,12 +115,20 @@ pub struct Upstream {
     pub state: &'static str,
     /// The goal that it is a pool of.
     pub goal: String,
-    /// Whether the farm mines at this pool for that goal.
+    /// Whether the farm mines at this pool for that goal now: not while it is away.
     pub active: bool,
+    /// Whether it has been reached since the settings name it.
+    pub reached: bool,
     /// Whether it is trusted: `closed`, `open` or `half-open`.
     pub circuit: &'static str,
-    /// How well it serves, 0 to 100, where it has a link.
+    /// How well it serves, 0 to 100, where it was ever reached.
     pub health: Option<u8>,
+    /// Why it earns nothing, as long as it does not: `refuses`, `answers_none` or `answers_some`.
+    pub trouble: Option<&'static str>,
+    /// Whether it takes no names of miners, so that all shares go to it under its own login.
+    pub one_name: bool,
+    /// What the pool wanted people to be shown last.
+    pub message: Option<String>,
     /// Whether the connection is verified TLS.
     pub tls: bool,
     /// The pool's extranonce2, in bytes.
@@ -141,6 +152,19 @@ pub struct Goal {
     pub part: f64,
     /// Miners that work for it now.
     pub miners: u16,
+    /// How it came to the pool that it is at, where it ever changed.
+    pub switched: Option<Switch>,
+}
+
+/// A goal's last way to another pool.
+#[derive(Clone, Debug, Serialize)]
+pub struct Switch {
+    /// The pool that it came to, from 1.
+    pub pool: usize,
+    /// Why.
+    pub why: String,
+    /// How long ago, in seconds.
+    pub secs_ago: u64,
 }
 
 /// Where every submit lies; the sums are those of the engine's ledger.
@@ -211,7 +235,7 @@ impl Hub {
             version: env!("CARGO_PKG_VERSION"),
             uptime_secs: clock::now().as_micros() / 1_000_000,
             ready: is_live && !self.is_draining(),
-            warnings: self.warnings(),
+            warnings: self.warnings(&proxy),
             board: Board {
                 profile: self.plan.board,
                 links_max: self.plan.links,
@@ -240,12 +264,21 @@ impl Hub {
             block_candidates: counts.blocks,
             block_candidates_waiting: proxy.blocks().records().count() as u64,
             links_lost: collect(&counts.links_lost),
+            switches: collect(&counts.switches),
         }
     }
 
     fn goals(&self) -> Vec<Goal> {
         let (proxy, settings) = (self.proxy.borrow(), self.settings.borrow());
         let goals = settings.goals();
+        let (counts, now) = (self.counts(), clock::now());
+        let switched = |goal: u8| {
+            counts.switched.get(&goal).map(|switched| Switch {
+                pool: usize::from(switched.to) + 1,
+                why: switched.why.clone(),
+                secs_ago: now.since(switched.at).as_secs(),
+            })
+        };
         let first = |goal| goals.of_pool.iter().position(|of_pool| *of_pool == goal);
         (0u8..)
             .zip(goals.weights)
@@ -257,6 +290,7 @@ impl Hub {
                 weight,
                 part: proxy.split().part(goal),
                 miners: proxy.miners_at(goal),
+                switched: switched(goal),
             })
             .collect()
     }
@@ -271,10 +305,17 @@ impl Hub {
                 pool: pool + 1,
                 url: of_settings.url.to_string(),
                 state: link.map_or(State::Idle, Link::state).name(),
-                active: u8::try_from(pool).is_ok_and(|pool| proxy.links().is_active(pool)),
+                active: u8::try_from(pool).is_ok_and(|pool| proxy.links().is_active(pool))
+                    && link.is_some_and(|link| link.state() == State::Live),
+                reached: link.is_some_and(Link::was_live),
                 goal: of_settings.goal.to_string(),
                 circuit: link.map_or(Circuit::Open, |link| link.health().circuit()).name(),
-                health: link.map(|link| link.health().score()),
+                health: link.and_then(Link::score),
+                trouble: link.and_then(|link| link.refusals().trouble()).map(Trouble::name),
+                one_name: proxy.takes_one_name(pool),
+                message: link
+                    .map(|link| link.message().as_str().to_owned())
+                    .filter(|message| !message.is_empty()),
                 tls: of_settings.url.scheme() == Scheme::Tls,
                 extranonce2_size: link.and_then(Link::extranonce2_size),
                 difficulty: link
@@ -291,7 +332,7 @@ impl Hub {
             let before = all.len();
             for (index, link) in links {
                 let dial = ports.get(index.index()).and_then(|port| port.error.clone());
-                let close = || link.last_close().map(|close| close.to_string());
+                let close = || link.last_close_told().map(|told| told.to_string());
                 let is_down = !link.state().is_open();
                 let error = if is_down { dial.or_else(close) } else { None };
                 all.push(entry(Some(link), error));
@@ -304,7 +345,7 @@ impl Hub {
     }
 
     /// What an operator should know as long as it is so (F83).
-    fn warnings(&self) -> Vec<String> {
+    fn warnings(&self, proxy: &Proxy<'_>) -> Vec<String> {
         let settings = self.settings.borrow();
         let mut warnings = Vec::new();
         if self.file_is_bad.get() {
@@ -314,6 +355,17 @@ impl Hub {
             warnings.push(NO_POOL.to_owned());
         }
         warnings.extend(self.crowd.borrow().warning(clock::now()));
+        for (_, link) in proxy.links().iter().filter(|(_, link)| link.is_wanted()) {
+            if let Some(trouble) = link.refusals().trouble() {
+                let told = trouble.told(link.refusals().words());
+                warnings.push(format!("pool {} {told}", link.pool() + 1));
+            }
+        }
+        for index in 0..settings.pools.len() {
+            if proxy.takes_one_name(index) {
+                warnings.push(one_name_warning(index));
+            }
+        }
         for (index, pool) in settings.pools.iter().enumerate() {
             if pool.url.scheme() == Scheme::Tcp {
                 warnings.push(plain_warning(index));
@@ -335,6 +387,15 @@ pub const BAD_FILE: &str = "the settings file cannot be used, as the log says: w
 
 /// What is said of a gateway that has no pool yet.
 pub const NO_POOL: &str = "no pool is set: set-up mode, miners get no work until one is";
+
+/// What is said of a pool that takes no names of miners.
+pub fn one_name_warning(index: usize) -> String {
+    let number = index + 1;
+    format!(
+        "pool {number} takes one worker per connection: all shares go to it under pool.{number}.user, \
+         until settings change; set identity.mode = \"single\", or ask the pool"
+    )
+}
 
 /// What is said of a pool over plain TCP.
 pub fn plain_warning(index: usize) -> String {

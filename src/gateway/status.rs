@@ -113,8 +113,22 @@ pub fn table(status: &Value) -> String {
             with_unit(&link["answer_ms"], "ms"),
             word(&link["url"]),
         );
+        if let Some(message) = link["message"].as_str() {
+            text += &format!("      it says: {message}\n");
+        }
         if let Some(error) = link["error"].as_str() {
             text += &format!("      {error}\n");
+        }
+    }
+    for goal in status["goals"].as_array().into_iter().flatten() {
+        let switched = &goal["switched"];
+        if switched.is_object() {
+            text += &format!(
+                "      at pool {} for {}: {}\n",
+                word(&switched["pool"]),
+                time(switched["secs_ago"].as_u64().unwrap_or(0)),
+                word(&switched["why"]),
+            );
         }
     }
     text + &books(ledger)

@@ -561,7 +561,7 @@ impl Proxy<'_> {
 
     /// Writes the pool's verdicts that the miner waits for, and frees their entries.
     fn write_verdicts(&mut self, miner: MinerHandle, out: &mut Writer<'_>) -> Result<(), Full> {
-        let Self { links, table, .. } = self;
+        let Self { links, table, sayings, .. } = self;
         let Some(session) = table.get_mut(miner) else { return Ok(()) };
         while let Some(place) = session.answers {
             let Some(link) = links.get_mut(LinkIndex(place.link)) else { break };
@@ -569,9 +569,9 @@ impl Proxy<'_> {
             let id = entry.reply.as_deref().and_then(Id::from_raw).unwrap_or(Id::NULL);
             match entry.stage {
                 Stage::Answered(Verdict::Accepted) => encode::result_true(id, out)?,
-                Stage::Answered(Verdict::Refused(code)) => {
-                    let code = ErrorCode::from_code(i64::from(code)).unwrap_or(ErrorCode::Other);
-                    encode::result_error(id, code, "rejected by the pool", out)?;
+                Stage::Answered(Verdict::Refused { code, said }) => {
+                    let said = sayings.get(said).unwrap_or("rejected by the pool");
+                    encode::result_error(id, code, said, out)?;
                 }
                 _ => encode::result_error(id, ErrorCode::Other, NO_ANSWER, out)?,
             }

@@ -11,6 +11,7 @@ use crate::identity::{FIRST_AUTHORIZATION, KeptNames, Named, WorkerName};
 use crate::ledger::{Bucket, Orphan, PoolReject};
 use crate::limits::{POOL_DIFFICULTY_MAX, POOL_DIFFICULTY_MIN};
 use crate::pending::{Stage, Verdict};
+use crate::refusals::Fate;
 use crate::table::Table;
 use crate::time::Instant;
 use crate::upstream::{Announced, Heard, Link, LinkClose, LinkIndex, Login, NotifyRefused, State};
@@ -20,16 +21,21 @@ use crate::wire::line::LineTooLong;
 use crate::wire::server::{self, Notify, Outcome, ServerLine};
 use crate::wire::text::Text;
 use crate::wire::writer::{Full, Writer};
+use crate::words::{Words, contains};
 use crate::work::difficulty::Difficulty;
 use crate::work::extranonce::Geometry;
 
 impl Proxy<'_> {
     /// Takes the connection that [`Proxy::poll_dial`] asked for; the handshake begins.
-    pub fn handle_link_up(&mut self, link: LinkIndex, now: Instant) {
-        if let Some(link) = self.links.get_mut(link)
+    pub fn handle_link_up(&mut self, index: LinkIndex, now: Instant) {
+        if let Some(link) = self.links.get_mut(index)
             && link.state == State::Connecting
         {
             link.handle_up(now);
+            if link.leaves_configure_out_first() {
+                let pool = link.pool;
+                self.push_event(Event::ConfigureLeftOut { link: index, pool });
+            }
         }
     }
 
@@ -66,6 +72,7 @@ impl Proxy<'_> {
         if let Err(close) = result {
             self.book_link_down(index, close, now);
         }
+        self.tend_earnings(index, now);
         self.replan(now);
         self.note_pools(now);
         result
@@ -80,7 +87,7 @@ impl Proxy<'_> {
     ) -> Result<(), LinkClose> {
         let geometry = self.geometry;
         let Some(link) = self.links.get_mut(index) else { return Ok(()) };
-        link.asked = None;
+        link.note_line();
         let parsed = match server::parse(line) {
             Ok(parsed) => parsed,
             Err(error) => return link.handle_error(error),
@@ -116,7 +123,8 @@ impl Proxy<'_> {
             ServerLine::Reconnect { host, port, .. } => {
                 self.handle_reconnect(index, host, port, now)
             }
-            ServerLine::ShowMessage(_) => {
+            ServerLine::ShowMessage(text) => {
+                link.handle_message(text);
                 self.push_event(Event::PoolMessage { link: index });
                 Ok(())
             }
@@ -262,26 +270,38 @@ impl Proxy<'_> {
         now: Instant,
     ) -> Result<(), LinkClose> {
         if request >= FIRST_AUTHORIZATION {
-            return self.handle_worker_answer(index, request, outcome);
+            return self.handle_worker_answer(index, request, outcome, now);
         }
         if self.handle_late_answer(index, request, &outcome) {
             return Ok(());
         }
-        let Self { links, ledger, table, due, blocks, .. } = self;
+        if self.is_sent_again(index, request, &outcome, now) {
+            return Ok(());
+        }
+        let is_farm = self.seated > 1;
+        let Self { links, ledger, table, due, blocks, sayings, .. } = self;
         let Some(link) = links.get_mut(index) else { return Ok(()) };
-        let Some(entry) = link.pending.sent(request) else { return link.count_oddity() };
+        let Some(entry) = link.pending.sent(request) else {
+            link.refusals.handle_late();
+            return link.count_oddity();
+        };
         let (block, answer_time) = (entry.block(), now.since(entry.since));
         let miner = entry.miner;
-        let (to, verdict) = match outcome {
-            Outcome::Accepted => (Bucket::PoolAccepted, Verdict::Accepted),
+        let (to, verdict, fate, words) = match outcome {
+            Outcome::Accepted => {
+                (Bucket::PoolAccepted, Verdict::Accepted, Fate::Accepted, Words::NONE)
+            }
             Outcome::Refused(refusal) => {
                 let code = refusal_code(refusal.code, refusal.reason);
-                (
-                    Bucket::PoolRejected(PoolReject::from_code(i64::from(code))),
-                    Verdict::Refused(code),
-                )
+                let words = Words::of(refusal.reason);
+                let said = sayings.keep(&words);
+                let to = Bucket::PoolRejected(PoolReject::from_code(i64::from(code.code())));
+                (to, Verdict::Refused { code, said }, Fate::Refused(refusal.code), words)
             }
         };
+        // One miner's name says nothing of the session that others share.
+        let is_own = is_farm && entry.worker != Named::Login;
+        link.refusals.handle_fate(fate, words, is_own.then_some(miner), now);
         if let Some(hash) = block {
             blocks.forget(hash);
         }
@@ -333,7 +353,7 @@ impl Proxy<'_> {
         if link.state == State::Idle {
             return;
         }
-        let pool = link.pool;
+        let (pool, close) = (link.pool, link.refine(close));
         let Self { links, ledger, table, .. } = self;
         if let Some(link) = links.get_mut(index) {
             link.pending.free_where(|entry| {
@@ -476,25 +496,23 @@ fn write_share(
     encode::submit(request, &fields, out)?;
     pending.handle_sent(request, now);
     link.asked.get_or_insert(now);
+    link.refusals.handle_sent(now);
     Ok(NextShare::Written)
 }
 
 /// The code of a refusal; where the pool gave none, what its words say.
-fn refusal_code(code: i64, reason: Text<'_>) -> u8 {
-    if let Some(known) = ErrorCode::from_code(code) {
-        return known.code();
+pub(super) fn refusal_code(code: Option<i64>, reason: Text<'_>) -> ErrorCode {
+    if let Some(known) = code.and_then(ErrorCode::from_code) {
+        return known;
     }
-    let text = reason.as_raw();
-    let says = |word: &str| {
-        text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
-    };
+    let says = |word: &str| contains(reason.as_raw(), word);
     if says("stale") || says("job not found") || says("invalid job") {
-        21
+        ErrorCode::JobNotFound
     } else if says("duplicate") {
-        22
+        ErrorCode::Duplicate
     } else if says("difficulty") || says("above target") {
-        23
+        ErrorCode::LowDifficulty
     } else {
-        20
+        ErrorCode::Other
     }
 }

@@ -8,8 +8,14 @@
 //!
 //! A pool that leaves the request without an answer for [`AUTHORIZATION_WAIT_MAX`] judges each
 //! share instead.
+//!
+//! A pool that takes one name per connection (QUIRKS 52) is found by what it does
+//! ([`crate::identity::Names`]): from then on all shares go to it under the link's login, those
+//! that wait too, and one that it has just refused is sent once more. That is said, and remembered
+//! until the settings change (F94).
 
 use super::miners::answer;
+use super::pools::refusal_code;
 use super::{Due, Event, Proxy, settle};
 use crate::downstream::{Close, Downstream, WaitingAuthorize, WaitsFor};
 use crate::identity::{
@@ -28,6 +34,7 @@ use crate::wire::error_code::ErrorCode;
 use crate::wire::id::Id;
 use crate::wire::server::Outcome;
 use crate::wire::writer::{Full, Writer};
+use crate::words::{Saying, Words};
 
 /// What a miner hears whose worker the pool does not take.
 pub(super) const WORKER_REFUSED: &str = "worker refused by the pool";
@@ -43,7 +50,7 @@ impl Proxy<'_> {
         out: &mut Writer<'_>,
         now: Instant,
     ) -> Result<(), Close> {
-        let serving = self.serving(miner);
+        let serving = self.serving(miner).filter(|at| self.has_names(at.link));
         let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
         let grant = serving.map_or(Grant::Granted, |at| session.standing.of(at, worker));
         match (grant, serving) {
@@ -125,7 +132,7 @@ impl Proxy<'_> {
         is_block: bool,
     ) -> (Named, Grant) {
         let login = (Named::Login, Grant::Granted);
-        if self.options.identity == Identity::Single {
+        if !self.has_names(index) {
             return login;
         }
         let Some(link) = self.links.get(index) else { return login };
@@ -151,15 +158,27 @@ impl Proxy<'_> {
         out: &mut Writer<'_>,
         now: Instant,
     ) -> Result<bool, Full> {
+        if !self.has_names(index) {
+            return Ok(false);
+        }
         let Self { links, options, table, names, .. } = self;
         let (lane, goal) =
             links.get(index).map_or((0, 0), |link| (link.lane, links.policy().goal_of(link.pool)));
         let serves = links.route(lane, goal).and_then(|route| route.serves) == Some(index);
         let Some(link) = links.get_mut(index) else { return Ok(false) };
-        if options.identity == Identity::Single || link.state != State::Live {
+        if link.state != State::Live {
             return Ok(false);
         }
         link.authorizations.set_serves(serves);
+        if !link.authorizations.is_full()
+            && out.room() >= LINK_OUTPUT_BYTES_MIN
+            && let Some(pool) = options.pools.get(usize::from(link.pool))
+            && link.names.wants_login(now)
+        {
+            let request = link.authorizations.ask(Asker::Login, now);
+            encode::authorize(request, &pool.user, &pool.password, out)?;
+            return Ok(true);
+        }
         if link.authorizations.is_full()
             || link.authorizations.is_idle() && !link.pending.has_unasked()
         {
@@ -209,6 +228,7 @@ impl Proxy<'_> {
         index: LinkIndex,
         request: u32,
         outcome: Outcome<'_>,
+        now: Instant,
     ) -> Result<(), LinkClose> {
         let Some(link) = self.links.get_mut(index) else { return Ok(()) };
         let Some(asker) = link.authorizations.answered(request) else {
@@ -223,8 +243,99 @@ impl Proxy<'_> {
             Outcome::Accepted => Grant::Granted,
             Outcome::Refused(_) => Grant::Refused,
         };
+        link.note_name(asker, Some(grant == Grant::Granted), now);
         self.settle_worker(index, asker, grant);
         Ok(())
+    }
+
+    /// Says whether a link's pool is told the names of miners.
+    fn has_names(&self, index: LinkIndex) -> bool {
+        let is_one = |pool: u8| self.one_name & bit_of(usize::from(pool)) != 0;
+        self.options.identity == Identity::PerWorker
+            && self.links.get(index).is_some_and(|link| !is_one(link.pool))
+    }
+
+    /// Returns whether a pool takes one name per connection, so that all shares go to it under its
+    /// login.
+    pub fn takes_one_name(&self, pool: usize) -> bool {
+        self.one_name & bit_of(pool) != 0
+    }
+
+    /// Forgets that a pool takes one name per connection, as its settings change.
+    pub(super) fn forget_one_name(&mut self, pool: usize) {
+        self.one_name &= !bit_of(pool);
+    }
+
+    /// Takes the answer to a share under a miner's own name as a word about all names. Returns
+    /// whether the share goes to the pool once more, under the login: that takes no other name.
+    pub(super) fn is_sent_again(
+        &mut self,
+        index: LinkIndex,
+        request: u32,
+        outcome: &Outcome<'_>,
+        now: Instant,
+    ) -> bool {
+        if self.options.identity == Identity::Single {
+            return false;
+        }
+        let Some(link) = self.links.get_mut(index) else { return false };
+        if link.pending.sent(request).is_none_or(|entry| entry.worker == Named::Login) {
+            return false;
+        }
+        let Outcome::Refused(refusal) = outcome else {
+            link.names.handle_share(true);
+            return false;
+        };
+        let words = Words::of(refusal.reason);
+        if !is_about_name(refusal_code(refusal.code, refusal.reason), &words) {
+            return false;
+        }
+        link.names.handle_share(false);
+        if link.names.is_one(now) {
+            self.take_one_name(index, now);
+        }
+        if self.has_names(index) {
+            return false;
+        }
+        let Some(link) = self.links.get_mut(index) else { return false };
+        link.pending.send_again(request, now);
+        true
+    }
+
+    /// Has all shares go to a pool under the link's login from now on, also those that wait.
+    fn take_one_name(&mut self, index: LinkIndex, now: Instant) {
+        let Some(pool) = self.links.get(index).map(|link| link.pool) else { return };
+        #[cfg(feature = "canary")]
+        if self.has(crate::canary::Defect::F94Names) {
+            return;
+        }
+        if self.takes_one_name(usize::from(pool)) {
+            return;
+        }
+        self.one_name |= bit_of(usize::from(pool));
+        let Self { links, table, due, .. } = self;
+        for (link, state) in links.iter_mut().filter(|(_, link)| link.pool == pool) {
+            state.pending.use_login(now);
+            state.authorizations.clear();
+            let at = LinkConnection { link, number: state.connection };
+            for place in 0..table.capacity() {
+                if let Some((_, session)) = table.at(place) {
+                    session.standing.forget(at);
+                }
+            }
+        }
+        for place in 0..table.capacity() {
+            let Some((miner, session)) = table.at(place) else { continue };
+            if let Some(waiting) = &mut session.waiting
+                && waiting.yes.is_none()
+                && matches!(waiting.waits_for, WaitsFor::Pool { .. })
+            {
+                // Should another pool serve it, that judges each share.
+                waiting.yes = Some(true);
+                due.push(miner);
+            }
+        }
+        self.push_event(Event::OneName { link: index, pool });
     }
 
     /// Takes a pool that leaves an authorization unanswered as one that judges each share.
@@ -235,9 +346,16 @@ impl Proxy<'_> {
                 .get_mut(index)
                 .and_then(|l| l.authorizations.overdue(AUTHORIZATION_WAIT_MAX, now))
             {
+                if let Some(link) = self.links.get_mut(index) {
+                    link.note_name(asker, None, now);
+                }
                 if !self.is_refused(index, asker) {
                     self.settle_worker(index, asker, Grant::Granted);
                 }
+            }
+            let names = self.links.get(index).map(|link| link.names);
+            if self.has_names(index) && names.is_some_and(|names| names.is_one(now)) {
+                self.take_one_name(index, now);
             }
         }
     }
@@ -258,6 +376,7 @@ impl Proxy<'_> {
         let Some(pool) = options.pools.get(usize::from(link.pool)) else { return };
         let at = LinkConnection { link: index, number: link.connection };
         let name = match asker {
+            Asker::Login => return,
             Asker::Share { request } => {
                 let entry = link.pending.find(request);
                 entry.map(|entry| waiting_name(entry, &pool.user, table, names))
@@ -291,7 +410,8 @@ impl Proxy<'_> {
                     }
                     Grant::Refused => {
                         let to = Bucket::Orphaned(Orphan::WorkerRefused);
-                        let verdict = Verdict::Refused(ErrorCode::Unauthorized.code());
+                        let code = ErrorCode::Unauthorized;
+                        let verdict = Verdict::Refused { code, said: Saying::NONE };
                         settle(entry, to, verdict, ledger, table, due)
                     }
                     _ => {
@@ -385,6 +505,21 @@ pub(super) fn waiting_name(
         Named::Kept(place) => names.get(place).cloned(),
     };
     name.unwrap_or(WorkerName::LOGIN)
+}
+
+const fn bit_of(pool: usize) -> u8 {
+    match 1_u8.checked_shl(pool as u32) {
+        Some(bit) => bit,
+        None => 0,
+    }
+}
+
+const _: () = assert!(crate::limits::POOLS_MAX <= 8, "a bit per pool in a u8");
+
+/// Says whether a refusal may be about the name that a share went under.
+fn is_about_name(code: ErrorCode, words: &Words) -> bool {
+    matches!(code, ErrorCode::Other | ErrorCode::Unauthorized)
+        || words.name_any(&["worker", "mismatch", "user", "unauthori"])
 }
 
 /// Returns the name numbered `worker` if it is to be asked for, and marks it so; one that the pool

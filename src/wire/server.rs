@@ -21,7 +21,7 @@
 //! let ServerLine::Response(response) = server::parse(line)? else { panic!("a response") };
 //! assert_eq!(response.id.as_u64(), Some(5333));
 //! let Outcome::Refused(refusal) = response.outcome() else { panic!("a refusal") };
-//! assert_eq!((refusal.code, refusal.reason.as_raw()), (0, "Stale"));
+//! assert_eq!((refusal.code, refusal.reason.as_raw()), (None, "Stale"));
 //! # Ok::<(), server::ServerError>(())
 //! ```
 
@@ -109,8 +109,8 @@ pub enum Outcome<'a> {
 /// A no.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal<'a> {
-    /// The code, 0 where the pool gave none.
-    pub code: i64,
+    /// The code, where the pool gave one: as a number, or as its digits in a string.
+    pub code: Option<i64>,
     /// The reason, empty where the pool gave none.
     pub reason: Text<'a>,
 }
@@ -346,22 +346,24 @@ impl<'a> Response<'a> {
     /// no: also `null`, a number and a string, since a share must not be counted as accepted
     /// by a guess.
     pub fn outcome(&self) -> Outcome<'a> {
-        let refusal = match (self.error, self.result) {
+        let mut refusal = match (self.error, self.result) {
             (Value::Null | Value::Bool(false), result) => match result {
                 Value::Bool(true) | Value::Array(_) | Value::Object(_) => {
                     return Outcome::Accepted;
                 }
-                Value::Text(text) => Refusal::because(text),
-                _ => Refusal::because(self.reject_reason.unwrap_or(Text::EMPTY)),
+                _ => Refusal::because(Text::EMPTY),
             },
             (Value::Array(error), _) => Refusal::from_array(error),
             (Value::Object(error), _) => Refusal::from_object(error),
             (Value::Text(text), _) => Refusal::because(text),
-            (Value::Number(_), _) => {
-                Refusal { code: self.error.as_i64().unwrap_or(0), reason: Text::EMPTY }
-            }
-            (Value::Bool(true), _) => Refusal::because(self.reject_reason.unwrap_or(Text::EMPTY)),
+            (Value::Number(_), _) => Refusal { code: self.error.as_i64(), reason: Text::EMPTY },
+            (Value::Bool(true), _) => Refusal::because(Text::EMPTY),
         };
+        if refusal.reason.is_empty() {
+            // ckpool has the reason in a member of its own, others in place of the result.
+            let result = self.result.as_text();
+            refusal.reason = self.reject_reason.or(result).unwrap_or(Text::EMPTY);
+        }
         Outcome::Refused(refusal)
     }
 
@@ -434,23 +436,37 @@ fn notify_session(entry: Array<'_>) -> Option<Text<'_>> {
 }
 
 impl<'a> Refusal<'a> {
-    const fn because(reason: Text<'a>) -> Self {
-        Self { code: 0, reason }
+    /// Reads a text, which is a code where it is digits alone.
+    fn because(text: Text<'a>) -> Self {
+        match code_of(Value::Text(text)) {
+            Some(code) => Self { code: Some(code), reason: Text::EMPTY },
+            None => Self { code: None, reason: text },
+        }
     }
 
     /// Reads `[code, "reason", …]`, in which either may be missing.
     fn from_array(error: Array<'a>) -> Self {
         let mut elements = error.elements();
-        let code = elements.clone().find_map(Value::as_i64).unwrap_or(0);
-        let reason = elements.find_map(Value::as_text).unwrap_or(Text::EMPTY);
+        let code = elements.clone().find_map(code_of);
+        let reason = elements
+            .find_map(|element| element.as_text().filter(|_| code_of(element).is_none()))
+            .unwrap_or(Text::EMPTY);
         Self { code, reason }
     }
 
     /// Reads `{"code":…,"message":"reason",…}`.
     fn from_object(error: Object<'a>) -> Self {
-        let code = error.get("code").and_then(Value::as_i64).unwrap_or(0);
+        let code = error.get("code").and_then(code_of);
         let reason = error.get("message").and_then(Value::as_text).unwrap_or(Text::EMPTY);
         Self { code, reason }
+    }
+}
+
+/// Reads a code: a whole number, or its digits in a string (QUIRKS 14).
+fn code_of(value: Value<'_>) -> Option<i64> {
+    match value {
+        Value::Text(text) => text.plain()?.trim().parse().ok(),
+        number => number.as_i64(),
     }
 }
 

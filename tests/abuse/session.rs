@@ -149,7 +149,7 @@ fn f18_a_refused_account_is_shown_and_miners_stay() {
     farm.pool_says(link, r#"{"id":1,"result":{}}"#);
     farm.pool_says(link, r#"{"id":2,"result":[[],"c0ffee01",8]}"#);
     let refusal = b"{\"id\":3,\"result\":null,\"error\":[24,\"no such user\",null]}\n";
-    let close = LinkClose::AuthorizeRefused(24);
+    let close = LinkClose::AuthorizeRefused(Some(24));
     assert_eq!(farm.pool_bytes(link, refusal), Err(close));
     let events: Vec<_> = std::iter::from_fn(|| farm.proxy.poll_event()).collect();
     assert!(events.contains(&Event::LinkDown { link, pool: 0, close }), "{events:?}");

@@ -363,7 +363,9 @@ fn f32_honest_rejects_and_bursts_of_stales_never_close() {
             // Two in a hundred repeat the share before.
             let nonce = if nonce % 50 == 49 { unique - 1 } else { unique };
             farm.submit(miner, share(&job, nonce));
-            farm.pool_hears(link);
+            for id in submit_ids(&farm.pool_hears(link)) {
+                farm.pool_says(link, &json!({"id": id, "result": true}).to_string());
+            }
         }
         let old = job;
         farm.pool_says(link, &notify(&format!("b{block}"), block, true));

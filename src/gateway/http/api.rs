@@ -548,7 +548,20 @@ fn unknown(methods: &[Method]) -> Fault {
 
 fn ready(report: &Report) -> Answer {
     if report.ready {
-        return Answer::text(200, "ready\n");
+        let troubled = report.upstream.iter().filter(|link| link.trouble.is_some());
+        let troubled: Vec<_> = troubled.map(|link| link.pool).collect();
+        let mut text = String::from("ready\n");
+        if !troubled.is_empty() {
+            // Miners get work, so who balances load goes on; a person should look.
+            text = String::from("ready, degraded\n");
+            for warning in &report.warnings {
+                let is_of = |pool: &usize| warning.starts_with(&format!("pool {pool} "));
+                if troubled.iter().any(is_of) {
+                    text += &format!("{warning}\n");
+                }
+            }
+        }
+        return Answer::text(200, text);
     }
     let mut text = String::from("not ready: no pool is live\n");
     for link in &report.upstream {

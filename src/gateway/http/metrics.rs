@@ -241,6 +241,12 @@ impl Scrape {
         gauges(encoder, "upstream_circuit", help, &circuit)?;
         let health = rows(|link| link.health.map(f64::from));
         gauges(encoder, "upstream_health", "How well the pool serves, 0 to 100.", &health)?;
+        let unpaid = rows(|link| Some(f64::from(link.trouble.is_some())));
+        let help = "1 while the pool refuses shares or leaves them without an answer.";
+        gauges(encoder, "upstream_unpaid", help, &unpaid)?;
+        let one_name = rows(|link| Some(f64::from(link.one_name)));
+        let help = "1 for a pool that takes no names of miners (identity.mode = per-worker).";
+        gauges(encoder, "upstream_one_name", help, &one_name)?;
         let difficulty = rows(|link| link.difficulty);
         gauges(encoder, "upstream_difficulty", "The pool's difficulty.", &difficulty)?;
         let size = rows(|link| link.extranonce2_size.map(f64::from));
@@ -257,6 +263,8 @@ impl Scrape {
         gauges(encoder, "goal_miners", "Miners that work for the goal.", &miners)?;
         let answer = rows(|link| link.answer_ms.map(|ms| ms / 1000.0));
         gauges(encoder, "upstream_answer_seconds", "The pool's last answer.", &answer)?;
+        let switches = &self.0.switches;
+        by(encoder, "switches", "Goals that went to another pool.", "reason", switches)?;
         by(encoder, "links_lost", "Links that ended.", "reason", &self.0.links_lost)
     }
 }

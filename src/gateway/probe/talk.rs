@@ -7,22 +7,23 @@ use std::net::SocketAddr;
 
 use loka_stratum::control::Item;
 use loka_stratum::limits::{
-    CONNECT_MAX, ERROR_TEXT_BYTES_MAX, LINK_HANDSHAKE_MAX, LINK_OUTPUT_BYTES_MIN, PROBE_LINES_MAX,
+    CONNECT_MAX, LINK_HANDSHAKE_MAX, LINK_OUTPUT_BYTES_MIN, PROBE_LINES_MAX,
     UPSTREAM_LINE_BYTES_MAX,
 };
 use loka_stratum::settings::Pool;
-use loka_stratum::upstream::LinkClose;
+use loka_stratum::upstream::{LinkClose, is_of_login};
 use loka_stratum::wire::encode;
 use loka_stratum::wire::guess::Guess;
 use loka_stratum::wire::line::Framer;
 use loka_stratum::wire::server::{self, Outcome, Refusal, Response, ServerLine};
 use loka_stratum::wire::writer::{Full, Writer};
+use loka_stratum::words::Words;
 use loka_stratum::work::extranonce::{Geometry, Incompatible};
 use loka_stratum::work::version::VersionMask;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::super::dial::{self, Stream};
+use super::super::dial::{self, Plain, Stream};
 use super::super::options::AGENT;
 use super::{Farm, looks_like_http};
 
@@ -109,7 +110,7 @@ impl<'a> Talk<'a> {
             let read = timeout_at(deadline, self.stream.read(&mut bytes)).await;
             let count = match read {
                 Err(_) => return Err(self.silence()),
-                Ok(Err(error)) => return Err(format!("the connection broke: {error}")),
+                Ok(Err(error)) => return Err(format!("the connection broke: {}", Plain(&error))),
                 Ok(Ok(0)) => return Err(self.end()),
                 Ok(Ok(count)) => count,
             };
@@ -148,7 +149,7 @@ impl<'a> Talk<'a> {
         };
         match timeout(dial::std_time(LINK_HANDSHAKE_MAX), sent).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(format!("the connection broke: {error}")),
+            Ok(Err(error)) => Err(format!("the connection broke: {}", Plain(&error))),
             Err(_) => Err("the pool does not read what it is sent".to_owned()),
         }
     }
@@ -245,10 +246,12 @@ impl<'a> Talk<'a> {
             }
             Outcome::Refused(refusal) => {
                 let (key, why) = (self.key, because(&refusal));
-                Err(format!(
-                    "the pool refused the login of {user:?}: {why}; check {key}.user and \
-                     {key}.password"
-                ))
+                let advice = if is_of_login(refusal.code, &Words::of(refusal.reason)) {
+                    format!("; check {key}.user and {key}.password")
+                } else {
+                    String::new()
+                };
+                Err(format!("the pool refused the login of {user:?}: {why}{advice}"))
             }
         }
     }
@@ -280,11 +283,11 @@ impl<'a> Talk<'a> {
 
 /// Shows what a pool gives as its reason.
 fn because(refusal: &Refusal<'_>) -> String {
-    let reason: String = refusal.reason.chars().take(ERROR_TEXT_BYTES_MAX).collect();
-    match (refusal.code, reason.is_empty()) {
-        (0, true) => "it gives no reason".to_owned(),
-        (0, false) => format!("{reason:?}"),
-        (code, true) => format!("code {code}"),
-        (code, false) => format!("code {code}, {reason:?}"),
+    let words = Words::of(refusal.reason);
+    match (refusal.code, words.is_empty()) {
+        (None, true) => "it gives no reason".to_owned(),
+        (None, false) => words.to_string(),
+        (Some(code), true) => format!("code {code}"),
+        (Some(code), false) => format!("code {code}, {words}"),
     }
 }

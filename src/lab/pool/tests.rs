@@ -98,7 +98,7 @@ impl Client {
         match server::parse(line.as_bytes()) {
             Ok(ServerLine::Response(response)) => match response.outcome() {
                 Outcome::Accepted => None,
-                Outcome::Refused(no) => Some(no.code),
+                Outcome::Refused(no) => no.code,
             },
             _ => panic!("an answer: {line}"),
         }

@@ -355,7 +355,9 @@ impl Miner {
                 bench.latency.record(self.last_line.duration_since(pending.sent));
                 match response.outcome() {
                     Outcome::Accepted => bench.report.accepted += 1,
-                    Outcome::Refused(no) => bench.report.reject(no.code, no.reason.as_raw()),
+                    Outcome::Refused(no) => {
+                        bench.report.reject(no.code.unwrap_or(0), no.reason.as_raw())
+                    }
                 }
                 Ok(())
             }

@@ -33,7 +33,11 @@ fn response(line: &str) -> Response<'_> {
 fn refusal(line: &str, code: i64, reason: &str) {
     match response(line).outcome() {
         Outcome::Refused(refusal) => {
-            assert_eq!((refusal.code, refusal.reason.as_raw()), (code, reason), "{line}");
+            assert_eq!(
+                (refusal.code.unwrap_or(0), refusal.reason.as_raw()),
+                (code, reason),
+                "{line}"
+            );
         }
         Outcome::Accepted => panic!("{line} is a yes"),
     }
@@ -251,7 +255,14 @@ fn pools_say_no_in_many_ways() {
     refusal(r#"{"id":10,"error":-3}"#, -3, "");
     refusal(r#"{"id":10,"error":[]}"#, 0, "");
     refusal(r#"{"id":10,"error":{}}"#, 0, "");
-    refusal(r#"{"id":10,"error":["21","Stale"]}"#, 0, "21");
+    refusal(r#"{"id":10,"error":["21","Stale"]}"#, 21, "Stale");
+    refusal(r#"{"id":10,"result":null,"error":["Stale","21"]}"#, 21, "Stale");
+    refusal(
+        r#"{"id":10,"result":null,"error":{"code":"21","message":"Job not found"}}"#,
+        21,
+        "Job not found",
+    );
+    refusal(r#"{"id":10,"result":false,"error":"-401"}"#, -401, "");
     refusal(
         r#"{"error":[-3,"Method 'get_transactions' not found",null],"id":"txlistfc8"}"#,
         -3,

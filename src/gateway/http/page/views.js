@@ -101,10 +101,12 @@ function showStatus() {
         link.active ? [h('span', { 'aria-hidden': 'true' }, '★ '), String(link.pool), h('span', { class: 'quiet' }, ' in use')]
           : String(link.pool),
         link.error ? h('span', { class: 'bad' }, `${link.state}: ${link.error}`) : link.state,
-        link.health === null ? '–' : `${link.health} %`,
+        link.health === null ? h('span', { class: 'quiet' }, link.reached ? '–' : link.error ? 'not reached' : 'not tried')
+          : `${link.health} %`,
         link.answer_ms === null ? '–' : `${link.answer_ms.toFixed(1)} ms`, link.url]), 'no pool is set'),
-      table('Goals', ['Goal', 'Weight', 'Got', 'Miners'], status.goals.map((goal) => [
-        goal.name ? cut(goal.name) : '(unnamed)', String(goal.weight), percent(goal.part), String(goal.miners)])));
+      table('Goals', ['Goal', 'Weight', 'Got', 'Miners', 'Came to its pool'], status.goals.map((goal) => [
+        goal.name ? cut(goal.name) : '(unnamed)', String(goal.weight), percent(goal.part), String(goal.miners),
+        goal.switched ? `pool ${goal.switched.pool}, ${span(goal.switched.secs_ago)} ago: ${goal.switched.why}` : '–'])));
   }
 }
 

@@ -1,0 +1,49 @@
+//! What follows where a pool pays for nothing: people hear of it, and the session is made anew
+//! where that may heal it.
+//!
+//! [`crate::refusals`] finds it, `crate::links` leaves a pool by its health; here it is said, once,
+//! and so is its end (F93).
+
+use super::{Event, Proxy};
+use crate::refusals::Change;
+use crate::time::Instant;
+use crate::upstream::{Link, LinkIndex, State};
+
+impl Proxy<'_> {
+    /// Looks at what every pool does with its shares.
+    pub(super) fn tend_all_earnings(&mut self, now: Instant) {
+        for index in 0..crate::limits::LINKS_MAX {
+            let Some(index) = u8::try_from(index).ok().map(LinkIndex) else { break };
+            self.tend_earnings(index, now);
+        }
+    }
+
+    /// Looks at what one pool does with its shares: says what changed, and ends a session that may
+    /// be what is wrong.
+    pub(super) fn tend_earnings(&mut self, index: LinkIndex, now: Instant) {
+        let Some(link) = self.links.get_mut(index).filter(|link| link.state == State::Live) else {
+            return;
+        };
+        let pool = link.pool;
+        let change = link.refusals.check(now);
+        #[cfg(feature = "canary")]
+        let change = change.filter(|_| self.defect != Some(crate::canary::Defect::F93Unsaid));
+        match change {
+            Some(Change::Began(trouble)) => {
+                self.push_event(Event::Unpaid { link: index, pool, trouble });
+            }
+            Some(Change::Ended) => self.push_event(Event::PaidAgain { link: index, pool }),
+            None => {}
+        }
+        let is_spare = !self.links.is_active(pool);
+        let renewal = self
+            .links
+            .get_mut(index)
+            .and_then(|l: &mut Link<'_>| l.refusals.renewal(is_spare, now));
+        #[cfg(feature = "canary")]
+        let renewal = renewal.filter(|_| self.defect != Some(crate::canary::Defect::F93Forgotten));
+        if let Some(close) = renewal {
+            self.hang_up(index, close, now);
+        }
+    }
+}
