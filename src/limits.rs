@@ -518,6 +518,9 @@ pub const USER_AGENT_BYTES_MAX: usize = 48;
 /// Pools in the ordered list of the settings.
 pub const POOLS_MAX: usize = 4;
 
+/// Port of the page where nobody names another: that of HTTPS for who may not have 443.
+pub const PAGE_PORT: u16 = 8443;
+
 /// Listening addresses of the gateway.
 pub const LISTEN_MAX: usize = 4;
 

@@ -42,7 +42,7 @@ mod typed;
 mod url;
 
 pub use admit::{Admit, AdmitMode, Pattern, Range};
-pub use doors::{Device, HostName, Mdns, Serial, Web};
+pub use doors::{Device, HostName, Mdns, PageAddress, Serial, Web};
 pub use field::{Allowed, Applies, Field, Got, Key, Problem};
 pub use fields::FIELDS;
 pub use typed::{nearest, nearest_field, trim};
@@ -296,6 +296,22 @@ impl Settings {
         goals
     }
 
+    /// Returns where the page is; none where it is off, or where nobody named a place and there is
+    /// none, or no folder for its passwords.
+    pub fn page_address(&self) -> Option<SocketAddr> {
+        match self.web.address {
+            PageAddress::Off => None,
+            PageAddress::At(address) => Some(address),
+            PageAddress::Auto => {
+                let address = SocketAddr::from(([0, 0, 0, 0], limits::PAGE_PORT));
+                let others = self.listen.addresses.iter().copied().chain(self.status.address);
+                let mut is_taken = others.map(|other| may_meet(other, address));
+                let is_wanted = !self.state.dir.is_empty() && !is_taken.any(|is_taken| is_taken);
+                is_wanted.then_some(address)
+            }
+        }
+    }
+
     /// Says whether [`Self::check`] has nothing to report.
     pub fn is_valid(&self) -> bool {
         let mut valid = true;
@@ -388,14 +404,18 @@ impl Settings {
             }
         }
         let relation = "a port of its own, not one of listen.addresses";
-        for (section, address) in [("status", self.status.address), ("web", self.web.address)] {
+        let web = match self.web.address {
+            PageAddress::At(address) => Some(address),
+            PageAddress::Off | PageAddress::Auto => None,
+        };
+        for (section, address) in [("status", self.status.address), ("web", web)] {
             if let Some(address) = address
                 && addresses.iter().any(|other| may_meet(*other, address))
             {
                 say(section, "address", Got::Address(address), relation);
             }
         }
-        if let (Some(address), Some(status)) = (self.web.address, self.status.address)
+        if let (Some(address), Some(status)) = (web, self.status.address)
             && may_meet(address, status)
         {
             let relation = "a port of its own, not that of status.address";
@@ -622,6 +642,8 @@ mod tests {
             ("status.address", "off"),
             ("state.dir", "/var/lib/loka"),
             ("web.address", "0.0.0.0:443"),
+            ("web.address", "off"),
+            ("web.address", "auto"),
             ("web.hosts", "gw.farm.example,loka"),
             ("serial.device", "ttyS0"),
             ("serial.device", "auto"),
@@ -817,6 +839,21 @@ mod tests {
         settings.set(key("listen.addresses"), "[::]:1,0.0.0.0:1,[::]:2").unwrap();
         let of = |text: &str| settings.listen.is_only_v6(text.parse().unwrap());
         assert!(of("[::]:1") && !of("[::]:2"));
+    }
+
+    #[test]
+    fn the_page_is_on_the_lan_where_something_is_remembered_and_where_it_is_put() {
+        let mut settings = complete();
+        assert_eq!(settings.page_address(), None, "nothing is remembered");
+        settings.set(key("state.dir"), "/var/lib/loka").unwrap();
+        assert_eq!(settings.page_address(), Some("0.0.0.0:8443".parse().unwrap()));
+        settings.set(key("listen.addresses"), "0.0.0.0:8443").unwrap();
+        assert_eq!(settings.page_address(), None, "the port is the miners'");
+        assert!(settings.is_valid());
+        settings.set(key("web.address"), "127.0.0.1:1").unwrap();
+        assert_eq!(settings.page_address(), Some("127.0.0.1:1".parse().unwrap()));
+        settings.set(key("web.address"), "off").unwrap();
+        assert_eq!(settings.page_address(), None);
     }
 
     #[test]

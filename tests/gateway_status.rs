@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
 
 mod gateway;
+mod skips;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -122,8 +123,7 @@ fn promtool_has_nothing_to_say_of_the_counters() {
     let mut command = std::process::Command::new("promtool");
     command.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
     let Ok(mut tool) = command.stdout(Stdio::piped()).spawn() else {
-        println!("skipped: there is no promtool (Debian's package prometheus has it)");
-        return;
+        return skips::skipped("there is no promtool (Debian's package prometheus has it)");
     };
     tool.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
     let output = tool.wait_with_output().unwrap();

@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use loka_stratum::control::{Item, Refused, Request, Role};
 use loka_stratum::limits::{COMMIT_INTERVAL, COMMITS_BURST_MAX, CONFIRM_MAX};
-use loka_stratum::settings::{Applies, Key, Settings};
+use loka_stratum::settings::{Applies, Key, PageAddress, Settings};
 use loka_stratum::work::extranonce::Geometry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch as channel;
@@ -302,17 +302,33 @@ impl Control {
     /// Says where the page is and what it proves itself with, for somebody at the device; nothing
     /// where it is off.
     pub fn about_page(&self) -> Vec<String> {
-        let state = self.state.borrow();
-        let Some(address) = state.web.page() else { return Vec::new() };
-        let ips = match address.ip() {
-            ip if ip.is_unspecified() => socket::own_addresses(),
-            ip => vec![ip],
-        };
-        let of_page = |ip| format!("page: https://{}", SocketAddr::new(ip, address.port()));
-        let mut lines: Vec<_> = ips.into_iter().map(of_page).collect();
+        let places = self.page_places();
+        if places.is_empty() {
+            return Vec::new();
+        }
+        let mut lines: Vec<_> =
+            places.iter().map(|place| format!("page: https://{place}")).collect();
         let fingerprint = self.access.certificate.fingerprint();
         lines.extend(fingerprint.map(|print| format!("its fingerprint: {print}")));
         lines
+    }
+
+    /// Returns where another machine reaches the page; nowhere where it is off.
+    pub fn page_places(&self) -> Vec<SocketAddr> {
+        self.state.borrow().web.page().map_or_else(Vec::new, socket::reached_at)
+    }
+
+    /// Says whether the page takes a connection from an address: it is for the local network as
+    /// long as anybody with the set-up code is admin, and where nobody named a place for it (F76).
+    pub fn takes_at_page(&self, from: IpAddr) -> bool {
+        let is_auto = self.settings().web.address == PageAddress::Auto;
+        socket::is_local(from) || (!is_auto && !self.access.is_first_run())
+    }
+
+    /// Returns where miners reach this machine.
+    pub fn miners_places(&self) -> Vec<SocketAddr> {
+        let state = self.state.borrow();
+        state.doors.places().flat_map(socket::reached_at).collect()
     }
 
     /// Closes the doors for good; miners that are in stay.
@@ -586,6 +602,10 @@ impl Control {
             let text = "listening for miners on";
             say(format_args!("listening {address}"));
             log::info(Kind::Settings, format_args!("{text} {address}"));
+            let places = socket::reached_at(address).into_iter().filter(|place| *place != address);
+            for place in places {
+                log::info(Kind::Settings, format_args!("miners reach it at stratum+tcp://{place}"));
+            }
         }
     }
 }

@@ -106,6 +106,12 @@ impl Doors {
         opened
     }
 
+    /// Returns where the doors are.
+    pub fn places(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let place = |door: &Door| door.listening.listener().local_addr();
+        self.open.iter().map(move |door| place(door).unwrap_or(door.wanted.address))
+    }
+
     /// Closes all doors.
     pub fn close(&mut self) {
         self.open.clear();

@@ -101,7 +101,7 @@ fn told(settings: &Settings) -> Option<Told> {
     let ports = [
         (MINERS, stratum),
         (HTTP, settings.status.address.and_then(port)),
-        (HTTPS, settings.web.address.and_then(port)),
+        (HTTPS, settings.page_address().and_then(port)),
     ];
     let ports: Vec<_> = ports.into_iter().filter_map(|(kind, port)| Some((kind, port?))).collect();
     if ports.is_empty() {

@@ -74,15 +74,35 @@ pub fn is_local(address: IpAddr) -> bool {
     }
 }
 
-/// Returns the IPv4 addresses of this machine; none where they cannot be had.
+/// Returns the IPv4 addresses of this machine, or those of IPv6 where it has no other; those of a
+/// local network first, none where they cannot be had.
 pub fn own_addresses() -> Vec<IpAddr> {
+    let all = if_addrs::get_if_addrs().unwrap_or_default();
     let mut found: Vec<IpAddr> = Vec::new();
-    for interface in if_addrs::get_if_addrs().unwrap_or_default() {
-        let ip = interface.ip();
-        if ip.is_ipv4() && !ip.is_loopback() && !found.contains(&ip) {
+    for ip in all.iter().map(if_addrs::Interface::ip) {
+        // Of link-local ones each is another at every interface, so they cannot be typed.
+        let is_local_link = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        if !ip.is_loopback() && !is_local_link && !found.contains(&ip) {
             found.push(ip);
         }
     }
+    if found.iter().any(IpAddr::is_ipv4) {
+        found.retain(IpAddr::is_ipv4);
+    }
+    found.sort_by_key(|ip| !is_local(*ip));
     found.truncate(OWN_ADDRESSES_MAX);
     found
+}
+
+/// Returns what can be typed to reach a place of ours from another machine: the place itself, or
+/// every address of this machine where it is all of them.
+pub fn reached_at(place: SocketAddr) -> Vec<SocketAddr> {
+    if !place.ip().is_unspecified() {
+        return vec![place];
+    }
+    let mut own = own_addresses();
+    if own.is_empty() {
+        own.push(IpAddr::from([127, 0, 0, 1]));
+    }
+    own.into_iter().map(|ip| SocketAddr::new(ip, place.port())).collect()
 }

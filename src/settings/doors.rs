@@ -16,10 +16,25 @@ use crate::limits;
 /// The page and the API over TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Web {
-    /// Their address; none where they are off.
-    pub address: Option<SocketAddr>,
+    /// Where they are.
+    pub address: PageAddress,
     /// Names that the page answers to, beside IP addresses, `localhost` and the mDNS name.
     pub hosts: Vec<HostName, { limits::WEB_HOSTS_MAX }>,
+}
+
+/// Where the page is.
+///
+/// On flash the first two are what an optional address was before there was a third.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PageAddress {
+    /// Nowhere.
+    Off,
+    /// At this address.
+    At(SocketAddr),
+    /// At [`limits::PAGE_PORT`] of every address, for the local network alone, where there is a
+    /// place to remember who may come in.
+    #[default]
+    Auto,
 }
 
 /// The serial line.
@@ -106,6 +121,28 @@ impl FromStr for Device {
             "" => Err(()),
             _ if !text.bytes().all(|byte| byte.is_ascii_alphanumeric()) => Err(()),
             _ => Ok(Self::Named(String::try_from(text).map_err(|_| ())?)),
+        }
+    }
+}
+
+impl FromStr for PageAddress {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            OFF => Ok(Self::Off),
+            AUTO => Ok(Self::Auto),
+            _ => text.parse().map(Self::At).map_err(|_| ()),
+        }
+    }
+}
+
+impl fmt::Display for PageAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str(OFF),
+            Self::At(address) => write!(f, "{address}"),
+            Self::Auto => f.write_str(AUTO),
         }
     }
 }

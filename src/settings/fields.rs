@@ -20,7 +20,7 @@ const DIFFICULTY_MIN: f64 = 1e-10;
 
 const ADDRESS_FORM: &str = "address:port, such as 0.0.0.0:3333";
 const STATUS_FORM: &str = "address:port, such as 127.0.0.1:8080, or \"off\"";
-const WEB_FORM: &str = "address:port, such as 0.0.0.0:443, or \"off\"";
+const WEB_FORM: &str = "auto, address:port, such as 0.0.0.0:8443, or \"off\"";
 const DEVICE_FORM: &str = "off, auto, or the name of a port: letters and digits, such as ttyS0";
 const BOARD_FORM: &str = "auto, or a profile's name: small letters, digits and hyphens";
 /// Every key there is, in the order of the file.
@@ -399,9 +399,15 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Provisional,
         unit: "",
         allowed: Allowed::Form(WEB_FORM),
-        effect: "Where the set-up page and the API are served over TLS. off: nowhere.",
-        set: |s, _, text| set_or_off(&mut s.web.address, text),
-        show: |s, _, f| show_or_off(s.web.address.as_ref(), f),
+        effect: "Where the set-up page and the API are served over TLS. auto: where there is a \
+                 state.dir, port 8443 of every address, for private and link-local addresses \
+                 alone. An address of one's own is for everybody once admin has a password. off: \
+                 nowhere.",
+        set: |s, _, text| {
+            s.web.address = text.parse().map_err(|()| REFUSED)?;
+            Ok(())
+        },
+        show: |s, _, f| write!(f, "{}", s.web.address),
     },
     Field {
         section: "web",

@@ -42,6 +42,11 @@ impl Browser {
         Self::from("127.0.0.1", to)
     }
 
+    /// Comes from whatever address leads there.
+    pub fn at_any(to: SocketAddr) -> Self {
+        Self::from("0.0.0.0", to)
+    }
+
     pub fn from(from: &str, to: SocketAddr) -> Self {
         let from = from.parse().expect("an address");
         let seen = Seen { provider: ring::default_provider(), leaf: Mutex::default() };

@@ -254,7 +254,7 @@ fn names(settings: &Settings) -> Vec<String> {
 /// The addresses that the page is at, as far as this moment knows.
 fn addresses(settings: &Settings) -> Vec<IpAddr> {
     let mut addresses = vec![IpAddr::from([127, 0, 0, 1])];
-    match settings.web.address.map(|address| address.ip()) {
+    match settings.page_address().map(|address| address.ip()) {
         Some(address) if !address.is_unspecified() => addresses.push(address),
         _ => addresses.extend(socket::own_addresses()),
     }

@@ -14,6 +14,7 @@ use loka_stratum::limits::FILE_CHECK_INTERVAL;
 use tokio::time::sleep;
 
 use super::Control;
+use crate::gateway::log::{self, Kind};
 use crate::gateway::{clock, config};
 
 /// What is seen of a file without reading it; none where there is none.
@@ -50,9 +51,16 @@ impl Control {
         let path = self.sources.file.clone();
         let first = path.as_deref().and_then(look);
         let mut looks = Looks { settled: first, last: first };
+        let mut places = self.page_places();
         loop {
             sleep(Duration::from_micros(FILE_CHECK_INTERVAL.as_micros())).await;
             self.audit.borrow_mut().flush(clock::now());
+            // An address that a network gives later, as at a first start without its cable.
+            let new = self.page_places();
+            for place in new.iter().filter(|place| !places.contains(place)) {
+                log::info(Kind::Settings, format_args!("page at https://{place}"));
+            }
+            places = new;
             let Some(path) = &path else { continue };
             let is_edited = looks.is_edited(look(path));
             if is_edited && config::mark(&self.sources) != self.state.borrow().tried {

@@ -8,6 +8,7 @@
 //! [`guard`]: super::guard
 //! [`routes`]: super::routes
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use embedded_svc::http::Method;
@@ -240,6 +241,10 @@ impl Api<'_> {
     }
 
     fn session(&self, bearer: Option<Bearer>) -> json::SessionBody {
+        let places = |places: Vec<SocketAddr>, scheme: &str| {
+            let of_whom = bearer.map_or(0, |_| places.len());
+            places.iter().take(of_whom).map(|place| format!("{scheme}://{place}")).collect()
+        };
         json::SessionBody {
             role: bearer.map(|bearer| bearer.session.role),
             csrf: bearer.map(|bearer| bearer.token.csrf()),
@@ -247,6 +252,8 @@ impl Api<'_> {
             seconds_left: bearer.and_then(|_| self.control.seconds_left()),
             version: env!("CARGO_PKG_VERSION"),
             secure: self.peer.is_tls,
+            pages: places(self.control.page_places(), "https"),
+            miners: places(self.control.miners_places(), "stratum+tcp"),
         }
     }
 

@@ -83,6 +83,10 @@ pub struct SessionBody {
     pub seconds_left: Option<u16>,
     pub version: &'static str,
     pub secure: bool,
+    /// Where another machine finds the page; for who is logged in.
+    pub pages: Vec<String>,
+    /// The same for the miners' ports.
+    pub miners: Vec<String>,
 }
 
 /// The certificate of the page; none before there is a page.

@@ -43,7 +43,7 @@ use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use loka_stratum::limits::{HTTP_HEAD_BYTES_MAX, HTTP_TIMEOUT, HTTP_WORK_TIMEOUT, UPDATE_TIME_MAX};
-use loka_stratum::settings::Settings;
+use loka_stratum::settings::{PageAddress, Settings};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -122,7 +122,16 @@ impl Ports {
             port.map(|port| Some(Some(port))).map_err(text)
         };
         let status = bind("status.address", &self.status, settings.status.address, false)?;
-        let page = bind("web.address", &self.page, settings.web.address, true)?;
+        let page = bind("web.address", &self.page, settings.page_address(), true);
+        let page = match page {
+            // Nobody asked for this very place, so mining goes on without it.
+            Err(error) if settings.web.address == PageAddress::Auto => {
+                let way_out = "web.address = \"off\", or another port, ends this";
+                log::warn(Kind::Settings, format_args!("no page: {error}; {way_out}"));
+                Some(None)
+            }
+            page => page?,
+        };
         Ok(NewPorts { status, page })
     }
 
@@ -159,7 +168,9 @@ impl Port {
             if let Some(fingerprint) = control.access.certificate.fingerprint() {
                 log::info(Kind::Settings, format_args!("fingerprint of the page: {fingerprint}"));
             }
-            log::info(Kind::Settings, format_args!("page at https://{address}"));
+            for place in socket::reached_at(address) {
+                log::info(Kind::Settings, format_args!("page at https://{place}"));
+            }
         } else {
             say(format_args!("status {address}"));
             log::info(Kind::Settings, format_args!("status port at http://{address}"));
@@ -185,6 +196,12 @@ async fn serve(listener: Rc<TcpListener>, places: Rc<Places>, control: Rc<Contro
         // What waits for the peer is in a task of its own, so that accepting does not (F53).
         tokio::task::spawn_local(async move {
             let peer = Peer { address: from.ip(), is_tls };
+            if is_tls && !control.takes_at_page(peer.address) {
+                let text = "refused: the page is for the local network as long as admin has no \
+                            password, or web.address is \"auto\"";
+                log::warn(Kind::Http, format_args!("{from} {text}"));
+                return;
+            }
             let Some(place) = places.connection(peer) else {
                 log::warn(Kind::Http, format_args!("{from} refused: all places are taken"));
                 return;

@@ -127,7 +127,7 @@ function certificate() {
     h('p', { class: 'bad', role: 'alert' }), h('div', { class: 'buttons' }, take, drop));
   const load = async () => {
     const { fingerprint, is_own: own } = await ask('GET', 'certificate');
-    now.replaceChildren(fingerprint ? 'SHA-256 of the one in use: ' : 'None yet: web.address is off.',
+    now.replaceChildren(fingerprint ? 'SHA-256 of the one in use: ' : 'None yet: there is no page over TLS.',
       h('code', {}, fingerprint || ''));
     drop.hidden = own;
   };

@@ -143,6 +143,7 @@ const WIZARD = {
         try {
           const done = await ask('POST', 'commit', { edits: wizardEdits() });
           await learnSettings();
+          await learnSession();
           go(5);
           if (!done.seconds_left) wizardEnded(true);
         } catch (error) {
@@ -177,9 +178,9 @@ const WIZARD = {
 
 // Where the page is from now on, if a password is not taken where it was opened.
 function securePage() {
-  const address = (known.values.get('web.address') || { value: 'off' }).value;
-  if (passes() || address === 'off') return '';
-  const port = address.slice(address.lastIndexOf(':') + 1);
+  const place = (known.session.pages || [])[0];
+  if (passes() || !place) return '';
+  const port = place.slice(place.lastIndexOf(':') + 1);
   const page = `https://${location.hostname}${port === '443' ? '' : `:${port}`}/`;
   return h('p', { class: 'care' }, word('secure'), ' ', h('a', { href: page }, page));
 }
@@ -231,15 +232,14 @@ function wizardEdits() {
   return edits;
 }
 
-// The addresses as miners take them: where any address will do, the one this page came from.
+// The addresses as miners take them, first those at the address that this page came from: it is
+// reached from here. One of this machine itself is for nobody else, where there is another.
 function minerAddresses() {
-  return wizard.listen.split(',').map((text) => {
-    const address = text.trim();
-    const port = address.slice(address.lastIndexOf(':') + 1);
-    const host = address.slice(0, address.lastIndexOf(':'));
-    const here = host === '0.0.0.0' || host === '[::]' ? location.hostname : host;
-    return `stratum+tcp://${here}:${port}`;
-  });
+  const all = known.session.miners || [];
+  const has = (host) => (address) => address.startsWith(`stratum+tcp://${host}:`);
+  const far = all.filter((address) => !has('127.0.0.1')(address) && !has('[::1]')(address));
+  const near = (address) => (has(location.hostname)(address) ? 0 : 1);
+  return (far.length ? far : all).sort((one, other) => near(one) - near(other));
 }
 
 function wizardEnded(kept) {
