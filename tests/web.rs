@@ -472,6 +472,30 @@ fn body_for(path: &str, site: &Site) -> Value {
     }
 }
 
+#[test]
+fn f06_miners_whose_names_look_the_same_are_listed_by_names_that_differ() {
+    let site = Site::start();
+    let admin = Client::with_code(&site);
+    let names = ["acct.rig1", "acct.rig1\u{200b}", "acct.r\u{456}g1", "acct.rig1\u{202e}"];
+    let miners: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let mut miner = site.gateway.miner();
+            miner.log_in(name);
+            miner
+        })
+        .collect();
+    let listed = admin.get("/api/v1/miners").body["miners"].clone();
+    let mut shown: Vec<_> =
+        listed.as_array().unwrap().iter().map(|miner| miner["worker"].as_str().unwrap()).collect();
+    shown.sort_unstable();
+    assert_eq!(
+        shown,
+        ["acct.r\\u{456}g1", "acct.rig1", "acct.rig1\\u{200b}", "acct.rig1\\u{202e}"]
+    );
+    drop(miners);
+}
+
 /// Sends bytes as they are.
 fn bytes(address: std::net::SocketAddr, bytes: &[u8]) -> client::Reply {
     let mut stream = std::net::TcpStream::connect(address).expect("the port is open");
