@@ -34,8 +34,8 @@ fn log_in(source: [u8; 4], to: SocketAddr, cookie: &str, word: &str) -> Reply {
 
 /// Returns what a browser is known by from now on.
 fn device(reply: &Reply) -> Option<String> {
-    let set = reply.headers.iter().filter(|(name, _)| name == "set-cookie");
-    let device = set.filter(|(_, value)| value.starts_with("loka_device=")).next_back();
+    let mut set = reply.headers.iter().filter(|(name, _)| name == "set-cookie");
+    let device = set.rfind(|(_, value)| value.starts_with("loka_device="));
     let value = &device?.1;
     for part in ["; HttpOnly", "; SameSite=Strict", "; Max-Age="] {
         assert!(value.contains(part), "{value}");

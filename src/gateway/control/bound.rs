@@ -158,18 +158,18 @@ mod tests {
     fn f99_pools_that_move_up_keep_their_own_and_no_detour_carries_one_away() {
         let before = before();
         assert_eq!(of(&before, &[("pool.1", None)]), [""; 0], "the second is the first");
-        let evil = Some("stratum+ssl://evil.example:1");
+        let evil = "stratum+ssl://evil.example:1";
         // What was given before a removal was given to another pool.
-        let detour = [("pool.1.password", Some("x")), ("pool.1", None), ("pool.1.url", evil)];
+        let detour = [("pool.1.password", Some("x")), ("pool.1", None), ("pool.1.url", Some(evil))];
         assert_eq!(of(&before, &detour), ["pool.1.password"]);
         // A password that was set before there was an address belongs to no host.
         let early = settings(&[("pool.1.password", SECRET)]);
-        assert_eq!(of(&early, &[("pool.1.url", evil)]), ["pool.1.password"]);
+        assert_eq!(of(&early, &[("pool.1.url", Some(evil))]), ["pool.1.password"]);
         // What the environment adds is given by nobody in the change.
         let mut new = before.clone();
-        new.set(Key::parse("pool.2.url").unwrap(), evil.unwrap()).unwrap();
+        new.set(Key::parse("pool.2.url").unwrap(), evil).unwrap();
         let strays = strays(&[&before], &new, &Candidate::default());
         assert_eq!(strays.len(), 1);
-        assert_eq!(of(&settings(&[("pool.1.url", A)]), &[("pool.1.url", evil)]), [""; 0]);
+        assert_eq!(of(&settings(&[("pool.1.url", A)]), &[("pool.1.url", Some(evil))]), [""; 0]);
     }
 }

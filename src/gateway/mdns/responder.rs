@@ -286,7 +286,8 @@ impl Responder {
         if theirs.is_empty() || is_own {
             return;
         }
-        (theirs.sort_unstable(), ours.sort_unstable());
+        theirs.sort_unstable();
+        ours.sort_unstable();
         if theirs > ours {
             self.state = State::Probing { done: 0 };
             self.due = now + LOST_RACE;
