@@ -1137,6 +1137,17 @@ mod tests {
     }
 
     #[test]
+    fn f90_the_plan_has_room_for_the_shares_that_are_remembered() {
+        let bytes = |miners| Storage::seen_for(miners) * size_of::<[u64; SEEN_BUCKET_PLACES]>();
+        assert_eq!(bytes(10_000), 10_000 * 256);
+        assert_eq!(bytes(1), 64 << 10, "a small farm has the least");
+        let of = |miners| Storage::bytes_for(miners, 4, LinkSizes::MAX);
+        let per_miner = size_of::<Slot>() + DOWNSTREAM_LINE_BYTES_MAX + 256;
+        let ids = Storage::ids_for(12_000) - Storage::ids_for(11_000);
+        assert_eq!(of(12_000) - of(11_000), 1_000 * per_miner + ids * size_of::<RestingId>());
+    }
+
+    #[test]
     fn a_board_may_have_less_per_link_and_never_more() {
         let small = LinkSizes { jobs: 4, pending: 16, wide: 2, line_bytes: 8192 };
         assert_eq!(links_with(small), Ok(2));
