@@ -193,6 +193,45 @@ fn ctl_sends_a_password_to_the_gateway_of_a_fingerprint_and_to_no_other() {
     assert!(error.contains(&print) && error.contains(&other), "{error}");
 }
 
+/// What a script learns by the exit code, the same by both ways.
+#[test]
+fn ctl_ends_with_one_code_for_one_outcome() {
+    let (pool, mut gateway, cable) = with_console();
+    with_password(&mut gateway);
+    gateway.wait_for("the pool", |report| report["ready"] == true);
+    let url = format!("http://{}", gateway.status.expect("the status port is on"));
+    let (_relay, port) = cable.lead_to_a_path(None);
+    let live = "set difficulty.seconds_per_share 20";
+    let good = format!("test stratum+tcp://{}", pool.address);
+    for (flags, verb, code) in [
+        (&["--commit", "--confirm"][..], live, 0),
+        (&["--commit", "--confirm"], live, 0),
+        (&["--commit"], live, 0),
+        (&["--commit", "--confirm"], "set upstream.standby maybe", 1),
+        (&["--commit", "--confirm"], "set pool.1.goal own", 0),
+        (&[], "confirm", 1),
+        (&[], "status", 0),
+        (&[], "miners", 0),
+        (&[], "show pool", 0),
+        (&[], good.as_str(), 0),
+        (&[], "test stratum+tcp://127.0.0.1:1", 1),
+        (&[], "statsu", 2),
+        (&[], "log ten", 2),
+    ] {
+        for way in [["--http", &url], ["--serial", &port]] {
+            let mut command = program();
+            command.arg("ctl").args(way).args(flags).args(verb.split(' '));
+            let (got, said, error) = ended(command.env("LOKA_CTL_PASSWORD", "correct horse"));
+            assert_eq!(got, code, "{way:?} {flags:?} {verb}: {said}{error}");
+        }
+    }
+    let mut lost = Gateway::start("127.0.0.1:1".parse().unwrap(), &[]);
+    with_password(&mut lost);
+    let (code, said, error) = ask(&lost, "correct horse", &["status"]);
+    assert_eq!(code, 1, "{said}{error}");
+    assert!(said.starts_with("NOT READY"), "{said}");
+}
+
 #[test]
 fn ctl_keeps_the_list_of_workers_over_the_api() {
     let (_pool, mut gateway, _cable) = with_console();

@@ -64,6 +64,7 @@ use change::{changes, problems};
 use commit::Provisional;
 
 pub use candidate::Candidate;
+pub use commit::NOTHING_TO_COMMIT;
 pub use kept::Kept;
 
 /// Who asks, and from where.

@@ -7,6 +7,11 @@
 //! A secret never has to stand on the command line, where other users of the machine could see
 //! it: a password, and the value of a key that holds one, are taken from a file, the environment
 //! or a prompt without echo.
+//!
+//! Exit codes are the same for all verbs and both ways: 0 where all was done and the answer is good
+//! news, 1 where it was not done or the answer is bad news (a pool that fails its test, a gateway
+//! that is not ready, a problem in what would be committed), 2 where nothing was asked. That a
+//! commit would change nothing, or needs no confirmation, is good news.
 
 #[cfg(feature = "decode")]
 mod decode;
@@ -27,6 +32,8 @@ use loka_stratum::console::{self, Printer};
 use loka_stratum::control::{Item, Refused, Request};
 use serde_json::{Value, json};
 
+use super::control::NOTHING_TO_COMMIT;
+use super::status::NOT_READY;
 use super::{USAGE, say, say_error};
 use find::FindArgs;
 use http::{HttpWay, LogInArgs};
@@ -99,6 +106,19 @@ pub enum CtlError {
     Usage(String),
     /// The gateway was not reached, or no answer came.
     Lost(String),
+    /// The answer came, and is bad news.
+    BadNews(&'static str),
+}
+
+/// What an answer held beside what is printed.
+#[derive(Clone, Copy, Default)]
+struct Heard {
+    /// A commit waits to be confirmed.
+    is_provisional: bool,
+    /// A problem was named.
+    has_problem: bool,
+    /// The gateway said that it is not ready.
+    is_not_ready: bool,
 }
 
 /// Runs the command: 0 where all was done, 1 where something was not, 2 where nothing was asked.
@@ -165,17 +185,29 @@ async fn ask_all(args: &CtlArgs) -> Result<(), CtlError> {
     } else {
         ask_line(&mut way, args, &line).await?;
     }
-    if args.commit {
-        ask_line(&mut way, args, "commit").await?;
+    if !args.commit {
+        return Ok(());
     }
-    if args.confirm {
+    let waits = match ask_line(&mut way, args, "commit").await {
+        Ok(heard) => heard.is_provisional,
+        // It is as wanted already.
+        Err(error) if error.to_string() == NOTHING_TO_COMMIT => {
+            if !args.json {
+                say(format_args!("{error}: it is so already"));
+            }
+            false
+        }
+        Err(error) => return Err(error),
+    };
+    // What is live needs no confirmation.
+    if args.confirm && waits {
         ask_line(&mut way, args, "confirm").await?;
     }
     Ok(())
 }
 
 /// Reads a line as the console would, asks it, and prints the answer as it comes.
-async fn ask_line(way: &mut Way, args: &CtlArgs, line: &str) -> Result<(), CtlError> {
+async fn ask_line(way: &mut Way, args: &CtlArgs, line: &str) -> Result<Heard, CtlError> {
     let usage = |error: loka_stratum::control::ParseError<'_>| {
         CtlError::Usage(format!("{line:?}: {error}"))
     };
@@ -202,8 +234,12 @@ async fn ask_line(way: &mut Way, args: &CtlArgs, line: &str) -> Result<(), CtlEr
     };
     let mut printer = Printer::default();
     let mut is_answered = false;
+    let mut heard = Heard::default();
     way.ask(&request, &mut |item| {
         is_answered = true;
+        heard.is_provisional |= matches!(item, Item::Provisional { .. });
+        heard.has_problem |= matches!(item, Item::Problem { .. });
+        heard.is_not_ready |= matches!(item, Item::Text(text) if text.starts_with(NOT_READY));
         if args.json {
             say(format_args!("{}", item_json(&item)));
         } else {
@@ -216,7 +252,14 @@ async fn ask_line(way: &mut Way, args: &CtlArgs, line: &str) -> Result<(), CtlEr
     if !is_answered && !args.json {
         say(format_args!("ok"));
     }
-    Ok(())
+    match request {
+        Request::Test { .. } if heard.has_problem => Err(CtlError::BadNews("the pool failed")),
+        Request::Diff if heard.has_problem => {
+            Err(CtlError::BadNews("a commit would be refused, as the problems say"))
+        }
+        Request::Status if heard.is_not_ready => Err(CtlError::BadNews("the gateway is not ready")),
+        _ => Ok(heard),
+    }
 }
 
 /// Asks whether a reset is meant.
@@ -294,6 +337,7 @@ impl fmt::Display for CtlError {
         match self {
             Self::Refused(refused) => refused.fmt(f),
             Self::Usage(text) | Self::Lost(text) => f.write_str(text),
+            Self::BadNews(text) => f.write_str(text),
         }
     }
 }

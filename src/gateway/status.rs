@@ -18,6 +18,9 @@ use super::args::StatusArgs;
 use super::clock::Utc;
 use super::{say, say_error};
 
+/// How the table of a gateway begins that is not ready.
+pub const NOT_READY: &str = "NOT READY";
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs the command: 0 where the gateway is ready, 1 where it is not or cannot be asked.
@@ -70,7 +73,7 @@ pub fn table(status: &Value) -> String {
     let board = &status["board"];
     let miners = &status["miners"];
     let ledger = &status["ledger"];
-    let ready = if status["ready"] == true { "ready" } else { "NOT READY" };
+    let ready = if status["ready"] == true { "ready" } else { NOT_READY };
     let mut text = format!(
         "{ready}, version {}, up {}\n",
         word(&status["version"]),

@@ -15,6 +15,9 @@ use super::{Answer, Candidate, Control, Failure, Whence};
 use crate::gateway::log::{self, Kind};
 use crate::gateway::{clock, config};
 
+/// What is said of a commit that would change nothing.
+pub const NOTHING_TO_COMMIT: &str = "there is nothing to commit";
+
 /// A commit that is not confirmed.
 pub(super) struct Provisional {
     /// What is taken back to.
@@ -43,7 +46,7 @@ impl Control {
         let new = candidate.apply(&before)?;
         let changes = changes(&before, &new);
         if changes.is_empty() {
-            return Err(Refused::Conflict("there is nothing to commit".to_owned()));
+            return Err(Refused::Conflict(NOTHING_TO_COMMIT.to_owned()));
         }
         if !self.state.borrow_mut().commits.allow(clock::now()) {
             let text = format!(
