@@ -502,6 +502,40 @@ fn both_families_listen_at_one_port_and_a_miner_of_ipv4_is_shown_as_such() {
 }
 
 #[test]
+fn a_line_for_the_journal_has_a_priority_and_no_second_time() {
+    use std::os::unix::fs::MetadataExt;
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let log = |is_journal: bool| {
+        let path =
+            std::env::temp_dir().join(format!("loka-log-{}-{is_journal}", std::process::id()));
+        let file = fs::File::create(&path).unwrap();
+        let data = file.metadata().unwrap();
+        let mut command = program();
+        command.args(["run", "--listen", &taken.local_addr().unwrap().to_string()]);
+        command.args(["--status", "off", "--pool", "stratum+tcp://127.0.0.1:1", "--user", "farm"]);
+        if is_journal {
+            command.env("JOURNAL_STREAM", format!("{}:{}", data.dev(), data.ino()));
+        } else {
+            // The stream of a shell that was started by the journal, and is not ours.
+            command.env("JOURNAL_STREAM", "8:1");
+        }
+        assert_eq!(command.stderr(file).status().unwrap().code(), Some(1));
+        let text = fs::read_to_string(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        text
+    };
+    let text = log(true);
+    let known = ["<3>", "<4>", "<6>"];
+    assert!(text.lines().all(|line| known.iter().any(|p| line.starts_with(p))), "{text}");
+    assert!(
+        text.lines().any(|l| l.starts_with("<3>") && l.contains("cannot be listened")),
+        "{text}"
+    );
+    assert!(!text.contains("T0") && !text.contains(" ERROR "), "{text}");
+    assert!(log(false).contains("Z ERROR "), "time and level");
+}
+
+#[test]
 fn a_port_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

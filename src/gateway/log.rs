@@ -6,13 +6,18 @@
 //! does not wear out its flash, whatever the miners and the pool send. Counters, not log lines,
 //! say how often a thing happened.
 //!
+//! Where standard error is systemd's journal (`JOURNAL_STREAM`), a line has its priority instead of
+//! time and level: `<4>pool 1: …`, as the journal has a time of its own.
+//!
 //! No line repeats text from the network as it came: what is not ours is shown by `{:?}` or not
 //! at all, so nothing that a terminal would obey gets through (F06).
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use loka_stratum::limits::{LOG_INTERVAL, LOG_LINE_BYTES_MAX, LOG_LINES_KEPT_MAX};
@@ -34,6 +39,18 @@ pub enum Level {
     Info,
     /// What a person who looks for a fault wants to know.
     Debug,
+}
+
+impl Level {
+    /// Returns the number that syslog has for it.
+    fn priority(self) -> u8 {
+        match self {
+            Self::Error => 3,
+            Self::Warn => 4,
+            Self::Info => 6,
+            Self::Debug => 7,
+        }
+    }
 }
 
 /// What a line is about; each has its own ten seconds.
@@ -135,7 +152,7 @@ pub fn debug(kind: Kind, text: fmt::Arguments<'_>) {
 /// Prints a secret for who stands at the device, at once, and keeps it nowhere: whoever may read
 /// the log through a door of ours must not find it there (F99).
 pub fn unkept(text: fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", whole(Level::Info, text));
+    let _ = put(Level::Info, text);
 }
 
 /// Prints what the engine reported; where it is printed, it is a frame too.
@@ -233,12 +250,31 @@ fn is_over(window: &Window, now: Instant) -> bool {
 }
 
 fn print(level: Level, text: fmt::Arguments<'_>) {
-    let line = whole(level, text);
-    // A log that cannot be written is no reason to stop mining.
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let line = put(level, text);
     if let Ok(mut lines) = LINES.lock() {
         keep(&mut lines, line);
     }
+}
+
+/// Writes a line out, and returns it with its time and level.
+fn put(level: Level, text: fmt::Arguments<'_>) -> String {
+    static IS_JOURNAL: OnceLock<bool> = OnceLock::new();
+    let line = whole(level, text);
+    let mut out = std::io::stderr().lock();
+    // A log that cannot be written is no reason to stop mining.
+    let _ = if *IS_JOURNAL.get_or_init(is_journal) {
+        writeln!(out, "<{}>{text}", level.priority())
+    } else {
+        writeln!(out, "{line}")
+    };
+    line
+}
+
+/// Says whether standard error is systemd's journal, which keeps the time and reads a priority.
+fn is_journal() -> bool {
+    let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let is_it = |data: std::fs::Metadata| named == format!("{}:{}", data.dev(), data.ino());
+    std::fs::metadata("/proc/self/fd/2").is_ok_and(is_it)
 }
 
 /// Puts time and level before a text.
