@@ -31,8 +31,14 @@ fn a_backup_is_saved_and_restored_and_the_restore_is_kept_or_taken_back() {
     browser.download_to(&folder);
     open(&mut browser, &site, "backup");
     browser.click("#save");
-    let file = folder.join("loka-backup");
-    browser.wait("the download", || file.exists().then_some(()));
+    let file = browser.wait("the download", || {
+        let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        // Its name has the day: loka-backup-2026-11-28.
+        names.into_iter().find(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            name.strip_prefix("loka-backup-").is_some_and(|day| day.len() == 10)
+        })
+    });
     let saved = fs::read(&file).unwrap();
     assert!(saved.windows(12).any(|bytes| bytes == b"farm.gateway"), "{} bytes", saved.len());
     let password = PASSWORD.as_bytes();
@@ -57,7 +63,7 @@ fn a_backup_is_saved_and_restored_and_the_restore_is_kept_or_taken_back() {
     fs::write(&other, "[[pool]]\nurl = \"stratum+tcp://pool.example:3333\"\n").unwrap();
     browser.choose("#file", &other);
     browser.click("#restore");
-    browser.wait_for_text("[role=alert]", "backup: got something else");
+    browser.wait_for_text("[role=alert]", "this is no backup of a gateway");
     assert!(!browser.sees("#waiting"));
     assert_eq!(user(&site), "farm.gateway");
 }

@@ -220,7 +220,14 @@ impl Api<'_> {
             },
             Call::Restore => {
                 let edits = backup::read(asked.body, &self.control.base());
-                self.commit(asked, &edits.map_err(|text| Fault::new(400, text))?).await
+                let edits = edits.map_err(|text| Fault::new(400, text))?;
+                if edits.is_empty() {
+                    // Nothing differs, which is what was wanted.
+                    let seconds_left = self.control.seconds_left();
+                    let body = json::CommitBody { changes: Vec::new(), seconds_left };
+                    return Ok(Answer::json(200, &body));
+                }
+                self.commit(asked, &edits).await
             }
             Call::Certificate => Ok(self.certificate()),
             Call::BringCertificate => {

@@ -44,7 +44,10 @@ pub fn make(settings: &Settings) -> Option<Vec<u8>> {
 ///
 /// It is no backup of ours, or not whole.
 pub fn read(bytes: &[u8], settings: &Settings) -> Result<Vec<Edit>, String> {
-    let wrong = |what: &str| format!("backup: got {what}, allowed what GET /api/v1/backup gave");
+    let wrong = |what: &str| {
+        let way_out = "choose a file that Save a backup made, whole and as it was saved";
+        format!("this is no backup of a gateway: it is {what}; {way_out}")
+    };
     if bytes.get(..MAGIC.len()) != Some(&MAGIC) {
         return Err(wrong("something else"));
     }

@@ -254,7 +254,11 @@ function complain(id, text) {
   const input = $(id), bad = $(`${id}-bad`);
   if (!input || !bad) return false;
   bad.textContent = text || '';
-  if (text) input.setAttribute('aria-invalid', 'true');
+  if (text) {
+    input.setAttribute('aria-invalid', 'true');
+    // The bar of changes lies over the end of the window.
+    if (input === document.activeElement) bad.scrollIntoView({ block: 'nearest' });
+  }
   else input.removeAttribute('aria-invalid');
   return true;
 }

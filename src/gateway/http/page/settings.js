@@ -113,22 +113,23 @@ async function check() {
     answer = await ask('POST', 'check', { edits: edits() }, true);
   } catch (error) {
     // Who is typing is not disturbed; a press of the button asks for the password.
-    const isOver = error.status === 401;
-    answer = isOver ? { changes: [], problems: [], isOver } : { changes: [], problems: error.problems.length ? error.problems : [{ key: '', text: error.message }] };
+    const isOver = error.status === 401, isAway = error.status === 0;
+    answer = isOver || isAway ? { changes: [], problems: [], isOver, isAway } : { changes: [], problems: error.problems.length ? error.problems : [{ key: '', text: error.message }] };
   }
   // A later edit asks again; only the last answer counts.
   if (mine !== checking) return;
   known.problems = answer.problems;
-  showChanges(answer.changes, answer.isOver);
+  known.isUnchecked = !!answer.isAway;
+  showChanges(answer.changes, answer.isOver, answer.isAway);
 }
 
-function showChanges(changes, isOver) {
+function showChanges(changes, isOver, isAway) {
   const place = $('changes');
   place.hidden = !known.edits.length;
   for (const bad of document.querySelectorAll('.field [role=alert]')) complain(bad.id.slice(0, -4), '');
   const others = known.problems.filter((problem) => !complain(problem.key, problem.text));
   if (place.hidden) return place.replaceChildren();
-  const rows = isOver ? known.edits.map(({ key, value }) => h('li', {}, h('code', {}, key), ' → ', value === null ? 'removed' : value))
+  const rows = isOver || isAway ? known.edits.map(({ key, value }) => h('li', {}, h('code', {}, key), ' → ', value === null ? 'removed' : value))
     : changes.map((change) => h('li', {}, h('code', {}, change.key), ': ',
     h('del', {}, change.from || 'nothing'), ' → ', h('ins', {}, change.to || 'nothing'), ' ',
     h('small', {}, APPLIES[change.applies])));
@@ -138,6 +139,7 @@ function showChanges(changes, isOver) {
     isOver ? 'Log in and commit' : late.length ? 'Commit all the same' : 'Commit');
   place.replaceChildren(h('h2', {}, `Changes (${known.edits.length})`), h('ul', { id: 'diff' }, rows),
     isOver ? h('p', { class: 'care', role: 'alert' }, 'Your session has ended. Nothing that you typed is lost.') : '',
+    isAway ? h('p', { class: 'care', role: 'alert' }, word('unreachable')) : '',
     known.problems.length ? h('p', { class: 'bad' }, `${known.problems.length} to be put right first.`) : '',
     late.length ? h('div', { class: 'care', id: 'late', role: 'alert' }, h('p', {}, 'Somebody else has changed this since you did:'),
       h('ul', {}, late.map((one) => h('li', {}, h('code', {}, one.key), ` is ${one.seen || 'nothing'} by now, was ${one.was || 'nothing'}`))))

@@ -224,9 +224,15 @@ function admitted() {
   return form;
 }
 
+// The day by this device's clock: 2026-11-28.
+function today() {
+  const now = new Date(), two = (number) => String(number).padStart(2, '0');
+  return `${now.getFullYear()}-${two(now.getMonth() + 1)}-${two(now.getDate())}`;
+}
+
 function backup() {
   const save = h('button', { type: 'button', id: 'save', onclick: () => busy(save, async () => {
-    const link = h('a', { href: URL.createObjectURL(await ask('GET', 'backup')), download: 'loka-backup' });
+    const link = h('a', { href: URL.createObjectURL(await ask('GET', 'backup')), download: `loka-backup-${today()}` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   }) }, 'Save a backup');
@@ -243,7 +249,7 @@ function backup() {
       const done = await ask('POST', 'restore', file.files[0]);
       form.reset();
       await showCommitted(done.seconds_left,
-        done.changes.length ? `${done.changes.length} values are changed.` : 'All is as in the backup: nothing is changed.');
+        done.changes.length ? `${done.changes.length} values are changed.` : 'Nothing differs: all is as in the backup.');
     });
   });
   const sure = h('input', { autocapitalize: 'none', autocomplete: 'off' });
@@ -287,10 +293,15 @@ async function watch() {
       const before = known.status;
       known.status = await ask('GET', 'status', undefined, true);
       showStatus();
+      document.body.classList.remove('away');
+      // What was typed while the gateway was away is checked now.
+      if (known.isUnchecked) check();
       rounds += 1;
       const isStored = before && before.flash.settings_writes !== known.status.flash.settings_writes;
       if (known.session.role && (isStored || waiting.until || rounds % 2 === 0)) await followOthers(isStored);
     } catch (error) {
+      // What is shown is of a moment that is over.
+      document.body.classList.toggle('away', error.status === 0);
       // Over TLS the status is for those who are logged in.
       $('state').textContent = error.status !== 401 ? error.message : known.session.role ? 'Logged out' : '';
       $('state').className = 'bad';
@@ -347,7 +358,9 @@ function begin() {
   addEventListener('hashchange', () => {
     if (!known.session.role || document.body.classList.contains('setup')) return;
     show();
-    $('main').focus();
+    // The sections stay where they are, for the next click.
+    $('main').focus({ preventScroll: true });
+    scrollTo(0, 0);
   });
   recallEdits();
   refresh().then(watch);
