@@ -254,7 +254,7 @@ pub fn latency(plan: &Plan, server: Server) -> io::Result<Vec<Figure>> {
         p50.add(latency.p50_us, latency.count);
         p99.add(latency.p99_us, latency.count);
         let is_disturbed = round.is_disturbed();
-        [&mut p50, &mut p99].map(|figure| figure.mark(is_disturbed));
+        [&mut p50, &mut p99].into_iter().for_each(|figure| figure.mark(is_disturbed));
     }
     swarm.stop();
     Ok(vec![p50, p99])
@@ -339,7 +339,7 @@ fn crowd_round(plan: &Plan, server: Server, figures: &mut CrowdFigures) -> io::R
     figures.idle_miner.add(now_kib.saturating_sub(empty_kib) as f64 / miners as f64, count);
     let is_disturbed = round.is_disturbed();
     let timed = [&mut figures.connect, &mut figures.push, &mut figures.p50, &mut figures.p99];
-    timed.map(|figure| figure.mark(is_disturbed));
+    timed.into_iter().for_each(|figure| figure.mark(is_disturbed));
     swarm.stop();
     Ok(())
 }
