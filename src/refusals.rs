@@ -298,7 +298,9 @@ impl Refusals {
     pub(crate) fn renewal(&mut self, is_spare: bool, now: Instant) -> Option<LinkClose> {
         let is_long = now.since(self.row_since) >= UNPAID_AFTER;
         let least = if is_long { UNPAID_SHARES_MIN } else { UNPAID_ANSWERS_MIN };
-        let is_forgotten = self.is_of_all && self.forgotten_in_a_row >= least;
+        // A session that is gone serves nobody.
+        let is_of_all = self.is_of_all && self.minute().good == 0;
+        let is_forgotten = is_of_all && self.forgotten_in_a_row >= least;
         let close = if self.is_silent(now) {
             LinkClose::NoAnswers
         } else if is_forgotten {

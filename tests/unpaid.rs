@@ -136,6 +136,18 @@ fn f93_a_session_that_the_pool_forgot_is_made_anew_once_a_minute() {
 }
 
 #[test]
+fn f93_a_session_that_serves_somebody_is_kept() {
+    let (mut farm, link, miner, job) = one();
+    // One good share a round, and many refused as if there were no session.
+    let good = |id: &Value| id.as_u64().unwrap() % 16 == 0;
+    let said = mine(&mut farm, link, (miner, &job, 0), 100, |id| {
+        if good(id) { taken(id) } else { refused(json!(24))(id) }
+    });
+    assert!(!said.iter().any(|event| matches!(event, Event::LinkDown { .. })), "{said:?}");
+    assert!(!unpaid(&said).is_empty());
+}
+
+#[test]
 fn f93_a_pool_that_answers_no_share_is_closed_and_connected_anew() {
     let (mut farm, link, miner, job) = one();
     let mut said = mine(&mut farm, link, (miner, &job, 0), 59, |_| None);

@@ -160,7 +160,8 @@ fn f90_what_a_pool_finds_wrong_with_shares_is_booked_on_their_miner() {
 
 #[test]
 fn f90_a_pool_that_finds_every_share_wrong_is_to_blame_and_no_miner() {
-    for code in [20, 22, 23, 24] {
+    // With 24 another session is asked for, as `tests/unpaid.rs` has it.
+    for code in [20, 22, 23] {
         let (mut farm, link) = farm_of_one_pool();
         let mut rig = Rig::at(&mut farm, v4(1));
         for _ in 0..600 {
