@@ -2,25 +2,31 @@
 //!
 //! A share that is a block is worth more than all others together, so it is kept twice. It waits
 //! in its link's queue as every share does ([`crate::pending`]), and beside that its facts stay
-//! here, as a [`BlockRecord`] that needs neither job nor session any more, until the pool answered
-//! or [`BLOCK_AGE_MAX`] is over. The owner writes the records where they survive a power cut, and
-//! hands them back at the next start.
+//! here, as a [`BlockRecord`] that needs neither job nor session any more. The owner writes the
+//! records where they survive a power cut, and hands them back at the next start.
 //!
 //! What became of the queue's copy (the link was lost, the session is another, the process is a
-//! new one) does not matter then: the record is *late*, and is sent to the same pool as soon as a
-//! link to it is live, once per session. That is a choice: a pool that gave another session will
-//! most likely refuse it, but asking costs one line and a block may be worth a house.
+//! new one) does not matter then: the record is *late*. It is sent to the same account of the same
+//! pool and to nobody else, once in each session. A session with another extranonce1 will most
+//! likely refuse it, but asking costs one line and a block may be worth a house.
+//!
+//! A record is kept until its pool has taken the block, or a session has refused it that knew its
+//! job, or [`BLOCK_AGE_MAX`] is over. "Job not found" of a session that was not given the job, and
+//! a refusal by a session with another extranonce1, decide nothing: the right session may come back
+//! (`docs/adr/0014`).
 //!
 //! The ledger does not know late tries: the share was counted when it was found. When
-//! [`BLOCKS_KEPT_MAX`] records are kept a further block is not kept here, counted, and told to the
-//! owner; it waits in its queue as before.
+//! [`BLOCKS_KEPT_MAX`] records are kept a further block replaces the oldest that a session has
+//! refused. Where no session has refused any, it is not kept here, counted, and told to the owner;
+//! it waits in its queue as before.
 
+use crate::identity::{Account, LinkConnection};
 use crate::limits::{
-    BLOCK_AGE_MAX, BLOCKS_KEPT_MAX, EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, HOST_BYTES_MAX,
-    POOL_JOB_ID_BYTES_MAX, SESSION_BYTES_MAX, WORKER_NAME_BYTES_MAX,
+    BLOCK_AGE_MAX, BLOCKS_KEPT_MAX, EXTRANONCE1_BYTES_MAX, EXTRANONCE2_BYTES_MAX, LINKS_MAX,
+    POOL_JOB_ID_BYTES_MAX, SESSION_BYTES_MAX,
 };
-use crate::time::Instant;
-use crate::upstream::LinkIndex;
+use crate::time::{Duration, Instant};
+use crate::wire::error_code::ErrorCode;
 use crate::work::header::{BlockHash, NTime, Nonce};
 
 /// A block candidate as its pool can be told of it, at any time.
@@ -28,11 +34,9 @@ use crate::work::header::{BlockHash, NTime, Nonce};
 pub struct BlockRecord {
     /// The hash of its header, by which it is known.
     pub hash: BlockHash,
-    /// The host of the pool that gave the job.
-    pub host: heapless::String<HOST_BYTES_MAX>,
-    /// The name of the settings that it is sent for, also where miners have names of their own at
-    /// the pool: every link authorizes this one.
-    pub worker: heapless::String<WORKER_NAME_BYTES_MAX>,
+    /// The pool that gave the job, and the account there. The share goes out under the account's
+    /// user, also where miners have names of their own: every link authorizes this one.
+    pub account: Account,
     /// What the pool called the session, to ask for it again; empty where it gave no name.
     pub session: heapless::String<SESSION_BYTES_MAX>,
     /// The session's extranonce1.
@@ -49,6 +53,32 @@ pub struct BlockRecord {
     pub version_bits: Option<u32>,
 }
 
+/// A session of a link: one connection may have several, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkSession {
+    /// The connection.
+    pub connection: LinkConnection,
+    /// Which of the link's sessions.
+    pub number: u16,
+}
+
+/// What a pool said to a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockAnswer {
+    /// It took it.
+    Accepted,
+    /// It did not, and gave this code.
+    Refused(ErrorCode),
+}
+
+/// A session that was sent a block, or has refused it.
+#[derive(Clone, Copy, Debug)]
+struct Try {
+    session: LinkSession,
+    /// The request of a late try that has no answer yet.
+    request: Option<u32>,
+}
+
 /// How far a kept block has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -56,15 +86,47 @@ enum Stage {
     InQueue,
     /// Nobody else will send it.
     Late,
-    /// It was sent from here, on a connection that began at `opened`.
-    Sent { link: LinkIndex, opened: Instant, request: u32 },
 }
 
 #[derive(Clone, Debug)]
 struct Kept {
     record: BlockRecord,
     stage: Stage,
-    since: Instant,
+    expires: Instant,
+    /// The connection on which the pool gave its job; none where that is gone.
+    given: Option<LinkConnection>,
+    /// The newest session of each link that was sent it.
+    tries: heapless::Vec<Try, LINKS_MAX, u8>,
+    /// A session refused it that was not its own.
+    refused: bool,
+}
+
+impl Kept {
+    /// Says whether an answer ends it: it was taken, or a session knows its job and will not have
+    /// it.
+    fn is_ended_by(&self, answer: BlockAnswer, at: LinkConnection, extranonce1: &[u8]) -> bool {
+        let is_own = self.record.extranonce1 == *extranonce1;
+        let was_given = self.given == Some(at);
+        match answer {
+            BlockAnswer::Accepted => true,
+            // The session is none any more, which says nothing of the block.
+            BlockAnswer::Refused(ErrorCode::Unauthorized | ErrorCode::NotSubscribed) => false,
+            BlockAnswer::Refused(ErrorCode::JobNotFound) => is_own && was_given,
+            BlockAnswer::Refused(_) => is_own,
+        }
+    }
+
+    fn was_tried(&self, session: LinkSession) -> bool {
+        self.tries.iter().any(|tried| tried.session == session)
+    }
+
+    /// Notes a try; of each link the newest counts.
+    fn note(&mut self, tried: Try) {
+        let link = tried.session.connection.link;
+        self.tries.retain(|before| before.session.connection.link != link);
+        // There is room: no more links are than places.
+        let _ = self.tries.push(tried);
+    }
 }
 
 /// What of the records is not written yet.
@@ -92,31 +154,65 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// Keeps a block whose share was put into a link's queue.
+    /// Keeps a block whose share was put into a link's queue; `given` is the connection on which
+    /// its job came, where that stands. Returns the hash of a block that made room for it.
     ///
     /// # Errors
     ///
     /// [`BlocksFull`] where there is no room.
-    pub(crate) fn insert(&mut self, record: BlockRecord, now: Instant) -> Result<(), BlocksFull> {
-        self.push(record, Stage::InQueue, now)
-            .inspect(|()| self.unsaved = Unsaved::Found)
-            .inspect_err(|_| self.not_kept = self.not_kept.saturating_add(1))
+    pub(crate) fn insert(
+        &mut self,
+        record: BlockRecord,
+        given: Option<LinkConnection>,
+        now: Instant,
+    ) -> Result<Option<BlockHash>, BlocksFull> {
+        let is_known = self.records().any(|known| known.hash == record.hash);
+        let replaced = if self.kept.is_full() && !is_known { self.give_up_refused() } else { None };
+        let lost = self.push(record, Stage::InQueue, given, now + BLOCK_AGE_MAX).is_err();
+        if lost || replaced.is_some() {
+            self.not_kept = self.not_kept.saturating_add(1);
+        }
+        if lost {
+            return Err(BlocksFull);
+        }
+        self.unsaved = Unsaved::Found;
+        Ok(replaced)
     }
 
-    /// Takes back a block of an earlier run.
+    /// Takes back a block of an earlier run, which was found so long ago.
     ///
     /// # Errors
     ///
     /// [`BlocksFull`] where there is no room.
-    pub(crate) fn restore(&mut self, record: BlockRecord, now: Instant) -> Result<(), BlocksFull> {
-        self.push(record, Stage::Late, now)
+    pub(crate) fn restore(
+        &mut self,
+        record: BlockRecord,
+        age: Duration,
+        now: Instant,
+    ) -> Result<(), BlocksFull> {
+        let left = BLOCK_AGE_MAX.as_micros().saturating_sub(age.as_micros());
+        self.push(record, Stage::Late, None, now + Duration::from_micros(left))
     }
 
-    fn push(&mut self, record: BlockRecord, stage: Stage, now: Instant) -> Result<(), BlocksFull> {
+    fn push(
+        &mut self,
+        record: BlockRecord,
+        stage: Stage,
+        given: Option<LinkConnection>,
+        expires: Instant,
+    ) -> Result<(), BlocksFull> {
         if self.records().any(|known| known.hash == record.hash) {
             return Ok(());
         }
-        self.kept.push(Kept { record, stage, since: now }).map_err(|_| BlocksFull)
+        let tries = heapless::Vec::new();
+        let kept = Kept { record, stage, expires, given, tries, refused: false };
+        self.kept.push(kept).map_err(|_| BlocksFull)
+    }
+
+    /// Lets go of the oldest block that a session has refused.
+    fn give_up_refused(&mut self) -> Option<BlockHash> {
+        let index = self.kept.iter().position(|kept| kept.refused)?;
+        Some(self.kept.remove(index).record.hash)
     }
 
     /// Iterates over the records.
@@ -143,81 +239,119 @@ impl Blocks {
         self.unsaved = Unsaved::Nothing;
     }
 
-    /// Forgets a block that the pool has answered.
-    pub(crate) fn forget(&mut self, hash: BlockHash) {
-        self.retain(|kept| kept.record.hash != hash);
+    fn forget(&mut self, index: usize) -> BlockHash {
+        self.unsaved = self.unsaved.max(Unsaved::Gone);
+        self.kept.remove(index).record.hash
     }
 
-    fn retain(&mut self, keep: impl FnMut(&Kept) -> bool) {
-        let before = self.kept.len();
-        self.kept.retain(keep);
-        if self.kept.len() != before {
-            self.unsaved = self.unsaved.max(Unsaved::Gone);
-        }
+    /// Forgets a block that is too old, and returns its hash.
+    pub(crate) fn forget_old(&mut self, now: Instant) -> Option<BlockHash> {
+        let index = self.kept.iter().position(|kept| now >= kept.expires)?;
+        Some(self.forget(index))
     }
 
-    /// Forgets what is too old, and finds out what nobody else will send: `is_queued` tells whether
-    /// a link's queue still has a block, `is_open` whether a connection of a link still stands.
-    pub(crate) fn tend(
-        &mut self,
-        now: Instant,
-        is_queued: impl Fn(BlockHash) -> bool,
-        is_open: impl Fn(LinkIndex, Instant) -> bool,
-    ) {
-        self.retain(|kept| now.since(kept.since) < BLOCK_AGE_MAX);
+    /// Finds out what nobody else will send: `is_queued` tells whether a link's queue still has a
+    /// block.
+    pub(crate) fn tend(&mut self, is_queued: impl Fn(BlockHash) -> bool) {
         for kept in &mut self.kept {
-            let is_late = match kept.stage {
-                Stage::InQueue => !is_queued(kept.record.hash),
-                Stage::Late => false,
-                Stage::Sent { link, opened, .. } => !is_open(link, opened),
-            };
-            if is_late {
+            if kept.stage == Stage::InQueue && !is_queued(kept.record.hash) {
                 kept.stage = Stage::Late;
             }
         }
     }
 
-    /// Returns a late block of the pool at `host`.
-    pub(crate) fn late(&self, host: &str) -> Option<&BlockRecord> {
-        let is_late = |kept: &&Kept| kept.stage == Stage::Late && kept.record.host == host;
-        self.kept.iter().find(is_late).map(|kept| &kept.record)
+    /// Returns a late block of an account that a session was not sent yet.
+    pub(crate) fn late(&self, account: &Account, session: LinkSession) -> Option<&BlockRecord> {
+        let is_due = |kept: &&Kept| {
+            kept.stage == Stage::Late
+                && kept.record.account.is_same(account)
+                && !kept.was_tried(session)
+        };
+        self.kept.iter().find(is_due).map(|kept| &kept.record)
+    }
+
+    /// The same by the host alone, as it must not be.
+    #[cfg(feature = "canary")]
+    pub(crate) fn late_at_host(
+        &self,
+        account: &Account,
+        session: LinkSession,
+    ) -> Option<&BlockRecord> {
+        let is_due = |kept: &&Kept| {
+            kept.stage == Stage::Late
+                && kept.record.account.host == account.host
+                && !kept.was_tried(session)
+        };
+        self.kept.iter().find(is_due).map(|kept| &kept.record)
+    }
+
+    /// Returns the name of a session that is worth asking an account's pool for, on the link that
+    /// has so many of the account's links before it; empty where there is none for that link.
+    pub(crate) fn session(&self, account: &Account, rank: usize) -> &str {
+        let mut names = heapless::Vec::<&str, BLOCKS_KEPT_MAX>::new();
+        for kept in self.kept.iter().filter(|kept| kept.record.account.is_same(account)) {
+            let name = kept.record.session.as_str();
+            if kept.stage == Stage::Late && !name.is_empty() && !names.contains(&name) {
+                // There is room for as many as are kept.
+                let _ = names.push(name);
+            }
+        }
+        names.get(rank).copied().unwrap_or_default()
     }
 
     /// Books a late block as sent.
-    pub(crate) fn handle_sent(
-        &mut self,
-        hash: BlockHash,
-        link: LinkIndex,
-        opened: Instant,
-        request: u32,
-    ) {
+    pub(crate) fn handle_sent(&mut self, hash: BlockHash, session: LinkSession, request: u32) {
         if let Some(kept) = self.kept.iter_mut().find(|kept| kept.record.hash == hash) {
-            kept.stage = Stage::Sent { link, opened, request };
+            kept.note(Try { session, request: Some(request) });
         }
     }
 
     /// Returns the late block that a pool's answer is for.
-    pub(crate) fn sent(&self, link: LinkIndex, request: u32) -> Option<BlockHash> {
-        let is_it = |kept: &&Kept| match kept.stage {
-            Stage::Sent { link: on, request: under, .. } => (on, under) == (link, request),
-            _ => false,
-        };
-        self.kept.iter().find(is_it).map(|kept| kept.record.hash)
+    pub(crate) fn sent(&self, at: LinkConnection, request: u32) -> Option<BlockHash> {
+        let is_it = |tried: &Try| (tried.session.connection, tried.request) == (at, Some(request));
+        self.kept.iter().find(|kept| kept.tries.iter().any(is_it)).map(|kept| kept.record.hash)
+    }
+
+    /// Books a pool's answer to a block, given in a session with this extranonce1; says whether
+    /// the block is still kept.
+    pub(crate) fn handle_answer(
+        &mut self,
+        hash: BlockHash,
+        answer: BlockAnswer,
+        session: LinkSession,
+        extranonce1: &[u8],
+    ) -> bool {
+        let mut all = self.kept.iter();
+        let Some(index) = all.position(|kept| kept.record.hash == hash) else { return false };
+        let Some(kept) = self.kept.get_mut(index) else { return false };
+        if kept.is_ended_by(answer, session.connection, extranonce1) {
+            self.forget(index);
+            return false;
+        }
+        kept.refused = true;
+        kept.stage = Stage::Late;
+        kept.note(Try { session, request: None });
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Duration;
+    use crate::upstream::LinkIndex;
+
+    const HOST: &str = "pool.example";
+
+    fn account(host: &str, port: u16, user: &str) -> Account {
+        Account { host: host.try_into().unwrap(), port, user: user.try_into().unwrap() }
+    }
 
     fn record(number: u8) -> BlockRecord {
         BlockRecord {
             hash: BlockHash([number; 32]),
-            host: "pool.example".try_into().unwrap(),
-            worker: "farm".try_into().unwrap(),
+            account: account(HOST, 3333, "farm"),
             session: heapless::String::new(),
-            extranonce1: heapless::Vec::new(),
+            extranonce1: OWN.try_into().unwrap(),
             job_id: "1".try_into().unwrap(),
             extranonce2: heapless::Vec::new(),
             ntime: NTime(1),
@@ -226,39 +360,158 @@ mod tests {
         }
     }
 
+    fn session(link: u8, connection: u16, number: u16) -> LinkSession {
+        let connection = LinkConnection { link: LinkIndex(link), number: connection };
+        LinkSession { connection, number }
+    }
+
+    /// What is kept after a block of the connection 3/1 was answered in the session 3/`connection`.
+    fn is_kept(answer: BlockAnswer, connection: u16, extranonce1: &[u8]) -> bool {
+        let mut blocks = Blocks::default();
+        blocks.insert(record(1), Some(FIRST.connection), NOW).unwrap();
+        let kept = blocks.handle_answer(
+            record(1).hash,
+            answer,
+            session(3, connection, connection),
+            extranonce1,
+        );
+        assert_eq!(kept, !blocks.is_empty());
+        kept
+    }
+
+    fn late(blocks: &Blocks, session: LinkSession) -> Option<BlockHash> {
+        blocks.late(&account(HOST, 3333, "farm"), session).map(|record| record.hash)
+    }
+
     const NOW: Instant = Instant::from_micros(1_000_000);
-    const LINK: LinkIndex = LinkIndex(3);
+    const OWN: &[u8] = &[1, 2, 3, 4];
+    const OTHER: &[u8] = &[1, 2, 3, 5];
+    const FIRST: LinkSession =
+        LinkSession { connection: LinkConnection { link: LinkIndex(3), number: 1 }, number: 1 };
 
     #[test]
-    fn f39_a_block_is_late_once_its_queue_has_lost_it_and_again_when_its_answer_cannot_come() {
+    fn f39_a_block_is_late_once_its_queue_has_lost_it_and_due_once_in_each_session() {
         let mut blocks = Blocks::default();
-        blocks.insert(record(1), NOW).unwrap();
+        let hash = record(1).hash;
+        assert_eq!(blocks.insert(record(1), Some(FIRST.connection), NOW), Ok(None));
         assert_eq!(blocks.unsaved(), Unsaved::Found);
-        blocks.tend(NOW, |_| true, |_, _| true);
-        assert_eq!(blocks.late("pool.example"), None, "its share is in the queue");
-        blocks.tend(NOW, |_| false, |_, _| true);
-        assert_eq!(blocks.late("other.example"), None);
-        assert_eq!(blocks.late("pool.example"), Some(&record(1)));
-        blocks.handle_sent(record(1).hash, LINK, NOW, 77);
-        assert_eq!(blocks.late("pool.example"), None, "once per session");
-        assert_eq!(blocks.sent(LINK, 77), Some(record(1).hash));
-        assert_eq!(blocks.sent(LINK, 78), None);
-        blocks.tend(NOW, |_| false, |_, _| false);
-        assert_eq!(blocks.late("pool.example"), Some(&record(1)));
+        blocks.tend(|_| true);
+        assert_eq!(late(&blocks, FIRST), None, "its share is in the queue");
+        blocks.tend(|_| false);
+        assert_eq!(late(&blocks, FIRST), Some(hash));
+        blocks.handle_sent(hash, FIRST, 77);
+        assert_eq!(late(&blocks, FIRST), None, "once per session");
+        assert_eq!(blocks.sent(FIRST.connection, 77), Some(hash));
+        assert_eq!(blocks.sent(FIRST.connection, 78), None);
+        assert_eq!(late(&blocks, session(4, 1, 1)), Some(hash), "another link's");
+        blocks.handle_sent(hash, session(4, 1, 1), 77);
+        for again in [session(3, 1, 2), session(3, 2, 2)] {
+            assert_eq!(late(&blocks, again), Some(hash));
+            assert_eq!(blocks.sent(session(3, 2, 2).connection, 77), None, "of its connection");
+            blocks.handle_sent(hash, again, 79);
+            assert_eq!(late(&blocks, again), None);
+        }
+        assert_eq!(late(&blocks, session(4, 1, 1)), None);
     }
 
     #[test]
-    fn a_block_is_forgotten_when_it_is_answered_or_too_old() {
+    fn f92_a_block_is_for_its_own_account_of_its_own_pool_only() {
         let mut blocks = Blocks::default();
-        blocks.insert(record(1), NOW).unwrap();
-        blocks.restore(record(2), NOW).unwrap();
+        blocks.restore(record(1), Duration::ZERO, NOW).unwrap();
+        for own in [account(HOST, 3333, "farm"), account("POOL.example.", 3333, "farm")] {
+            assert!(blocks.late(&own, FIRST).is_some(), "{own:?}");
+        }
+        for stranger in [
+            account(HOST, 3333, "farm2"),
+            account(HOST, 3333, "farm.gateway"),
+            account(HOST, 3333, "Farm"),
+            account(HOST, 3334, "farm"),
+            account(HOST, 0, "farm"),
+            account("other.example", 3333, "farm"),
+            account("eu.pool.example", 3333, "farm"),
+            account("", 3333, "farm"),
+        ] {
+            assert!(blocks.late(&stranger, FIRST).is_none(), "{stranger:?}");
+            assert_eq!(blocks.session(&stranger, 0), "");
+        }
+        let unknown = BlockRecord { account: account(HOST, 0, "farm"), ..record(2) };
+        let mut blocks = Blocks::default();
+        blocks.restore(unknown, Duration::ZERO, NOW).unwrap();
+        for port in [0, 3333] {
+            assert!(blocks.late(&account(HOST, port, "farm"), FIRST).is_none());
+        }
+    }
+
+    #[test]
+    fn f92_only_a_session_that_knew_the_job_decides() {
+        use BlockAnswer::{Accepted, Refused};
+        for (connection, extranonce1) in [(1, OWN), (2, OWN), (1, OTHER), (2, OTHER)] {
+            assert!(!is_kept(Accepted, connection, extranonce1));
+            let is_own = extranonce1 == OWN;
+            for code in [ErrorCode::Other, ErrorCode::Duplicate, ErrorCode::LowDifficulty] {
+                assert_eq!(is_kept(Refused(code), connection, extranonce1), !is_own, "{code:?}");
+            }
+            let was_given = connection == 1 && is_own;
+            assert_eq!(
+                is_kept(Refused(ErrorCode::JobNotFound), connection, extranonce1),
+                !was_given
+            );
+            assert!(
+                is_kept(Refused(ErrorCode::Unauthorized), connection, extranonce1),
+                "no session at all"
+            );
+            assert!(is_kept(Refused(ErrorCode::NotSubscribed), connection, extranonce1));
+        }
+    }
+
+    #[test]
+    fn f92_a_refused_block_waits_for_the_next_session() {
+        let mut blocks = Blocks::default();
+        let hash = record(1).hash;
+        blocks.restore(record(1), Duration::ZERO, NOW).unwrap();
+        blocks.handle_sent(hash, FIRST, 9);
+        assert!(blocks.handle_answer(
+            hash,
+            BlockAnswer::Refused(ErrorCode::JobNotFound),
+            FIRST,
+            OWN
+        ));
+        assert_eq!(late(&blocks, FIRST), None);
+        for request in [0, 9, u32::MAX] {
+            assert_eq!(blocks.sent(FIRST.connection, request), None, "it has its answer");
+        }
+        assert_eq!(late(&blocks, session(3, 1, 2)), Some(hash));
+    }
+
+    #[test]
+    fn f92_each_link_of_an_account_asks_for_a_session_of_its_own() {
+        let mut blocks = Blocks::default();
+        for (number, name) in [(1, "a"), (2, ""), (3, "a"), (4, "b")] {
+            let session = name.try_into().unwrap();
+            let record = BlockRecord { session, ..record(number) };
+            blocks.restore(record, Duration::ZERO, NOW).unwrap();
+        }
+        let asked: [&str; 3] =
+            core::array::from_fn(|rank| blocks.session(&account(HOST, 3333, "farm"), rank));
+        assert_eq!(asked, ["a", "b", ""]);
+    }
+
+    #[test]
+    fn f92_a_block_is_kept_for_a_day_whatever_restarts_there_are() {
+        let mut blocks = Blocks::default();
+        let day = Duration::from_secs(86_400);
+        let hour = Duration::from_secs(3_600);
+        blocks.insert(record(1), None, NOW).unwrap();
+        blocks.restore(record(2), hour, NOW).unwrap();
+        blocks.restore(record(3), day + hour, NOW).unwrap();
         blocks.handle_saved();
-        blocks.forget(record(1).hash);
+        assert_eq!(blocks.forget_old(NOW), Some(record(3).hash));
         assert_eq!(blocks.unsaved(), Unsaved::Gone);
-        let young = Duration::from_micros(BLOCK_AGE_MAX.as_micros() - 1);
-        blocks.tend(NOW + young, |_| false, |_, _| true);
-        assert_eq!(blocks.records().count(), 1);
-        blocks.tend(NOW + BLOCK_AGE_MAX, |_| false, |_, _| true);
+        let second = Duration::from_secs(1);
+        assert_eq!(blocks.forget_old(NOW + Duration::from_secs(86_400 - 3_601)), None);
+        assert_eq!(blocks.forget_old(NOW + Duration::from_secs(82_800)), Some(record(2).hash));
+        assert_eq!(blocks.forget_old(NOW + Duration::from_secs(86_399)), None);
+        assert_eq!(blocks.forget_old(NOW + day + second), Some(record(1).hash));
         assert!(blocks.is_empty());
     }
 
@@ -266,11 +519,22 @@ mod tests {
     fn so_many_are_kept_and_none_twice() {
         let mut blocks = Blocks::default();
         let max = u8::try_from(BLOCKS_KEPT_MAX).unwrap();
-        (0..max).for_each(|number| blocks.insert(record(number), NOW).unwrap());
-        blocks.insert(record(0), NOW).unwrap();
+        (0..max).for_each(|number| {
+            blocks.insert(record(number), None, NOW).unwrap();
+        });
+        blocks.insert(record(0), None, NOW).unwrap();
         assert_eq!((blocks.records().count(), blocks.not_kept()), (BLOCKS_KEPT_MAX, 0));
-        assert_eq!(blocks.insert(record(max), NOW), Err(BlocksFull));
+        assert_eq!(blocks.insert(record(max), None, NOW), Err(BlocksFull));
         assert_eq!((blocks.records().count(), blocks.not_kept()), (BLOCKS_KEPT_MAX, 1));
-        assert_eq!(blocks.restore(record(max), NOW), Err(BlocksFull));
+        assert_eq!(blocks.restore(record(max), Duration::ZERO, NOW), Err(BlocksFull));
+        // One that a session has refused is worth less than one that nobody was asked about.
+        blocks.handle_answer(
+            record(5).hash,
+            BlockAnswer::Refused(ErrorCode::JobNotFound),
+            FIRST,
+            OTHER,
+        );
+        assert_eq!(blocks.insert(record(max), None, NOW), Ok(Some(record(5).hash)));
+        assert_eq!((blocks.records().count(), blocks.not_kept()), (BLOCKS_KEPT_MAX, 2));
     }
 }

@@ -47,11 +47,13 @@ pub enum Defect {
     F66Leap,
     /// What still waits at the end is left open.
     F70Drain,
+    /// A block that waits is given to any pool at its host.
+    F92Stranger,
 }
 
 impl Defect {
     /// All of them, in the order of the invariants.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::I1Conservation,
         Self::I1Replays,
         Self::I2Bounds,
@@ -65,6 +67,7 @@ impl Defect {
         Self::F39Blocks,
         Self::F66Leap,
         Self::F70Drain,
+        Self::F92Stranger,
     ];
 }
 

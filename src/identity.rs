@@ -17,8 +17,9 @@
 //! It writes no line and moves no share: `proxy::workers` does.
 
 use crate::limits::{
-    AUTHORIZATION_STEP, AUTHORIZATIONS_MAX, GRANTED_REFUSED_MIN, KEPT_NAMES_MAX, NAMED_REFUSED_MIN,
-    NAMES_JUDGED_AFTER, STANDING_LINKS_MAX, WORKER_NAME_BYTES_MAX, WORKERS_PER_MINER_MAX,
+    AUTHORIZATION_STEP, AUTHORIZATIONS_MAX, GRANTED_REFUSED_MIN, HOST_BYTES_MAX, KEPT_NAMES_MAX,
+    NAMED_REFUSED_MIN, NAMES_JUDGED_AFTER, STANDING_LINKS_MAX, WORKER_NAME_BYTES_MAX,
+    WORKERS_PER_MINER_MAX,
 };
 use crate::table::MinerHandle;
 use crate::time::{Duration, Instant};
@@ -91,6 +92,37 @@ impl KeptNames {
     pub(crate) fn get(&self, place: u8) -> Option<&WorkerName> {
         self.0.get(usize::from(place))
     }
+}
+
+/// An account of a pool: to whom a block belongs.
+///
+/// A port of a host speaks TLS or plain text, so the scheme tells nothing more. Two ports of a host
+/// may be two pools, and so may two names of a host; they are never taken for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// The pool's host in the settings.
+    pub host: heapless::String<HOST_BYTES_MAX>,
+    /// Its port there; 0 where that is not known, which is the same account as no other.
+    pub port: u16,
+    /// The user in the settings, whole: `account.worker` and `account.other` have sessions apart.
+    pub user: heapless::String<WORKER_NAME_BYTES_MAX>,
+}
+
+impl Account {
+    /// Says whether both are known to be one account of one pool.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.port != 0
+            && self.port == other.port
+            && self.user == other.user
+            && is_same_host(&self.host, &other.host)
+    }
+}
+
+/// Names of hosts have no case, and a dot at the end only says that nothing is to be added.
+fn is_same_host(one: &str, other: &str) -> bool {
+    let bare = |host: &str| host.strip_suffix('.').unwrap_or(host).len();
+    let (one, other) = (one.as_bytes().get(..bare(one)), other.as_bytes().get(..bare(other)));
+    one.zip(other).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
 }
 
 /// Maps a miner's name to what a pool is told whose settings have `user`; `None` where that would

@@ -43,7 +43,7 @@ mod workers;
 
 use crate::blocks::Blocks;
 use crate::downstream::{Close, Downstream};
-use crate::identity::{Grant, Identity, KeptNames, Names};
+use crate::identity::{Account, Grant, Identity, KeptNames, Names};
 use crate::ledger::{Bucket, Ledger};
 use crate::limits::{
     ANSWER_MAX, DOWNSTREAM_LINE_BYTES_MAX, EVENTS_MAX, GOALS_MAX, HOLD_MAX, JOB_AGE_MAX,
@@ -90,6 +90,15 @@ pub struct PoolLogin {
     pub password: heapless::String<PASSWORD_BYTES_MAX>,
     /// The host that `client.reconnect` may name.
     pub host: heapless::String<{ crate::limits::HOST_BYTES_MAX }>,
+    /// The port of the settings.
+    pub port: u16,
+}
+
+impl PoolLogin {
+    /// Returns whom a link to the pool is dialled as, and where.
+    pub fn account(&self) -> Account {
+        Account { host: self.host.clone(), port: self.port, user: self.user.clone() }
+    }
 }
 
 impl core::fmt::Debug for PoolLogin {
@@ -258,7 +267,7 @@ impl Storage<'_> {
 const _: () = assert!(size_of::<Slot>() <= 1016, "10,000 slots stay below 10.2 MB");
 const _: () =
     assert!(Storage::bytes_for(10_000, 4, LinkSizes::MAX) <= 64 << 20, "10,000 in 64 MiB");
-const _: () = assert!(size_of::<Proxy<'static>>() <= 88 << 10, "the proxy itself fits a stack");
+const _: () = assert!(size_of::<Proxy<'static>>() <= 96 << 10, "the proxy itself fits a stack");
 
 /// The storage does not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -430,6 +439,8 @@ pub enum Event {
     BlockAnswered {
         /// Whether the pool took it.
         accepted: bool,
+        /// Whether it is tried again, in another session.
+        kept: bool,
     },
     /// The pool answered a block candidate that was sent late: of a lost session or an earlier run.
     LateBlockAnswered {
@@ -437,8 +448,15 @@ pub enum Event {
         hash: BlockHash,
         /// Whether the pool took it.
         accepted: bool,
+        /// Whether it is tried again, in another session.
+        kept: bool,
     },
-    /// So many block candidates wait for their pools that this one is not remembered.
+    /// A block candidate is too old to be worth anything, and no pool has decided about it.
+    BlockForgotten {
+        /// The hash of its header.
+        hash: BlockHash,
+    },
+    /// So many block candidates wait for their pools that this one is not remembered any more.
     BlockNotKept {
         /// The hash of its header.
         hash: BlockHash,
@@ -678,7 +696,13 @@ impl<'a> Proxy<'a> {
         {
             return None;
         }
-        self.links.poll_dial(now)
+        let (index, pool) = self.links.poll_dial(now)?;
+        if let Some(link) = self.links.get_mut(index)
+            && let Some(login) = self.options.pools.get(usize::from(pool))
+        {
+            link.account = login.account();
+        }
+        Some((index, pool))
     }
 
     /// Returns the next link to close, and books it as closed.
@@ -773,7 +797,7 @@ impl<'a> Proxy<'a> {
         for index in 0..POOLS_MAX {
             let same = match (self.options.pools.get(index), options.pools.get(index)) {
                 (Some(old), Some(new)) => {
-                    old.user == new.user && old.password == new.password && old.host == new.host
+                    old.password == new.password && old.account() == new.account()
                 }
                 (None, None) => true,
                 _ => false,

@@ -18,8 +18,9 @@
 mod notify_line;
 mod told;
 
+use crate::blocks::LinkSession;
 use crate::health::Health;
-use crate::identity::{Asker, Authorizations, Names};
+use crate::identity::{Account, Asker, Authorizations, LinkConnection, Names};
 use crate::limits::{
     CLOSED_AT_CONFIGURE_MAX, CONFIGURE_AGAIN_AFTER, EARLY_LINE_BYTES_MAX, EXTRANONCE1_BYTES_MAX,
     EXTRANONCE2_BYTES_MAX, FORGIVE_INTERVAL, LINK_ODDITIES_MAX, POOL_JOB_ID_BYTES_MAX,
@@ -321,6 +322,8 @@ pub struct Link<'a> {
     pub(crate) state: State,
     /// Index of the pool in the settings; meaningful unless the link is idle and unused.
     pub(crate) pool: u8,
+    /// Whom it was dialled as, and where: other settings may since stand at that index.
+    pub(crate) account: Account,
     /// The lane that the link serves.
     pub(crate) lane: u8,
     /// Whether the plan wants this link to be open.
@@ -383,6 +386,10 @@ pub struct Link<'a> {
     extranonce2_size: Option<u8>,
     /// What the pool calls the session, to ask for it again; empty where it gave no name.
     session: heapless::String<SESSION_BYTES_MAX>,
+    /// Counts the times that it became live.
+    sessions: u16,
+    /// The pool may mind the session that it was asked for last: it is asked for none.
+    asks_anew: bool,
     /// Announced by `mining.set_extranonce`, in force with the next notify (QUIRKS 22).
     next_extranonce: Option<(Extranonce1, u8)>,
     /// The next job ends all before it, whatever its flag says.
@@ -404,6 +411,7 @@ impl<'a> Link<'a> {
         Self {
             state: State::Idle,
             pool: 0,
+            account: Account::default(),
             lane: 0,
             wanted: false,
             hangup: false,
@@ -441,6 +449,8 @@ impl<'a> Link<'a> {
             extranonce1: Extranonce1::default(),
             extranonce2_size: None,
             session: heapless::String::new(),
+            sessions: 0,
+            asks_anew: false,
             next_extranonce: None,
             next_is_clean: true,
             mask: VersionMask::NONE,
@@ -540,6 +550,7 @@ impl<'a> Link<'a> {
         if is_minded || self.state == State::Subscribing {
             // The session may be what the pool minds; the next attempt asks for a new one.
             self.session.clear();
+            self.asks_anew = true;
         }
         if is_minded {
             // What the old one brought says nothing of the next.
@@ -581,6 +592,7 @@ impl<'a> Link<'a> {
         self.extranonce1 = Extranonce1::default();
         self.extranonce2_size = None;
         self.session.clear();
+        self.asks_anew = false;
         self.mask = VersionMask::NONE;
         self.difficulty = Difficulty::ONE;
         self.last_close = None;
@@ -722,6 +734,22 @@ impl<'a> Link<'a> {
         &self.session
     }
 
+    /// Returns which of its connections stands, or stood last.
+    pub(crate) fn at(&self, index: LinkIndex) -> LinkConnection {
+        LinkConnection { link: index, number: self.connection }
+    }
+
+    /// Returns which of its sessions is live, or was last.
+    pub(crate) fn live_session(&self, index: LinkIndex) -> LinkSession {
+        LinkSession { connection: self.at(index), number: self.sessions }
+    }
+
+    /// Returns the connection on which a job came; none where that is gone.
+    pub(crate) fn given(&self, index: LinkIndex, job: &Job) -> Option<LinkConnection> {
+        let stands = self.state.is_open() && job.received >= self.opened;
+        stands.then(|| self.at(index))
+    }
+
     /// Returns the pool's difficulty in force.
     pub fn difficulty(&self) -> Difficulty {
         self.difficulty
@@ -839,6 +867,7 @@ impl<'a> Link<'a> {
         self.begin_epoch(extranonce1, size);
         let session = subscription.session_id.and_then(Text::plain).unwrap_or_default();
         self.session = session.try_into().unwrap_or_default();
+        self.asks_anew = false;
         self.subscribed = true;
         Ok(())
     }
@@ -1076,6 +1105,7 @@ impl<'a> Link<'a> {
             self.enter(State::Live, now);
             self.live_since = Some(now);
             self.was_live = true;
+            self.sessions = self.sessions.wrapping_add(1);
         }
     }
 
@@ -1104,7 +1134,8 @@ impl<'a> Link<'a> {
             State::Subscribing => {
                 // A pool that gives the session back takes what was held over a cut (F56).
                 let known = if self.session.is_empty() { login.session } else { &self.session };
-                let session = Some(known).filter(|session| !session.is_empty());
+                let asks = |session: &&str| !session.is_empty() && !self.asks_anew;
+                let session = Some(known).filter(asks);
                 encode::subscribe(ID_SUBSCRIBE, login.agent, session, out)?;
             }
             State::Authorizing => {

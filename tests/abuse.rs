@@ -32,13 +32,14 @@
 //! | F35 | submits around `clean_jobs` | `shares`, `tests/upstream_invisible.rs` |
 //! | F36, F37 | job ids used again, jobs without end | `shares`, `work::job` |
 //! | F38 | ntime at its edges | `tests/vectors.rs` |
-//! | F39 | block candidates | `shares`, `pending` |
+//! | F39 | block candidates | `blocks`, `shares`, `pending` |
 //! | F41 | answers late, never, twice, for others, in every form | `shares` |
 //! | F42 | request ids that wrap | `pending` |
 //! | F49 | miner ids after many connections | `shares`, `table`, `tests/search_space.rs` |
 //! | F50 | budgets of an address | `offenders`, `offenders` of the engine |
 //! | F55 to F59 | pools that go and come | `session`, `tests/links.rs`, `tests/upstream_invisible.rs` |
 //! | F90 | shares sent again, and who they are laid to | `shares`, `blame`, `seen`, `health` |
+//! | F92 | a block and several pools at a host | `blocks`, `shares` |
 //! | F66, F78 | time that leaps, settings that change | `session` |
 //!
 //! What is nearly a line of either side, and what is none, is in `noise`.
@@ -47,6 +48,8 @@ mod farm;
 
 #[path = "abuse/blame.rs"]
 mod blame;
+#[path = "abuse/blocks.rs"]
+mod blocks;
 #[path = "abuse/framing.rs"]
 mod framing;
 #[path = "abuse/noise.rs"]

@@ -118,6 +118,120 @@ fn f68_f39_killed_at_any_point_no_file_is_half_and_no_block_is_lost() {
     assert!(recalled as u64 > kills / 4, "{recalled} blocks recalled");
 }
 
+/// A pool of the settings: where it listens, and as whom.
+type Account<'a> = (&'a Pool, &'static str);
+
+/// Starts a gateway that works for these accounts, the first before the others.
+fn start_for(folder: &Folder, accounts: &[Account<'_>]) -> Gateway {
+    let mut command = program();
+    command.args(["run", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]);
+    command.env("LOKA_STATE__DIR", &folder.0);
+    for (number, (pool, user)) in (1..).zip(accounts) {
+        command.env(format!("LOKA_POOL__{number}__URL"), format!("stratum+tcp://{}", pool.address));
+        command.env(format!("LOKA_POOL__{number}__USER"), user);
+    }
+    Gateway::spawn(command)
+}
+
+/// Waits until every account of the settings has a live link.
+fn wait_for_all(gateway: &Gateway, count: usize) {
+    gateway.wait_for("live links to all", |report| {
+        let links = report["upstream"].as_array().unwrap();
+        links.len() == count && links.iter().all(|link| link["state"] == "live")
+    });
+}
+
+/// Finds a block for the first of the accounts, which its pool leaves unanswered, and ends the
+/// gateway without warning; returns the block's nonce.
+fn find_and_kill(folder: &Folder, accounts: &[Account<'_>], nonce: u32) -> String {
+    let mut gateway = start_for(folder, accounts);
+    wait_for_all(&gateway, accounts.len());
+    let mut miner = gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    assert_eq!(miner.submit("farm.1", &job, nonce)["result"], true);
+    gateway.kill();
+    format!("{nonce:08x}")
+}
+
+/// Ends a gateway in order: that a block is decided is written a moment later, or then.
+fn end(gateway: &mut Gateway) {
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+}
+
+#[test]
+fn f92_killed_before_the_answer_a_block_goes_to_its_own_account_and_port_only() {
+    let folder = Folder::new("strangers");
+    let (first, second) = (Pool::start("aaaa", 8), Pool::start("bbbb", 8));
+    [&first, &second].into_iter().for_each(Pool::make_blocks_easy);
+    let (own, other_port, other_user) = ((&first, "ann"), (&second, "ann"), (&first, "bob"));
+    for (nonce, stranger) in (1..).zip([other_port, other_user]) {
+        for order in 0..3 {
+            let heard = |(pool, user): Account<'_>| pool.nonces_of(user);
+            first.be_mute();
+            second.be_mute();
+            let nonce = find_and_kill(&folder, &[own, stranger], 10 * nonce + order);
+            let before = heard(own).iter().filter(|known| **known == nonce).count();
+            first.set_mute(false);
+            second.set_mute(false);
+            let order: &[Account<'_>] = match order {
+                0 => &[own, stranger],
+                1 => &[stranger, own],
+                // The block's own account is set again only after a run without it.
+                _ => {
+                    let mut gateway = start_for(&folder, &[stranger]);
+                    gateway.wait_for_line("its pool is not set");
+                    wait_for_all(&gateway, 1);
+                    let report = gateway.wait_for("the block that waits", |report| {
+                        report["block_candidates_waiting"] == 1
+                    });
+                    let warnings = report["warnings"].to_string();
+                    assert!(warnings.contains("a block candidate waits for ann"), "{warnings}");
+                    gateway.kill();
+                    &[own, stranger]
+                }
+            };
+            let mut gateway = start_for(&folder, order);
+            wait_for_all(&gateway, order.len());
+            gateway.wait_for("the answer", |report| report["block_candidates_waiting"] == 0);
+            let after = heard(own).iter().filter(|known| **known == nonce).count();
+            assert_eq!(after, before + 1, "its own account is told once more");
+            assert!(!heard(stranger).contains(&nonce), "a stranger was told");
+            end(&mut gateway);
+        }
+    }
+}
+
+#[test]
+fn f92_a_pool_that_has_forgotten_the_job_does_not_end_the_block() {
+    let folder = Folder::new("forgotten");
+    let pool = Pool::start("aaaa", 8);
+    pool.make_blocks_easy();
+    pool.be_mute();
+    let own = (&pool, "ann");
+    let nonce = find_and_kill(&folder, &[own], 7);
+    pool.set_mute(false);
+    // "Job not found": the restarted pool cannot know it, and its own session may come back.
+    pool.refuse(Some(21));
+    for _ in 0..2 {
+        let mut gateway = start_for(&folder, &[own]);
+        gateway.wait_for_line("sent late: not taken; it is kept");
+        assert_eq!(gateway.report()["block_candidates_waiting"], 1);
+        gateway.kill();
+    }
+    pool.refuse(None);
+    let mut gateway = start_for(&folder, &[own]);
+    gateway.wait_for_line("sent late: accepted");
+    gateway.wait_for("the end of it", |report| report["block_candidates_waiting"] == 0);
+    end(&mut gateway);
+    assert!(pool.nonces_of("ann").iter().filter(|known| **known == nonce).count() >= 4);
+    let mut last = start_for(&folder, &[own]);
+    wait_for_all(&last, 1);
+    last.kill();
+    assert!(!last.log.iter().any(|line| line.contains("block candidate")), "{:#?}", last.log);
+}
+
 /// Processes that a process has started and that live.
 fn children(parent: u32) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();

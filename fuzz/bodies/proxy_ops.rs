@@ -141,6 +141,7 @@ fn options(bits: u8) -> Options {
         user: "farm.gateway".try_into().expect("it fits"),
         password: "x".try_into().expect("it fits"),
         host: format!("pool{index}.example.com").as_str().try_into().expect("it fits"),
+        port: 3333,
     };
     Options {
         pools: (0..POOLS).map(login).collect(),

@@ -46,6 +46,11 @@ pub fn wall_checked() -> Result<Duration, ClockUnset> {
     if reads < FLOOR { Err(ClockUnset { reads }) } else { Ok(reads) }
 }
 
+/// Says whether so many seconds since 1970 may be a time at which this program ran.
+pub fn may_be_right(secs: u64) -> bool {
+    Duration::from_secs(secs) >= FLOOR
+}
+
 /// Shows a time since 1970 as `2026-11-21T01:53:00Z`.
 #[derive(Clone, Copy, Debug)]
 pub struct Utc(pub Duration);

@@ -509,12 +509,13 @@ impl Hub {
     fn write_blocks(&self, proxy: &mut Proxy<'_>) {
         let mut store = self.blocks.borrow_mut();
         let Some(store) = &mut *store else { return proxy.handle_blocks_saved() };
-        let known = store.newest().map(|Blocks::V1(blocks)| blocks.as_slice()).unwrap_or_default();
+        let known = store.newest().cloned().map(Blocks::newest).unwrap_or_default();
+        let now = clock::wall_checked().ok().map(|now| now.as_secs());
         let of = |record| {
             let found = known.iter().find(|block| block.is_of(record));
-            Block::new(record, found.map_or(clock::wall().as_secs(), |block| block.found_secs))
+            Block::new(record, found.and_then(|block| block.found_secs).or(now))
         };
-        let blocks = Blocks::V1(proxy.blocks().records().map(of).collect());
+        let blocks = Blocks::V2(proxy.blocks().records().map(of).collect());
         match store.save(&blocks) {
             Ok(()) => proxy.handle_blocks_saved(),
             Err(error) => {

@@ -73,6 +73,8 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
+use loka_stratum::blocks::BlockRecord;
+use loka_stratum::identity::Account;
 use loka_stratum::limits::{BLOCK_AGE_MAX, DRAIN_MAX};
 use loka_stratum::proxy::Proxy;
 use loka_stratum::settings::{Key, Pool, Scheme, Settings};
@@ -403,27 +405,47 @@ impl Hub {
         if folder.is_empty() {
             return;
         }
-        let (store, stored) = match Store::load(Path::new(folder), "blocks") {
+        let (store, stored) = match Store::<Blocks>::load(Path::new(folder), "blocks") {
             Ok(loaded) => loaded,
             // That nothing is remembered in this folder was said of the geometry.
             Err(_) => return,
         };
         *self.blocks.borrow_mut() = Some(store);
-        let age_of = |block: &Block| {
-            let age = clock::wall_checked().ok()?.as_secs().checked_sub(block.found_secs);
-            age.map(EngineDuration::from_secs)
-        };
-        for block in stored.into_iter().flat_map(|Blocks::V1(blocks)| blocks) {
-            if age_of(&block).is_some_and(|age| age >= BLOCK_AGE_MAX) {
-                continue;
+        let mut proxy = self.proxy.borrow_mut();
+        for mut block in stored.into_iter().flat_map(Blocks::newest) {
+            if block.port == 0 {
+                block.port = self.only_port_of(&block).unwrap_or(0);
             }
+            let age = EngineDuration::from_secs(block.age().map_or(0, |age| age.as_secs()));
             let Some(record) = block.record() else { continue };
-            let hash = record.hash;
-            let text = "is without an answer since an earlier run; its pool is told once more";
-            log::warn(Kind::Block, format_args!("block candidate {hash} {text}"));
-            // There is room: no more are written than are kept.
-            let _ = self.proxy.borrow_mut().restore_block(record, clock::now());
+            let BlockRecord { hash, account, .. } = &record;
+            let text = if age >= BLOCK_AGE_MAX {
+                "has no answer since an earlier run and is too old: it is forgotten"
+            } else if proxy.has_account(account) {
+                "has no answer since an earlier run; its pool is told once more"
+            } else {
+                "has no answer since an earlier run, and its pool is not set; it is kept for it"
+            };
+            let Account { host, port, user } = account;
+            let of = format!("block candidate {hash}, of {user} at {host}:{port}");
+            log::warn(Kind::Block, format_args!("{of}, {text}"));
+            if age < BLOCK_AGE_MAX {
+                // There is room: no more are written than are kept.
+                let _ = proxy.restore_block(record, age, clock::now());
+            }
         }
+    }
+
+    /// The port of the one pool that a block of version 1, which kept none, may have been found
+    /// for; none where several may be meant.
+    fn only_port_of(&self, block: &Block) -> Option<u16> {
+        let settings = self.settings.borrow();
+        let is_of = |pool: &&Pool| {
+            pool.url.host().eq_ignore_ascii_case(&block.host) && pool.user == block.user.as_str()
+        };
+        let mut ports = settings.pools.iter().filter(is_of).map(|pool| pool.url.port());
+        let port = ports.next()?;
+        ports.all(|other| other == port).then_some(port)
     }
 }
 

@@ -79,6 +79,7 @@ fn login(pool: &Pool) -> PoolLogin {
         user: pool.user.clone(),
         password: pool.password.expose().try_into().unwrap_or_default(),
         host: pool.url.host().try_into().unwrap_or_default(),
+        port: pool.url.port(),
     }
 }
 

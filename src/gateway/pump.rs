@@ -58,6 +58,9 @@ pub async fn run(hub: Rc<Hub>) {
     }
 }
 
+/// What is done about a block that a session refused which cannot have known its job.
+const TRIED_AGAIN: &str = "; it is kept, and tried in the pool's next session";
+
 impl Hub {
     /// Does everything that is due.
     pub fn turn(self: &Rc<Self>) {
@@ -197,20 +200,30 @@ impl Hub {
                 self.count(|counts| counts.blocks += 1);
                 say(Level::Info, Kind::Block, format_args!("BLOCK CANDIDATE {hash}"));
             }
-            Event::BlockAnswered { accepted } => {
+            Event::BlockAnswered { accepted, kept } => {
                 let text = if accepted { "accepted" } else { "REJECTED" };
-                say(Level::Info, Kind::Block, format_args!("block candidate {text} by the pool"));
+                let then = if kept { TRIED_AGAIN } else { "" };
+                say(
+                    Level::Info,
+                    Kind::Block,
+                    format_args!("block candidate {text} by the pool{then}"),
+                );
             }
-            Event::LateBlockAnswered { hash, accepted } => {
+            Event::LateBlockAnswered { hash, accepted, kept } => {
                 let text = if accepted { "accepted" } else { "not taken" };
+                let then = if kept { TRIED_AGAIN } else { "" };
                 say(
                     Level::Warn,
                     Kind::Block,
-                    format_args!("block candidate {hash}, sent late: {text}"),
+                    format_args!("block candidate {hash}, sent late: {text}{then}"),
                 );
             }
+            Event::BlockForgotten { hash } => {
+                let text = "is forgotten: for a day no session of its pool knew its job";
+                say(Level::Error, Kind::Block, format_args!("block candidate {hash} {text}"));
+            }
             Event::BlockNotKept { hash } => {
-                let text = "block candidates wait for their pools, no further one is remembered";
+                let text = "block candidates wait for their pools, one is not remembered";
                 say(Level::Error, Kind::Block, format_args!("{BLOCKS_KEPT_MAX} {text}: {hash}"));
             }
             Event::ReconnectRefused { .. } => {

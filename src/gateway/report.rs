@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use loka_stratum::health::Circuit;
+use loka_stratum::identity::Account;
 use loka_stratum::ledger::{Bucket, Ledger, Orphan, PoolReject, Reject};
 use loka_stratum::proxy::Proxy;
 use loka_stratum::refusals::Trouble;
@@ -367,6 +368,13 @@ impl Hub {
             }
         }
         for (index, pool) in settings.pools.iter().enumerate() {
+            let proxy = self.proxy.borrow();
+            for record in proxy.blocks().records().filter(|r| !proxy.has_account(&r.account)) {
+                let Account { host, port, user } = &record.account;
+                let text = "which no pool of the settings is: set it, and it is told";
+                warnings
+                    .push(format!("a block candidate waits for {user} at {host}:{port}, {text}"));
+            }
             if pool.url.scheme() == Scheme::Tcp {
                 warnings.push(plain_warning(index));
             }

@@ -10,14 +10,17 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use loka_stratum::blocks::BlockRecord;
+use loka_stratum::identity::Account;
 use loka_stratum::limits::STATE_BYTES_MAX;
 use loka_stratum::work::header::{BlockHash, NTime, Nonce};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::clock;
 use super::disk::{Disk, Flash};
 
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
@@ -175,18 +178,40 @@ pub enum Memory {
     },
 }
 
-/// The block candidates that no pool has answered.
+/// The block candidates that no pool has decided about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Blocks {
     /// At most as many as the engine keeps.
-    V1(Vec<Block>),
+    V1(Vec<BlockV1>),
+    /// With the port of the pool, and a time that may be unknown.
+    V2(Vec<Block>),
 }
 
 /// A block candidate, as [`BlockRecord`] in a form of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
-    /// Seconds since 1970 when it was found, as the wall clock had it.
-    pub found_secs: u64,
+    /// Seconds since 1970 when it was found; none where the clock was not set.
+    pub found_secs: Option<u64>,
+    hash: [u8; 32],
+    /// The pool's host in the settings.
+    pub host: String,
+    /// Its port there; 0 where that is not known.
+    pub port: u16,
+    /// The account's user.
+    pub user: String,
+    session: String,
+    extranonce1: Vec<u8>,
+    job_id: String,
+    extranonce2: Vec<u8>,
+    ntime: u32,
+    nonce: u32,
+    version_bits: Option<u32>,
+}
+
+/// What version 1 kept of a block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockV1 {
+    found_secs: u64,
     hash: [u8; 32],
     host: String,
     worker: String,
@@ -199,14 +224,46 @@ pub struct Block {
     version_bits: Option<u32>,
 }
 
+impl Blocks {
+    /// Returns what is stored, in the form of today.
+    pub fn newest(self) -> Vec<Block> {
+        match self {
+            Self::V1(blocks) => blocks.into_iter().map(Block::from).collect(),
+            Self::V2(blocks) => blocks,
+        }
+    }
+}
+
+impl From<BlockV1> for Block {
+    fn from(old: BlockV1) -> Self {
+        let BlockV1 { hash, host, session, extranonce1, job_id, extranonce2, .. } = old;
+        Self {
+            // What was written while the clock was not set is no time.
+            found_secs: Some(old.found_secs).filter(|secs| clock::may_be_right(*secs)),
+            hash,
+            host,
+            port: 0,
+            user: old.worker,
+            session,
+            extranonce1,
+            job_id,
+            extranonce2,
+            ntime: old.ntime,
+            nonce: old.nonce,
+            version_bits: old.version_bits,
+        }
+    }
+}
+
 impl Block {
     /// Turns a record into what is stored.
-    pub fn new(record: &BlockRecord, found_secs: u64) -> Self {
+    pub fn new(record: &BlockRecord, found_secs: Option<u64>) -> Self {
         Self {
             found_secs,
             hash: record.hash.0,
-            host: record.host.as_str().to_owned(),
-            worker: record.worker.as_str().to_owned(),
+            host: record.account.host.as_str().to_owned(),
+            port: record.account.port,
+            user: record.account.user.as_str().to_owned(),
             session: record.session.as_str().to_owned(),
             extranonce1: record.extranonce1.to_vec(),
             job_id: record.job_id.as_str().to_owned(),
@@ -215,6 +272,12 @@ impl Block {
             nonce: record.nonce.0,
             version_bits: record.version_bits,
         }
+    }
+
+    /// Returns how long ago it was found; none where the clock was not set then, or is not now.
+    pub fn age(&self) -> Option<Duration> {
+        let found = Duration::from_secs(self.found_secs?);
+        clock::wall_checked().ok()?.checked_sub(found)
     }
 
     /// Says whether this is what is stored of the record.
@@ -226,8 +289,11 @@ impl Block {
     pub fn record(&self) -> Option<BlockRecord> {
         Some(BlockRecord {
             hash: BlockHash(self.hash),
-            host: self.host.as_str().try_into().ok()?,
-            worker: self.worker.as_str().try_into().ok()?,
+            account: Account {
+                host: self.host.as_str().try_into().ok()?,
+                port: self.port,
+                user: self.user.as_str().try_into().ok()?,
+            },
             session: self.session.as_str().try_into().ok()?,
             extranonce1: self.extranonce1.as_slice().try_into().ok()?,
             job_id: self.job_id.as_str().try_into().ok()?,
@@ -406,8 +472,11 @@ mod tests {
     fn a_block_comes_back_as_it_was_and_all_of_them_fit() {
         let record = BlockRecord {
             hash: BlockHash([7; 32]),
-            host: "h".repeat(253).as_str().try_into().unwrap(),
-            worker: "w".repeat(128).as_str().try_into().unwrap(),
+            account: Account {
+                host: "h".repeat(253).as_str().try_into().unwrap(),
+                port: u16::MAX,
+                user: "w".repeat(128).as_str().try_into().unwrap(),
+            },
             session: "s".repeat(64).as_str().try_into().unwrap(),
             extranonce1: [1; 32].as_slice().try_into().unwrap(),
             job_id: "j".repeat(64).as_str().try_into().unwrap(),
@@ -416,13 +485,84 @@ mod tests {
             nonce: Nonce(u32::MAX),
             version_bits: Some(u32::MAX),
         };
-        let block = Block::new(&record, u64::MAX);
+        let block = Block::new(&record, Some(u64::MAX));
         assert!(block.is_of(&record));
         assert_eq!(block.record(), Some(record));
         let folder = Folder::new("blocks");
-        let all = Blocks::V1(vec![block; loka_stratum::limits::BLOCKS_KEPT_MAX]);
+        let all = Blocks::V2(vec![block; loka_stratum::limits::BLOCKS_KEPT_MAX]);
         Store::load(&folder.0, "blocks").unwrap().0.save(&all).unwrap();
         assert_eq!(Store::load(&folder.0, "blocks").unwrap().1, Some(all));
+    }
+
+    /// The file of version 1 with one block in it, and that of version 2: put together by hand after
+    /// the format of postcard.
+    const BLOCKS_V1: &str = "\
+        4c4b5331150001c08df6d706070707070707070707070707070707070707070707070707070707070707\
+        07070c706f6f6c2e6578616d706c65046661726d0273310401020304016208000000000000002a80c089\
+        c206818080780180403952d3ca";
+    const BLOCKS_V2: &str = "\
+        4c4b533115010101c08df6d7060707070707070707070707070707070707070707070707070707070707\
+        0707070c706f6f6c2e6578616d706c65851a046661726d0273310401020304016208000000000000002a\
+        80c089c206818080780180400142fa5f";
+
+    /// What both hold, but for the port, which version 1 did not keep.
+    fn stored(port: u16) -> BlockRecord {
+        BlockRecord {
+            hash: BlockHash([7; 32]),
+            account: Account {
+                host: "pool.example".try_into().unwrap(),
+                port,
+                user: "farm".try_into().unwrap(),
+            },
+            session: "s1".try_into().unwrap(),
+            extranonce1: [1, 2, 3, 4].as_slice().try_into().unwrap(),
+            job_id: "b".try_into().unwrap(),
+            extranonce2: [0, 0, 0, 0, 0, 0, 0, 42].as_slice().try_into().unwrap(),
+            ntime: NTime(0x6842_6000),
+            nonce: Nonce(0x0f00_0001),
+            version_bits: Some(0x2000),
+        }
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn f92_blocks_of_version_1_are_read_and_written_as_version_2() {
+        let folder = Folder::new("blocks-v1");
+        Flash.make_folder(&folder.0).unwrap();
+        fs::write(folder.0.join("blocks.1"), bytes(BLOCKS_V1)).unwrap();
+        let (mut store, found) = Store::<Blocks>::load(&folder.0, "blocks").unwrap();
+        let [block] = found.unwrap().newest().try_into().unwrap();
+        assert_eq!(block.found_secs, Some(1_795_000_000));
+        assert_eq!(block.record(), Some(stored(0)));
+        let block = Block { port: 3333, ..block };
+        store.save(&Blocks::V2(vec![block])).unwrap();
+        let found = Store::<Blocks>::load(&folder.0, "blocks").unwrap().1;
+        assert_eq!(found.unwrap().newest()[0].record(), Some(stored(3333)));
+    }
+
+    #[test]
+    fn f92_the_bytes_of_blocks_do_not_change() {
+        let blocks = Blocks::V2(vec![Block::new(&stored(3333), Some(1_795_000_000))]);
+        let record = Record { magic: MAGIC, generation: 21, value: blocks };
+        let mut buffer = [0; 256];
+        let written = postcard::to_slice_crc32(&record, &mut buffer, CRC.digest()).unwrap();
+        assert_eq!(written, bytes(BLOCKS_V2));
+        let record = Record::<Blocks>::decode(&bytes(BLOCKS_V1)).unwrap();
+        let written = postcard::to_slice_crc32(&record, &mut buffer, CRC.digest()).unwrap();
+        assert_eq!(written, bytes(BLOCKS_V1), "no stored version is ever changed");
+    }
+
+    #[test]
+    fn a_time_before_this_program_was_written_is_no_time() {
+        let Blocks::V1(mut old) = Record::<Blocks>::decode(&bytes(BLOCKS_V1)).unwrap().value else {
+            panic!("another version");
+        };
+        old[0].found_secs = 3_600;
+        assert_eq!(Blocks::V1(old).newest()[0].found_secs, None);
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! Block candidates: what is remembered of them, and the late try of those that their queue lost.
 
 use super::{Event, Proxy};
-use crate::blocks::{BlockRecord, Blocks, BlocksFull};
+use crate::blocks::{BlockAnswer, BlockRecord, Blocks, BlocksFull};
+use crate::identity::Account;
 use crate::limits::EXTRANONCE2_BYTES_MAX;
-use crate::proxy::PoolLogin;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::upstream::{Link, LinkIndex, State};
 use crate::wire::encode::{self, SubmitFields};
-use crate::wire::server::Outcome;
 use crate::wire::writer::{Full, Writer};
 use crate::work::extranonce::Geometry;
-use crate::work::job::Job;
+use crate::work::header::BlockHash;
+use crate::work::job::{Job, Serial};
 use crate::work::share::AcceptedShare;
 use crate::work::version::VersionMask;
 
@@ -26,42 +26,95 @@ impl Proxy<'_> {
         self.blocks.handle_saved();
     }
 
-    /// Takes back a block candidate of an earlier run: its pool is told as soon as it is live.
+    /// Takes back a block candidate of an earlier run, which was found so long ago: its pool is
+    /// told as soon as it is live.
     ///
     /// # Errors
     ///
     /// [`BlocksFull`] where there is no room.
-    pub fn restore_block(&mut self, record: BlockRecord, now: Instant) -> Result<(), BlocksFull> {
-        self.blocks.restore(record, now)
+    pub fn restore_block(
+        &mut self,
+        record: BlockRecord,
+        age: Duration,
+        now: Instant,
+    ) -> Result<(), BlocksFull> {
+        self.blocks.restore(record, age, now)
     }
 
-    /// Looks which blocks only their records know any more.
-    pub(super) fn tend_blocks(&mut self, now: Instant) {
-        let Self { blocks, links, .. } = self;
-        if blocks.is_empty() {
-            return;
+    /// Says whether a block candidate's pool and account are in the settings.
+    pub fn has_account(&self, account: &Account) -> bool {
+        self.options.pools.iter().any(|pool| pool.account().is_same(account))
+    }
+
+    /// Keeps what a pool must be told of a block, whatever becomes of its share.
+    pub(super) fn keep_block(
+        &mut self,
+        index: LinkIndex,
+        serial: Serial,
+        share: &AcceptedShare,
+        now: Instant,
+    ) {
+        let Self { blocks, links, geometry, .. } = self;
+        let (Some(link), Some(geometry)) = (links.get(index), *geometry) else { return };
+        let Some((job, _)) = link.jobs.get(serial) else { return };
+        let record = record(link, geometry, job, share);
+        let lost = match blocks.insert(record, link.given(index, job), now) {
+            Ok(replaced) => replaced,
+            Err(BlocksFull) => Some(share.hash()),
+        };
+        if let Some(hash) = lost {
+            self.push_event(Event::BlockNotKept { hash });
         }
-        blocks.tend(
-            now,
-            |hash| links.iter().any(|(_, link)| link.pending.waits_for(hash)),
-            |link, opened| {
-                links.get(link).is_some_and(|link| link.state.is_open() && link.opened == opened)
-            },
-        );
+    }
+
+    /// Looks which blocks only their records know any more, and which are too old.
+    pub(super) fn tend_blocks(&mut self, now: Instant) {
+        while let Some(hash) = self.blocks.forget_old(now) {
+            self.push_event(Event::BlockForgotten { hash });
+        }
+        let Self { blocks, links, .. } = self;
+        if !blocks.is_empty() {
+            blocks.tend(|hash| links.iter().any(|(_, link)| link.pending.waits_for(hash)));
+        }
+    }
+
+    /// Books what a pool said to a block; says whether that is still kept.
+    pub(super) fn handle_block_answer(
+        &mut self,
+        index: LinkIndex,
+        hash: BlockHash,
+        answer: BlockAnswer,
+    ) -> bool {
+        let Self { blocks, links, .. } = self;
+        let Some(link) = links.get(index) else { return false };
+        let extranonce1 = link.extranonce1().as_bytes();
+        blocks.handle_answer(hash, answer, link.live_session(index), extranonce1)
     }
 
     /// Books the answer to a late block; says whether it was for one.
     pub(super) fn handle_late_answer(
         &mut self,
-        link: LinkIndex,
+        index: LinkIndex,
         request: u32,
-        outcome: &Outcome<'_>,
+        answer: BlockAnswer,
     ) -> bool {
-        let Some(hash) = self.blocks.sent(link, request) else { return false };
-        self.blocks.forget(hash);
-        let accepted = matches!(outcome, Outcome::Accepted);
-        self.push_event(Event::LateBlockAnswered { hash, accepted });
+        let Some(link) = self.links.get(index) else { return false };
+        let Some(hash) = self.blocks.sent(link.at(index), request) else { return false };
+        let kept = self.handle_block_answer(index, hash, answer);
+        let accepted = answer == BlockAnswer::Accepted;
+        self.push_event(Event::LateBlockAnswered { hash, accepted, kept });
         true
+    }
+
+    /// Returns the name of an earlier run's session that a link should ask for; mostly none.
+    pub(super) fn session_of_blocks(&self, index: LinkIndex) -> &str {
+        if self.blocks.is_empty() {
+            return "";
+        }
+        let Some(link) = self.links.get(index) else { return "" };
+        let is_of = |other: &Link<'_>| other.wanted && other.account.is_same(&link.account);
+        let before = self.links.iter().take_while(|(other, _)| *other != index);
+        self.blocks.session(&link.account, before.filter(|(_, other)| is_of(other)).count())
     }
 
     /// Writes the late blocks of a link's pool; returns whether there were any.
@@ -74,19 +127,27 @@ impl Proxy<'_> {
         if self.has(crate::canary::Defect::F39Blocks) {
             return Ok(false);
         }
-        let Self { blocks, links, options, .. } = self;
+        #[cfg(feature = "canary")]
+        let by_host = self.has(crate::canary::Defect::F92Stranger);
+        let Self { blocks, links, .. } = self;
         if blocks.is_empty() {
             return Ok(false);
         }
         let Some(link) = links.get_mut(index) else { return Ok(false) };
-        let pool = options.pools.get(usize::from(link.pool));
-        let (Some(pool), State::Live) = (pool, link.state) else { return Ok(false) };
+        if link.state != State::Live {
+            return Ok(false);
+        }
+        let session = link.live_session(index);
         let mut written = false;
-        while let Some(record) = blocks.late(&pool.host) {
+        loop {
+            let record = blocks.late(&link.account, session);
+            #[cfg(feature = "canary")]
+            let record = if by_host { blocks.late_at_host(&link.account, session) } else { record };
+            let Some(record) = record else { return Ok(written) };
             let hash = record.hash;
             let request = link.pending.unused_request();
             let fields = SubmitFields {
-                worker: &record.worker,
+                worker: &record.account.user,
                 job_id_raw: &record.job_id,
                 extranonce2: &record.extranonce2,
                 ntime: record.ntime.0,
@@ -94,10 +155,9 @@ impl Proxy<'_> {
                 version_bits: record.version_bits,
             };
             encode::submit(request, &fields, out)?;
-            blocks.handle_sent(hash, index, link.opened, request);
+            blocks.handle_sent(hash, session, request);
             written = true;
         }
-        Ok(written)
     }
 }
 
@@ -126,20 +186,13 @@ impl SubmitParts {
 }
 
 /// What is remembered of a block candidate.
-pub(super) fn record(
-    link: &Link<'_>,
-    pool: &PoolLogin,
-    geometry: Geometry,
-    job: &Job,
-    accepted: &AcceptedShare,
-) -> BlockRecord {
+fn record(link: &Link<'_>, geometry: Geometry, job: &Job, accepted: &AcceptedShare) -> BlockRecord {
     let share = accepted.share();
     let now = (link.extranonce2_size().unwrap_or(0), link.mask());
     let SubmitParts { extranonce2, version_bits } = SubmitParts::new(now, geometry, job, accepted);
     BlockRecord {
         hash: accepted.hash(),
-        host: pool.host.clone(),
-        worker: pool.user.clone(),
+        account: link.account.clone(),
         session: link.session().try_into().unwrap_or_default(),
         // There is room: both have the same bound.
         extranonce1: heapless::Vec::from_slice(link.extranonce1().as_bytes()).unwrap_or_default(),

@@ -6,10 +6,11 @@
 use super::blocks::SubmitParts;
 use super::workers::waiting_name;
 use super::{Event, Proxy, settle};
+use crate::blocks::BlockAnswer;
 use crate::health::Answer;
 use crate::identity::{FIRST_AUTHORIZATION, KeptNames, Named, WorkerName};
 use crate::ledger::{Bucket, Orphan, PoolReject};
-use crate::limits::{POOL_DIFFICULTY_MAX, POOL_DIFFICULTY_MIN};
+use crate::limits::{POOL_DIFFICULTY_MAX, POOL_DIFFICULTY_MIN, SESSION_BYTES_MAX};
 use crate::pending::{Stage, Verdict};
 use crate::refusals::Fate;
 use crate::table::Table;
@@ -272,14 +273,20 @@ impl Proxy<'_> {
         if request >= FIRST_AUTHORIZATION {
             return self.handle_worker_answer(index, request, outcome, now);
         }
-        if self.handle_late_answer(index, request, &outcome) {
+        let block_answer = match outcome {
+            Outcome::Accepted => BlockAnswer::Accepted,
+            Outcome::Refused(refusal) => {
+                BlockAnswer::Refused(refusal_code(refusal.code, refusal.reason))
+            }
+        };
+        if self.handle_late_answer(index, request, block_answer) {
             return Ok(());
         }
         if self.is_sent_again(index, request, &outcome, now) {
             return Ok(());
         }
         let is_farm = self.seated > 1;
-        let Self { links, ledger, table, due, blocks, sayings, .. } = self;
+        let Self { links, ledger, table, due, sayings, .. } = self;
         let Some(link) = links.get_mut(index) else { return Ok(()) };
         let Some(entry) = link.pending.sent(request) else {
             link.refusals.handle_late();
@@ -302,17 +309,16 @@ impl Proxy<'_> {
         // One miner's name says nothing of the session that others share.
         let is_own = is_farm && entry.worker != Named::Login;
         link.refusals.handle_fate(fate, words, is_own.then_some(miner), now);
-        if let Some(hash) = block {
-            blocks.forget(hash);
-        }
         link.pending.free_if(request, |entry| settle(entry, to, verdict, ledger, table, due));
         link.answer_time = Some(answer_time);
         self.book_answer(index, miner, (Answer::of(to), answer_time), now);
         if to == Bucket::PoolRejected(PoolReject::Duplicate) {
             self.note_repeat(miner, now);
         }
-        if block.is_some() {
-            self.push_event(Event::BlockAnswered { accepted: verdict == Verdict::Accepted });
+        if let Some(hash) = block {
+            let kept = self.handle_block_answer(index, hash, block_answer);
+            let accepted = block_answer == BlockAnswer::Accepted;
+            self.push_event(Event::BlockAnswered { accepted, kept });
         }
         Ok(())
     }
@@ -327,10 +333,7 @@ impl Proxy<'_> {
         now: Instant,
     ) -> Result<(), LinkClose> {
         let Some(link) = self.links.get_mut(index) else { return Ok(()) };
-        let known = self.options.pools.get(usize::from(link.pool)).map(|pool| pool.host.as_str());
-        let same = host.is_none_or(|host| {
-            host.is_empty() || known.is_some_and(|known| host.eq_decoded(known))
-        });
+        let same = host.is_none_or(|host| host.is_empty() || host.eq_decoded(&link.account.host));
         #[cfg(feature = "canary")]
         let same = same || self.defect == Some(crate::canary::Defect::I7FailClosed);
         if link.allow_reconnect(same && port != Some(0), port, now) {
@@ -409,12 +412,11 @@ impl Proxy<'_> {
         while self.write_authorization(index, out, now)? {
             written = true;
         }
-        let Self { links, options, geometry, ledger, table, due, names, .. } = self;
+        let Self { links, geometry, ledger, table, due, names, .. } = self;
         let Some(link) = links.get_mut(index) else { return Ok(written) };
-        let Some(pool) = options.pools.get(usize::from(link.pool)) else { return Ok(written) };
         let Some(geometry) = *geometry else { return Ok(written) };
         loop {
-            match write_share(link, geometry, (&pool.user, table, names), out, now)? {
+            match write_share(link, geometry, (table, names), out, now)? {
                 NextShare::None => return Ok(written),
                 NextShare::Written => written = true,
                 NextShare::Void { request, reason } => {
@@ -429,7 +431,9 @@ impl Proxy<'_> {
 
     /// Writes the lines of the session itself.
     fn write_session(&mut self, index: LinkIndex, out: &mut Writer<'_>) -> Result<bool, Full> {
-        let Self { links, options, blocks, .. } = self;
+        let session: heapless::String<SESSION_BYTES_MAX> =
+            self.session_of_blocks(index).try_into().unwrap_or_default();
+        let Self { links, options, .. } = self;
         let Some(link) = links.get_mut(index) else { return Ok(false) };
         if !link.state.is_open() {
             return Ok(false);
@@ -439,7 +443,7 @@ impl Proxy<'_> {
             agent: &options.agent,
             user: &pool.user,
             password: &pool.password,
-            session: blocks.late(&pool.host).map_or("", |block| &block.session),
+            session: &session,
         };
         let mut written = false;
         while link.write_session(login, out)? {
@@ -463,7 +467,7 @@ enum NextShare {
 fn write_share(
     link: &mut Link<'_>,
     geometry: Geometry,
-    (user, table, names): (&str, &Table<'_>, &KeptNames),
+    (table, names): (&Table<'_>, &KeptNames),
     out: &mut Writer<'_>,
     now: Instant,
 ) -> Result<NextShare, Full> {
@@ -471,7 +475,7 @@ fn write_share(
         return Ok(NextShare::None);
     }
     let allowed = (link.extranonce2_size().unwrap_or(0), link.mask());
-    let Link { pending, jobs, epoch, .. } = link;
+    let Link { pending, jobs, epoch, account, .. } = link;
     let Some(entry) = pending.next_queued() else { return Ok(NextShare::None) };
     let request = entry.request;
     if entry.epoch != *epoch {
@@ -484,9 +488,10 @@ fn write_share(
     };
     let SubmitParts { extranonce2, version_bits } = SubmitParts::new(allowed, geometry, job, share);
     let share = share.share();
-    let name = (entry.worker != Named::Login).then(|| waiting_name(entry, user, table, names));
+    let name =
+        (entry.worker != Named::Login).then(|| waiting_name(entry, &account.user, table, names));
     let fields = SubmitFields {
-        worker: name.as_ref().and_then(WorkerName::get).unwrap_or(user),
+        worker: name.as_ref().and_then(WorkerName::get).unwrap_or(&account.user),
         job_id_raw: &job.pool_job_id,
         extranonce2: &extranonce2,
         ntime: share.ntime.0,

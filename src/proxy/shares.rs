@@ -1,7 +1,6 @@
 //! A submit's way to its verdict: checked, counted once, and on to the pool where it is heavy
 //! enough.
 
-use super::blocks::record;
 use super::miners::{NO_ANSWER, answer};
 use super::{Event, Proxy};
 use crate::downstream::Close;
@@ -169,19 +168,12 @@ impl Proxy<'_> {
     ) -> Bucket {
         if share.is_block() {
             self.push_event(Event::Block { hash: share.hash() });
+            self.keep_block(origin.link, origin.job, &share, now);
         }
         let Some(link) = self.links.get_mut(origin.link) else {
             return Bucket::Orphaned(Orphan::SessionLost);
         };
         let open = link.state.is_open() && link.epoch == origin.epoch;
-        let mut is_kept = true;
-        if share.is_block()
-            && let Some(geometry) = self.geometry
-            && let Some(pool) = self.options.pools.get(usize::from(link.pool))
-            && let Some((job, _)) = link.jobs.get(origin.job)
-        {
-            is_kept = self.blocks.insert(record(link, pool, geometry, job, &share), now).is_ok();
-        }
         let stage = if open && link.state != State::Configuring && link.state != State::Subscribing
         {
             Stage::Queued
@@ -211,15 +203,11 @@ impl Proxy<'_> {
         {
             session.waits = session.waits.saturating_add(1);
         }
-        let bucket = match inserted {
+        match inserted {
             Ok(_) if stage == Stage::Queued => Bucket::Pending,
             Ok(_) => Bucket::Held,
             Err(QueueFull) => Bucket::Orphaned(Orphan::QueueFull),
-        };
-        if !is_kept {
-            self.push_event(Event::BlockNotKept { hash: share.hash() });
         }
-        bucket
     }
 
     /// Counts an accepted share, in total and for its miner.

@@ -571,12 +571,12 @@ fn f39_a_block_goes_up_whatever_the_difficulty_and_everybody_hears_of_it() {
     farm.submit(miner, share(&job, blocks[0]));
     assert!(heard_of_block(&mut farm));
     farm.pool_accepts(link);
-    assert_eq!(farm.proxy.poll_event(), Some(Event::BlockAnswered { accepted: true }));
+    assert_eq!(farm.proxy.poll_event(), Some(Event::BlockAnswered { accepted: true, kept: false }));
     farm.submit(miner, share(&job, blocks[1]));
     let id = submit_ids(&farm.pool_hears(link)).remove(0);
     farm.pool_says(link, &json!({"id": id, "result": null, "error": [21, "x", null]}).to_string());
     let last = std::iter::from_fn(|| farm.proxy.poll_event()).last();
-    assert_eq!(last, Some(Event::BlockAnswered { accepted: false }));
+    assert_eq!(last, Some(Event::BlockAnswered { accepted: false, kept: false }));
 }
 
 #[test]
@@ -777,7 +777,7 @@ fn f39_a_block_of_an_earlier_run_has_its_session_asked_for_and_is_sent_again() {
     let record = before.proxy.blocks().records().next().unwrap().clone();
 
     let mut farm = Farm::new();
-    farm.proxy.restore_block(record, farm.now).unwrap();
+    farm.proxy.restore_block(record, Duration::ZERO, farm.now).unwrap();
     let link = farm.dialled();
     assert!(farm.pool_hears(link)[0].contains("mining.configure"));
     farm.pool_says(link, r#"{"id":1,"result":{"version-rolling":false},"error":null}"#);
@@ -790,10 +790,34 @@ fn f39_a_block_of_an_earlier_run_has_its_session_asked_for_and_is_sent_again() {
     let heard = late(&mut farm, link);
     assert_eq!(heard.len(), 1, "{heard:?}");
     assert_eq!(heard[0]["params"], first["params"]);
-    let refusal = json!({"id": heard[0]["id"], "result": null, "error": [21, "late", null]});
+    let refusal = json!({"id": heard[0]["id"], "result": null, "error": [23, "late", null]});
     farm.pool_says(link, &refusal.to_string());
-    assert!(farm.proxy.blocks().is_empty(), "an answer is an answer");
+    assert!(farm.proxy.blocks().is_empty(), "its own session has judged it");
     assert_eq!(farm.proxy.ledger().submitted(), 0, "it was counted by the run that found it");
+}
+
+#[test]
+fn f92_a_block_of_a_pool_that_was_set_anew_is_its_account_s() {
+    let (blocks, _) = nonces(2);
+    let (mut farm, link, miner, job) = regtest(options(1), HOPELESS);
+    farm.send_unsettled(miner, &submit(9, &job, blocks[0]));
+    let mut other = options(1);
+    other.pools[0].user = "stranger".try_into().unwrap();
+    farm.proxy.apply(other, farm.now);
+    // The connection still stands: what goes out on it has its own name.
+    farm.send_unsettled(miner, &submit(10, &job, blocks[1]));
+    let accounts: Vec<_> =
+        farm.proxy.blocks().records().map(|record| record.account.user.as_str()).collect();
+    assert_eq!(accounts, ["farm.gateway"; 2]);
+    let heard = farm.pool_hears(link);
+    let submits: Vec<Value> = heard.iter().map(|line| parse(line)).collect();
+    assert_eq!(submits.len(), 2, "{submits:?}");
+    assert!(submits.iter().all(|submit| submit["params"][0] == "farm.gateway"), "{submits:?}");
+    farm.wait(Duration::from_secs(1));
+    let link = farm.dialled();
+    farm.pool_up(link, "c0ffee01", 8, HOPELESS);
+    assert!(submit_ids(&farm.pool_hears(link)).is_empty(), "a stranger's link");
+    assert_eq!(farm.proxy.blocks().records().count(), 2);
 }
 
 /// How pools say no, and the code that it amounts to (`pool-refusal-forms.txt`).

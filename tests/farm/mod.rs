@@ -47,6 +47,7 @@ pub fn options(pools: usize) -> Options {
         user: "farm.gateway".try_into().unwrap(),
         password: "x".try_into().unwrap(),
         host: format!("pool{index}.example.com").as_str().try_into().unwrap(),
+        port: 3333,
     };
     Options {
         pools: (0..pools).map(login).collect(),

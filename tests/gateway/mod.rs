@@ -21,12 +21,14 @@ use serde_json::{Value, json};
 /// cores are kept busy by others takes many times as long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Returns the program under test.
+/// Returns the program under test. It keeps no state unless a test says where: no test writes into
+/// the home of who runs it.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loka-stratum"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LOKA_")) {
         command.env_remove(name);
     }
+    command.env_remove("STATE_DIRECTORY").env("LOKA_STATE__DIR", "");
     command
 }
 
@@ -351,7 +353,11 @@ struct PoolState {
     nbits: &'static str,
     links: Vec<TcpStream>,
     submits: Vec<Value>,
+    /// Whom the session was authorized as that each of them came in.
+    users: Vec<String>,
     is_mute: bool,
+    /// Answers every submit with this code.
+    refusal: Option<i64>,
 }
 
 /// A difficulty that every hash reaches.
@@ -388,7 +394,9 @@ impl Pool {
             nbits: "1d00ffff",
             links: Vec::new(),
             submits: Vec::new(),
+            users: Vec::new(),
             is_mute: false,
+            refusal: None,
         };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
@@ -453,6 +461,18 @@ impl Pool {
         self.lock().is_mute = is_mute;
     }
 
+    /// Refuses every submit with this code from now on, or takes them again.
+    pub fn refuse(&self, code: Option<i64>) {
+        self.lock().refusal = code;
+    }
+
+    /// Returns the nonces of all submits in sessions of a user.
+    pub fn nonces_of(&self, user: &str) -> Vec<String> {
+        let state = self.lock();
+        let of_user = state.users.iter().zip(&state.submits).filter(|(of, _)| *of == user);
+        of_user.filter_map(|(_, submit)| submit[4].as_str().map(str::to_owned)).collect()
+    }
+
     /// Gives jobs of a network on which nearly every hash is a block.
     pub fn make_blocks_easy(&self) {
         self.lock().nbits = "2100ffff";
@@ -500,6 +520,7 @@ fn notify(state: &PoolState) -> String {
 fn serve(stream: &TcpStream, shared: &Mutex<PoolState>) {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
+    let mut user = String::new();
     while reader.read_line(&mut line).is_ok_and(|count| count > 0) {
         let request: Value = serde_json::from_str(&line).expect("the gateway sends JSON");
         line.clear();
@@ -514,14 +535,20 @@ fn serve(stream: &TcpStream, shared: &Mutex<PoolState>) {
             }
             Some("mining.submit") => {
                 state.submits.push(request["params"].clone());
+                state.users.push(user.clone());
                 if state.is_mute {
                     continue;
                 }
+                json!(state.refusal.is_none())
+            }
+            Some("mining.authorize") => {
+                user = request["params"][0].as_str().unwrap_or_default().to_owned();
                 json!(true)
             }
             _ => json!(true),
         };
-        let mut answer = json!({"id": id, "result": result, "error": null}).to_string() + "\n";
+        let error = state.refusal.filter(|_| result == false).map(|code| json!([code, "no", null]));
+        let mut answer = json!({"id": id, "result": result, "error": error}).to_string() + "\n";
         if request["method"] == "mining.authorize" {
             let params = json!([state.difficulty]);
             answer += &json!({"id": null, "method": "mining.set_difficulty", "params": params})

@@ -2,14 +2,18 @@
 //! pools (F39).
 
 use loka_stratum::blocks::BlockRecord;
-use loka_stratum::limits::BLOCK_AGE_MAX;
+use loka_stratum::identity::Account;
 use loka_stratum::upstream::State;
 use loka_stratum::work::header::{BlockHash, NTime, Nonce};
 
 use crate::hashing::Hash;
-use crate::plan::Plan;
+use crate::plan::{Plan, SECOND};
+use crate::pool::EARLIER_EXTRANONCE1;
 use crate::trace::hold;
-use crate::world::{USER, World};
+use crate::world::World;
+
+/// What a block is worth asking for: a day.
+const BLOCK_LIFE: u64 = 86_400 * SECOND;
 
 /// A block of an earlier run, in the books of this one.
 #[derive(Clone, Copy, Debug)]
@@ -28,10 +32,9 @@ pub fn records(plan: &Plan) -> Vec<(Earlier, BlockRecord)> {
         let earlier = Earlier { pool: *pool, key: Hash(hash).key() };
         let record = BlockRecord {
             hash: BlockHash(hash),
-            host: crate::pool::host(*pool).as_str().try_into().unwrap(),
-            worker: USER.try_into().unwrap(),
+            account: account_of(plan, *pool),
             session: if number == 0 { "s" } else { "" }.try_into().unwrap(),
-            extranonce1: heapless::Vec::from_slice(&[0xe0, 1, 0, 1]).unwrap(),
+            extranonce1: heapless::Vec::from_slice(&EARLIER_EXTRANONCE1).unwrap(),
             job_id: "earlier".try_into().unwrap(),
             extranonce2: heapless::Vec::from_slice(&[0; 4]).unwrap(),
             ntime: NTime(0x6842_5000),
@@ -43,10 +46,19 @@ pub fn records(plan: &Plan) -> Vec<(Earlier, BlockRecord)> {
     plan.earlier.iter().enumerate().map(record).collect()
 }
 
+fn account_of(plan: &Plan, pool: usize) -> Account {
+    let address = &plan.pools[pool].address;
+    Account {
+        host: address.host.as_str().try_into().unwrap(),
+        port: address.port,
+        user: address.user.try_into().unwrap(),
+    }
+}
+
 /// Every block of an earlier run was sent to its pool, if that is there, unless it is too old by
 /// the gateway's clock.
 pub fn f39_brought(world: &World<'_>) {
-    let is_old = world.clock.ahead() + world.now >= BLOCK_AGE_MAX.as_micros();
+    let is_old = is_old(world);
     let links = world.proxy.links();
     for earlier in &world.earlier {
         let mut live = links.iter().filter(|(_, link)| {
@@ -59,4 +71,28 @@ pub fn f39_brought(world: &World<'_>) {
             "kept from its pool: {earlier:?}"
         );
     }
+}
+
+/// Every block is kept that its own pool has not taken and, where this run found it, has said
+/// nothing about: what any other session says decides nothing.
+pub fn f92_kept(world: &World<'_>) {
+    if is_old(world) || world.proxy.blocks().not_kept() > 0 {
+        return;
+    }
+    let kept: Vec<u64> =
+        world.proxy.blocks().records().map(|record| Hash(record.hash.0).key()).collect();
+    for (key, pool) in world.checks.blocks() {
+        let own = &world.pools[pool];
+        let is_earlier = world.earlier.iter().any(|earlier| earlier.key == key);
+        let is_decided = if is_earlier { &own.taken } else { &own.answered }.contains(&key);
+        hold!(
+            "F92",
+            is_decided || kept.contains(&key),
+            "block {key:x} of pool {pool} is forgotten"
+        );
+    }
+}
+
+fn is_old(world: &World<'_>) -> bool {
+    world.clock.ahead() + world.now >= BLOCK_LIFE
 }

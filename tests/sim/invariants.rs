@@ -27,7 +27,7 @@ use crate::miner::{Origin, Sent, Share, Truth, What, origin, upstream_name};
 use crate::plan::{Plan, PoolPlan};
 use crate::pool::{Judged, Said};
 use crate::trace::{broken, hold};
-use crate::world::{Asked, Conn, End, USER, World};
+use crate::world::{Asked, Conn, End, World};
 
 /// The longest that a share of an honest pool waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,6 +56,9 @@ pub struct View {
 #[derive(Clone, Debug, Default)]
 struct Made {
     by: usize,
+    /// The pool that gave the job.
+    pool: usize,
+    is_block: bool,
     taken: u32,
     /// Connections to pools that it went out on.
     sent: Vec<usize>,
@@ -259,6 +262,8 @@ impl Checks {
         let made = self.made.entry(share.key).or_default();
         made.taken += 1;
         made.by = share.by;
+        made.pool = usize::from(share.origin.0);
+        made.is_block = share.is_block;
         let work = &mut self.work[usize::from(share.origin.0)];
         *work = (work.0 + 1, work.1 + share.told);
     }
@@ -438,7 +443,7 @@ impl Checks {
     /// I4: what goes to a pool is a share that a miner made for that job, once.
     pub fn sent_to_pool(
         &mut self,
-        (conn, asked): (usize, &[Asked]),
+        (conn, asked, user): (usize, &[Asked], &str),
         judged: Option<Judged>,
         line: &str,
         now: u64,
@@ -449,12 +454,12 @@ impl Checks {
         let name = worker_of(line);
         let by = self.made.get(&judged.hash.key()).map_or(0, |made| made.by);
         let is_own = match self.identity {
-            Identity::Single => name == USER,
+            Identity::Single => name == user,
             Identity::PerWorker => {
                 name == upstream_name(by) && asked.iter().any(|asked| asked.name == name)
             }
         };
-        let is_login = judged.is_block && name == USER;
+        let is_login = judged.is_block && name == user;
         hold!("I4", is_own || is_login, "another worker's share: {line}");
         // A pool that leaves a request without an answer in time judges each share instead; that it
         // said no to another request of the name, or says so later, changes nothing.
@@ -504,15 +509,32 @@ impl Checks {
         }
     }
 
-    /// I4: a late try of a block goes out once on each connection.
-    pub fn tried_late(&mut self, conn: usize, judged: &Judged) {
+    /// I4: a late try of a block goes out once on each connection. F92: to the pool that it was
+    /// found for, in the name of the account there, and to no other.
+    pub fn tried_late(
+        &mut self,
+        conn: usize,
+        (pool, user): (usize, &str),
+        judged: &Judged,
+        line: &str,
+    ) {
         let key = judged.hash.key();
+        let home = self.made.get(&key).map(|made| made.pool);
+        hold!("F92", home == Some(pool), "to pool {pool}, and is of {home:?}: {judged:?}");
+        hold!("F92", worker_of(line) == user, "for another account than {user}: {line}");
         hold!("I4", self.late.insert((conn, key)), "tried late again on {conn}: {judged:?}");
     }
 
     /// A block of an earlier run is as good as one of this.
-    pub fn restored(&mut self, key: u64) {
-        self.made.entry(key).or_default();
+    pub fn restored(&mut self, key: u64, pool: usize) {
+        let made = self.made.entry(key).or_default();
+        (made.pool, made.is_block) = (pool, true);
+    }
+
+    /// The keys of all blocks that were found, with their pools.
+    pub fn blocks(&self) -> impl Iterator<Item = (u64, usize)> {
+        let blocks = self.made.iter().filter(|(_, made)| made.is_block);
+        blocks.map(|(key, made)| (*key, made.pool))
     }
 
     /// Whether a block was tried late at all.

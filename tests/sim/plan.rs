@@ -178,10 +178,22 @@ pub struct PoolPlan {
     pub job_every: u64,
     pub hostile: bool,
     pub goal: u8,
+    pub address: Address,
     /// The miners whose workers it refuses, a bit for each.
     refuses: u8,
     pub weather: Weather,
 }
+
+/// Where a pool is reached, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub host: String,
+    pub port: u16,
+    pub user: &'static str,
+}
+
+/// The accounts of all pools; the first where nothing else is drawn.
+const USERS: [&str; 2] = ["farm.gateway", "farm.second"];
 
 /// How a wire carries bytes.
 #[derive(Clone, Copy, Debug)]
@@ -278,12 +290,17 @@ impl Plan {
         let mut apart = Rng::new(seed ^ 0x636c_6f63_6b73);
         let tricks = if faults.0 != 0 && apart.once_in(8) { apart.within(1, 3) } else { 0 };
         let earlier = if size == Size::Small && apart.once_in(8) { apart.within(1, 3) } else { 0 };
+        (0..).zip(&mut pools).for_each(|(at, pool)| pool.address = Address::of(at));
+        let left = (0..earlier).map(|_| apart.below(pools.len() as u64) as usize).collect();
+        if apart.once_in(3) {
+            Address::share_a_host(&mut pools, &mut apart);
+        }
         let plan = Self {
             seed,
             tricks: (0..tricks)
                 .map(|_| (apart.below(faults_for), Trick::draw(&mut apart)))
                 .collect(),
-            earlier: (0..earlier).map(|_| apart.below(pools.len() as u64) as usize).collect(),
+            earlier: left,
             miners: (0..miners).map(|_| MinerPlan::draw(&mut rng, faults)).collect(),
             pools,
             faults,
@@ -344,6 +361,7 @@ impl Plan {
                 hostile: false,
                 job_every: 30 * SECOND,
                 goal: if goals.len() > 1 { pool as u8 } else { 0 },
+                address: Address::of(pool),
                 ..first.clone()
             })
             .collect();
@@ -364,6 +382,23 @@ impl Plan {
         plan.start_difficulty = 5e-10;
         (plan.retry_max, plan.healthy, plan.failover) = (4 * SECOND, 20 * SECOND, 5 * SECOND);
         (plan, rng)
+    }
+}
+
+impl Address {
+    /// A host of its own.
+    fn of(pool: usize) -> Self {
+        Self { host: format!("pool{pool}.example.com"), port: 3333, user: USERS[0] }
+    }
+
+    /// Puts all pools at one host, where another port or another account tells them apart.
+    fn share_a_host(pools: &mut [PoolPlan], rng: &mut Rng) {
+        let mut left: Vec<(u16, &str)> =
+            [3333, 3334].into_iter().flat_map(|port| USERS.map(|user| (port, user))).collect();
+        for pool in pools {
+            let (port, user) = left.swap_remove(rng.below(left.len() as u64) as usize);
+            pool.address = Self { port, user, ..Self::of(0) };
+        }
     }
 }
 
@@ -414,6 +449,7 @@ impl PoolPlan {
             job_every: rng.within(2, 12) * SECOND,
             hostile: !rng.once_in(3),
             goal: 0,
+            address: Address::of(0),
             refuses: if faults.has(Fault::RefuseWorkers) { 1 << rng.below(6) & 0x1f } else { 0 },
             weather: Weather::draw(rng, faults, 60 * MILLI),
         }

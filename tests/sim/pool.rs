@@ -11,7 +11,6 @@ use crate::json::{elements, hex, push_hex, unhex, unquoted};
 use crate::miner::Origin;
 use crate::plan::{Fault, Faults, PoolPlan};
 use crate::rng::Rng;
-use crate::world::USER;
 
 /// A line that a pool sent, as far as the gateway may act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +55,8 @@ pub struct Session {
     pub mute: bool,
     /// It answers no share any more, though jobs go on.
     pub deaf: bool,
+    /// It is the session of an earlier run.
+    is_earlier: bool,
 }
 
 /// What a submit turned out to be.
@@ -84,7 +85,16 @@ pub struct Pool {
     newest: Rc<Parts>,
     pub accepted: u64,
     pub received: u64,
+    /// Blocks of an earlier run that were found for it.
+    own_blocks: HashSet<u64>,
+    /// What it has said anything about.
+    pub answered: HashSet<u64>,
+    /// Blocks that it has taken.
+    pub taken: HashSet<u64>,
 }
+
+/// The extranonce1 of the session in which an earlier run found its blocks.
+pub const EARLIER_EXTRANONCE1: [u8; 4] = [0xe0, 1, 0, 1];
 
 /// The time of the first job.
 const NTIME: u32 = 0x6842_6000;
@@ -116,6 +126,9 @@ impl Pool {
             newest: Rc::new(Parts::default()),
             accepted: 0,
             received: 0,
+            own_blocks: HashSet::new(),
+            answered: HashSet::new(),
+            taken: HashSet::new(),
         };
         pool.next_job(0);
         pool
@@ -160,6 +173,21 @@ impl Pool {
             job_number: 0,
             mute: false,
             deaf: false,
+            is_earlier: false,
+        }
+    }
+
+    /// Knows a block that was found for it in an earlier run; where it resumes sessions, it still
+    /// has the one of that run.
+    pub fn remember(&mut self, block: u64) {
+        self.own_blocks.insert(block);
+        if self.saved.is_none() && self.plan.resumes {
+            let mut session = self.open();
+            session.extranonce1 = EARLIER_EXTRANONCE1.to_vec();
+            session.n2 = self.plan.n2;
+            session.subscribed = true;
+            session.is_earlier = true;
+            self.saved = Some(session);
         }
     }
 
@@ -298,7 +326,7 @@ impl Pool {
                     session.n2
                 ));
             }
-            "mining.authorize" if name != USER => {
+            "mining.authorize" if name != self.plan.address.user => {
                 let takes = !self.refuses_name(name);
                 let line = format!("{{\"id\":{id},\"result\":{takes},\"error\":null}}");
                 let refused = Said::Refused { request: id.parse().unwrap_or(0) };
@@ -363,8 +391,10 @@ impl Pool {
     pub fn answer(&mut self, session: &mut Session, judged: &Judged) -> Vec<(u64, String, Said)> {
         self.received += 1;
         let job = session.jobs.iter().rev().find(|job| job.seq == judged.seq);
-        let is_new = session.seen.insert(judged.hash.key());
-        let code = if job.is_none_or(|job| job.ended) {
+        let key = judged.hash.key();
+        let is_new = session.seen.insert(key);
+        let is_earlier = session.is_earlier && self.own_blocks.contains(&key);
+        let code = if job.is_none_or(|job| job.ended) && !is_earlier {
             Some(21)
         } else if !is_new {
             Some(22)
@@ -372,6 +402,9 @@ impl Pool {
             None
         };
         self.accepted += u64::from(code.is_none());
+        if code.is_none() && judged.is_block {
+            self.taken.insert(key);
+        }
         let id = judged.id;
         let line = match (code, self.rng.below(3)) {
             (None, _) => format!("{{\"id\":{id},\"result\":true,\"error\":null}}"),
@@ -392,6 +425,7 @@ impl Pool {
         if session.deaf || self.does(Fault::NoAnswers, 4) {
             return lines;
         }
+        self.answered.insert(key);
         let mut delay = self.rng.about(20_000);
         if self.does(Fault::LateAnswers, 4) {
             delay += self.rng.within(1, 40) * 1_000_000;
@@ -440,7 +474,7 @@ impl Pool {
                 if (1..=3).contains(&id) { Vec::new() } else { vec![(line, Said::Other)] }
             }
             Fault::Reconnect => {
-                let own = format!("[\"{}\",3333,0]", host(self.index));
+                let own = format!("[\"{}\",3333,0]", self.plan.address.host);
                 let (params, same_host) = *self.rng.pick(&[
                     ("[]", true),
                     (own.as_str(), true),
@@ -508,11 +542,6 @@ impl Pool {
         };
         vec![(line, Said::Other)]
     }
-}
-
-/// The host that a pool is dialled as.
-pub fn host(index: usize) -> String {
-    format!("pool{index}.example.com")
 }
 
 fn set_extranonce(extranonce1: &[u8], size: u64) -> String {

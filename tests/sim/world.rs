@@ -32,13 +32,11 @@ use crate::invariants::{Checks, View, worker_of};
 use crate::json::message;
 use crate::miner::{Miner, Sent};
 use crate::pipe::Way;
-use crate::plan::{Fault, MILLI, Manners, Plan, SECOND, Weather};
+use crate::plan::{Fault, MILLI, Manners, Plan, PoolPlan, SECOND, Weather};
 use crate::pool::{Judged, Pool, Said, Session};
 use crate::rng::Rng;
 use crate::trace::{Trace, hold};
 
-/// The account at every pool.
-pub const USER: &str = "farm.gateway";
 /// Time from the end of the faults until all must be well (I6).
 pub const LIVENESS: u64 = 30 * SECOND;
 /// Time in which a gateway that is told to end has answered all shares (F70).
@@ -102,13 +100,14 @@ impl Memory {
 fn options(plan: &Plan) -> Options {
     let difficulty = |value| Difficulty::new(value).unwrap();
     let time = Duration::from_micros;
-    let login = |(index, _)| PoolLogin {
-        user: USER.try_into().unwrap(),
+    let login = |pool: &PoolPlan| PoolLogin {
+        user: pool.address.user.try_into().unwrap(),
         password: "x".try_into().unwrap(),
-        host: crate::pool::host(index).as_str().try_into().unwrap(),
+        host: pool.address.host.as_str().try_into().unwrap(),
+        port: pool.address.port,
     };
     Options {
-        pools: plan.pools.iter().enumerate().map(login).collect(),
+        pools: plan.pools.iter().map(login).collect(),
         links: links::Policy {
             pools: plan.pools.len(),
             retry_min: time(500 * MILLI),
@@ -311,15 +310,16 @@ impl<'a> World<'a> {
         let mut checks = Checks::new(&plan);
         let mut left = Vec::new();
         for (earlier, record) in earlier::records(&plan) {
-            proxy.restore_block(record, now).expect("room for a few");
-            checks.restored(earlier.key);
+            proxy.restore_block(record, Duration::ZERO, now).expect("room for a few");
+            checks.restored(earlier.key, earlier.pool);
             left.push(earlier);
         }
         let miners = plan.miners.iter().enumerate();
         let miners = miners.map(|(i, plan)| Miner::new(i, plan.clone(), rng.fork())).collect();
         let pools = plan.pools.iter().enumerate();
-        let pools =
-            pools.map(|(i, pool)| Pool::new(i, pool.clone(), plan.faults, rng.fork())).collect();
+        let pools = pools.map(|(i, pool)| Pool::new(i, pool.clone(), plan.faults, rng.fork()));
+        let mut pools: Vec<Pool> = pools.collect();
+        left.iter().for_each(|earlier: &Earlier| pools[earlier.pool].remember(earlier.key));
         let mut world = Self {
             now: 0,
             proxy,
@@ -490,6 +490,7 @@ impl<'a> World<'a> {
                 }
                 crate::invariants::i6_liveness(self);
                 earlier::f39_brought(self);
+                earlier::f92_kept(self);
                 if self.plan.drains {
                     self.proxy.drain();
                     self.later(DRAIN - DEAF_AT_END, Wake::LastShares);
@@ -906,11 +907,13 @@ impl<'a> World<'a> {
                 let judged = if is_late {
                     let late = || self.checks.late_block(&self.proxy, line, &message);
                     let judged = judged.unwrap_or_else(late);
-                    self.checks.tried_late(conn, &judged);
+                    let login = (pool, self.pools[pool].plan.address.user);
+                    self.checks.tried_late(conn, login, &judged, line);
                     judged
                 } else {
                     self.conns[conn].outstanding.push((message.id.parse().unwrap_or(0), now));
-                    let to = (conn, self.conns[conn].asked.as_slice());
+                    let user = self.pools[pool].plan.address.user;
+                    let to = (conn, self.conns[conn].asked.as_slice(), user);
                     self.checks.sent_to_pool(to, judged, line, now)
                 };
                 hold!("I5", !(judged.is_block && light_was_sent), "a block after a share: {line}");

@@ -222,6 +222,7 @@ fn options() -> Option<Options> {
         user: "farm.gateway".try_into().ok()?,
         password: "x".try_into().ok()?,
         host: "pool.example.com".try_into().ok()?,
+        port: 3333,
     };
     Some(Options {
         pools: heapless::Vec::from_iter([login]),
