@@ -733,8 +733,8 @@ pub const PENDING_BLOCKS_RESERVED: usize = 16;
 /// Block candidates that are remembered until their pools answered, over all pools (F39).
 pub const BLOCKS_KEPT_MAX: usize = PENDING_BLOCKS_RESERVED;
 
-/// Time for which a block candidate is remembered that no pool has decided about. The chain has gone
-/// on by some 144 blocks then, which no pool's own late block would outrun.
+/// Time for which a block candidate is remembered that no pool has decided about: the chain has
+/// gone on by some 144 blocks then, and no late block outruns them.
 pub const BLOCK_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Found blocks that may be written while everybody waits for the disk, at once and then again

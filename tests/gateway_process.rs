@@ -204,7 +204,7 @@ fn f72_few_files_lower_the_capacity_with_a_warning_and_too_few_end_it() {
         command.args([
             "-c",
             &format!(
-                "ulimit -n {files}; exec {program} run --listen 127.0.0.1:0 --status 127.0.0.1:0 \
+                "ulimit -n {files}; exec {program} run --no-state --listen 127.0.0.1:0 --status 127.0.0.1:0 \
                  --pool stratum+tcp://{pool} --user farm"
             ),
         ]);
@@ -226,12 +226,48 @@ fn f72_few_files_lower_the_capacity_with_a_warning_and_too_few_end_it() {
     assert!(text.contains("open files are limited to 40: the gateway needs 48"), "{text}");
 }
 
+#[test]
+fn f69_a_state_directory_that_takes_nothing_is_named_in_log_and_status_and_mining_goes_on() {
+    let folder = gateway::Folder::new("takes-nothing");
+    let file = folder.0.join("file");
+    std::fs::write(&file, "").unwrap();
+    // What is in the way fails every write, also where root writes.
+    let full = folder.0.join("full");
+    std::fs::create_dir_all(full.join("probe.new")).unwrap();
+    for place in [file.clone(), file.join("below"), full] {
+        let place = place.to_str().unwrap();
+        let pool = Pool::start("abcd", 8);
+        let mut gateway = Gateway::start(pool.address, &[("LOKA_STATE__DIR", place)]);
+        let mut miner = gateway.miner();
+        miner.log_in("farm.1");
+        let job = miner.wait_for_job();
+        assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
+        let report = gateway.wait_for("the answer", |r| r["ledger"]["pool_accepted"] == 1);
+        let about = format!("state.dir: got {place}, where nothing can be written: ");
+        let warnings = report["warnings"].as_array().unwrap();
+        let warned = |warning: &&serde_json::Value| {
+            warning.as_str().is_some_and(|text| text.starts_with(&about))
+        };
+        assert_eq!(warnings.iter().filter(warned).count(), 1, "{warnings:?}");
+        gateway.kill();
+        let said: Vec<_> = gateway.log.iter().filter(|line| line.contains(place)).collect();
+        assert_eq!(said.len(), 1, "once: {said:#?}");
+        assert!(said[0].contains(&about) && said[0].contains("Block candidates"), "{said:?}");
+        let other =
+            |line: &&String| line.contains("cannot be written") || line.contains("os error");
+        let others: Vec<_> =
+            gateway.log.iter().filter(other).filter(|l| !l.contains(place)).collect();
+        assert!(others.is_empty(), "and in no other words: {others:#?}");
+    }
+}
+
 /// Runs a command of the program under a limit in kB, as the shell sets it, with so many miners
 /// on a board that could hold them; returns exit code and standard error.
 fn limited(limit: &str, command: &str, miners: &str) -> (Option<i32>, String) {
     let program = env!("CARGO_BIN_EXE_loka-stratum");
     let pool = "--listen 127.0.0.1:0 --status off --pool stratum+ssl://pool.example:1 --user farm";
-    let line = format!("ulimit {limit}; exec {program} {command} --board glinet-mt6000 {pool}");
+    let line =
+        format!("ulimit {limit}; exec {program} {command} --no-state --board glinet-mt6000 {pool}");
     let mut shell = Command::new("sh");
     let output = shell.args(["-c", &line]).env("LOKA_MINERS__MAX", miners).output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())

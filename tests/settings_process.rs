@@ -4,6 +4,7 @@
 mod gateway;
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use gateway::{Folder, Gateway, Pool, program};
@@ -55,11 +56,51 @@ fn a_gateway_without_a_pool_waits_for_one_and_its_miners_wait_with_it() {
 }
 
 #[test]
+fn state_has_a_place_without_a_setting_and_none_where_that_is_said() {
+    let folder = Folder::new("place");
+    let of_service = folder.0.join("service");
+    let set = folder.0.join("set");
+    let pool = Pool::start("aaaa", 8);
+    let run = |change: &dyn Fn(&mut Command)| {
+        let mut command = program();
+        command.args(["run", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]);
+        command.args(["--pool", &format!("stratum+tcp://{}", pool.address), "--user", "farm"]);
+        command.env_remove("LOKA_STATE__DIR").env("STATE_DIRECTORY", &of_service);
+        change(&mut command);
+        Gateway::spawn(command)
+    };
+    let kept_in = |folder: &Path| format!("state is kept in {}", folder.display());
+    run(&|_| ()).wait_for_line(&kept_in(&of_service));
+    let mut gateway = run(&|command| {
+        command.env("LOKA_STATE__DIR", &set);
+    });
+    gateway.wait_for_line(&kept_in(&set));
+    // Two never write over each other's state.
+    let mut second = run(&|command| {
+        command.env("LOKA_STATE__DIR", &set);
+    });
+    second.wait_for_line("another gateway keeps its state there");
+    drop((gateway, second));
+    let nothing = "what is committed and passwords are lost when the gateway ends";
+    run(&|command| {
+        command.arg("--no-state");
+    })
+    .wait_for_line(nothing);
+    run(&|command| {
+        command.env("LOKA_STATE__DIR", "");
+    })
+    .wait_for_line(nothing);
+    for kept in [of_service, set] {
+        assert!(kept.join("lock").exists(), "{} is empty", kept.display());
+    }
+}
+
+#[test]
 fn without_a_pool_and_without_a_place_to_keep_one_it_does_not_start() {
     let folder = Folder::new("no-place");
     for verb in ["run", "check"] {
         let mut command = command(verb, &folder, HERE);
-        let output = command.env_remove("LOKA_STATE__DIR").output().unwrap();
+        let output = command.env("LOKA_STATE__DIR", "").output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{verb}");
         has(
             &output,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::board::Machine;
 use super::config::{self, Sources};
+use super::state;
 
 /// Loka Stratum: thousands of ASICs on the LAN, one verified TLS link to the pool.
 #[derive(clap::Parser)]
@@ -117,6 +118,9 @@ pub struct SettingsArgs {
     /// Address of the status port, or off [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR|off")]
     status: Option<String>,
+    /// Keep nothing: block candidates, what is committed and passwords are lost at the end
+    #[arg(long)]
+    no_state: bool,
 }
 
 /// Flags of `status`.
@@ -142,6 +146,7 @@ impl SettingsArgs {
     /// Returns the sources of the settings; a relative file is found again after a `cd`.
     pub fn sources(&self) -> Sources {
         let listen = (!self.listen.is_empty()).then(|| self.listen.join(","));
+        let no_state = self.no_state.then(String::new);
         let flags = [
             ("--listen", "listen.addresses", &listen),
             ("--pool", "pool.1.url", &self.pool),
@@ -149,6 +154,7 @@ impl SettingsArgs {
             ("--password", "pool.1.password", &self.password),
             ("--board", "board.profile", &self.board),
             ("--status", "status.address", &self.status),
+            ("--no-state", "state.dir", &no_state),
         ];
         let given = |(flag, key, text): (_, _, &Option<String>)| Some((flag, key, text.clone()?));
         Sources {
@@ -160,6 +166,7 @@ impl SettingsArgs {
             flags: flags.into_iter().filter_map(given).collect(),
             replaces_pools: self.pool.is_some(),
             machine: Machine::read(),
+            state_dir: state::default_folder(),
         }
     }
 }

@@ -42,6 +42,8 @@ pub struct Sources {
     pub replaces_pools: bool,
     /// The machine that they are for.
     pub machine: Machine,
+    /// Where state is kept that no setting names; none where the process has no such place.
+    pub state_dir: Option<String>,
 }
 
 /// Why the settings cannot be used.
@@ -87,6 +89,8 @@ struct Collector {
     unread: Vec<Key>,
     /// A part of the file could not be read, so nobody knows what stands in it.
     is_partly_read: bool,
+    /// They were committed: what the file says of the place of the state is not among them.
+    is_stored: bool,
 }
 
 /// Where the value of a key came from.
@@ -118,6 +122,7 @@ pub fn load(sources: &Sources) -> Result<Merged, ConfigError> {
 pub fn state_dir(sources: &Sources) -> String {
     let mut collector = Collector::read(sources);
     collector.read_over(sources);
+    collector.place_state(sources);
     collector.settings.state.dir.as_str().to_owned()
 }
 
@@ -127,7 +132,8 @@ pub fn state_dir(sources: &Sources) -> String {
 ///
 /// Every problem there is; the settings that are in use stay as they are.
 pub fn load_on(base: Box<Settings>, sources: &Sources) -> Result<Merged, ConfigError> {
-    Collector { settings: base, ..Collector::default() }.overlay(sources, None)
+    let collector = Collector { settings: base, is_stored: true, ..Collector::default() };
+    collector.overlay(sources, None)
 }
 
 /// Returns the mark of the file, by which a change of it is noticed: its CRC-32.
@@ -410,11 +416,25 @@ impl Collector {
         }
     }
 
+    /// Has state kept where the process has a place for it, unless a setting says where or that
+    /// nothing is kept, which is what an empty one says.
+    fn place_state(&mut self, sources: &Sources) {
+        let Some(key) = Key::parse("state.dir") else { return };
+        if !self.settings.state.dir.is_empty() || self.origins.iter().any(|(set, _)| *set == key) {
+            return;
+        }
+        let place =
+            if self.is_stored { Some(state_dir(sources)) } else { sources.state_dir.clone() };
+        // A place with too long a name is none.
+        let _ = self.settings.set(key, &place.unwrap_or_default());
+    }
+
     /// Puts the environment and the flags over what was read, and checks the whole; what is wrong
     /// with no key in particular is reported at the file.
     fn overlay(mut self, sources: &Sources, file: Option<&Path>) -> Result<Merged, ConfigError> {
         let base = self.settings.clone();
         self.read_over(sources);
+        self.place_state(sources);
         let mut relations = Vec::new();
         self.settings.check(&mut |problem| relations.push(problem));
         let unread = std::mem::take(&mut self.unread);
@@ -564,8 +584,14 @@ pub fn render_default() -> String {
             let _ = writeln!(text, "# {} = {example}", field.name);
         } else {
             let default = Key::of(field, 0).map(|key| literal(&settings, key)).unwrap_or_default();
+            // An empty one says that nothing is kept, which is not the default.
+            let (default, mark) = match (field.section, field.name) {
+                ("state", "dir") => ("none, as above", "# "),
+                _ => (default.as_str(), ""),
+            };
+            let value = if mark.is_empty() { default } else { "\"\"" };
             let _ = writeln!(text, "# Default {default}. Allowed {allowed}.{unit}");
-            let _ = writeln!(text, "{} = {default}", field.name);
+            let _ = writeln!(text, "{mark}{} = {value}", field.name);
         }
     }
     text

@@ -148,8 +148,8 @@ impl Control {
         geometry: Option<Geometry>,
         loaded: Loaded,
     ) -> Rc<Self> {
-        let Loaded { merged: Merged { base, origins, settings, .. }, filed, kept, news, .. } =
-            loaded;
+        let Loaded { merged: Merged { base, origins, .. }, filed, kept, news, .. } = loaded;
+        let audit = Audit::open(loaded.state.writable());
         let state = State {
             doors: Doors::default(),
             web: Ports::default(),
@@ -168,7 +168,7 @@ impl Control {
             sources,
             seed,
             geometry,
-            audit: RefCell::new(Audit::open(&settings.state.dir)),
+            audit: RefCell::new(audit),
             state: RefCell::new(state),
             told_name: RefCell::default(),
             confirm_wait: Cell::new(Duration::from_micros(CONFIRM_MAX.as_micros())),

@@ -59,6 +59,8 @@ pub struct Hub {
     pub(super) ports: RefCell<Vec<Option<Port>>>,
     /// What is remembered across restarts, where there is a place for it.
     pub(super) store: RefCell<Option<Store<Memory>>>,
+    /// What is wrong with the place of the state.
+    pub(super) state_problem: RefCell<Option<String>>,
     /// The same for block candidates.
     pub(super) blocks: RefCell<Option<Store<Blocks>>>,
     /// How often a found block may keep everybody waiting for the disk.
@@ -237,6 +239,7 @@ impl Hub {
             dialers: RefCell::new(dialers),
             ports: RefCell::new((0..capacity).map(|_| None).collect()),
             store: RefCell::default(),
+            state_problem: RefCell::default(),
             blocks: RefCell::default(),
             writes: Cell::new(Allowance::new(BLOCK_WRITES_BURST_MAX, BLOCK_WRITE_INTERVAL)),
             settings_writes: Cell::default(),

@@ -60,6 +60,7 @@ mod pump;
 mod report;
 mod serial;
 mod socket;
+mod state;
 pub mod status;
 mod store;
 pub mod update;
@@ -95,6 +96,7 @@ use disk::Flash;
 use hub::Hub;
 use log::Kind;
 use password::Passwords;
+use state::State;
 use store::{Block, Blocks, Memory, Store};
 use update::{Updates, trial};
 use watch::Watch;
@@ -129,6 +131,8 @@ pub struct Loaded {
     pub merged: Merged,
     /// What the file says.
     pub filed: Filed,
+    /// Where state is kept, and whether it can be.
+    pub state: State,
     /// What was committed last.
     pub kept: Kept,
     /// What is worth an entry in the audit log.
@@ -219,24 +223,32 @@ fn load(sources: &Sources, purpose: Purpose) -> Result<Loaded, ConfigError> {
         Err(_) => config::state_dir(sources),
     };
     let mut news = News::default();
-    let kept = match purpose {
-        Purpose::Check => Kept::peek(&folder),
+    let (state, kept) = match purpose {
+        Purpose::Check => (State::look(&folder), Kept::peek(&folder)),
         Purpose::Run => {
-            news.was_reset = reset::carry_out_if_asked(&Flash, &folder);
-            Kept::open(&folder)
+            let state = State::open(&folder);
+            news.was_reset = reset::carry_out_if_asked(&Flash, &state.folder);
+            let kept = if state.problem.is_some() {
+                Kept::peek(&state.folder)
+            } else {
+                Kept::open(&state.folder)
+            };
+            (state, kept)
         }
     };
     let (merged, dialers) = match read {
         Ok(read) => read,
         Err(error) if purpose == Purpose::Run => {
-            return without_the_file(sources, kept, news, error);
+            return without_the_file(sources, state, kept, news, error);
         }
         Err(error) => return Err(error),
     };
     let filed = Filed::of(&merged);
     if let Some(committed) = kept.over(filed.mark) {
         match with_dialers(config::load_on(committed, sources)) {
-            Ok((merged, dialers)) => return Ok(Loaded { merged, filed, kept, news, dialers }),
+            Ok((merged, dialers)) => {
+                return Ok(Loaded { merged, filed, state, kept, news, dialers });
+            }
             // As after an update that takes less than the one before.
             Err(error) => {
                 for Problem { text, .. } in &error.problems {
@@ -249,7 +261,7 @@ fn load(sources: &Sources, purpose: Purpose) -> Result<Loaded, ConfigError> {
     } else {
         news.file_was_edited = kept.has_settings();
     }
-    Ok(Loaded { merged, filed, kept, news, dialers })
+    Ok(Loaded { merged, filed, state, kept, news, dialers })
 }
 
 /// Takes the settings of the last commit, whatever file it was made over, since the file cannot be
@@ -257,6 +269,7 @@ fn load(sources: &Sources, purpose: Purpose) -> Result<Loaded, ConfigError> {
 /// with the file.
 fn without_the_file(
     sources: &Sources,
+    state: State,
     kept: Kept,
     mut news: News,
     error: ConfigError,
@@ -271,7 +284,7 @@ fn without_the_file(
     log::error(Kind::Settings, format_args!("{}", report::BAD_FILE));
     news.file_is_bad = true;
     let filed = Filed::unusable(config::mark(sources));
-    Ok(Loaded { merged, filed, kept, news, dialers })
+    Ok(Loaded { merged, filed, state, kept, news, dialers })
 }
 
 fn with_dialers(
@@ -320,10 +333,12 @@ fn start(
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     let seed = u64::from_le_bytes(seed);
-    let state_dir = settings.state.dir.as_str().to_owned();
+    let state = loaded.state.clone();
+    say_state(&state, &settings);
+    let state_dir = state.folder.clone();
     #[cfg(feature = "defmt")]
-    frames::start(&state_dir);
-    let (store, geometry) = remembered(&state_dir);
+    frames::start(state.writable());
+    let (store, geometry) = remembered(&state);
     let options = options::options(&settings, geometry, seed);
     let storage = options::storage(&plan)?;
     let proxy = Proxy::new(storage, options, clock::now())
@@ -343,6 +358,7 @@ fn start(
         hub.updates = Updates::new(args.slots.as_deref(), &state_dir);
         let hub = Rc::new(hub);
         *hub.store.borrow_mut() = store;
+        hub.state_problem.borrow_mut().clone_from(&state.problem);
         *hub.watch.borrow_mut() = watch;
         hub.recall_blocks(&state_dir);
         let access = Access::open(&state_dir, passwords)?;
@@ -368,23 +384,39 @@ fn start(
 }
 
 /// Returns the store, and the geometry of an earlier run.
-fn remembered(folder: &str) -> (Option<Store<Memory>>, Option<Geometry>) {
-    if folder.is_empty() {
+fn remembered(state: &State) -> (Option<Store<Memory>>, Option<Geometry>) {
+    let folder = Path::new(&state.folder);
+    if state.folder.is_empty() {
         return (None, None);
     }
-    match Store::load(Path::new(folder), "gateway") {
-        Ok((store, memory)) => {
-            let geometry = memory.and_then(|Memory::V1 { miner_id_bytes, roll_bytes }| {
-                Geometry::new(miner_id_bytes, roll_bytes)
-            });
-            (Some(store), geometry)
+    let (store, memory) = match Store::load(folder, "gateway") {
+        Ok((store, memory)) if state.problem.is_none() => (Some(store), memory),
+        Ok((_, memory)) => (None, memory),
+        Err(_) => (None, None),
+    };
+    let geometry = memory.and_then(|Memory::V1 { miner_id_bytes, roll_bytes }| {
+        Geometry::new(miner_id_bytes, roll_bytes)
+    });
+    (store, geometry)
+}
+
+/// Says where state is kept, or what is lost without such a place.
+fn say_state(state: &State, settings: &Settings) {
+    match &state.problem {
+        Some(problem) => log::error(Kind::Store, format_args!("{problem}")),
+        None if !state.folder.is_empty() => {
+            log::info(Kind::Store, format_args!("state is kept in {}", state.folder));
         }
-        Err(error) => {
-            log::warn(Kind::Store, format_args!("nothing is remembered in {folder}: {error}"));
-            (None, None)
+        None => {
+            debug_assert!(settings.state.dir.is_empty(), "no place, and no problem with one");
+            log::warn(Kind::Store, format_args!("{NO_STATE}"));
         }
     }
 }
+
+/// What is said where nobody names a place for state.
+const NO_STATE: &str = "no state.dir is set, or it is empty: block candidates without an answer, \
+     what is committed and passwords are lost when the gateway ends";
 
 /// Returns the workers that are let in by password, those of an earlier run too.
 fn admissions(folder: &str, passwords: Rc<Passwords>) -> io::Result<Admissions> {
@@ -407,7 +439,7 @@ impl Hub {
         }
         let (store, stored) = match Store::<Blocks>::load(Path::new(folder), "blocks") {
             Ok(loaded) => loaded,
-            // That nothing is remembered in this folder was said of the geometry.
+            // That nothing is kept in this folder was said at the start.
             Err(_) => return,
         };
         *self.blocks.borrow_mut() = Some(store);

@@ -352,6 +352,7 @@ impl Hub {
         if self.file_is_bad.get() {
             warnings.push(BAD_FILE.to_owned());
         }
+        warnings.extend(self.state_problem.borrow().clone());
         if settings.pools.is_empty() {
             warnings.push(NO_POOL.to_owned());
         }
@@ -367,14 +368,12 @@ impl Hub {
                 warnings.push(one_name_warning(index));
             }
         }
+        for record in proxy.blocks().records().filter(|r| !proxy.has_account(&r.account)) {
+            let Account { host, port, user } = &record.account;
+            let text = "which no pool of the settings is: set it, and it is told";
+            warnings.push(format!("a block candidate waits for {user} at {host}:{port}, {text}"));
+        }
         for (index, pool) in settings.pools.iter().enumerate() {
-            let proxy = self.proxy.borrow();
-            for record in proxy.blocks().records().filter(|r| !proxy.has_account(&r.account)) {
-                let Account { host, port, user } = &record.account;
-                let text = "which no pool of the settings is: set it, and it is told";
-                warnings
-                    .push(format!("a block candidate waits for {user} at {host}:{port}, {text}"));
-            }
             if pool.url.scheme() == Scheme::Tcp {
                 warnings.push(plain_warning(index));
             }

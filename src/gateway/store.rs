@@ -494,8 +494,8 @@ mod tests {
         assert_eq!(Store::load(&folder.0, "blocks").unwrap().1, Some(all));
     }
 
-    /// The file of version 1 with one block in it, and that of version 2: put together by hand after
-    /// the format of postcard.
+    /// The file of version 1 with one block in it, and that of version 2: put together by hand,
+    /// after the format of postcard.
     const BLOCKS_V1: &str = "\
         4c4b5331150001c08df6d706070707070707070707070707070707070707070707070707070707070707\
         07070c706f6f6c2e6578616d706c65046661726d0273310401020304016208000000000000002a80c089\

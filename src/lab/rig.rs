@@ -87,7 +87,7 @@ impl Gateway {
         let log = options.log.as_deref().map(std::fs::File::create).transpose()?;
         let mut command = Command::new(std::env::current_exe()?);
         // It ends with this process, however that ends.
-        command.arg("run").arg("--until-input-ends").arg("--config").arg(&config);
+        command.arg("run").arg("--no-state").arg("--until-input-ends").arg("--config").arg(&config);
         // Settings of the caller's environment are for the caller's gateway.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("LOKA_") {

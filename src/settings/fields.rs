@@ -389,7 +389,9 @@ pub const FIELDS: &[Field] = &[
         unit: "",
         allowed: Allowed::Bytes { min: 0, max: limits::PATH_BYTES_MAX },
         effect: "Directory for the few facts that the gateway remembers across restarts, a write or \
-                 two a day. Empty: nothing is remembered.",
+                 two a day: block candidates, what is committed, passwords. Where it is not set: \
+                 systemd's STATE_DIRECTORY, else /var/lib/loka-stratum for root, else \
+                 loka-stratum in XDG_STATE_HOME or ~/.local/state. Empty: nothing is remembered.",
         set: |s, _, text| set_text(&mut s.state.dir, text),
         show: |s, _, f| f.write_str(&s.state.dir),
     },

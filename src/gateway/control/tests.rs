@@ -455,7 +455,7 @@ fn a_reset_forgets_settings_accounts_and_the_audit_log_but_no_block() {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         left.sort();
-        assert_eq!(left, ["audit.0", "blocks.1", "gateway.0"]);
+        assert_eq!(left, ["audit.0", "blocks.1", "gateway.0", "lock"]);
         let audit = operator.done("audit").await;
         assert_eq!(audit.len(), 1, "{audit:?}");
         assert!(audit[0].ends_with("admin serial line: reset: done"), "{audit:?}");
