@@ -22,7 +22,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use loka_stratum::work::coinbase::CoinbasePrefix;
 use loka_stratum::work::difficulty::Difficulty;
-use loka_stratum::work::extranonce::{Geometry, MinerId, upstream_extranonce2};
+use loka_stratum::work::extranonce::{Geometry, MinerId, Space};
 use loka_stratum::work::header::{BlockHash, Header, NTime, Nonce, PrevHash};
 use loka_stratum::work::merkle::{self, MerkleRoot};
 use loka_stratum::work::sha256d::{Midstate, sha256d};
@@ -100,7 +100,7 @@ fn hashes(c: &mut Criterion) {
     group.bench_function(
         format!("coinbase {bytes} B prefixed ({})", compressions(bytes, 1)),
         |b| {
-            let prefix = CoinbasePrefix::new(&[&COINB1, &EXTRANONCE1, &PAD]);
+            let prefix = CoinbasePrefix::new(&[&COINB1, &EXTRANONCE1]);
             b.iter(|| black_box(&prefix).hash_with(black_box(&middle), black_box(&COINB2)));
         },
     );
@@ -112,9 +112,10 @@ fn hashes(c: &mut Criterion) {
 }
 
 fn shares(c: &mut Criterion) {
-    let prefix = CoinbasePrefix::new(&[&COINB1, &EXTRANONCE1, &PAD]);
+    let prefix = CoinbasePrefix::new(&[&COINB1, &EXTRANONCE1]);
     let branches = branches::<12>();
     let geometry = Geometry::new(2, 4).unwrap();
+    let space = Space { geometry, id: MinerId(7), turn: 0 };
     let mask = VersionMask::BIP_0320;
     let targets = [
         Difficulty::new(8192.0).unwrap().to_target(),
@@ -129,8 +130,8 @@ fn shares(c: &mut Criterion) {
         let mut nonce = 0_u32;
         b.iter(|| {
             nonce = nonce.wrapping_add(1);
-            let middle = geometry.middle(MinerId(7), &black_box(nonce).to_be_bytes()).unwrap();
-            let coinbase = black_box(&prefix).hash_with(&middle, black_box(&COINB2));
+            let own = space.extranonce2(8, &black_box(nonce).to_be_bytes()).unwrap();
+            let coinbase = black_box(&prefix).hash_with(&own, black_box(&COINB2));
             let header = Header {
                 version: header().version.roll(mask, black_box(0x00b4_4000)),
                 merkle_root: merkle::root(coinbase, black_box(&branches)),
@@ -143,7 +144,7 @@ fn shares(c: &mut Criterion) {
     });
     group.bench_function("extranonce2 for the pool (0)", |b| {
         let roll = [1, 2, 3, 4];
-        b.iter(|| upstream_extranonce2(geometry, 8, black_box(MinerId(7)), black_box(&roll)));
+        b.iter(|| black_box(space).extranonce2(8, black_box(&roll)));
     });
     group.finish();
 }

@@ -25,6 +25,8 @@ pub enum Defect {
     I3Isolation,
     /// Two miners in turn get the same id.
     I4Identity,
+    /// Work that a pool sends again is told as it is, under another id.
+    I5SameWork,
     /// A new difficulty is counted as told and not sent.
     I5Order,
     /// A link that failed three times is never dialled again, nor is any other.
@@ -47,19 +49,24 @@ pub enum Defect {
     F66Leap,
     /// What still waits at the end is left open.
     F70Drain,
+    /// An id that came back is never given out again.
+    F88Places,
+    /// The pool that answers first decides for all what miners are given.
+    F89Sizes,
     /// A block that waits is given to any pool at its host.
     F92Stranger,
 }
 
 impl Defect {
     /// All of them, in the order of the invariants.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::I1Conservation,
         Self::I1Replays,
         Self::I2Bounds,
         Self::I3Isolation,
         Self::I4Identity,
         Self::I5Order,
+        Self::I5SameWork,
         Self::I6Liveness,
         Self::I7FailClosed,
         Self::I8Speech,
@@ -67,6 +74,8 @@ impl Defect {
         Self::F39Blocks,
         Self::F66Leap,
         Self::F70Drain,
+        Self::F88Places,
+        Self::F89Sizes,
         Self::F92Stranger,
     ];
 }
@@ -78,6 +87,9 @@ impl Proxy<'_> {
     /// Has the engine do wrong from now on.
     pub fn plant(&mut self, defect: Defect) {
         self.defect = Some(defect);
+        for (_, link) in self.links.iter_mut() {
+            link.keeps_time = defect == Defect::I5SameWork;
+        }
     }
 
     pub(crate) fn has(&self, defect: Defect) -> bool {

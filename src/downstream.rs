@@ -31,7 +31,7 @@ use crate::wire::guess::Guess;
 use crate::wire::line::Framer;
 use crate::wire::text::Text;
 use crate::work::difficulty::Difficulty;
-use crate::work::extranonce::MinerId;
+use crate::work::extranonce::Space;
 use crate::work::job::Serial;
 use crate::work::target::Target;
 use crate::work::version::VersionMask;
@@ -82,7 +82,7 @@ pub enum Close {
     ExcessRejects,
     /// No subscription or no worker in time.
     HandshakeTimeout(State),
-    /// Every miner id is in use or rests.
+    /// Every miner id is in use.
     IdsExhausted,
 }
 
@@ -121,7 +121,11 @@ impl core::fmt::Display for Close {
             Self::HandshakeTimeout(state) => {
                 write!(f, "handshake not finished in time: still {}", state.name())
             }
-            Self::IdsExhausted => write!(f, "no miner id is free; open more links or lanes"),
+            Self::IdsExhausted => write!(
+                f,
+                "no miner id is free: the pools' extranonce2 numbers no more miners; \
+                 use a pool whose extranonce2 has 4 bytes or more"
+            ),
         }
     }
 }
@@ -234,14 +238,16 @@ pub struct Told {
     pub mask: VersionMask,
 }
 
-/// The lane and id of a subscribed miner.
+/// The place of a subscribed miner; it never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Seat {
     /// Which group of links serves it.
     pub lane: u8,
     /// Its part of the extranonce2, and its extranonce1.
-    pub id: MinerId,
+    pub space: Space,
+    /// The newest job when it was taken.
+    pub since: Serial,
 }
 
 /// One miner's connection.
@@ -274,6 +280,8 @@ pub struct Downstream {
     /// The difficulty that it was told last.
     told_difficulty: Option<Difficulty>,
     told: heapless::Deque<Told, TOLD_DIFFICULTIES_MAX>,
+    /// The record of what it was told has been full.
+    has_forgotten: bool,
     /// The target of what it was told last, which most shares are judged by.
     told_target: Target,
     /// The newest job that was sent.
@@ -337,6 +345,7 @@ impl Downstream {
             vardiff,
             told_difficulty: None,
             told: heapless::Deque::new(),
+            has_forgotten: false,
             told_target: Target::MAX,
             told_job: Serial::NONE,
             told_link: None,
@@ -405,14 +414,14 @@ impl Downstream {
     }
 
     /// Returns what the miner was told for the job `serial` of a link; the oldest known where the
-    /// job is older than the record.
+    /// job may be older than the record, and nothing where it was never told that job.
     pub(crate) fn told_for(&self, link: LinkIndex, serial: Serial) -> Option<&Told> {
         let of_link = || self.told.iter().filter(|told| told.link == link);
+        let forgotten = || of_link().next().or_else(|| self.told.front());
         of_link()
             .rev()
             .find(|told| told.since <= serial)
-            .or_else(|| of_link().next())
-            .or_else(|| self.told.front())
+            .or_else(|| if self.has_forgotten { forgotten() } else { None })
     }
 
     /// Points the miner at another goal; it hears of it by its next job.
@@ -486,6 +495,7 @@ impl Downstream {
         }
         if self.told.is_full() {
             self.told.pop_front();
+            self.has_forgotten = true;
         }
         let told = Told { link, since, difficulty, mask };
         // There is room: a full record has just lost its oldest entry.
@@ -779,7 +789,8 @@ mod tests {
         miner.tell(link, serials[4], difficulty(16.0), mask);
         miner.tell(other, serials[0], difficulty(2.0), mask);
         let of = |serial| miner.told_for(link, serial).unwrap().difficulty.as_f64();
-        assert_eq!([of(serials[0]), of(serials[1]), of(serials[3])], [8.0; 3]);
+        assert_eq!([of(serials[1]), of(serials[3])], [8.0; 2]);
+        assert!(miner.told_for(link, serials[0]).is_none(), "it was never told that job");
         assert_eq!([of(serials[4]), of(serials[8])], [16.0; 2]);
         // Back to the first link with what it had there: nothing new is remembered, and targets are
         // those of each.

@@ -59,8 +59,8 @@ pub const EXTRANONCE2_BYTES_MIN: u8 = 3;
 /// has connections.
 pub const MINER_ID_BYTES_MAX: u8 = 2;
 
-/// Largest table whose miners one byte numbers. Half of the 256 ids stay free, so that an id
-/// rests after its miner left until every job of that time is dead.
+/// Largest table whose miners one byte numbers. Half of the 256 ids stay free, so that miners may
+/// come with another geometry while all others are there.
 pub const SMALL_TABLE_MINERS_MAX: usize = 128;
 
 /// Fewest bytes that a miner rolls. With 2^32 nonces to each of 65,536 rolls, a 1 PH/s miner
@@ -98,6 +98,10 @@ pub const POOL_DIFFICULTY_MIN: f64 = 1e-12;
 
 /// How far a share's ntime may lie ahead of its job's, in seconds (QUIRKS 40; ckpool's bound).
 pub const NTIME_AHEAD_SECS_MAX: u32 = 7000;
+
+/// How far a job's ntime is moved on at most, in seconds, so that what is sent again is new work.
+/// Pools take what is up to two hours ahead; half of [`NTIME_AHEAD_SECS_MAX`] is left to miners.
+pub const NTIME_MOVED_SECS_MAX: u32 = NTIME_AHEAD_SECS_MAX / 2;
 
 // ---- settings ------------------------------------------------------------------------------
 
@@ -546,8 +550,8 @@ const _: () = assert!(ROLL_BYTES_SHORT <= ROLL_BYTES_PREFERRED);
 const _: () = assert!(ROLL_BYTES_PREFERRED <= ROLL_BYTES_MAX);
 // ---- miners --------------------------------------------------------------------------------
 
-/// Miners that one gateway serves, at most. Two bytes of extranonce2 name 65,536; half of them
-/// and more stay free for the quarantine.
+/// Miners that one gateway serves, at most. Two bytes of extranonce2 name 65,536, of which each
+/// geometry takes a third.
 pub const MINERS_MAX: usize = 16_384;
 
 /// Miners that a gateway makes room for where nobody says how many: a large farm's. The room costs
@@ -556,6 +560,25 @@ pub const MINERS_AUTO_MAX: usize = 10_000;
 
 /// Bytes of worker names that one connection may hold: two of the longest, or many short ones.
 pub const WORKERS_BYTES_MAX: usize = 2 * (WORKER_NAME_BYTES_MAX + 1);
+
+/// Blocks of 256 two-byte ids that miners of one geometry go round in, at least and at most. Three
+/// geometries of the largest table fit beside each other, and one of single-byte ids beside them.
+pub const ID_BLOCKS_LEAST: usize = 8;
+/// See [`ID_BLOCKS_LEAST`]; all miners of the largest table have one at the same time.
+pub const ID_BLOCKS_MOST: usize = 80;
+
+const _: () = assert!(ID_BLOCKS_MOST << 8 > MINERS_MAX && 3 * ID_BLOCKS_MOST <= 1 << 8);
+
+/// Ids that did no work and are given out again at once, for each lane: who connects and closes
+/// without end uses up none. The rest are given out again when it is their turn.
+pub const IDS_SPARE_MAX: usize = 8;
+
+/// Time that pools have to say how long their extranonce2 is, before the first miner is answered
+/// all the same (F89).
+pub const HEAR_MAX: Duration = Duration::from_secs(5);
+
+/// Time for which the status says that a newcomer was refused because no id was free.
+pub const NO_ID_SAID: Duration = Duration::from_secs(60);
 
 /// Time from the connection to a subscription, in total and not per read (F19).
 pub const SUBSCRIBE_DEADLINE: Duration = Duration::from_secs(10);
@@ -951,7 +974,6 @@ const _: () = assert!(SEEN_PLACES_PER_MINER.is_multiple_of(SEEN_BUCKET_PLACES));
 const _: () = assert!(SEEN_PLACES_LEAST.is_multiple_of(SEEN_BUCKET_PLACES));
 const _: () = assert!(LINKS_MIN <= LINKS_MAX);
 const _: () = assert!(SPILL_BYTES_MAX <= SPILLS_BYTES_MAX);
-const _: () = assert!(MINERS_MAX <= 1 << 15, "half of the two-byte miner ids stay free");
 const _: () = assert!(LANES_MAX <= LINKS_MAX, "every lane needs a link");
 const _: () = assert!(COINB2_STORE_BYTES >= COINB2_BYTES_MAX);
 const _: () = assert!(COINB2_STORE_BYTES == UPSTREAM_LINE_BYTES_MAX, "`LinkSizes::coinb2_bytes`");

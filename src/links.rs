@@ -5,6 +5,10 @@
 //! farm as long as the pool's extranonce2 has room; where it leaves one byte for the miner id
 //! further lanes are opened, each with a link of its own of the same login (DESIGN section 2).
 //!
+//! Miners that came before a pool's extranonce2 was known may need more bytes than it has. Only they
+//! are kept from that pool (F89): a lane has a second route per goal, to the goal's roomiest pool,
+//! while the first goes to one that is too small for some of them.
+//!
 //! The plan ([`Links::plan`]) is one pure pass over all links. Pools make goals; those of one goal
 //! are an ordered list of which one serves, and the next is kept live as its standby. A pool is
 //! left when its circuit opens ([`crate::health`]), and an earlier one gets its goal back when its
@@ -17,11 +21,14 @@
 //! every few seconds all the same (F95, `docs/adr/0015`).
 
 use crate::health::Circuit;
-use crate::limits::{GOALS_MAX, LANES_MAX, LINGER, LINKS_MAX, POOLS_MAX, RETRY_UNSERVED_MAX};
+use crate::limits::{
+    GOALS_MAX, HEAR_MAX, LANES_MAX, LINGER, LINKS_MAX, POOLS_MAX, RETRY_UNSERVED_MAX,
+};
 use crate::split::Weights;
 use crate::table::IdPool;
 use crate::time::{Duration, Instant};
 use crate::upstream::{Link, LinkClose, LinkIndex, State};
+use crate::work::extranonce::Geometry;
 use crate::work::header::NTime;
 use crate::work::job::{Job, Serial};
 
@@ -68,7 +75,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    fn pools(&self) -> core::ops::Range<u8> {
+    pub(crate) fn pools(&self) -> core::ops::Range<u8> {
         0..u8::try_from(self.pools.min(POOLS_MAX)).unwrap_or(u8::MAX)
     }
 
@@ -103,8 +110,6 @@ pub struct Route {
     pub(crate) serves: Option<LinkIndex>,
     /// The newest job.
     pub(crate) current: Option<Serial>,
-    /// Miners whose last job is older than this are told to drop it.
-    pub(crate) clean_since: Option<Serial>,
 }
 
 impl Route {
@@ -125,6 +130,8 @@ pub struct Lane {
     /// The ids of its miners.
     pub(crate) ids: IdPool,
     pub(crate) routes: [Route; GOALS_MAX],
+    /// For miners that do not fit the pool that the route goes to.
+    roomy: [Route; GOALS_MAX],
 }
 
 impl Lane {
@@ -136,6 +143,19 @@ impl Lane {
     /// Returns where miners that work for `goal` have their jobs from.
     pub fn route(&self, goal: u8) -> Option<&Route> {
         self.routes.get(usize::from(goal))
+    }
+
+    /// Returns where those miners have their jobs from that do not fit the pool of the route.
+    pub fn roomy_route(&self, goal: u8) -> Option<&Route> {
+        self.roomy.get(usize::from(goal))
+    }
+
+    fn all_routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter().chain(&self.roomy)
+    }
+
+    fn all_routes_mut(&mut self) -> impl Iterator<Item = &mut Route> {
+        self.routes.iter_mut().chain(&mut self.roomy)
     }
 }
 
@@ -219,6 +239,14 @@ pub struct Links<'a> {
     switched_at: [Instant; GOALS_MAX],
     next_serial: Serial,
     random: u64,
+    /// Bytes of each pool's extranonce2, as far as it was ever heard.
+    sizes: [Option<u8>; POOLS_MAX],
+    /// Pools that answered a subscription, usable or not.
+    heard: [bool; POOLS_MAX],
+    /// Until when pools that were never heard are dialled for that alone.
+    hears_until: Instant,
+    /// The most bytes that a seated miner needs of an extranonce2.
+    need_most: u8,
 }
 
 impl<'a> Links<'a> {
@@ -231,7 +259,8 @@ impl<'a> Links<'a> {
     ) -> Self {
         Self {
             links,
-            lanes: heapless::Vec::new(),
+            // The first has room: it serves the farm alone, as a rule.
+            lanes: core::iter::once(Lane::default()).collect(),
             policy,
             active: core::array::from_fn(|goal| {
                 u8::try_from(goal).ok().and_then(|goal| policy.pools_of(goal).next()).unwrap_or(0)
@@ -239,7 +268,60 @@ impl<'a> Links<'a> {
             switched_at: [now; GOALS_MAX],
             next_serial: Serial::FIRST,
             random: seed | 1,
+            sizes: [None; POOLS_MAX],
+            heard: [false; POOLS_MAX],
+            hears_until: now + HEAR_MAX,
+            need_most: 0,
         }
+    }
+
+    /// Returns how many bytes a pool's extranonce2 has, where that was ever heard.
+    pub fn size_of(&self, pool: u8) -> Option<u8> {
+        self.sizes.get(usize::from(pool)).copied().flatten()
+    }
+
+    /// Returns the shortest extranonce2 of any configured pool, as far as they were heard.
+    pub(crate) fn size_least(&self) -> Option<u8> {
+        self.policy.pools().filter_map(|pool| self.size_of(pool)).min()
+    }
+
+    /// Says whether every configured pool has said how long its extranonce2 is.
+    pub(crate) fn knows_all(&self) -> bool {
+        self.policy.pools().all(|pool| self.size_of(pool).is_some())
+    }
+
+    /// Says whether pools still have time to be heard before miners are answered.
+    pub(crate) fn is_hearing(&self, now: Instant) -> bool {
+        now < self.hears_until && self.policy.pools().any(|pool| !self.was_heard(pool))
+    }
+
+    fn was_heard(&self, pool: u8) -> bool {
+        self.heard.get(usize::from(pool)).copied().unwrap_or(true)
+    }
+
+    /// Takes it that a link's pool was heard; returns the length of its extranonce2 where that is
+    /// news.
+    pub(crate) fn note_size(&mut self, link: LinkIndex, usable: bool) -> Option<(u8, u8)> {
+        let link = self.get(link)?;
+        let (pool, size) = (link.pool, link.extranonce2_size());
+        if let Some(heard) = self.heard.get_mut(usize::from(pool)) {
+            *heard = true;
+        }
+        let size = size.filter(|_| usable)?;
+        let known = self.sizes.get_mut(usize::from(pool))?;
+        (known.replace(size) != Some(size)).then_some((pool, size))
+    }
+
+    /// Forgets what was heard of a pool, which is another one now.
+    pub(crate) fn forget_size(&mut self, pool: usize) {
+        if let (Some(size), Some(heard)) = (self.sizes.get_mut(pool), self.heard.get_mut(pool)) {
+            (*size, *heard) = (None, false);
+        }
+    }
+
+    /// Takes how many bytes of an extranonce2 the seated miner needs that needs most.
+    pub(crate) fn set_need_most(&mut self, need: u8) {
+        self.need_most = need;
     }
 
     /// Returns the serial for the next announcement.
@@ -249,6 +331,16 @@ impl<'a> Links<'a> {
         serial
     }
 
+    /// Returns the serial for the next announcement on a link, which learns the turn of its ids.
+    pub(crate) fn issue_on(&mut self, link: LinkIndex) -> Serial {
+        let lane = self.get(link).and_then(|link| self.lanes.get(usize::from(link.lane)));
+        let turn = lane.map_or(0, |lane| lane.ids.turn());
+        if let Some(link) = self.get_mut(link) {
+            link.turn = turn;
+        }
+        self.issue()
+    }
+
     /// Returns the serial that was issued last.
     pub(crate) fn last_issued(&self) -> Serial {
         self.links
@@ -256,15 +348,6 @@ impl<'a> Links<'a> {
             .filter_map(|link| link.jobs.newest().map(|job| job.serial))
             .max()
             .unwrap_or(Serial::NONE)
-    }
-
-    /// Returns the oldest job that may still bring a share; the next to be issued where none is.
-    pub(crate) fn oldest_live(&self) -> Serial {
-        self.links
-            .iter()
-            .filter_map(|link| link.jobs.oldest_live())
-            .min()
-            .unwrap_or(self.next_serial)
     }
 
     /// Returns the oldest job of all links that is alive, `is_wanted`, and not the newest of its
@@ -313,8 +396,7 @@ impl<'a> Links<'a> {
     }
 
     fn is_serving(&self, link: LinkIndex) -> bool {
-        let serves = |route: &Route| route.serves == Some(link);
-        self.lanes.iter().any(|lane| lane.routes.iter().any(serves))
+        self.lanes.iter().flat_map(Lane::all_routes).any(|route| route.serves == Some(link))
     }
 
     /// Returns where a lane's miners that work for `goal` have their jobs from.
@@ -322,13 +404,32 @@ impl<'a> Links<'a> {
         self.lanes.get(usize::from(lane))?.route(goal)
     }
 
-    pub(crate) fn lane_mut(&mut self, lane: u8) -> Option<&mut Lane> {
-        self.lanes.get_mut(usize::from(lane))
+    /// Returns the link that gives jobs to the miners of a lane, goal and geometry, where there is
+    /// one that they fit.
+    pub(crate) fn feed(
+        &self,
+        lane: u8,
+        goal: u8,
+        geometry: Geometry,
+    ) -> Option<(LinkIndex, &Link<'a>)> {
+        let lane = self.lanes.get(usize::from(lane))?;
+        let routes = [lane.route(goal)?, lane.roomy_route(goal)?];
+        routes.into_iter().find_map(|route| {
+            let index = route.serves?;
+            let link = self.get(index)?;
+            link.fits(geometry).then_some((index, link))
+        })
     }
 
-    /// Closes all lanes; only while no miner is seated.
-    pub(crate) fn close_lanes(&mut self) {
-        self.lanes.clear();
+    /// Says whether miners of a geometry can work for a goal, as far as its pools are known.
+    pub(crate) fn has_room(&self, goal: u8, geometry: Geometry) -> bool {
+        let fits = |pool| self.size_of(pool).is_none_or(|size| geometry.fits(size).is_ok());
+        let active = self.active_pool(goal);
+        fits(active) || self.policy.pools_of(goal).any(|pool| fits(pool) && self.is_live(pool, 0))
+    }
+
+    pub(crate) fn lane_mut(&mut self, lane: u8) -> Option<&mut Lane> {
+        self.lanes.get_mut(usize::from(lane))
     }
 
     /// Opens another lane over fresh ids; `false` where [`LANES_MAX`] are open, or where it could
@@ -375,10 +476,12 @@ impl<'a> Links<'a> {
     /// Announces the newest job of a link anew, with its ntime moved on: miners that had it before
     /// find other shares for it now (QUIRKS 24).
     pub(crate) fn renew(&mut self, link: LinkIndex, now: Instant) -> Option<Serial> {
-        let serial = self.issue();
+        let serial = self.issue_on(link);
         let link = self.get_mut(link)?;
         let job = link.announced()?;
         let ahead = u32::try_from(now.since(job.received).as_secs()).unwrap_or(u32::MAX);
+        // To those who had it a moment ago it is news as well.
+        let ahead = if job.serial <= link.told { ahead.max(1) } else { ahead };
         let ntime = NTime(job.ntime.0.saturating_add(ahead));
         link.renew(serial, ntime, now)
     }
@@ -386,13 +489,18 @@ impl<'a> Links<'a> {
     /// Takes a job that a link announced; returns whether a lane's miners are to be told.
     pub(crate) fn handle_job(&mut self, link: LinkIndex, serial: Serial, clean: bool) -> bool {
         let mut told = false;
-        let routes = self.lanes.iter_mut().flat_map(|lane| lane.routes.iter_mut());
+        let routes = self.lanes.iter_mut().flat_map(Lane::all_routes_mut);
         for route in routes.filter(|route| route.serves == Some(link)) {
             route.current = Some(serial);
-            if clean {
-                route.clean_since = Some(serial);
-            }
             told = true;
+        }
+        if let Some(link) = self.get_mut(link) {
+            if clean {
+                link.clean_since = serial;
+            }
+            if told {
+                link.told = serial;
+            }
         }
         told
     }
@@ -598,7 +706,8 @@ impl<'a> Links<'a> {
         let goal = self.policy.goal_of(pool);
         let active = self.active_pool(goal);
         let fails = |pool: u8| self.failing_for(pool, now) >= self.policy.failover;
-        if pool <= active {
+        let is_unheard = now < self.hears_until && !self.was_heard(pool);
+        if pool <= active || is_unheard || self.is_roomy(pool) {
             return true;
         }
         let mut between = self.policy.pools_of(goal).filter(|p| (active..pool).contains(p));
@@ -606,6 +715,15 @@ impl<'a> Links<'a> {
             between.all(|between| between == active || fails(between))
         } else {
             between.all(fails)
+        }
+    }
+
+    /// Says whether a pool has more room than the one that its goal works for, and miners need that.
+    fn is_roomy(&self, pool: u8) -> bool {
+        let active = self.active_pool(self.policy.goal_of(pool));
+        match (self.size_of(active), self.size_of(pool)) {
+            (Some(least), Some(size)) => least < self.need_most && least < size,
+            _ => false,
         }
     }
 
@@ -642,7 +760,7 @@ impl<'a> Links<'a> {
         }
         for lane in further {
             for pool in policy.pools() {
-                if self.is_standby(pool, now) && self.has_spare() {
+                if (self.is_standby(pool, now) || self.is_roomy(pool)) && self.has_spare() {
                     self.want(pool, lane, now);
                 }
             }
@@ -690,7 +808,7 @@ impl<'a> Links<'a> {
             (self.is_serving(*index), if lane == 0 { usize::MAX - room } else { room })
         };
         let Some((index, _)) = free.min_by_key(key) else { return false };
-        let routes = self.lanes.iter_mut().flat_map(|lane| lane.routes.iter_mut());
+        let routes = self.lanes.iter_mut().flat_map(Lane::all_routes_mut);
         for route in routes.filter(|route| route.serves == Some(index)) {
             *route = Route::default();
         }
@@ -713,20 +831,73 @@ impl<'a> Links<'a> {
     }
 
     fn seat_route(&mut self, lane: u8, goal: u8, now: Instant) -> bool {
+        let before = self.route(lane, goal).copied().unwrap_or_default();
         let active = self.active_pool(goal);
-        let Some(index) = self.index_of(active, lane) else { return false };
-        let serves = self.route(lane, goal).and_then(Route::serves);
-        if serves == Some(index) || !self.is_live(active, lane) {
-            return false;
+        let mut changed = false;
+        if let Some(index) = self.index_of(active, lane)
+            && before.serves != Some(index)
+            && self.is_live(active, lane)
+            // A new serial, so that the route's announcements always grow.
+            && let Some(route) = self.route_to(index, now)
+        {
+            let place = self.lane_mut(lane).and_then(|l| l.routes.get_mut(usize::from(goal)));
+            if let Some(place) = place {
+                *place = route;
+            }
+            changed = true;
         }
-        // A new serial, so that the route's announcements always grow.
-        let Some(serial) = self.renew(index, now) else { return false };
-        let route = self.lane_mut(lane).and_then(|lane| lane.routes.get_mut(usize::from(goal)));
-        if let Some(route) = route {
-            *route =
-                Route { serves: Some(index), current: Some(serial), clean_since: Some(serial) };
+        changed | self.seat_roomy(lane, goal, before, now)
+    }
+
+    /// Announces the newest job of a link, for a route to it.
+    fn route_to(&mut self, index: LinkIndex, now: Instant) -> Option<Route> {
+        let serial = self.renew(index, now)?;
+        let link = self.get_mut(index)?;
+        link.told = serial;
+        // Whoever had jobs of the link before, and of none since, drops them too.
+        link.clean_since = serial;
+        Some(Route { serves: Some(index), current: Some(serial) })
+    }
+
+    /// Points the second route of a goal at its roomiest live link while the first one's is too
+    /// small for some miners; what `before` went to is taken over as it is.
+    fn seat_roomy(&mut self, lane: u8, goal: u8, before: Route, now: Instant) -> bool {
+        let room = |link: &Link<'_>| link.extranonce2_size().unwrap_or(0);
+        let serves = self.route(lane, goal).and_then(|route| self.get(route.serves?));
+        let least = serves.and_then(Link::extranonce2_size).unwrap_or(u8::MAX);
+        let roomy = self.lanes.get(usize::from(lane)).and_then(|lane| lane.roomy_route(goal));
+        let roomy = roomy.copied().unwrap_or_default();
+        let does = |route: Route| {
+            let link = route.serves.and_then(|index| self.get(index));
+            link.is_some_and(|link| {
+                link.state == State::Live && link.wanted && room(link) >= self.need_most
+            })
+        };
+        let next = if least >= self.need_most {
+            Route::default()
+        } else if does(roomy) {
+            roomy
+        } else if does(before) {
+            before
+        } else {
+            let of_goal = |link: &Link<'_>| {
+                link.lane == lane && self.policy.goal_of(link.pool) == goal && link.wanted
+            };
+            let live = self.iter().filter(|(_, l)| l.state == State::Live && of_goal(l));
+            let best = live.max_by_key(|(_, link)| room(link)).filter(|(_, l)| room(l) > least);
+            match best.map(|(index, _)| index) {
+                // What late shares need stays until there is another.
+                None => roomy,
+                Some(index) if roomy.serves == Some(index) => roomy,
+                Some(index) => self.route_to(index, now).unwrap_or_default(),
+            }
+        };
+        let place = self.lane_mut(lane).and_then(|lane| lane.roomy.get_mut(usize::from(goal)));
+        let changed = roomy.serves != next.serves;
+        if let Some(place) = place {
+            *place = next;
         }
-        true
+        changed && next.serves.is_some()
     }
 
     /// Lets go of links that are not needed any more, once late shares had their time, and of
@@ -748,6 +919,7 @@ impl<'a> Links<'a> {
             } else {
                 !self.is_active(pool)
                     && !self.is_standby(pool, now)
+                    && !self.is_roomy(pool)
                     && (settled || link.state == State::Idle)
             };
             if active_live
@@ -773,9 +945,10 @@ impl<'a> Links<'a> {
         Some(index)
     }
 
-    /// Takes another policy, as after a change of settings.
-    pub(crate) fn set_policy(&mut self, policy: Policy) {
+    /// Takes another policy, as after a change of settings; pools that are new are heard again.
+    pub(crate) fn set_policy(&mut self, policy: Policy, now: Instant) {
         self.policy = policy;
+        self.hears_until = now + HEAR_MAX;
     }
 
     /// Returns when the plan wants to be looked at next.

@@ -47,9 +47,10 @@ use crate::identity::{Account, Grant, Identity, KeptNames, Names};
 use crate::ledger::{Bucket, Ledger};
 use crate::limits::{
     ANSWER_MAX, DOWNSTREAM_LINE_BYTES_MAX, EVENTS_MAX, GOALS_MAX, HOLD_MAX, JOB_AGE_MAX,
-    JOB_SILENCE_MAX, JOBS_PER_LINK, LANES_MAX, LINKS_MAX, MINERS_MAX, NOTIFY_LINE_BYTES_MAX,
-    PASSWORD_BYTES_MAX, PENDING_SHARES_MAX, PENDING_SHARES_NARROW, POOLS_MAX, SEEN_BUCKET_PLACES,
-    SEEN_PLACES_LEAST, SEEN_PLACES_PER_MINER, SWEEP_PARTS, SWEEP_STEP, UPSTREAM_LINE_BYTES_LEAST,
+    JOB_SILENCE_MAX, JOBS_PER_LINK, LANES_MAX, LINKS_MAX, MINER_ID_BYTES_MAX, MINERS_MAX,
+    NO_ID_SAID, NOTIFY_LINE_BYTES_MAX, PASSWORD_BYTES_MAX, PENDING_SHARES_MAX,
+    PENDING_SHARES_NARROW, POOLS_MAX, ROLL_BYTES_MAX, SEEN_BUCKET_PLACES, SEEN_PLACES_LEAST,
+    SEEN_PLACES_PER_MINER, SWEEP_PARTS, SWEEP_STEP, UPSTREAM_LINE_BYTES_LEAST,
     UPSTREAM_LINE_BYTES_MAX, USER_AGENT_BYTES_MAX, WORKER_NAME_BYTES_MAX,
 };
 use crate::links::{self, Links, Switch};
@@ -59,7 +60,7 @@ use crate::personality::Unfit;
 use crate::refusals::{Fate, Trouble};
 use crate::seen::SeenShares;
 use crate::split::Split;
-use crate::table::{IdsExhausted, MinerHandle, RestingId, Slot, Table, TableFull};
+use crate::table::{IdBlock, IdPool, IdsExhausted, MinerHandle, Slot, Table, TableFull};
 use crate::time::{Duration, Instant};
 use crate::upstream::{Link, LinkClose, LinkIndex, LinkStorage, State};
 use crate::vardiff::{self, Vardiff};
@@ -144,8 +145,8 @@ pub struct Storage<'a> {
     pub slots: &'a mut [Slot],
     /// [`DOWNSTREAM_LINE_BYTES_MAX`] bytes per miner, for lines that come in pieces.
     pub lines: &'a mut [u8],
-    /// [`Storage::ids_for`] the number of miners, or at least [`Storage::ids_min`].
-    pub ids: &'a mut [RestingId],
+    /// [`Storage::ID_BLOCKS`].
+    pub ids: &'a mut [IdBlock],
     /// [`Storage::seen_for`] the number of miners, or at least [`Storage::seen_min`].
     pub seen: &'a mut [[u64; SEEN_BUCKET_PLACES]],
     /// What a link has of each of the following.
@@ -219,20 +220,8 @@ impl Storage<'_> {
     /// Bytes of lines and coinbases per link, of the largest size.
     pub const LINK_BYTES: usize = LinkSizes::MAX.bytes();
 
-    /// Returns the fewest ids that a table of `miners` can do with: four to each, as half stay free
-    /// to rest. There may then be no room for further lanes.
-    pub const fn ids_min(miners: usize) -> usize {
-        let wanted = miners.saturating_mul(4);
-        if wanted < 1 << 16 { wanted } else { 1 << 16 }
-    }
-
-    /// Returns how many ids a table of `miners` needs: room for the quarantine, and for all lanes
-    /// of 256 where a pool leaves one byte for them.
-    pub const fn ids_for(miners: usize) -> usize {
-        let (resting, lanes) = (Self::ids_min(miners), LANES_MAX.saturating_mul(256));
-        let wanted = if resting > lanes { resting } else { lanes };
-        if wanted < 1 << 16 { wanted } else { 1 << 16 }
-    }
+    /// Blocks of ids: all of two bytes for the first lane, and one for each further lane.
+    pub const ID_BLOCKS: usize = (1 << u8::BITS) + LANES_MAX - 1;
 
     /// Returns how many buckets of seen shares a table of `miners` needs: places for each
     /// ([`SEEN_PLACES_PER_MINER`]), and for the pools of a small farm.
@@ -250,7 +239,7 @@ impl Storage<'_> {
     /// board's budget is held against (B6).
     pub const fn bytes_for(miners: usize, links: usize, sizes: LinkSizes) -> usize {
         let per_miner = size_of::<Slot>().saturating_add(DOWNSTREAM_LINE_BYTES_MAX);
-        let ids = Self::ids_for(miners).saturating_mul(size_of::<RestingId>());
+        let ids = Self::ID_BLOCKS.saturating_mul(size_of::<IdBlock>());
         let seen = Self::seen_for(miners).saturating_mul(size_of::<[u64; SEEN_BUCKET_PLACES]>());
         let per_link = sizes.jobs.saturating_mul(size_of::<Job>()).saturating_add(sizes.bytes());
         let pending = sizes.pending_for(links).saturating_mul(size_of::<Pending>());
@@ -264,7 +253,7 @@ impl Storage<'_> {
     }
 }
 
-const _: () = assert!(size_of::<Slot>() <= 1016, "10,000 slots stay below 10.2 MB");
+const _: () = assert!(size_of::<Slot>() <= 1048, "10,000 slots stay below 10.5 MB");
 const _: () =
     assert!(Storage::bytes_for(10_000, 4, LinkSizes::MAX) <= 64 << 20, "10,000 in 64 MiB");
 const _: () = assert!(size_of::<Proxy<'static>>() <= 96 << 10, "the proxy itself fits a stack");
@@ -286,9 +275,9 @@ pub enum StorageError {
     },
     /// Too few ids.
     Ids {
-        /// Ids that were handed in.
+        /// Blocks of ids that were handed in.
         got: usize,
-        /// Ids that the slots need.
+        /// Blocks that are needed.
         need: usize,
     },
     /// Too few buckets of seen shares.
@@ -421,7 +410,7 @@ pub enum Event {
         /// Its pool's place in the list.
         pool: u8,
     },
-    /// Miner id and roll were given their lengths.
+    /// Newcomers are given a miner id and a roll of these lengths from now on.
     GeometryFixed {
         /// Bytes of the miner id.
         miner_id_bytes: u8,
@@ -480,6 +469,41 @@ pub enum Event {
     },
     /// The extranonce2 of a pool holds no miners.
     Incompatible(Incompatible),
+    /// Miners that came before a pool was heard do not fit it.
+    KeptFrom {
+        /// Its place in the list.
+        pool: u8,
+        /// Which.
+        kept: KeptFrom,
+    },
+    /// Every miner that is there fits a pool again.
+    AllFit {
+        /// Its place in the list.
+        pool: u8,
+    },
+}
+
+/// Miners that a pool's extranonce2 is too short for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct KeptFrom {
+    /// Bytes of the pool's extranonce2.
+    pub got: u8,
+    /// Bytes that the one of them needs that needs most.
+    pub need: u8,
+    /// How many they are.
+    pub miners: u16,
+}
+
+impl core::fmt::Display for KeptFrom {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { got, need, miners } = self;
+        write!(
+            f,
+            "its extranonce2 has {got} bytes, and {miners} miners that connected before that was \
+             known need {need}: they are kept from it until they connect again"
+        )
+    }
 }
 
 /// Single miners that answers are due to; when it is full all miners are walked instead.
@@ -502,10 +526,16 @@ pub struct Proxy<'a> {
     table: Table<'a>,
     offenders: Offenders,
     lines: &'a mut [u8],
-    ids: &'a mut [RestingId],
-    links: Links<'a>,
+    ids: &'a mut [IdBlock],
+    pub(crate) links: Links<'a>,
+    /// What newcomers are given, once it was told or a pool was heard.
     geometry: Option<Geometry>,
-    seated: usize,
+    /// Seated miners, by the bytes that they need of an extranonce2.
+    needs: [u16; NEEDS],
+    /// Pools whose extranonce2 is too short for some of them, as was said.
+    keeps_out: [bool; POOLS_MAX],
+    /// When a newcomer was refused last because no id was free.
+    no_id_at: Option<Instant>,
     ledger: Ledger,
     /// The shares that were accepted and could be sent again.
     seen: SeenShares<'a>,
@@ -560,7 +590,7 @@ impl<'a> Proxy<'a> {
         if got < need {
             return Err(StorageError::Lines { got, need });
         }
-        let (got, need) = (storage.ids.len(), Storage::ids_min(miners));
+        let (got, need) = (storage.ids.len(), Storage::ID_BLOCKS);
         if got < need {
             return Err(StorageError::Ids { got, need });
         }
@@ -576,8 +606,12 @@ impl<'a> Proxy<'a> {
         if links.is_empty() {
             return Err(StorageError::Links);
         }
+        let mut links = Links::new(links, options.links, options.seed, now);
+        if let (Some(lane), Some(blocks)) = (links.lane_mut(0), id_blocks(storage.ids, 0)) {
+            lane.ids = IdPool::new(blocks, miners, options.first_miner_id);
+        }
         Ok(Self {
-            links: Links::new(links, options.links, options.seed, now),
+            links,
             seen: SeenShares::new(storage.seen, options.seed),
             room_made: now,
             wants_renewal: false,
@@ -587,7 +621,9 @@ impl<'a> Proxy<'a> {
             lines: storage.lines,
             ids: storage.ids,
             geometry: None,
-            seated: 0,
+            needs: [0; NEEDS],
+            keeps_out: [false; POOLS_MAX],
+            no_id_at: None,
             ledger: Ledger::ZERO,
             split: Split::default(),
             at_goal: [0; GOALS_MAX],
@@ -650,14 +686,9 @@ impl<'a> Proxy<'a> {
         if self.has(crate::canary::Defect::I2Bounds) {
             return;
         }
-        self.seated = self.seated.saturating_sub(1);
         self.leave_goal(session.goal());
-        // An id that was never sent a job has nothing to rest for.
-        let rests_until =
-            if session.told_job == Serial::NONE { Serial::NONE } else { self.links.last_issued() };
-        if let Some((lane, places)) = self.lane_and_ids(seat.lane) {
-            lane.ids.give_back(places, seat.id, rests_until);
-        }
+        let worked = session.last_share.is_some();
+        self.leave_seat(seat, worked);
     }
 
     /// Does what is due at `now`.
@@ -740,13 +771,8 @@ impl<'a> Proxy<'a> {
                 return None;
             }
             if let Some((miner, session)) = self.table.at(index) {
-                let current = session
-                    .seat
-                    .and_then(|seat| self.links.route(seat.lane, session.goal()))
-                    .and_then(|route| route.current);
                 let authorized = session.state == crate::downstream::State::Authorized;
-                let job_due =
-                    authorized && feeds && current.is_some_and(|job| job != session.told_job);
+                let job_due = authorized && feeds && is_job_due(&self.links, session);
                 if job_due || session.answers_due > 0 || session.is_answer_due() {
                     return Some(miner);
                 }
@@ -811,13 +837,15 @@ impl<'a> Proxy<'a> {
             (0..POOLS_MAX).for_each(|pool| self.reopen_pool(pool));
         }
         self.options = options;
-        self.links.set_policy(self.options.links);
+        self.links.set_policy(self.options.links, now);
+        self.choose_geometry();
         self.handle_timeout(now);
     }
 
     /// Lets go of every link of a pool; the plan opens them again.
     pub fn reopen_pool(&mut self, pool: usize) {
         self.forget_one_name(pool);
+        self.links.forget_size(pool);
         for index in 0..LINKS_MAX {
             let Some(index) = u8::try_from(index).ok().map(LinkIndex) else { break };
             let Some(link) = self.links.get_mut(index) else { break };
@@ -867,7 +895,28 @@ impl<'a> Proxy<'a> {
         &self.links
     }
 
-    /// Returns how the extranonce2 is divided, once that is fixed.
+    /// Says whether miners should wait to be heard: no miner has a seat, and not every pool has said
+    /// how long its extranonce2 is, nor had its time for that (F89).
+    pub fn is_hearing(&self, now: Instant) -> bool {
+        self.needs.iter().all(|count| *count == 0) && self.links.is_hearing(now)
+    }
+
+    /// Returns which miners a pool's extranonce2 is too short for; they fit when they connect anew.
+    pub fn kept_from(&self, pool: u8) -> Option<KeptFrom> {
+        let got = self.links.size_of(pool)?;
+        let longer = (0u8..).zip(self.needs).filter(|(need, count)| *need > got && *count > 0);
+        longer.fold(None, |kept: Option<KeptFrom>, (need, count)| {
+            let miners = kept.map_or(0, |kept| kept.miners).saturating_add(count);
+            Some(KeptFrom { got, need, miners })
+        })
+    }
+
+    /// Says whether a newcomer was refused a moment ago because no id was free.
+    pub fn lacks_ids(&self, now: Instant) -> bool {
+        self.no_id_at.is_some_and(|at| now.since(at) < NO_ID_SAID)
+    }
+
+    /// Returns how the extranonce2 is divided for newcomers, once a pool was heard or a miner came.
     pub fn geometry(&self) -> Option<Geometry> {
         self.geometry
     }
@@ -1034,34 +1083,44 @@ impl<'a> Proxy<'a> {
             }
             session.forgive(now);
             workers::end_wait(session, miner, &mut self.due, now);
-            let working = session
+            let feed = session
                 .seat
-                .and_then(|seat| self.links.route(seat.lane, session.goal()))
-                .and_then(|route| self.links.get(route.serves?))
-                .is_some_and(|link| link.state == State::Live);
+                .and_then(|seat| self.links.feed(seat.lane, session.goal(), seat.space.geometry));
+            let working = feed.is_some_and(|(_, link)| link.state == State::Live);
             if working && session.told_job != Serial::NONE {
                 session.vardiff.handle_timeout(&self.options.vardiff, now);
             } else {
                 // Silence means nothing while there is no work.
                 session.vardiff.restart(now);
             }
+            self.settle_goal(index, now);
         }
     }
 
-    /// Returns a lane and the places of its ids.
-    fn lane_and_ids(&mut self, lane: u8) -> Option<(&mut links::Lane, &mut [RestingId])> {
-        let geometry = self.geometry?;
-        let size = ids_per_lane(geometry, self.ids.len());
-        let first = usize::from(lane).saturating_mul(size);
-        let places = self.ids.get_mut(first..first.saturating_add(size))?;
-        Some((self.links.lane_mut(lane)?, places))
+    /// Returns a lane and the blocks of its ids.
+    fn lane_and_ids(&mut self, lane: u8) -> Option<(&mut links::Lane, &mut [IdBlock])> {
+        Some((self.links.lane_mut(lane)?, id_blocks(self.ids, lane)?))
     }
 }
 
-/// Ids that one lane has: all that the bytes can name and the storage can hold.
-fn ids_per_lane(geometry: Geometry, stored: usize) -> usize {
-    usize::try_from(geometry.miner_ids()).unwrap_or(usize::MAX).min(stored)
+/// Says whether the link that feeds a miner has another job than it was told last.
+fn is_job_due(links: &Links<'_>, session: &Downstream) -> bool {
+    let feed = session.seat.and_then(|s| links.feed(s.lane, session.goal(), s.space.geometry));
+    let job = feed.and_then(|(_, link)| link.announced());
+    job.is_some_and(|job| job.serial != session.told_job)
 }
+
+/// The blocks of a lane: every one of two-byte ids for the first, a single one for each other.
+fn id_blocks(blocks: &mut [IdBlock], lane: u8) -> Option<&mut [IdBlock]> {
+    let (wide, narrow) = blocks.split_at_mut_checked(1 << u8::BITS)?;
+    match usize::from(lane).checked_sub(1) {
+        None => Some(wide),
+        Some(place) => narrow.get_mut(place).map(core::slice::from_mut),
+    }
+}
+
+/// Places for every number of bytes that a geometry can need.
+const NEEDS: usize = (MINER_ID_BYTES_MAX + ROLL_BYTES_MAX + 1) as usize;
 
 /// Gives a waiting share its final bucket; returns whether its entry is free now. An entry whose
 /// miner waits for the verdict stays until the miner was told.
@@ -1123,7 +1182,7 @@ mod tests {
         let storage = Storage {
             slots: vec![Slot::VACANT].leak(),
             lines: vec![0; DOWNSTREAM_LINE_BYTES_MAX].leak(),
-            ids: vec![RestingId::FRESH; Storage::ids_min(1)].leak(),
+            ids: vec![IdBlock::FREE; Storage::ID_BLOCKS].leak(),
             seen: vec![[0; SEEN_BUCKET_PLACES]; Storage::seen_min(1)].leak(),
             link_sizes,
             jobs: (0..2 * jobs).map(|_| Job::vacant()).collect::<Vec<_>>().leak(),

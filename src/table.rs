@@ -6,16 +6,20 @@
 //! than somebody else (B4).
 //!
 //! An [`IdPool`] gives out miner ids, the `P` bytes in front of a miner's own part of the
-//! extranonce2. It is a queue: an id comes back at its end and rests there until every job that
-//! was issued while it was in use is dead. So no two live miners ever search the same space, and
-//! a newcomer never repeats what its predecessor found (QUIRKS 23; `docs/adr/0003`).
+//! extranonce2. It goes round: an id that comes back is given out again only after all others were,
+//! and then as another *turn* of it, which is another part of the pool's space
+//! ([`crate::work::extranonce::Space`]). So no id has to rest, and no newcomer is refused as long as
+//! one is free (F88; `docs/adr/0011`). An id that did no work comes back in the same turn.
+//!
+//! The 256 values of an id's first byte are *blocks*. A block belongs to one geometry as long as any
+//! of its ids is in use, so that miners of several geometries share a link (F89).
 //!
 //! When the table or the ids are used up the answer is an error with the number, and whoever is
 //! connected stays.
 
 use crate::downstream::Downstream;
-use crate::work::extranonce::MinerId;
-use crate::work::job::Serial;
+use crate::limits::{ID_BLOCKS_LEAST, ID_BLOCKS_MOST, IDS_SPARE_MAX, SMALL_TABLE_MINERS_MAX};
+use crate::work::extranonce::{Geometry, MinerId, Space};
 
 /// Names one connection of a miner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -158,107 +162,299 @@ impl<'a> Table<'a> {
     }
 }
 
-/// A free miner id and the last job that was issued while it was in use.
+/// The ids that begin with one byte, and whose they are; in a lane of one block all ids.
 #[derive(Clone, Copy, Debug)]
-pub struct RestingId {
-    id: MinerId,
-    rests_until: Serial,
+pub struct IdBlock {
+    used: [u64; 4],
+    count: u16,
+    owner: Option<Geometry>,
 }
 
-impl RestingId {
-    /// An id that was never used.
-    pub const FRESH: Self = Self { id: MinerId(0), rests_until: Serial::NONE };
+impl IdBlock {
+    /// A block that nobody has.
+    pub const FREE: Self = Self { used: [0; 4], count: 0, owner: None };
+
+    fn word(&mut self, bit: u8) -> Option<(&mut u64, u64)> {
+        let mask = 1_u64.wrapping_shl(u32::from(bit));
+        self.used.get_mut(usize::from(bit / 64)).map(|word| (word, mask))
+    }
+
+    /// Marks an id as used; `false` where it was.
+    fn set(&mut self, bit: u8) -> bool {
+        let Some((word, mask)) = self.word(bit) else { return false };
+        let is_free = *word & mask == 0;
+        *word |= mask;
+        self.count = self.count.saturating_add(u16::from(is_free));
+        is_free
+    }
+
+    fn clear(&mut self, bit: u8) -> bool {
+        let Some((word, mask)) = self.word(bit) else { return false };
+        let is_used = *word & mask != 0;
+        *word &= !mask;
+        self.count = self.count.saturating_sub(u16::from(is_used));
+        is_used
+    }
+
+    /// Returns the first free id at or after `from`.
+    fn first_free(&self, from: u8) -> Option<u8> {
+        (0u8..4).skip(usize::from(from / 64)).find_map(|at| {
+            let used = self.used.get(usize::from(at)).copied()?;
+            let first = at.saturating_mul(64);
+            let passed = from.saturating_sub(first).min(63);
+            let below = 1_u64.wrapping_shl(u32::from(passed)).saturating_sub(1);
+            let bit = (used | below).trailing_ones();
+            let bit = u8::try_from(bit).ok().filter(|bit| *bit < 64)?;
+            Some(first.saturating_add(bit))
+        })
+    }
 }
 
-/// Every id is in use or rests.
+/// Every id is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct IdsExhausted {
     /// Ids in use.
     pub used: usize,
-    /// Ids that still rest.
-    pub resting: usize,
 }
 
-/// The ids of one lane: a queue of the free ones, longest free first.
+/// The ids of one lane.
 ///
-/// The queue lies in places that its owner keeps and hands in at each call, always the same.
+/// They lie in blocks that their owner keeps and hands in at each call, always the same: one for
+/// each first byte, or a single one, whose ids have one byte and all belong to one geometry.
 #[derive(Clone, Debug, Default)]
 pub struct IdPool {
-    size: usize,
-    head: usize,
-    free: usize,
+    /// Where the next search begins, as an id of two bytes.
+    cursor: u16,
+    turn: u32,
+    used: usize,
+    /// How many blocks a geometry of two-byte ids takes before it goes round.
+    blocks: u16,
+    is_small: bool,
+    /// Ids that came back in this turn and did no work in it.
+    spare: heapless::Vec<(MinerId, Geometry), IDS_SPARE_MAX>,
+}
+
+/// What a geometry may have of a lane's blocks: so many before it goes round, so many at most.
+#[derive(Clone, Copy, Debug)]
+struct Quota {
+    usual: usize,
+    most: usize,
+}
+
+/// An id's place: its block and its bit there.
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    block: u8,
+    bit: u8,
+    id: MinerId,
 }
 
 impl IdPool {
-    /// Fills `places` with as many ids as there are places, beginning at `first`.
+    /// Makes all `blocks` free, for a table of `capacity` miners, beginning at the id `first`.
     ///
     /// A gateway begins at a random id, so that after a restart its miners do not repeat the work
     /// of the run before on a session that the pool resumes.
-    pub fn new(places: &mut [RestingId], first: u16) -> Self {
-        let size = places.len();
-        for (offset, place) in places.iter_mut().enumerate() {
-            let id = usize::from(first).saturating_add(offset).checked_rem(size).unwrap_or(0);
-            let id = MinerId(u16::try_from(id).unwrap_or(u16::MAX));
-            *place = RestingId { id, rests_until: Serial::NONE };
+    pub fn new(blocks: &mut [IdBlock], capacity: usize, first: u16) -> Self {
+        blocks.fill(IdBlock::FREE);
+        // Twice as many ids as miners: at any time half of them have been free for a while.
+        let wanted = capacity.saturating_mul(2).div_ceil(1 << u8::BITS);
+        let blocks = wanted.clamp(ID_BLOCKS_LEAST, ID_BLOCKS_MOST);
+        Self {
+            cursor: first,
+            blocks: u16::try_from(blocks).unwrap_or(u16::MAX),
+            is_small: capacity <= SMALL_TABLE_MINERS_MAX,
+            ..Self::default()
         }
-        Self { size, head: 0, free: size }
     }
 
-    /// Takes the id that has been free longest, if every job it was used for is older than
-    /// `oldest_live`.
+    fn quota(&self, geometry: Geometry) -> Quota {
+        let all = 1 << u8::BITS;
+        if geometry.miner_id_bytes() > 1 {
+            return Quota { usual: usize::from(self.blocks), most: all };
+        }
+        // The rest is for miners that came with another geometry, or do not fit this one.
+        let usual = all / 4 * 3;
+        Quota { usual, most: if self.is_small { all } else { usual } }
+    }
+
+    /// Takes the id whose turn it is.
     ///
     /// # Errors
     ///
-    /// [`IdsExhausted`] where all are in use or resting.
+    /// [`IdsExhausted`] where all that `geometry` may have are in use.
     pub fn take(
         &mut self,
-        places: &[RestingId],
-        oldest_live: Serial,
-    ) -> Result<MinerId, IdsExhausted> {
-        let exhausted = IdsExhausted { used: self.used(), resting: self.free };
-        if self.free == 0 {
+        blocks: &mut [IdBlock],
+        geometry: Geometry,
+    ) -> Result<Space, IdsExhausted> {
+        let exhausted = IdsExhausted { used: self.used };
+        if blocks.len() == 1 && geometry.miner_id_bytes() > 1 {
             return Err(exhausted);
         }
-        let first = *places.get(self.head).ok_or(exhausted)?;
-        if first.rests_until >= oldest_live {
-            return Err(exhausted);
-        }
-        self.head = self.wrap(self.head.saturating_add(1));
-        self.free = self.free.saturating_sub(1);
-        Ok(first.id)
+        let cell = self
+            .take_spare(blocks, geometry)
+            .or_else(|| self.next_cell(blocks, geometry))
+            .ok_or(exhausted)?;
+        let block = blocks.get_mut(usize::from(cell.block)).ok_or(exhausted)?;
+        block.owner = Some(geometry);
+        assert!(block.set(cell.bit), "an id is given to one miner at a time");
+        self.used = self.used.saturating_add(1);
+        Ok(Space { geometry, id: cell.id, turn: self.turn })
     }
 
-    /// Gives an id back; it rests until the job `last_issued` is dead.
-    pub fn give_back(&mut self, places: &mut [RestingId], id: MinerId, last_issued: Serial) {
-        assert!(self.free < self.size, "an id is given back once");
-        let end = self.wrap(self.head.saturating_add(self.free));
-        if let Some(place) = places.get_mut(end) {
-            *place = RestingId { id, rests_until: last_issued };
-            self.free = self.free.saturating_add(1);
+    /// Gives an id back; where its miner `worked`, it is not given out again in this turn.
+    pub fn give_back(&mut self, blocks: &mut [IdBlock], space: Space, worked: bool) {
+        let Some(cell) = cell_of(blocks, space.geometry, space.id) else { return };
+        let freed = blocks.get_mut(usize::from(cell.block)).is_some_and(|b| b.clear(cell.bit));
+        assert!(freed, "an id is given back once");
+        self.used = self.used.saturating_sub(1);
+        if !worked && space.turn == self.turn {
+            // Where there is no room it waits for the next turn.
+            let _ = self.spare.push((space.id, space.geometry));
         }
+    }
+
+    /// Says whether every id was given out once; nothing is given again before the next turn.
+    #[cfg(feature = "canary")]
+    pub(crate) fn is_used_up(&mut self, blocks: &[IdBlock], geometry: Geometry) -> bool {
+        self.spare.clear();
+        let owned = blocks.iter().filter(|block| block.owner == Some(geometry)).count();
+        self.turn > 1 || owned >= self.quota(geometry).usual
     }
 
     /// Returns how many ids are in use.
     pub fn used(&self) -> usize {
-        self.size.saturating_sub(self.free)
+        self.used
     }
 
-    /// Returns how many ids there are.
-    pub fn size(&self) -> usize {
-        self.size
+    /// Returns how often the ids have gone round.
+    pub fn turn(&self) -> u32 {
+        self.turn
     }
 
-    fn wrap(&self, index: usize) -> usize {
-        if index >= self.size { index.saturating_sub(self.size) } else { index }
+    fn take_spare(&mut self, blocks: &[IdBlock], geometry: Geometry) -> Option<Cell> {
+        let is_it = |(_, of): &(MinerId, Geometry)| *of == geometry;
+        let at = self.spare.iter().position(is_it)?;
+        let (id, _) = self.spare.swap_remove(at);
+        let cell = cell_of(blocks, geometry, id)?;
+        let block = blocks.get(usize::from(cell.block))?;
+        let is_free = block.first_free(cell.bit) == Some(cell.bit);
+        (block.owner == Some(geometry) && is_free).then_some(cell)
     }
+
+    /// Finds the next free id: in the blocks that the geometry has, then in one more up to its
+    /// quota, then from the beginning, then in any block that nobody uses.
+    fn next_cell(&mut self, blocks: &mut [IdBlock], geometry: Geometry) -> Option<Cell> {
+        let quota = self.quota(geometry);
+        let owned = blocks.iter().filter(|block| block.owner == Some(geometry)).count();
+        let found = owned_cell(blocks, geometry, self.cursor)
+            .or_else(|| {
+                let more = owned < quota.usual;
+                more.then(|| self.another_block(blocks, geometry, false)).flatten()
+            })
+            .or_else(|| {
+                let cell = owned_cell(blocks, geometry, 0)?;
+                self.next_turn();
+                Some(cell)
+            })
+            .or_else(|| {
+                let more = owned < quota.most;
+                more.then(|| self.another_block(blocks, geometry, true)).flatten()
+            })?;
+        let next = match geometry.miner_id_bytes() {
+            1 => found.id.0.saturating_add(1).wrapping_shl(u8::BITS),
+            _ => found.id.0.wrapping_add(1),
+        };
+        self.cursor = next;
+        if next == 0 {
+            self.next_turn();
+        }
+        Some(found)
+    }
+
+    fn next_turn(&mut self) {
+        self.turn = self.turn.saturating_add(1);
+        self.cursor = 0;
+        self.spare.clear();
+    }
+
+    /// Takes the next block that nobody owns, or `also_empty` one that nobody uses any more.
+    fn another_block(
+        &mut self,
+        blocks: &mut [IdBlock],
+        geometry: Geometry,
+        also_empty: bool,
+    ) -> Option<Cell> {
+        let [at, low] = self.cursor.to_be_bytes();
+        let is_free = |block: &IdBlock| block.owner.is_none() || also_empty && block.count == 0;
+        if let [only] = blocks {
+            if !is_free(only) {
+                return None;
+            }
+            let bit = if only.owner.is_some() { 0 } else { at };
+            if only.owner.is_some() {
+                self.next_turn();
+            }
+            only.owner = Some(geometry);
+            return Some(Cell { block: 0, bit, id: MinerId(u16::from(bit)) });
+        }
+        let all = || (0u8..=u8::MAX).zip(blocks.iter());
+        let ahead = all().skip(usize::from(at)).find(|(_, block)| is_free(block));
+        let (found, block) = ahead.or_else(|| all().find(|(_, block)| is_free(block)))?;
+        if found < at || block.owner.is_some() {
+            // What its ids were used for lies in this turn or before.
+            self.next_turn();
+        }
+        if let Some(block) = blocks.get_mut(usize::from(found)) {
+            block.owner = Some(geometry);
+        }
+        Some(match geometry.miner_id_bytes() {
+            1 => Cell { block: found, bit: 0, id: MinerId(u16::from(found)) },
+            _ => {
+                let bit = if found == at { low } else { 0 };
+                Cell { block: found, bit, id: MinerId(u16::from_be_bytes([found, bit])) }
+            }
+        })
+    }
+}
+
+/// Where an id lies.
+fn cell_of(blocks: &[IdBlock], geometry: Geometry, id: MinerId) -> Option<Cell> {
+    let [high, low] = id.0.to_be_bytes();
+    let (block, bit) = match (blocks.len() > 1, geometry.miner_id_bytes()) {
+        (true, 1) => (low, 0),
+        (true, _) => (high, low),
+        (false, _) => (0, low),
+    };
+    (usize::from(block) < blocks.len()).then_some(Cell { block, bit, id })
+}
+
+/// Returns the first free id of a geometry's own blocks, at or after `from`.
+fn owned_cell(blocks: &[IdBlock], geometry: Geometry, from: u16) -> Option<Cell> {
+    let [at, low] = from.to_be_bytes();
+    let is_own = |block: &&IdBlock| block.owner == Some(geometry);
+    if let [only] = blocks {
+        let bit = Some(only).filter(is_own)?.first_free(at)?;
+        return Some(Cell { block: 0, bit, id: MinerId(u16::from(bit)) });
+    }
+    let own = (0u8..=u8::MAX).zip(blocks).skip(usize::from(at)).filter(|(_, b)| is_own(b));
+    let mut own = own.map(|(number, block)| (number, block, if number == at { low } else { 0 }));
+    if geometry.miner_id_bytes() == 1 {
+        let (block, ..) = own.find(|(_, block, _)| block.count == 0)?;
+        return Some(Cell { block, bit: 0, id: MinerId(u16::from(block)) });
+    }
+    own.find_map(|(number, block, from)| {
+        let bit = block.first_free(from)?;
+        Some(Cell { block: number, bit, id: MinerId(u16::from_be_bytes([number, bit])) })
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::HashMap;
+    use std::collections::HashSet;
     use std::vec;
 
     fn session() -> Downstream {
@@ -290,52 +486,116 @@ mod tests {
         assert_eq!(table.len(), 2);
     }
 
+    fn geometry(miner_id_bytes: u8, roll_bytes: u8) -> Geometry {
+        Geometry::new(miner_id_bytes, roll_bytes).unwrap()
+    }
+
     #[test]
-    fn f49_an_id_rests_until_its_last_job_is_dead() {
-        let mut free = [RestingId::FRESH; 2];
-        let mut ids = IdPool::new(&mut free, 0);
-        let job = Serial::FIRST;
-        let first = ids.take(&free, job).unwrap();
-        ids.take(&free, job).unwrap();
-        assert_eq!(ids.take(&free, job), Err(IdsExhausted { used: 2, resting: 0 }));
-        ids.give_back(&mut free, first, job);
-        assert_eq!(ids.take(&free, job), Err(IdsExhausted { used: 1, resting: 1 }));
-        assert_eq!(ids.take(&free, job.next()), Ok(first));
+    fn f49_when_all_ids_are_in_use_a_newcomer_hears_the_number() {
+        let mut blocks = [IdBlock::FREE; 1];
+        let mut ids = IdPool::new(&mut blocks, 1000, 0);
+        let one = geometry(1, 2);
+        let taken: std::vec::Vec<_> =
+            (0..256).map(|_| ids.take(&mut blocks, one).unwrap()).collect();
+        assert_eq!(ids.take(&mut blocks, one), Err(IdsExhausted { used: 256 }));
+        ids.give_back(&mut blocks, taken[7], true);
+        let again = ids.take(&mut blocks, one).unwrap();
+        assert_eq!((again.id, again.turn), (taken[7].id, taken[7].turn + 1));
+        assert!(ids.take(&mut blocks, geometry(2, 2)).is_err(), "it has one byte for an id");
+    }
+
+    #[test]
+    fn f88_an_id_that_did_no_work_is_given_again_and_one_that_did_is_another_space() {
+        for (len, geometry) in [(256, geometry(2, 4)), (256, geometry(1, 4)), (1, geometry(1, 2))] {
+            let mut blocks = vec![IdBlock::FREE; len];
+            let mut ids = IdPool::new(&mut blocks, 10, 0xfff0);
+            let first = ids.take(&mut blocks, geometry).unwrap();
+            ids.give_back(&mut blocks, first, false);
+            for _ in 0..100_000 {
+                let idle = ids.take(&mut blocks, geometry).unwrap();
+                assert_eq!(idle, first);
+                ids.give_back(&mut blocks, idle, false);
+            }
+            let mut seen = HashSet::new();
+            for _ in 0..10_000 {
+                let space = ids.take(&mut blocks, geometry).unwrap();
+                assert!(seen.insert((space.id, space.turn)), "{space:?} again");
+                ids.give_back(&mut blocks, space, true);
+            }
+            assert_eq!(ids.used(), 0);
+        }
+    }
+
+    #[test]
+    fn f88_a_large_table_of_one_byte_ids_leaves_room_for_others() {
+        let mut blocks = vec![IdBlock::FREE; 256];
+        let mut ids = IdPool::new(&mut blocks, 10_000, 0);
+        let taken = (0..).take_while(|_| ids.take(&mut blocks, geometry(1, 2)).is_ok()).count();
+        assert_eq!(taken, 192);
+        let taken = (0..).take_while(|_| ids.take(&mut blocks, geometry(2, 4)).is_ok()).count();
+        assert_eq!(taken, 64 * 256);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Take(u8, u8),
+        Leave(prop::sample::Index, bool),
+    }
+
+    fn steps() -> impl Strategy<Value = std::vec::Vec<Step>> {
+        let step = prop_oneof![
+            (1..=2_u8, 2..=4_u8).prop_map(|(id, roll)| Step::Take(id, roll)),
+            (any::<prop::sample::Index>(), any::<bool>())
+                .prop_map(|(miner, worked)| Step::Leave(miner, worked)),
+        ];
+        prop::collection::vec(step, 1..600)
+    }
+
+    /// Whether an extranonce2 that begins with `a` can begin with `b`.
+    fn overlap(a: &[u8], b: &[u8]) -> bool {
+        a.starts_with(b) || b.starts_with(a)
     }
 
     proptest! {
-        /// Under any churn, no two live miners have the same id, and no id is given to a newcomer
-        /// while a job of its last user lives.
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        /// Under any churn of any mix of geometries, no two live miners share an extranonce2 of any
+        /// pool, a small table never runs out, and what was worked on is not given out again.
         #[test]
-        fn f49_ids_stay_apart_under_churn(
-            size in 1usize..40,
+        fn f88_f89_live_miners_share_no_extranonce2_of_any_pool(
             first in any::<u16>(),
-            steps in prop::collection::vec((0u8..4, any::<prop::sample::Index>()), 1..400),
+            rolls in prop::collection::vec(2..=8_u8, 3),
+            steps in steps(),
         ) {
-            let mut free = vec![RestingId::FRESH; size];
-            let mut ids = IdPool::new(&mut free, first);
-            let mut newest = Serial::FIRST;
-            let mut oldest = Serial::FIRST;
-            let mut live = vec![];
-            let mut last_job = HashMap::new();
-            for (step, pick) in steps {
+            let mut blocks = vec![IdBlock::FREE; 256];
+            let mut ids = IdPool::new(&mut blocks, 40, first);
+            let mut live: std::vec::Vec<Space> = vec![];
+            let mut worked_on = HashSet::new();
+            for step in steps {
                 match step {
-                    0 | 1 => if let Ok(id) = ids.take(&free, oldest) {
-                        prop_assert!(!live.contains(&id));
-                        if let Some(last) = last_job.get(&id) {
-                            prop_assert!(*last < oldest);
+                    Step::Take(id, roll) if live.len() < 40 => {
+                        let geometry = geometry(id, rolls[usize::from(roll) - 2]);
+                        let space = ids.take(&mut blocks, geometry).unwrap();
+                        prop_assert!(!worked_on.contains(&space));
+                        for n2 in 3..=16 {
+                            let Ok(mut own) = space.pad(n2) else { continue };
+                            own.extend_from_slice(&space.extranonce1()).unwrap();
+                            for other in &live {
+                                let Ok(mut theirs) = other.pad(n2) else { continue };
+                                theirs.extend_from_slice(&other.extranonce1()).unwrap();
+                                prop_assert!(!overlap(&own, &theirs), "{space:?} {other:?} {n2}");
+                            }
                         }
-                        live.push(id);
-                    },
-                    2 => if !live.is_empty() {
-                        let id = live.swap_remove(pick.index(live.len()));
-                        last_job.insert(id, newest);
-                        ids.give_back(&mut free, id, newest);
-                    },
-                    _ => {
-                        newest = newest.next();
-                        if pick.index(2) == 0 { oldest = newest; }
+                        live.push(space);
                     }
+                    Step::Take(..) => {}
+                    Step::Leave(miner, worked) => if !live.is_empty() {
+                        let space = live.swap_remove(miner.index(live.len()));
+                        if worked {
+                            worked_on.insert(space);
+                        }
+                        ids.give_back(&mut blocks, space, worked);
+                    },
                 }
                 prop_assert_eq!(ids.used(), live.len());
             }

@@ -10,7 +10,7 @@
 //! (no miner uses it any more; late shares still go out).
 //!
 //! Invariants: a new extranonce1, however it comes, begins a new epoch and ends all jobs of the
-//! old one (F24, F36); a pool whose extranonce2 cannot hold the geometry is refused with both
+//! old one (F24, F36); a pool whose extranonce2 cannot hold any miner is refused with both
 //! numbers (F25); a difficulty or mask that makes no sense leaves the old one in force (F34).
 //!
 //! Sources: BIP-0310, the NiceHash extension, `pool-*.txt` of the transcripts.
@@ -18,12 +18,13 @@
 mod notify_line;
 mod told;
 
+use crate::downstream::Seat;
 use crate::blocks::LinkSession;
 use crate::health::Health;
 use crate::identity::{Account, Asker, Authorizations, LinkConnection, Names};
 use crate::limits::{
     CLOSED_AT_CONFIGURE_MAX, CONFIGURE_AGAIN_AFTER, EARLY_LINE_BYTES_MAX, EXTRANONCE1_BYTES_MAX,
-    EXTRANONCE2_BYTES_MAX, FORGIVE_INTERVAL, LINK_ODDITIES_MAX, POOL_JOB_ID_BYTES_MAX,
+    FORGIVE_INTERVAL, LINK_ODDITIES_MAX, POOL_JOB_ID_BYTES_MAX,
     SESSION_BYTES_MAX, UNRESPONSIVE_MAX,
 };
 use crate::pending::PendingShares;
@@ -42,7 +43,7 @@ use crate::work::coinbase::CoinbasePrefix;
 use crate::work::difficulty::Difficulty;
 use crate::work::extranonce::{Extranonce1, Geometry, Incompatible};
 use crate::work::header::{NTime, PrevHash};
-use crate::work::job::{Job, JobRing, Serial};
+use crate::work::job::{Job, JobRing, Serial, Task};
 use crate::work::target::{NBits, Target};
 use crate::work::version::{Version, VersionMask};
 
@@ -231,7 +232,7 @@ impl core::fmt::Display for LinkClose {
             Self::ClosedDuring(state) => told::closed_after(f, *state),
             Self::SubscribeMalformed => write!(f, "the answer to mining.subscribe cannot be read"),
             Self::Incompatible(Incompatible { got, need }) => {
-                write!(f, "extranonce2 of {got} bytes: these miners need {need}..=16")
+                write!(f, "extranonce2 of {got} bytes: miners need {need}..=16")
             }
             Self::HandshakeTimeout(state) => write!(f, "no answer while {}", state.name()),
             Self::JobSilence => write!(f, "no job for two minutes"),
@@ -267,7 +268,7 @@ impl core::fmt::Display for LinkClose {
 pub enum Heard<'a> {
     /// Nothing that concerns anybody else.
     Nothing,
-    /// The pool's extranonce2 is known: the geometry may be fixed by it.
+    /// The length of the pool's extranonce2 is known.
     Subscribed,
     /// The share sent under this request id was answered.
     Answer {
@@ -377,6 +378,15 @@ pub struct Link<'a> {
     pub(crate) rest: &'a mut [u8],
     pub(crate) jobs: JobRing<'a>,
     pub(crate) pending: PendingShares<'a>,
+    /// Miners that had a job of the link before this one are told to drop it.
+    pub(crate) clean_since: Serial,
+    /// How often the ids of its lane have gone round.
+    pub(crate) turn: u32,
+    /// A planted defect.
+    #[cfg(feature = "canary")]
+    pub(crate) keeps_time: bool,
+    /// The newest job that miners may have been told.
+    pub(crate) told: Serial,
     /// Counts the link's connections.
     pub(crate) connection: u16,
     pub(crate) authorizations: Authorizations,
@@ -442,6 +452,11 @@ impl<'a> Link<'a> {
             rest: storage.rest,
             jobs: JobRing::new(storage.jobs, storage.coinb2),
             pending: PendingShares::new(storage.pending),
+            clean_since: Serial::NONE,
+            turn: 0,
+            #[cfg(feature = "canary")]
+            keeps_time: false,
+            told: Serial::NONE,
             connection: 0,
             authorizations: Authorizations::default(),
             line: NotifyLine::new(storage.line),
@@ -801,7 +816,6 @@ impl<'a> Link<'a> {
     pub(crate) fn handle_response<'l>(
         &mut self,
         response: &Response<'l>,
-        geometry: Option<Geometry>,
         now: Instant,
     ) -> Result<Heard<'l>, LinkClose> {
         let Some(id) = response.id.as_u64().and_then(|id| u32::try_from(id).ok()) else {
@@ -819,7 +833,7 @@ impl<'a> Link<'a> {
                 Ok(Heard::Nothing)
             }
             (State::Subscribing, ID_SUBSCRIBE) => {
-                self.handle_subscribed(response, geometry)?;
+                self.handle_subscribed(response)?;
                 self.enter(State::Authorizing, now);
                 Ok(Heard::Subscribed)
             }
@@ -852,18 +866,14 @@ impl<'a> Link<'a> {
         if reason.is_empty() { self.message.clone() } else { Words::of(reason) }
     }
 
-    fn handle_subscribed(
-        &mut self,
-        response: &Response<'_>,
-        geometry: Option<Geometry>,
-    ) -> Result<(), LinkClose> {
+    fn handle_subscribed(&mut self, response: &Response<'_>) -> Result<(), LinkClose> {
         if let Outcome::Refused(refusal) = response.outcome() {
             self.words = self.words_of(refusal.reason);
             return Err(LinkClose::SubscribeRefused(refusal.code));
         }
         let subscription = response.subscribe().map_err(|_| LinkClose::SubscribeMalformed)?;
         let (extranonce1, size) =
-            read_extranonce(subscription.extranonce1, subscription.extranonce2_size, geometry)?;
+            read_extranonce(subscription.extranonce1, subscription.extranonce2_size)?;
         self.begin_epoch(extranonce1, size);
         let session = subscription.session_id.and_then(Text::plain).unwrap_or_default();
         self.session = session.try_into().unwrap_or_default();
@@ -891,9 +901,8 @@ impl<'a> Link<'a> {
         &mut self,
         extranonce1: Text<'_>,
         size: u64,
-        geometry: Option<Geometry>,
     ) -> Result<(), LinkClose> {
-        self.next_extranonce = Some(read_extranonce(extranonce1, size, geometry)?);
+        self.next_extranonce = Some(read_extranonce(extranonce1, size)?);
         Ok(())
     }
 
@@ -952,7 +961,6 @@ impl<'a> Link<'a> {
     pub(crate) fn handle_notify(
         &mut self,
         notify: &Notify<'_>,
-        geometry: Geometry,
         serial: Serial,
         now: Instant,
     ) -> Result<Announced, NotifyRefused> {
@@ -964,17 +972,22 @@ impl<'a> Link<'a> {
             self.begin_epoch(extranonce1, size);
         }
         let size = self.extranonce2_size.ok_or(NotifyRefused::NotSubscribed)?;
-        let pad = geometry.fits(size).map_err(NotifyRefused::Incompatible)?;
-        let pad = usize::from(pad);
-        let job = self.job(notify, pad, serial, now)?;
+        let mut job = self.job(notify, size, serial, now)?;
         if self.next_is_clean
-            && let Some((serial, ntime)) = self.known(&job, notify.coinb2)
+            && let Some(serial) = self.known(&job)
         {
-            return self.go_on(notify, pad, serial, ntime, now);
+            return self.go_on(notify, serial, now);
         }
         let ends_all = notify.clean_jobs || self.next_is_clean;
         if ends_all {
-            self.jobs.end_all();
+            self.jobs.end_all_but_repeated(&job);
+        }
+        #[cfg(feature = "canary")]
+        let keeps_time = self.keeps_time;
+        #[cfg(not(feature = "canary"))]
+        let keeps_time = false;
+        if !keeps_time {
+            self.jobs.move_time_on(&mut job);
         }
         // A new block ends the miners' old work even where the pool does not say so (QUIRKS 37);
         // what they found before is still the pool's to judge.
@@ -982,34 +995,23 @@ impl<'a> Link<'a> {
         let clean = ends_all || is_new_block;
         self.jobs.push(job, notify.coinb2).map_err(|_| NotifyRefused::TooLong)?;
         let extranonce1 = self.extranonce1.as_bytes();
-        self.line
-            .encode(notify, extranonce1, pad, serial)
-            .map_err(|Full| NotifyRefused::TooLong)?;
+        self.line.encode(notify, extranonce1, serial).map_err(|Full| NotifyRefused::TooLong)?;
         self.next_is_clean = false;
         self.last_job = now;
         self.go_live(now);
         Ok(Announced { serial, clean })
     }
 
-    /// Returns id and time of the newest job where a pool that was away names that one again.
-    fn known(&mut self, job: &Job, coinb2: &[u8]) -> Option<(Serial, NTime)> {
-        let newest =
-            self.jobs.newest().filter(|newest| newest.live && newest.epoch == job.epoch)?;
+    /// Returns the id of the newest job where a pool that was away names that one again.
+    fn known(&self, job: &Job) -> Option<Serial> {
+        let newest = self.jobs.newest().filter(|newest| newest.live)?;
         // A keep-alive may have moved the time on.
-        let same = newest.pool_job_id == job.pool_job_id
-            && newest.prev_hash == job.prev_hash
-            && newest.branches == job.branches
-            && (newest.version, newest.mask) == (job.version, job.mask)
-            && newest.nbits == job.nbits
+        let same = (newest.epoch, newest.task) == (job.epoch, job.task)
+            && newest.pool_job_id == job.pool_job_id
+            && newest.mask == job.mask
             && newest.ntime >= job.ntime
             && newest.difficulty == job.difficulty;
-        if !same {
-            return None;
-        }
-        let (newest, known_coinb2) = self.jobs.get(newest.serial)?;
-        let coinb2 = hex::decode(coinb2, self.line.scratch()).ok()?;
-        let same = newest.prefix.hash_with(&[], known_coinb2) == job.prefix.hash_with(&[], coinb2);
-        same.then_some((newest.serial, newest.ntime))
+        same.then_some(newest.serial)
     }
 
     /// Goes on with the newest job: a session that was resumed with it costs the miners nothing.
@@ -1017,17 +1019,12 @@ impl<'a> Link<'a> {
     fn go_on(
         &mut self,
         notify: &Notify<'_>,
-        pad: usize,
         serial: Serial,
-        ntime: NTime,
         now: Instant,
     ) -> Result<Announced, NotifyRefused> {
         let extranonce1 = self.extranonce1.as_bytes();
         // The line was used to decode into.
-        self.line
-            .encode(notify, extranonce1, pad, serial)
-            .map_err(|Full| NotifyRefused::TooLong)?;
-        let _ = self.line.renew(serial, ntime);
+        self.line.encode(notify, extranonce1, serial).map_err(|Full| NotifyRefused::TooLong)?;
         if notify.clean_jobs {
             self.jobs.end_all_but_newest();
         }
@@ -1040,7 +1037,7 @@ impl<'a> Link<'a> {
     fn job(
         &mut self,
         notify: &Notify<'_>,
-        pad: usize,
+        extranonce2_size: u8,
         serial: Serial,
         now: Instant,
     ) -> Result<Job, NotifyRefused> {
@@ -1051,22 +1048,28 @@ impl<'a> Link<'a> {
         // The line buffer is about to be written anew, so it serves to decode the first half.
         let coinb1 =
             hex::decode(notify.coinb1, self.line.scratch()).map_err(|_| NotifyRefused::TooLong)?;
-        let zeros = [0; EXTRANONCE2_BYTES_MAX];
-        let pad = zeros.get(..pad).unwrap_or(&zeros);
-        let prefix = CoinbasePrefix::new(&[coinb1, self.extranonce1.as_bytes(), pad]);
+        let prefix = CoinbasePrefix::new(&[coinb1, self.extranonce1.as_bytes()]);
         let mut branches = heapless::Vec::new();
         for branch in notify.branches.iter() {
             let branch = hex::decode_exact(branch).map_err(|_| NotifyRefused::Branches)?;
             branches.push(branch).map_err(|_| NotifyRefused::Branches)?;
         }
         let prev_hash = hex::decode_exact(notify.prev_hash).map_err(|_| NotifyRefused::PrevHash)?;
+        let coinb2 =
+            hex::decode(notify.coinb2, self.line.scratch()).map_err(|_| NotifyRefused::TooLong)?;
+        let place = u32::try_from(prefix.len()).unwrap_or(u32::MAX);
+        let numbers = [notify.version, notify.nbits, place];
+        let task = Task::of(prefix.hash_with(&[], coinb2), &branches, &prev_hash, numbers);
         Ok(Job {
             serial,
             epoch: self.epoch,
+            task,
             live: true,
             received: now,
             pool_job_id,
             prefix,
+            extranonce2_size,
+            turn: self.turn,
             branches,
             prev_hash: PrevHash::from_stratum(&prev_hash),
             version: Version(notify.version),
@@ -1085,14 +1088,27 @@ impl<'a> Link<'a> {
         if self.line.is_empty() {
             return None;
         }
-        let serial = self.jobs.renew(serial, ntime, self.mask, now)?;
-        self.line.renew(serial, ntime)?;
+        let serial = self.jobs.renew(serial, ntime, self.mask, self.turn, now)?;
+        self.line.renew(serial)?;
         Some(serial)
     }
 
-    /// Writes the notify line of the newest job.
-    pub(crate) fn write_notify(&self, clean: bool, out: &mut Writer<'_>) -> Result<(), Full> {
-        self.line.write(clean, out)
+    /// Writes the notify line of the newest job for a miner.
+    pub(crate) fn write_notify(
+        &self,
+        seat: Seat,
+        clean: bool,
+        out: &mut Writer<'_>,
+    ) -> Result<(), Full> {
+        let Some(job) = self.jobs.newest() else { return Ok(()) };
+        // Who does not fit is given no job of this link.
+        let Ok(pad) = seat.space.pad(job.extranonce2_size) else { return Ok(()) };
+        self.line.write(&pad, job.ntime_for(seat.space, seat.since), clean, out)
+    }
+
+    /// Says whether miners of a geometry can work for the pool, as far as it is known.
+    pub(crate) fn fits(&self, geometry: Geometry) -> bool {
+        self.extranonce2_size.is_none_or(|size| geometry.fits(size).is_ok())
     }
 
     fn go_live(&mut self, now: Instant) {
@@ -1189,8 +1205,6 @@ pub struct Login<'a> {
 pub enum NotifyRefused {
     /// It came before the answer to mining.subscribe.
     NotSubscribed,
-    /// The extranonce2 cannot hold the geometry.
-    Incompatible(Incompatible),
     /// The compact target is negative, zero or above 2^256.
     NBits,
     /// The job id is longer than [`POOL_JOB_ID_BYTES_MAX`].
@@ -1208,7 +1222,6 @@ impl NotifyRefused {
     pub const fn name(self) -> &'static str {
         match self {
             Self::NotSubscribed => "not_subscribed",
-            Self::Incompatible(_) => "incompatible",
             Self::NBits => "nbits",
             Self::JobId => "job_id",
             Self::Branches => "branches",
@@ -1218,18 +1231,10 @@ impl NotifyRefused {
     }
 }
 
-fn read_extranonce(
-    extranonce1: Text<'_>,
-    size: u64,
-    geometry: Option<Geometry>,
-) -> Result<(Extranonce1, u8), LinkClose> {
+fn read_extranonce(extranonce1: Text<'_>, size: u64) -> Result<(Extranonce1, u8), LinkClose> {
     let got = u8::try_from(size).unwrap_or(u8::MAX);
-    // Before the geometry is fixed any size will do that the smallest can live with.
-    match geometry {
-        Some(geometry) => geometry.fits(got).map(|_| ()),
-        None => Geometry::choose(1, Some(got)).map(|_| ()),
-    }
-    .map_err(LinkClose::Incompatible)?;
+    // Any size will do that the smallest geometry can live with: which miners fit is theirs.
+    Geometry::choose(1, Some(got)).map_err(LinkClose::Incompatible)?;
     let mut bytes = [0; EXTRANONCE1_BYTES_MAX];
     let extranonce1 = hex::decode(extranonce1.as_bytes(), &mut bytes)
         .map_err(|_| LinkClose::SubscribeMalformed)?;

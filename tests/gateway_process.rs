@@ -406,15 +406,18 @@ fn f46_a_miner_that_does_not_read_costs_little_and_holds_nobody_up() {
 fn a_geometry_is_remembered_across_restarts() {
     let folder = std::env::temp_dir().join(format!("loka-state-{}", std::process::id()));
     let state = [("LOKA_STATE__DIR", folder.to_str().unwrap())];
-    let pool = Pool::start("abcd", 5);
+    let pool = Pool::start("abcd", 4);
     let gateway = Gateway::start(pool.address, &state);
     let mut miner = gateway.miner();
     let size = miner.log_in("farm.1")["result"][2].clone();
     miner.wait_for_job();
     drop(gateway);
-    // The pool of the second run is away, so that nothing but memory can tell the size.
+    // That pool is the second of the next run, and away: nothing but memory can tell its size.
     let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let gateway = Gateway::start(away, &state);
+    let longer = Pool::start("abcd", 8);
+    let url = format!("stratum+tcp://{away}");
+    let second = [("LOKA_POOL__2__URL", url.as_str()), ("LOKA_POOL__2__USER", "farm")];
+    let gateway = Gateway::start(longer.address, &[&state[..], &second].concat());
     assert_eq!(gateway.miner().log_in("farm.1")["result"][2], size);
     drop(gateway);
     fs::remove_dir_all(folder).unwrap();

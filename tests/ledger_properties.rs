@@ -389,7 +389,7 @@ impl World {
                 *totals.entry(index).or_default() += u64::from(counts.of(bucket));
             }
             if let Some(seat) = session.seat() {
-                assert!(seats.insert((seat.lane, seat.id)), "two miners share {seat:?}");
+                assert!(seats.insert((seat.lane, seat.space.id)), "two miners share {seat:?}");
             }
             assert!(miner.answers.values().all(|count| *count <= 1), "{:?}", miner.answers);
         }

@@ -91,7 +91,7 @@ fn f58_a_standby_is_live_and_switching_is_one_clean_notify() {
 }
 
 /// Brings up everything that the engine wants to dial, each link with the extranonce1 of its pool
-/// and three bytes of extranonce2, which hold 128 miners; returns pool and lane of each.
+/// and three bytes of extranonce2, which hold 192 miners or 256; returns pool and lane of each.
 fn narrow_links_up(farm: &mut Farm) -> Vec<(u8, u8)> {
     let mut up = vec![];
     while let Some(link) = farm.proxy.poll_hangup(farm.now) {
@@ -110,10 +110,10 @@ fn narrow_links_up(farm: &mut Farm) -> Vec<(u8, u8)> {
 
 /// Miners of three lanes, with so many links for them; what was brought up, in order.
 fn three_lanes(links: usize) -> (Farm, Vec<MinerHandle>, Vec<(u8, u8)>) {
-    let mut farm = Farm::sized(300, links, with_standby(2));
+    let mut farm = Farm::sized(500, links, with_standby(2));
     let mut up = narrow_links_up(&mut farm);
     let mut miners = vec![];
-    for _ in 0..300 {
+    for _ in 0..500 {
         miners.push(farm.miner("farm.1").0);
         farm.wait(Duration::from_millis(1));
         up.extend(narrow_links_up(&mut farm));
@@ -159,7 +159,7 @@ fn a_lane_that_works_comes_before_the_standby_of_another() {
     let of_second = miners.into_iter().map(newest).filter(|heard| {
         heard.as_ref().is_some_and(|l| l["params"][2].as_str().unwrap().contains("c0ffee01"))
     });
-    assert_eq!(of_second.count(), 300, "lanes without a standby follow as their links come");
+    assert_eq!(of_second.count(), 500, "lanes without a standby follow as their links come");
 }
 
 #[test]

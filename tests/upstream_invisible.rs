@@ -224,8 +224,8 @@ fn a_small_extranonce2_opens_further_links_of_the_same_login() {
     let mut farm = Farm::with(400, options(1));
     let link = farm.dialled();
     farm.pool_up(link, "aa", 3, TRIVIAL);
-    let heard: Vec<_> = (0..129).map(|n| farm.miner(&format!("farm.{n}"))).collect();
-    let (last, _) = heard[128];
+    let heard: Vec<_> = (0..193).map(|n| farm.miner(&format!("farm.{n}"))).collect();
+    let (last, _) = heard[192];
     assert_eq!(farm.proxy.miner(last).unwrap().seat().unwrap().lane, 1);
     assert!(farm.due(last).is_empty(), "no job before its own link is live");
 
@@ -233,7 +233,7 @@ fn a_small_extranonce2_opens_further_links_of_the_same_login() {
     let second = farm.dialled();
     farm.pool_up(second, "bb", 3, TRIVIAL);
     let job = notified(&farm.due(last));
-    let answer = farm.submit(last, json!(["farm.128", job[0], "0001", job[7], "00000001"]));
+    let answer = farm.submit(last, json!(["farm.192", job[0], "0001", job[7], "00000001"]));
     assert_eq!(answer["result"], true);
     assert_eq!(farm.pool_accepts(second)["params"][2].as_str().unwrap().len(), 6);
     assert!(farm.pool_hears(link).is_empty());

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use loka_stratum::limits::EXTRANONCE2_BYTES_MAX;
 use loka_stratum::work::coinbase::CoinbasePrefix;
 use loka_stratum::work::difficulty::Difficulty;
-use loka_stratum::work::extranonce::{Geometry, Incompatible, MinerId, upstream_extranonce2};
+use loka_stratum::work::extranonce::{Geometry, Incompatible, MinerId, Space};
 use loka_stratum::work::header::{BlockHash, Header};
 use loka_stratum::work::merkle;
 use loka_stratum::work::sha256d::sha256d;
@@ -286,7 +286,7 @@ proptest! {
         let has_room = n2 >= p + d && usize::from(n2) <= EXTRANONCE2_BYTES_MAX;
         prop_assert_eq!(geometry.fits(n2).is_ok(), has_room);
         let roll = vec![0; d.into()];
-        let extranonce2 = upstream_extranonce2(geometry, n2, MinerId(0), &roll);
+        let extranonce2 = Space { geometry, id: MinerId(0), turn: 0 }.extranonce2(n2, &roll);
         prop_assert_eq!(extranonce2.is_ok(), has_room);
     }
 
@@ -295,6 +295,7 @@ proptest! {
         p in 1..=2_u8,
         d in 2..=8_u8,
         pad in 0..=6_u8,
+        turn in any::<u32>(),
         shares in vec((any::<u16>(), any::<u64>()), 1..40),
     ) {
         let geometry = Geometry::new(p, d).unwrap();
@@ -303,14 +304,15 @@ proptest! {
         let mut seen = BTreeSet::new();
         for (id, roll) in shares {
             let id = MinerId(if p == 1 { id & 0xff } else { id });
+            let space = Space { geometry, id, turn };
             let roll = &roll.to_be_bytes()[8 - usize::from(d)..];
-            let extranonce2 = upstream_extranonce2(geometry, n2, id, roll).unwrap();
+            let extranonce2 = space.extranonce2(n2, roll).unwrap();
             prop_assert_eq!(extranonce2.len(), usize::from(n2));
-            let (zeros, middle) = extranonce2.split_at(usize::from(pad));
-            prop_assert!(zeros.iter().all(|byte| *byte == 0));
-            let own = geometry.middle(id, roll).unwrap();
-            prop_assert_eq!(middle, own.as_slice());
-            prop_assert_eq!(middle, [geometry.extranonce1(id).as_slice(), roll].concat());
+            prop_assert_eq!(extranonce2[0], space.extranonce1()[0], "every pad begins as the id");
+            let (front, own) = extranonce2.split_at(usize::from(pad));
+            let (pad, id) = (space.pad(n2).unwrap(), space.extranonce1());
+            prop_assert_eq!(front, pad.as_slice());
+            prop_assert_eq!(own, [id.as_slice(), roll].concat());
             pairs.insert((id, roll.to_vec()));
             seen.insert(extranonce2.to_vec());
         }

@@ -20,7 +20,7 @@ use loka_stratum::limits::{
 use loka_stratum::links;
 use loka_stratum::pending::Pending;
 use loka_stratum::proxy::{LinkSizes, Options, PoolLogin, Proxy, Storage, VerdictMode};
-use loka_stratum::table::{MinerHandle, RestingId, Slot};
+use loka_stratum::table::{IdBlock, MinerHandle, Slot};
 use loka_stratum::time::{Duration, Instant};
 use loka_stratum::upstream::{LinkClose, LinkIndex, Lost};
 use loka_stratum::vardiff;
@@ -95,7 +95,7 @@ pub fn run(data: &[u8]) {
     let options = options(input.byte());
     let mut slots: Vec<Slot> = (0..MINERS).map(|_| Slot::VACANT).collect();
     let mut lines = vec![0; MINERS * DOWNSTREAM_LINE_BYTES_MAX];
-    let mut ids = vec![RestingId::FRESH; Storage::ids_for(MINERS)];
+    let mut ids = vec![IdBlock::FREE; Storage::ID_BLOCKS];
     let mut seen = vec![[0; SEEN_BUCKET_PLACES]; Storage::seen_min(MINERS)];
     let mut jobs: Vec<Job> = (0..LINKS * SIZES.jobs).map(|_| Job::vacant()).collect();
     let mut pending = vec![Pending::FREE; LINKS * SIZES.pending];
@@ -533,7 +533,7 @@ impl World<'_> {
                 *sum += u64::from(counts.of(bucket));
             }
             if let Some(seat) = session.seat() {
-                assert!(seats.insert((seat.lane, seat.id)), "two miners share {seat:?}");
+                assert!(seats.insert((seat.lane, seat.space.id)), "two miners share {seat:?}");
             }
         }
         for (sum, bucket) in connected.into_iter().zip(Bucket::all()) {

@@ -107,11 +107,8 @@ const USAGE: u8 = 2;
 /// Threads for what blocks: the system's resolver, and writes to the store.
 const BLOCKING_THREADS: usize = 4;
 
-/// Longest wait for a first pool before miners are taken in all the same.
-const FIRST_POOL_MAX: Duration = Duration::from_secs(3);
-
-/// Time between two looks whether a pool is known.
-const FIRST_POOL_CHECK: Duration = Duration::from_millis(20);
+/// Time between two looks whether all pools are heard.
+const POOLS_HEARD_CHECK: Duration = Duration::from_millis(20);
 
 /// Time between two looks at whether all verdicts are there, while draining.
 const DRAIN_CHECK: Duration = Duration::from_millis(20);
@@ -500,17 +497,13 @@ impl Gateway {
         let (hub, control) = (self.hub.clone(), self.control.clone());
         tokio::task::spawn_local(serial::run(hub, control, self.serial.clone()));
         tokio::task::spawn_local(self.control.clone().watch());
-        let first_pool_max = if settings.pools.is_empty() {
+        if settings.pools.is_empty() {
             log::warn(Kind::Settings, format_args!("{}", report::NO_POOL));
-            Duration::ZERO
-        } else {
-            FIRST_POOL_MAX
-        };
+        }
         tokio::task::spawn_local(admission::run(self.hub.clone()));
         let name = tokio::task::spawn_local(mdns::run(self.control.clone()));
         tokio::select! {
-            () = self.hub.pool_known() => {}
-            () = sleep(first_pool_max) => {}
+            () = self.hub.pools_heard() => {}
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             () = &mut parent_end => return Ok(()),
@@ -565,11 +558,12 @@ impl Gateway {
 }
 
 impl Hub {
-    /// Waits until a pool has said how long its extranonce2 is. Miners wait in the listeners'
-    /// queues meanwhile: how much the first is given to roll holds for as long as it stays.
-    async fn pool_known(&self) {
-        while self.proxy.borrow().geometry().is_none() {
-            sleep(FIRST_POOL_CHECK).await;
+    /// Waits until every pool has said how long its extranonce2 is, or had its time for that. Miners
+    /// wait in the listeners' queues meanwhile: how much one is given to roll holds for as long as
+    /// it stays.
+    async fn pools_heard(&self) {
+        while self.proxy.borrow().is_hearing(clock::now()) {
+            sleep(POOLS_HEARD_CHECK).await;
         }
     }
 }

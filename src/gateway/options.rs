@@ -11,7 +11,7 @@ use loka_stratum::links;
 use loka_stratum::pending::Pending;
 use loka_stratum::proxy::{Options, PoolLogin, Storage, VerdictMode};
 use loka_stratum::settings::{self, Pool, Settings};
-use loka_stratum::table::{RestingId, Slot};
+use loka_stratum::table::{IdBlock, Slot};
 use loka_stratum::time::Duration;
 use loka_stratum::vardiff;
 use loka_stratum::work::difficulty::Difficulty;
@@ -103,7 +103,7 @@ pub fn storage(plan: &Plan) -> Result<Storage<'static>, OutOfMemory> {
     Ok(Storage {
         slots: (0..miners).map(|_| Slot::VACANT).collect::<Vec<_>>().leak(),
         lines: vec![0; miners * DOWNSTREAM_LINE_BYTES_MAX].leak(),
-        ids: vec![RestingId::FRESH; Storage::ids_for(miners)].leak(),
+        ids: vec![IdBlock::FREE; Storage::ID_BLOCKS].leak(),
         seen: vec![[0; SEEN_BUCKET_PLACES]; Storage::seen_for(miners)].leak(),
         link_sizes: plan.sizes(),
         jobs: (0..links * JOBS_PER_LINK).map(|_| Job::vacant()).collect::<Vec<_>>().leak(),

@@ -182,7 +182,7 @@ impl Hub {
             }
             Event::GeometryFixed { miner_id_bytes, roll_bytes } => {
                 self.save_geometry();
-                let text = "extranonce2: miner id of";
+                let text = "extranonce2, for miners that connect from now on: miner id of";
                 say(
                     Level::Info,
                     Kind::Process,
@@ -193,7 +193,7 @@ impl Hub {
                 say(
                     Level::Error,
                     Kind::Refused,
-                    format_args!("a miner was refused: no id is free ({exhausted:?})"),
+                    format_args!("a miner was refused: {} ({exhausted:?})", Close::IdsExhausted),
                 );
             }
             Event::Block { hash } => {
@@ -249,6 +249,14 @@ impl Hub {
                     Kind::Pool,
                     format_args!("{}", LinkClose::Incompatible(incompatible)),
                 );
+            }
+            Event::KeptFrom { pool, kept } => {
+                let url = self.url(pool);
+                say(Level::Warn, Kind::Pool, format_args!("pool {}: {kept}: {url}", pool + 1));
+            }
+            Event::AllFit { pool } => {
+                let text = "every miner that is connected fits pool";
+                say(Level::Info, Kind::Pool, format_args!("{text} {} again", pool + 1));
             }
         }
     }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use loka_stratum::downstream::Close;
 use loka_stratum::health::Circuit;
 use loka_stratum::identity::Account;
 use loka_stratum::ledger::{Bucket, Ledger, Orphan, PoolReject, Reject};
@@ -384,6 +385,14 @@ impl Hub {
             let (peer, worker) = (super::hub::address(miner.peer()), miner.workers().nth(0));
             repeats_warning(peer, &Visible(worker.unwrap_or_default()))
         }));
+        for pool in (0u8..).take(settings.pools.len()) {
+            if let Some(kept) = proxy.kept_from(pool) {
+                warnings.push(format!("pool {}: {kept}", pool + 1));
+            }
+        }
+        if proxy.lacks_ids(clock::now()) {
+            warnings.push(format!("miners are refused: {}", Close::IdsExhausted));
+        }
         warnings
     }
 }

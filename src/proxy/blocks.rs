@@ -8,7 +8,6 @@ use crate::time::{Duration, Instant};
 use crate::upstream::{Link, LinkIndex, State};
 use crate::wire::encode::{self, SubmitFields};
 use crate::wire::writer::{Full, Writer};
-use crate::work::extranonce::Geometry;
 use crate::work::header::BlockHash;
 use crate::work::job::{Job, Serial};
 use crate::work::share::AcceptedShare;
@@ -168,28 +167,18 @@ pub(super) struct SubmitParts {
 }
 
 impl SubmitParts {
-    /// Puts together what belongs to a share for a job of a link, whose extranonce2 has `size`
-    /// bytes and whose pool allows `mask` now.
-    pub(super) fn new(
-        (size, mask): (u8, VersionMask),
-        geometry: Geometry,
-        job: &Job,
-        share: &AcceptedShare,
-    ) -> Self {
-        let mut extranonce2 = heapless::Vec::new();
-        let pad = geometry.fits(size).map_or(0, usize::from);
-        // There is room: pad and end together are the pool's size, which was checked.
-        let _ = extranonce2.resize(pad, 0);
-        let _ = extranonce2.extend_from_slice(share.share().extranonce2_end());
-        Self { extranonce2, version_bits: share.pool_bits(job, mask) }
+    /// Puts together what belongs to a share for a job of a link whose pool allows `mask` now.
+    pub(super) fn new(mask: VersionMask, job: &Job, share: &AcceptedShare) -> Self {
+        // There is room: a share's is no longer than the longest.
+        let extranonce2 = heapless::Vec::from_slice(share.extranonce2());
+        let version_bits = share.pool_bits(job, mask);
+        Self { extranonce2: extranonce2.unwrap_or_default(), version_bits }
     }
 }
 
 /// What is remembered of a block candidate.
-fn record(link: &Link<'_>, geometry: Geometry, job: &Job, accepted: &AcceptedShare) -> BlockRecord {
-    let share = accepted.share();
-    let now = (link.extranonce2_size().unwrap_or(0), link.mask());
-    let SubmitParts { extranonce2, version_bits } = SubmitParts::new(now, geometry, job, accepted);
+fn record(link: &Link<'_>, job: &Job, accepted: &AcceptedShare) -> BlockRecord {
+    let SubmitParts { extranonce2, version_bits } = SubmitParts::new(link.mask(), job, accepted);
     BlockRecord {
         hash: accepted.hash(),
         account: link.account.clone(),
@@ -198,8 +187,8 @@ fn record(link: &Link<'_>, geometry: Geometry, job: &Job, accepted: &AcceptedSha
         extranonce1: heapless::Vec::from_slice(link.extranonce1().as_bytes()).unwrap_or_default(),
         job_id: job.pool_job_id.clone(),
         extranonce2,
-        ntime: share.ntime,
-        nonce: share.nonce,
+        ntime: accepted.ntime(),
+        nonce: accepted.nonce(),
         version_bits,
     }
 }

@@ -5,16 +5,16 @@
 //! answer under its own id, byte for byte.
 
 use super::workers::WORKER_REFUSED;
-use super::{Event, Proxy, VerdictMode, ids_per_lane};
+use super::{Event, Proxy, VerdictMode};
 use core::fmt::Write;
 
 use crate::downstream::{Close, Downstream, Seat, State};
 use crate::ledger::{Bucket, Reject};
 use crate::limits::{
-    DOWNSTREAM_LINE_BYTES_MAX, ERROR_TEXT_BYTES_MAX, PASSWORD_BYTES_MAX, REPLY_BYTES_MAX,
-    USER_AGENT_BYTES_MAX, WORKER_NAME_BYTES_MAX,
+    DOWNSTREAM_LINE_BYTES_MAX, ERROR_TEXT_BYTES_MAX, MINERS_MAX, PASSWORD_BYTES_MAX,
+    REPLY_BYTES_MAX, USER_AGENT_BYTES_MAX, WORKER_NAME_BYTES_MAX,
 };
-use crate::links::Route;
+use crate::links::Lane;
 use crate::pending::{Stage, Verdict};
 use crate::personality::{Farewell, Personality, Steps, Unfit};
 use crate::table::{IdPool, IdsExhausted, MinerHandle};
@@ -28,9 +28,10 @@ use crate::wire::id::Id;
 use crate::wire::message::{Method, ParseError};
 use crate::wire::writer::{Full, Writer};
 use crate::work::difficulty::Difficulty;
-use crate::work::extranonce::Geometry;
 #[cfg(feature = "canary")]
 use crate::work::extranonce::MinerId;
+use crate::work::extranonce::{Geometry, Space};
+use crate::work::job::Job;
 use crate::work::target::Target;
 use crate::work::version::VersionMask;
 
@@ -253,10 +254,12 @@ impl Proxy<'_> {
     /// The bits that the miner's link allows now; BIP-0320's where no pool is known yet.
     fn offered_mask(&self, miner: MinerHandle) -> VersionMask {
         let session = self.table.get(miner);
-        let lane = session.and_then(|s| s.seat).map_or(0, |seat| seat.lane);
         let goal = session.map_or(0, Downstream::goal);
-        let link = self.links.route(lane, goal).and_then(|route| route.serves);
-        match link.and_then(|link| self.links.get(link)) {
+        let link = match session.and_then(|session| session.seat) {
+            Some(seat) => self.links.feed(seat.lane, goal, seat.space.geometry).map(|(_, l)| l),
+            None => self.links.route(0, goal).and_then(|route| self.links.get(route.serves?)),
+        };
+        match link {
             Some(link) => link.mask(),
             None => self
                 .links
@@ -278,7 +281,7 @@ impl Proxy<'_> {
         let seated = self.table.get(miner).and_then(|session| session.seat);
         let seat = match seated {
             Some(seat) => seat,
-            None => match self.take_seat() {
+            None => match self.take_seat(now) {
                 Ok(seat) => seat,
                 Err(close) => {
                     answer(out, |out| {
@@ -288,10 +291,9 @@ impl Proxy<'_> {
                 }
             },
         };
-        let goal = if seated.is_none() { self.seat_at_goal() } else { 0 };
-        let (Some(session), Some(geometry)) = (self.table.get_mut(miner), self.geometry) else {
-            return Ok(());
-        };
+        let geometry = seat.space.geometry;
+        let goal = if seated.is_none() { self.seat_at_goal(geometry) } else { 0 };
+        let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
         if seated.is_none() {
             session.seat = Some(seat);
             session.work_for(goal, now);
@@ -302,7 +304,7 @@ impl Proxy<'_> {
             session.personality = Personality::of(&session.user_agent);
         }
         session.advance();
-        let extranonce1 = geometry.extranonce1(seat.id);
+        let extranonce1 = seat.space.extranonce1();
         answer(out, |out| {
             encode::subscribe_result(id, SESSION, &extranonce1, geometry.roll_bytes(), out)
         });
@@ -314,73 +316,138 @@ impl Proxy<'_> {
         Ok(())
     }
 
+    /// Takes a seat for a newcomer: such that it fits every pool that is known, else, where no id is
+    /// left for that, the longest of them.
+    fn take_seat(&mut self, now: Instant) -> Result<Seat, Close> {
+        let geometry = self.choose_geometry();
+        let mut space = self.take_space(geometry);
+        if space.is_none() {
+            let pools = self.options.links.pools();
+            let most = pools.filter_map(|pool| self.links.size_of(pool)).max();
+            let longer = Geometry::choose(MINERS_MAX, most).ok();
+            let is_longer = |g: &Geometry| g.miner_id_bytes() > geometry.miner_id_bytes();
+            space = longer.filter(is_longer).and_then(|longer| self.take_space(longer));
+        }
+        let Some((lane, space)) = space else {
+            let used = self.links.lanes().iter().map(Lane::ids_used).sum();
+            self.push_event(Event::NoId(IdsExhausted { used }));
+            self.no_id_at = Some(now);
+            return Err(Close::IdsExhausted);
+        };
+        let need = usize::from(space.geometry.need());
+        if let Some(count) = self.needs.get_mut(need) {
+            *count = count.saturating_add(1);
+        }
+        self.note_needs();
+        Ok(Seat { lane, space, since: self.links.last_issued() })
+    }
+
     /// Takes an id of the first lane that has one; opens a further lane where none has.
-    fn take_seat(&mut self) -> Result<Seat, Close> {
-        self.fix_geometry(None);
+    fn take_space(&mut self, geometry: Geometry) -> Option<(u8, Space)> {
         #[cfg(feature = "canary")]
         let same_for_two = self.has(crate::canary::Defect::I4Identity);
-        let oldest_live = self.links.oldest_live();
-        let mut exhausted = IdsExhausted { used: 0, resting: 0 };
+        #[cfg(feature = "canary")]
+        let uses_up = self.has(crate::canary::Defect::F88Places);
         let mut lane = 0;
-        while usize::from(lane) < self.links.lanes().len() || self.open_lane() {
-            let Some((open, places)) = self.lane_and_ids(lane) else { break };
-            // Half of the ids of a lane stay free, to rest.
-            if open.ids.used() < open.ids.size().div_ceil(2) {
-                match open.ids.take(places, oldest_live) {
-                    Ok(id) => {
-                        self.seated = self.seated.saturating_add(1);
-                        #[cfg(feature = "canary")]
-                        let id = if same_for_two { MinerId(id.0 & !1) } else { id };
-                        return Ok(Seat { lane, id });
-                    }
-                    Err(IdsExhausted { resting, .. }) => {
-                        exhausted.resting = exhausted.resting.saturating_add(resting);
-                    }
-                }
+        while usize::from(lane) < self.links.lanes().len() || self.open_lane(geometry) {
+            let Some((open, blocks)) = self.lane_and_ids(lane) else { break };
+            #[cfg(feature = "canary")]
+            if uses_up && open.ids.is_used_up(blocks, geometry) {
+                break;
             }
-            exhausted.used = exhausted.used.saturating_add(open.ids.used());
+            if let Ok(space) = open.ids.take(blocks, geometry) {
+                #[cfg(feature = "canary")]
+                let space = Space {
+                    id: if same_for_two { MinerId(space.id.0 & !1) } else { space.id },
+                    ..space
+                };
+                return Some((lane, space));
+            }
             lane = lane.saturating_add(1);
         }
-        self.push_event(Event::NoId(exhausted));
-        Err(Close::IdsExhausted)
+        None
     }
 
     /// Opens a further lane, where the geometry and the storage have room for it.
-    fn open_lane(&mut self) -> bool {
-        let Some(geometry) = self.geometry else { return false };
-        let size = ids_per_lane(geometry, self.ids.len());
-        let first = self.links.lanes().len().saturating_mul(size);
-        let first_id = self.options.first_miner_id;
-        let Some(places) = self.ids.get_mut(first..first.saturating_add(size)) else {
-            return false;
-        };
-        if size == 0 {
+    fn open_lane(&mut self, geometry: Geometry) -> bool {
+        let Ok(lane) = u8::try_from(self.links.lanes().len()) else { return false };
+        let (capacity, first) = (self.table.capacity(), self.options.first_miner_id);
+        if geometry.miner_id_bytes() > 1 {
             return false;
         }
-        self.links.open_lane(IdPool::new(places, first_id))
+        let Some(blocks) = super::id_blocks(self.ids, lane) else { return false };
+        self.links.open_lane(IdPool::new(blocks, capacity, first))
     }
 
-    /// Divides the extranonce2, once: by what was remembered where that fits, else by the size
-    /// that a pool gave, else so that nearly every pool fits. While no miner has a seat it may
-    /// still be divided anew.
-    pub(super) fn fix_geometry(&mut self, size: Option<u8>) {
-        let fits = |geometry: &Geometry| size.is_none_or(|size| geometry.fits(size).is_ok());
-        match self.geometry {
-            Some(geometry) if self.seated > 0 || fits(&geometry) => return,
-            Some(_) => self.links.close_lanes(),
-            None => {}
+    /// Gives a seat back that nobody has any more.
+    pub(super) fn leave_seat(&mut self, seat: Seat, worked: bool) {
+        if let Some((lane, blocks)) = self.lane_and_ids(seat.lane) {
+            lane.ids.give_back(blocks, seat.space, worked);
         }
-        let remembered = self.options.geometry.filter(fits);
-        let chosen = remembered
-            .or_else(|| Geometry::choose(self.table.capacity(), size).ok())
-            .or_else(|| Geometry::choose(self.table.capacity(), None).ok());
-        let Some(geometry) = chosen else { return };
-        self.geometry = Some(geometry);
-        self.open_lane();
-        self.push_event(Event::GeometryFixed {
-            miner_id_bytes: geometry.miner_id_bytes(),
-            roll_bytes: geometry.roll_bytes(),
+        let need = usize::from(seat.space.geometry.need());
+        if let Some(count) = self.needs.get_mut(need) {
+            *count = count.saturating_sub(1);
+        }
+        self.note_needs();
+    }
+
+    /// Tells the plan how many bytes miners need, and says when all fit a pool again.
+    fn note_needs(&mut self) {
+        let seated = (0u8..).zip(self.needs).filter(|(_, count)| *count > 0);
+        self.links.set_need_most(seated.map(|(need, _)| need).max().unwrap_or(0));
+        for pool in (0u8..).take(self.keeps_out.len()) {
+            let keeps_out = self.kept_from(pool).is_some();
+            if let Some(said) = self.keeps_out.get_mut(usize::from(pool))
+                && *said
+                && !keeps_out
+            {
+                *said = false;
+                self.push_event(Event::AllFit { pool });
+            }
+        }
+    }
+
+    /// Takes what a pool said of the length of its extranonce2: newcomers are to fit it, and who is
+    /// seated and does not fit is kept from it.
+    pub(super) fn note_size(&mut self, link: LinkIndex) {
+        let Some((pool, _)) = self.links.note_size(link, true) else { return };
+        self.choose_geometry();
+        if let Some(kept) = self.kept_from(pool) {
+            if let Some(said) = self.keeps_out.get_mut(usize::from(pool)) {
+                *said = true;
+            }
+            self.push_event(Event::KeptFrom { pool, kept });
+        }
+        self.note_needs();
+    }
+
+    /// Divides the extranonce2 for newcomers so that they fit every pool that is known; while
+    /// some are not, what was remembered counts where it fits those that are.
+    pub(super) fn choose_geometry(&mut self) -> Geometry {
+        let (capacity, size) = (self.table.capacity(), self.links.size_least());
+        let any = Geometry::ANY;
+        let chosen = Geometry::choose(capacity, size).unwrap_or(any);
+        let remembered = self.options.geometry.filter(|remembered| {
+            !self.links.knows_all()
+                && remembered.miner_id_bytes() == chosen.miner_id_bytes()
+                && match size {
+                    Some(size) => remembered.fits(size).is_ok(),
+                    None => remembered.roll_bytes() <= chosen.roll_bytes(),
+                }
         });
+        let geometry = remembered.unwrap_or(chosen);
+        #[cfg(feature = "canary")]
+        let geometry = match self.geometry {
+            Some(first) if self.has(crate::canary::Defect::F89Sizes) => first,
+            _ => geometry,
+        };
+        if self.geometry.replace(geometry) != Some(geometry) {
+            self.push_event(Event::GeometryFixed {
+                miner_id_bytes: geometry.miner_id_bytes(),
+                roll_bytes: geometry.roll_bytes(),
+            });
+        }
+        geometry
     }
 
     fn handle_authorize(
@@ -510,12 +577,10 @@ impl Proxy<'_> {
         let (State::Authorized, Some(seat)) = (session.state, session.seat) else {
             return Ok(out.len() > before);
         };
-        let Some(route) = self.links.route(seat.lane, session.goal()) else {
-            return Ok(out.len() > before);
-        };
         if feeds
-            && route.current.is_some_and(|job| job != session.told_job)
-            && let Some((index, link)) = route.serves.and_then(|at| Some((at, self.links.get(at)?)))
+            && let Some((index, link)) =
+                self.links.feed(seat.lane, session.goal(), seat.space.geometry)
+            && link.announced().is_some_and(|job| job.serial != session.told_job)
         {
             let first = session.told_difficulty().is_none();
             #[cfg(feature = "canary")]
@@ -523,13 +588,11 @@ impl Proxy<'_> {
                 let told = below(session.vardiff.wanted(), job.difficulty, session.steps());
                 session.tell(index, job.serial, told, session.told_mask);
             }
-            out.line(|out| write_job(session, route, (index, link), out))?;
+            out.line(|out| write_job(session, seat, (index, link), out))?;
             if first {
                 session.vardiff.restart(now);
             }
-            let middle =
-                self.geometry.map_or(0, |g| g.miner_id_bytes().saturating_add(g.roll_bytes()));
-            let bytes = link.announced().map_or(0, |job| job.coinbase_bytes(middle));
+            let bytes = link.announced().map_or(0, Job::coinbase_bytes);
             self.note_coinbase(miner, bytes);
         }
         Ok(out.len() > before)
@@ -600,7 +663,7 @@ impl Proxy<'_> {
 /// Writes mask, difficulty and notify, as far as they are news to the miner (I5: in this order).
 fn write_job(
     session: &mut Downstream,
-    route: &Route,
+    seat: Seat,
     (index, link): (LinkIndex, &Link<'_>),
     out: &mut Writer<'_>,
 ) -> Result<(), Full> {
@@ -615,8 +678,8 @@ fn write_job(
         encode::set_difficulty(difficulty.as_f64(), out)?;
     }
     let moved = session.told_link != Some(index);
-    let clean = moved || route.clean_since.is_some_and(|since| session.told_job < since);
-    link.write_notify(clean, out)?;
+    let clean = moved || session.told_job < link.clean_since;
+    link.write_notify(seat, clean, out)?;
     session.told_mask = mask;
     session.tell(index, job.serial, difficulty, mask);
     session.told_job = job.serial;

@@ -15,7 +15,7 @@ use crate::pending::{Stage, Verdict};
 use crate::refusals::Fate;
 use crate::table::Table;
 use crate::time::Instant;
-use crate::upstream::{Announced, Heard, Link, LinkClose, LinkIndex, Login, NotifyRefused, State};
+use crate::upstream::{Announced, Heard, Link, LinkClose, LinkIndex, Login, State};
 use crate::wire::encode::{self, SubmitFields};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::line::LineTooLong;
@@ -24,7 +24,7 @@ use crate::wire::text::Text;
 use crate::wire::writer::{Full, Writer};
 use crate::words::{Words, contains};
 use crate::work::difficulty::Difficulty;
-use crate::work::extranonce::Geometry;
+use crate::work::extranonce::Incompatible;
 
 impl Proxy<'_> {
     /// Takes the connection that [`Proxy::poll_dial`] asked for; the handshake begins.
@@ -86,7 +86,6 @@ impl Proxy<'_> {
         line: &[u8],
         now: Instant,
     ) -> Result<(), LinkClose> {
-        let geometry = self.geometry;
         let Some(link) = self.links.get_mut(index) else { return Ok(()) };
         link.note_line();
         let parsed = match server::parse(line) {
@@ -96,7 +95,12 @@ impl Proxy<'_> {
         match parsed {
             ServerLine::Response(response) => {
                 let was_live = link.state == State::Live;
-                let heard = link.handle_response(&response, geometry, now)?;
+                let heard = match link.handle_response(&response, now) {
+                    Err(LinkClose::Incompatible(incompatible)) => {
+                        return Err(self.note_incompatible(index, incompatible));
+                    }
+                    heard => heard?,
+                };
                 self.act(index, heard, now)?;
                 self.note_live(index, was_live, now);
                 Ok(())
@@ -114,7 +118,7 @@ impl Proxy<'_> {
                 _ => link.count_oddity(),
             },
             ServerLine::SetExtranonce { extranonce1, extranonce2_size } => {
-                link.handle_set_extranonce(extranonce1, extranonce2_size, geometry)
+                link.handle_set_extranonce(extranonce1, extranonce2_size)
             }
             ServerLine::SetVersionMask(mask) => {
                 link.handle_set_version_mask(mask);
@@ -145,21 +149,18 @@ impl Proxy<'_> {
         match heard {
             Heard::Nothing => Ok(()),
             Heard::Subscribed => {
-                let size = self.links.get(index).and_then(Link::extranonce2_size);
-                self.fix_geometry(size);
-                match (self.geometry, size) {
-                    (Some(geometry), Some(size)) => {
-                        geometry.fits(size).map(|_| ()).map_err(|incompatible| {
-                            self.push_event(Event::Incompatible(incompatible));
-                            LinkClose::Incompatible(incompatible)
-                        })?;
-                    }
-                    _ => return Ok(()),
-                }
+                self.note_size(index);
                 self.handle_early_notify(index, now)
             }
             Heard::Answer { request, outcome } => self.handle_answer(index, request, outcome, now),
         }
+    }
+
+    /// Says that a pool's extranonce2 holds no miners at all.
+    fn note_incompatible(&mut self, index: LinkIndex, incompatible: Incompatible) -> LinkClose {
+        let _ = self.links.note_size(index, false);
+        self.push_event(Event::Incompatible(incompatible));
+        LinkClose::Incompatible(incompatible)
     }
 
     /// Reads the notify that came before the answer to mining.subscribe.
@@ -177,18 +178,11 @@ impl Proxy<'_> {
         notify: &Notify<'_>,
         now: Instant,
     ) -> Result<(), LinkClose> {
-        let serial = self.links.issue();
-        let (geometry, link) = (self.geometry, self.links.get_mut(index));
-        let (Some(link), Some(geometry)) = (link, geometry) else {
-            return Ok(());
-        };
+        let serial = self.links.issue_on(index);
+        let Some(link) = self.links.get_mut(index) else { return Ok(()) };
         let was_live = link.state == State::Live;
-        let Announced { serial, clean } = match link.handle_notify(notify, geometry, serial, now) {
+        let Announced { serial, clean } = match link.handle_notify(notify, serial, now) {
             Ok(announced) => announced,
-            Err(NotifyRefused::Incompatible(incompatible)) => {
-                self.push_event(Event::Incompatible(incompatible));
-                return Err(LinkClose::Incompatible(incompatible));
-            }
             Err(refused) => {
                 self.push_event(Event::NotifyRefused { link: index, reason: refused.name() });
                 return match self.links.get_mut(index) {
@@ -197,6 +191,8 @@ impl Proxy<'_> {
                 };
             }
         };
+        // What mining.set_extranonce said is in force now.
+        self.note_size(index);
         self.resume_held(index, now);
         self.fan_out |= self.links.handle_job(index, serial, clean);
         self.note_live(index, was_live, now);
@@ -412,11 +408,10 @@ impl Proxy<'_> {
         while self.write_authorization(index, out, now)? {
             written = true;
         }
-        let Self { links, geometry, ledger, table, due, names, .. } = self;
+        let Self { links, ledger, table, due, names, .. } = self;
         let Some(link) = links.get_mut(index) else { return Ok(written) };
-        let Some(geometry) = *geometry else { return Ok(written) };
         loop {
-            match write_share(link, geometry, (table, names), out, now)? {
+            match write_share(link, (table, names), out, now)? {
                 NextShare::None => return Ok(written),
                 NextShare::Written => written = true,
                 NextShare::Void { request, reason } => {
@@ -466,7 +461,6 @@ enum NextShare {
 /// Writes the next share of a live link.
 fn write_share(
     link: &mut Link<'_>,
-    geometry: Geometry,
     (table, names): (&Table<'_>, &KeptNames),
     out: &mut Writer<'_>,
     now: Instant,
@@ -474,7 +468,7 @@ fn write_share(
     if !matches!(link.state, State::Live | State::Draining) {
         return Ok(NextShare::None);
     }
-    let allowed = (link.extranonce2_size().unwrap_or(0), link.mask());
+    let mask = link.mask();
     let Link { pending, jobs, epoch, account, .. } = link;
     let Some(entry) = pending.next_queued() else { return Ok(NextShare::None) };
     let request = entry.request;
@@ -486,16 +480,15 @@ fn write_share(
         // The ring let the job go while its share waited.
         return Ok(NextShare::Void { request, reason: Orphan::JobDead });
     };
-    let SubmitParts { extranonce2, version_bits } = SubmitParts::new(allowed, geometry, job, share);
-    let share = share.share();
+    let SubmitParts { extranonce2, version_bits } = SubmitParts::new(mask, job, share);
     let name =
         (entry.worker != Named::Login).then(|| waiting_name(entry, &account.user, table, names));
     let fields = SubmitFields {
         worker: name.as_ref().and_then(WorkerName::get).unwrap_or(&account.user),
         job_id_raw: &job.pool_job_id,
         extranonce2: &extranonce2,
-        ntime: share.ntime.0,
-        nonce: share.nonce.0,
+        ntime: share.ntime().0,
+        nonce: share.nonce().0,
         version_bits,
     };
     encode::submit(request, &fields, out)?;

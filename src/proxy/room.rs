@@ -69,9 +69,7 @@ impl Proxy<'_> {
         weight: Weight,
     ) -> bool {
         let job = self.links.get(link).and_then(|link| link.kept_job(job));
-        job.is_some_and(|job| {
-            self.seen.insert(&share.hash(), job, share.share().ntime, weight).is_ok()
-        })
+        job.is_some_and(|job| self.seen.insert(&share.hash(), job, share.ntime(), weight).is_ok())
     }
 
     /// Makes room before there is none.

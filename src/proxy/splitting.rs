@@ -7,16 +7,57 @@ use super::Proxy;
 use crate::downstream::State;
 use crate::limits::{GOALS_MAX, SPLIT_DWELL};
 use crate::split::PerGoal;
+use crate::table::MinerHandle;
 use crate::time::Instant;
+use crate::work::extranonce::Geometry;
 
 impl Proxy<'_> {
     /// Picks a goal for a miner that takes its seat.
-    pub(super) fn seat_at_goal(&mut self) -> u8 {
+    pub(super) fn seat_at_goal(&mut self, geometry: Geometry) -> u8 {
         let goal = self.split.goal_for_newcomer(&self.at_goal);
+        let goal = self.goal_with_room(goal, geometry);
         if let Some(count) = self.at_goal.get_mut(usize::from(goal)) {
             *count = count.saturating_add(1);
         }
         goal
+    }
+
+    /// Returns `goal`, or another that has room for a geometry where that has none (F89).
+    fn goal_with_room(&self, goal: u8, geometry: Geometry) -> u8 {
+        let has_room = |goal: &u8| self.links.has_room(*goal, geometry);
+        let mut others = (0u8..).take(GOALS_MAX).filter(|goal| self.split.serves(*goal));
+        if has_room(&goal) { goal } else { others.find(has_room).unwrap_or(goal) }
+    }
+
+    /// Moves the miner of a slot from a goal whose pools it does not fit to one that it fits.
+    pub(super) fn settle_goal(&mut self, index: usize, now: Instant) {
+        let Some((miner, session)) = self.table.at(index) else { return };
+        let Some(seat) = session.seat else { return };
+        let from = session.goal();
+        let to = self.goal_with_room(from, seat.space.geometry);
+        if to != from {
+            self.move_to(miner, to, now);
+        }
+    }
+
+    /// Moves a miner to another goal; it hears of it by its next job.
+    fn move_to(&mut self, miner: MinerHandle, goal: u8, now: Instant) {
+        let Some(session) = self.table.get_mut(miner) else { return };
+        let Some(seat) = session.seat else { return };
+        let from = session.goal();
+        session.work_for(goal, now);
+        let feed = self.links.feed(seat.lane, goal, seat.space.geometry);
+        let again = feed.and_then(|(index, link)| Some((index, link.announced()?.serial)));
+        if let Some((link, _)) = again.filter(|(_, job)| session.has_left(goal, *job)) {
+            // It had that job before, and would find the same shares once more (QUIRKS 24).
+            self.announce_again(link, now);
+        }
+        self.fan_out = true;
+        self.leave_goal(from);
+        if let Some(count) = self.at_goal.get_mut(usize::from(goal)) {
+            *count = count.saturating_add(1);
+        }
+        self.want_workers(miner);
     }
 
     /// Counts a seated miner out.
@@ -66,13 +107,14 @@ impl Proxy<'_> {
     fn consider(&mut self, index: usize, rates: &mut PerGoal, wanted: &PerGoal, now: Instant) {
         let interval = self.options.vardiff.share_interval;
         let Some((miner, session)) = self.table.at(index) else { return };
-        if session.seat.is_none() {
-            return;
-        }
+        let Some(seat) = session.seat else { return };
         let from = session.goal();
+        let has_room = |goal: u8| self.links.has_room(goal, seat.space.geometry);
         let lacks = |goal: usize| Some(wanted.get(goal).copied()? - rates.get(goal).copied()?);
         let neediest = (0..GOALS_MAX)
-            .filter(|goal| u8::try_from(*goal).is_ok_and(|goal| self.split.serves(goal)))
+            .filter(|goal| {
+                u8::try_from(*goal).is_ok_and(|goal| self.split.serves(goal) && has_room(goal))
+            })
             .max_by(|a, b| lacks(*a).partial_cmp(&lacks(*b)).unwrap_or(core::cmp::Ordering::Equal));
         let Some(to) = neediest.filter(|to| *to != usize::from(from)) else { return };
         let rate = session.rate(interval, now);
@@ -86,23 +128,12 @@ impl Proxy<'_> {
             return;
         }
         let Ok(goal) = u8::try_from(to) else { return };
-        session.work_for(goal, now);
-        let (lane, route) = (session.lane(), |lane| self.links.route(lane, goal).copied());
-        let again =
-            route(lane).filter(|r| r.current.is_some_and(|job| session.has_left(goal, job)));
-        if let Some(link) = again.and_then(|route| route.serves) {
-            // It had that job before, and would find the same shares once more (QUIRKS 24).
-            self.announce_again(link, now);
-        }
-        self.fan_out = true;
-        self.leave_goal(from);
-        if let (Some(count), Some(to)) = (self.at_goal.get_mut(to), rates.get_mut(to)) {
-            *count = count.saturating_add(1);
+        self.move_to(miner, goal, now);
+        if let Some(to) = rates.get_mut(to) {
             *to += rate;
         }
         if let Some(from) = rates.get_mut(usize::from(from)) {
             *from -= rate;
         }
-        self.want_workers(miner);
     }
 }

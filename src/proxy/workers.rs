@@ -116,8 +116,8 @@ impl Proxy<'_> {
     /// The live connection of the link that serves a miner.
     fn serving(&self, miner: MinerHandle) -> Option<LinkConnection> {
         let session = self.table.get(miner)?;
-        let index = self.links.route(session.lane(), session.goal())?.serves?;
-        let link = self.links.get(index)?;
+        let seat = session.seat?;
+        let (index, link) = self.links.feed(seat.lane, session.goal(), seat.space.geometry)?;
         let live = link.state == State::Live;
         live.then_some(LinkConnection { link: index, number: link.connection })
     }
@@ -164,7 +164,7 @@ impl Proxy<'_> {
         let Self { links, options, table, names, .. } = self;
         let (lane, goal) =
             links.get(index).map_or((0, 0), |link| (link.lane, links.policy().goal_of(link.pool)));
-        let serves = links.route(lane, goal).and_then(|route| route.serves) == Some(index);
+        let serves = links.serving().contains(&index);
         let Some(link) = links.get_mut(index) else { return Ok(false) };
         if link.state != State::Live {
             return Ok(false);

@@ -1,8 +1,9 @@
-//! The one encoded notify of a link, the same bytes for all its miners.
+//! The one encoded notify of a link, for all its miners.
 //!
-//! The line ends before its last parameter: `clean_jobs` differs from miner to miner, by what each
-//! was told before. Job id and ntime have fixed places and lengths, so that announcing the job once
-//! more writes sixteen digits and nothing else.
+//! Three things differ from miner to miner and are put in when it is written: the pad, which goes
+//! where the extranonce1 ends; the ntime; and at the end `clean_jobs`, by what each was told before.
+//! The job id has a fixed place and length, so that announcing the job once more writes eight digits
+//! and nothing else.
 //!
 //! While there is none, its memory keeps a notify that came before its extranonce1 did.
 
@@ -15,16 +16,16 @@ use crate::work::job::Serial;
 
 /// The front of every notify, up to the job id.
 const HEAD: &[u8] = b"{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"";
-/// What stands between the ntime and the clean flag.
-const END: &[u8] = b"\",";
 
 const _: () = assert!(NOTIFY_LINE_BYTES_MAX > UPSTREAM_LINE_BYTES_MAX);
 
-/// A notify that is ready to be sent, but for its clean flag.
+/// A notify that is ready to be sent, but for a miner's own parts.
 #[derive(Debug)]
 pub(super) struct NotifyLine<'a> {
     bytes: &'a mut [u8],
     len: usize,
+    /// Where the pad goes.
+    pad_at: usize,
     /// Bytes of a line of the pool that stands here, to be read later.
     early: usize,
 }
@@ -32,7 +33,7 @@ pub(super) struct NotifyLine<'a> {
 impl<'a> NotifyLine<'a> {
     /// Takes the memory, at most [`NOTIFY_LINE_BYTES_MAX`]; there is no line yet.
     pub(super) fn new(bytes: &'a mut [u8]) -> Self {
-        Self { bytes, len: 0, early: 0 }
+        Self { bytes, len: 0, pad_at: 0, early: 0 }
     }
 
     /// Says whether there is nothing to send.
@@ -72,12 +73,11 @@ impl<'a> NotifyLine<'a> {
         self.bytes
     }
 
-    /// Encodes the notify up to its last parameter, with `pad` zero bytes behind the extranonce1.
+    /// Encodes the notify up to its ntime.
     pub(super) fn encode(
         &mut self,
         notify: &Notify<'_>,
         extranonce1: &[u8],
-        pad: usize,
         serial: Serial,
     ) -> Result<(), Full> {
         self.clear();
@@ -90,9 +90,7 @@ impl<'a> NotifyLine<'a> {
         out.push(b"\",\"")?;
         out.push(notify.coinb1)?;
         hex::encode_into(extranonce1, &mut out)?;
-        for _ in 0..pad {
-            out.push(b"00")?;
-        }
+        let pad_at = out.len();
         out.push(b"\",\"")?;
         out.push(notify.coinb2)?;
         out.push(b"\",[")?;
@@ -106,25 +104,32 @@ impl<'a> NotifyLine<'a> {
             out.push(&hex::digits(number))?;
             out.push(b"\",\"")?;
         }
-        out.push(&hex::digits(notify.ntime))?;
-        out.push(END)?;
         self.len = out.len();
+        self.pad_at = pad_at;
         Ok(())
     }
 
-    /// Puts another job id and ntime into the line; `None` where there is no line.
-    pub(super) fn renew(&mut self, serial: Serial, ntime: NTime) -> Option<()> {
+    /// Puts another job id into the line; `None` where there is no line.
+    pub(super) fn renew(&mut self, serial: Serial) -> Option<()> {
         let line = self.bytes.get_mut(..self.len)?;
-        let ntime_end = line.len().checked_sub(END.len())?;
-        let ntime_at = ntime_end.checked_sub(8)?;
         line.get_mut(HEAD.len()..HEAD.len().saturating_add(8))?.copy_from_slice(&serial.digits());
-        line.get_mut(ntime_at..ntime_end)?.copy_from_slice(&hex::digits(ntime.0));
         Some(())
     }
 
-    /// Writes the line with its clean flag.
-    pub(super) fn write(&self, clean: bool, out: &mut Writer<'_>) -> Result<(), Full> {
-        out.push(self.bytes.get(..self.len).unwrap_or(&[]))?;
-        out.push(if clean { b"true]}\n" } else { b"false]}\n" })
+    /// Writes the line with a miner's own parts.
+    pub(super) fn write(
+        &self,
+        pad: &[u8],
+        ntime: NTime,
+        clean: bool,
+        out: &mut Writer<'_>,
+    ) -> Result<(), Full> {
+        let line = self.bytes.get(..self.len).unwrap_or(&[]);
+        let (front, rest) = line.split_at_checked(self.pad_at).unwrap_or((line, &[]));
+        out.push(front)?;
+        hex::encode_into(pad, out)?;
+        out.push(rest)?;
+        out.push(&hex::digits(ntime.0))?;
+        out.push(if clean { b"\",true]}\n" } else { b"\",false]}\n" })
     }
 }

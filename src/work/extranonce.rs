@@ -1,8 +1,8 @@
 //! How the gateway divides a pool's extranonce2 among its miners.
 //!
 //! A pool gives one connection a search space of `n2` bytes. The gateway takes `P` of them to
-//! number its miners and leaves `D` to each miner to roll; what is over is padding, which the
-//! miner sees as the end of `coinb1`:
+//! number its miners and leaves `D` to each miner to roll; what is over is the pad, which the miner
+//! sees as the end of `coinb1`:
 //!
 //! ```text
 //! coinb1 ‖ E1 ‖ pad (n2 - P - D) │ miner id (P) │ roll (D) │ coinb2
@@ -11,27 +11,35 @@
 //!               the miner's extranonce1 ┘          └ the miner's extranonce2
 //! ```
 //!
-//! So a miner's extranonce1 never changes while the pool, its E1 or its `n2` does. **It does
-//! not** hand out miner ids: that two live miners never share one is the table's promise.
+//! So a miner's extranonce1 never changes while the pool, its E1 or its `n2` does. Miners that came
+//! at different times may have different `P` and `D` on one link. A [`Space`] is what one of them
+//! has of every pool. **It does not** hand out ids: that live miners' ids differ, and that an id's
+//! first byte belongs to one geometry at a time, is promised by [`crate::table::IdPool`].
 //!
-//! **Invariants.** A [`Geometry`] has `1 <= P <= 2` and `2 <= D <= 8`. Two different pairs of
-//! miner id and roll never give the same extranonce2, and the padding is zero.
+//! The pad begins with the first byte of the miner id and ends with the *turn*: how often the ids
+//! had gone round when this one was given out. So the first byte of an extranonce2 is the id's, with
+//! any pad and without; and an id that is given out again is another part of the space.
+//!
+//! **Invariants.** A [`Geometry`] has `1 <= P <= 2` and `2 <= D <= 8`. Two spaces of one geometry
+//! and different ids never give the same extranonce2, nor do two of different geometries whose ids
+//! begin with different bytes.
 //!
 //! # Examples
 //!
 //! ```
-//! use loka_stratum::work::extranonce::{Geometry, Incompatible, MinerId, upstream_extranonce2};
+//! use loka_stratum::work::extranonce::{Geometry, Incompatible, MinerId, Space};
 //!
 //! let geometry = Geometry::choose(1000, Some(8))?;
 //! assert_eq!((geometry.miner_id_bytes(), geometry.roll_bytes()), (2, 4));
 //! assert_eq!(geometry.fits(8), Ok(2), "two bytes are over");
 //! assert_eq!(geometry.fits(4), Err(Incompatible { got: 4, need: 6 }));
 //!
-//! let id = MinerId(0x0102);
-//! assert_eq!(geometry.extranonce1(id), [1, 2]);
+//! let space = Space { geometry, id: MinerId(0x0102), turn: 3 };
+//! assert_eq!(space.extranonce1(), [1, 2]);
+//! assert_eq!(space.pad(8)?, [1, 3]);
 //! let roll = [0xa, 0xb, 0xc, 0xd];
-//! let extranonce2 = upstream_extranonce2(geometry, 8, id, &roll).unwrap();
-//! assert_eq!(extranonce2, [0, 0, 1, 2, 0xa, 0xb, 0xc, 0xd]);
+//! let extranonce2 = space.extranonce2(8, &roll).unwrap();
+//! assert_eq!(extranonce2, [1, 3, 1, 2, 0xa, 0xb, 0xc, 0xd]);
 //! # Ok::<(), Incompatible>(())
 //! ```
 
@@ -59,6 +67,18 @@ pub struct MinerId(pub u16);
 pub struct Geometry {
     miner_id_bytes: u8,
     roll_bytes: u8,
+}
+
+/// The part of every pool's extranonce2 that one miner has to itself, for as long as it stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Space {
+    /// How many bytes number the miner and how many it rolls.
+    pub geometry: Geometry,
+    /// Its number.
+    pub id: MinerId,
+    /// How often the ids had gone round when it was given this one.
+    pub turn: u32,
 }
 
 /// A pool's extranonce1 is longer than any recorded one.
@@ -125,6 +145,9 @@ impl Extranonce1 {
 }
 
 impl Geometry {
+    /// The smallest, which every pool fits that can be used at all.
+    pub const ANY: Self = Self { miner_id_bytes: 1, roll_bytes: ROLL_BYTES_MIN };
+
     /// Takes a geometry that was chosen before, or `None` where it is none.
     #[must_use]
     pub fn new(miner_id_bytes: u8, roll_bytes: u8) -> Option<Self> {
@@ -200,67 +223,76 @@ impl Geometry {
         n2.checked_sub(need).ok_or(Incompatible { got: n2, need })
     }
 
-    /// Returns what the miner `id` is told as its extranonce1.
-    ///
-    /// Of an id that this geometry does not have, it is the low bytes.
+    /// Returns how many bytes a pool's extranonce2 must have, `P + D`.
     #[must_use]
-    pub fn extranonce1(self, id: MinerId) -> Vec<u8, { MINER_ID_BYTES_MAX as usize }> {
-        let [high, low] = id.0.to_be_bytes();
-        let bytes = match self.miner_id_bytes {
+    pub const fn need(self) -> u8 {
+        self.miner_id_bytes.saturating_add(self.roll_bytes)
+    }
+}
+
+impl Space {
+    /// Returns what the miner is told as its extranonce1.
+    ///
+    /// Of an id that the geometry does not have, it is the low bytes.
+    #[must_use]
+    pub fn extranonce1(self) -> Vec<u8, { MINER_ID_BYTES_MAX as usize }> {
+        let [high, low] = self.id.0.to_be_bytes();
+        let bytes = match self.geometry.miner_id_bytes {
             1 => Vec::from_slice(&[low]),
             _ => Vec::from_slice(&[high, low]),
         };
         bytes.unwrap_or_default()
     }
 
-    /// Returns a share's own bytes of the coinbase: the miner's id and what it rolled.
+    /// Returns what stands between the extranonce1 of a pool, whose extranonce2 has `n2` bytes, and
+    /// the miner's: the first byte of the id, and the turn in what is left.
     ///
     /// # Errors
     ///
-    /// [`Extranonce2Error`] where `roll` has not `D` bytes, or the id needs more than `P`.
-    pub fn middle(
-        self,
-        id: MinerId,
-        roll: &[u8],
-    ) -> Result<Vec<u8, EXTRANONCE2_BYTES_MAX>, Extranonce2Error> {
-        self.padded(0, id, roll)
-    }
-
-    /// Returns `pad` zeros, the miner's id and what it rolled.
-    fn padded(
-        self,
-        pad: u8,
-        id: MinerId,
-        roll: &[u8],
-    ) -> Result<Vec<u8, EXTRANONCE2_BYTES_MAX>, Extranonce2Error> {
-        if roll.len() != usize::from(self.roll_bytes) {
-            return Err(Extranonce2Error::Roll { got: roll.len(), need: self.roll_bytes });
-        }
-        let limit = u16::try_from(self.miner_ids().saturating_sub(1)).unwrap_or(u16::MAX);
-        if id.0 > limit {
-            return Err(Extranonce2Error::MinerId { got: id.0, limit });
-        }
-        let extranonce1 = self.extranonce1(id);
-        let zeros = core::iter::repeat_n(0, usize::from(pad));
+    /// [`Incompatible`] where the geometry does not fit `n2`.
+    pub fn pad(self, n2: u8) -> Result<Vec<u8, EXTRANONCE2_BYTES_MAX>, Incompatible> {
+        let len = usize::from(self.geometry.fits(n2)?);
+        let turn = self.turn.to_be_bytes();
+        let first = self.extranonce1().first().copied();
+        let room = len.saturating_sub(1);
+        let zeros = core::iter::repeat_n(0, room.saturating_sub(turn.len()));
+        let skipped = turn.len().saturating_sub(room);
+        let rest = zeros.chain(turn.into_iter().skip(skipped));
         // At most `n2`, which `fits` held against the Vec's length.
-        Ok(zeros.chain(extranonce1).chain(roll.iter().copied()).collect())
+        Ok(first.into_iter().chain(rest).take(len).collect())
     }
-}
 
-/// Returns the extranonce2 that a pool is told for a share of miner `id` that rolled `roll`.
-///
-/// # Errors
-///
-/// [`Extranonce2Error`] where the geometry does not fit `n2`, `roll` has not `D` bytes, or the id
-/// needs more than `P`.
-pub fn upstream_extranonce2(
-    geometry: Geometry,
-    n2: u8,
-    id: MinerId,
-    roll: &[u8],
-) -> Result<Vec<u8, EXTRANONCE2_BYTES_MAX>, Extranonce2Error> {
-    let pad = geometry.fits(n2).map_err(Extranonce2Error::Incompatible)?;
-    geometry.padded(pad, id, roll)
+    /// Says whether a pad has room for the turn, so that an id is another space each time.
+    #[must_use]
+    pub fn shows_turn(self, n2: u8) -> bool {
+        self.geometry.fits(n2).is_ok_and(|pad| pad > 1)
+    }
+
+    /// Returns the extranonce2 that a pool is told for a share with `roll`.
+    ///
+    /// # Errors
+    ///
+    /// [`Extranonce2Error`] where the geometry does not fit `n2`, `roll` has not `D` bytes, or the
+    /// id needs more than `P`.
+    pub fn extranonce2(
+        self,
+        n2: u8,
+        roll: &[u8],
+    ) -> Result<Vec<u8, EXTRANONCE2_BYTES_MAX>, Extranonce2Error> {
+        let mut whole = self.pad(n2).map_err(Extranonce2Error::Incompatible)?;
+        if roll.len() != usize::from(self.geometry.roll_bytes) {
+            let need = self.geometry.roll_bytes;
+            return Err(Extranonce2Error::Roll { got: roll.len(), need });
+        }
+        let limit = u16::try_from(self.geometry.miner_ids().saturating_sub(1)).unwrap_or(u16::MAX);
+        if self.id.0 > limit {
+            return Err(Extranonce2Error::MinerId { got: self.id.0, limit });
+        }
+        // There is room: pad, id and roll together have `n2` bytes.
+        let _ = whole.extend_from_slice(&self.extranonce1());
+        let _ = whole.extend_from_slice(roll);
+        Ok(whole)
+    }
 }
 
 impl fmt::Display for Extranonce1TooLong {
@@ -352,24 +384,37 @@ mod tests {
         }
     }
 
+    fn space(miner_id_bytes: u8, roll_bytes: u8, id: u16, turn: u32) -> Space {
+        let geometry = Geometry::new(miner_id_bytes, roll_bytes).unwrap();
+        Space { geometry, id: MinerId(id), turn }
+    }
+
     #[test]
     fn bytes_that_do_not_belong_are_refused() {
-        let geometry = Geometry::new(1, 2).unwrap();
-        let got = upstream_extranonce2(geometry, 4, MinerId(256), &[0; 2]);
+        let got = space(1, 2, 256, 0).extranonce2(4, &[0; 2]);
         assert_eq!(got, Err(Extranonce2Error::MinerId { got: 256, limit: 255 }));
-        let got = upstream_extranonce2(geometry, 4, MinerId(255), &[0; 3]);
+        let got = space(1, 2, 255, 0).extranonce2(4, &[0; 3]);
         assert_eq!(got, Err(Extranonce2Error::Roll { got: 3, need: 2 }));
-        let got = upstream_extranonce2(geometry, 2, MinerId(255), &[0; 2]);
+        let got = space(1, 2, 255, 0).extranonce2(2, &[0; 2]);
         let incompatible = Incompatible { got: 2, need: 3 };
         assert_eq!(got, Err(Extranonce2Error::Incompatible(incompatible)));
     }
 
     #[test]
+    fn f88_the_pad_is_the_first_byte_of_the_id_and_the_turn() {
+        let pad = |n2, turn| space(2, 4, 0x0a0b, turn).pad(n2).unwrap();
+        assert!(pad(6, 7).is_empty());
+        assert_eq!(pad(7, 7), [0x0a]);
+        assert_eq!(pad(8, 0x0107), [0x0a, 7]);
+        assert_eq!(pad(9, 0x0107), [0x0a, 1, 7]);
+        assert_eq!(pad(13, 0x0102_0304), [0x0a, 0, 0, 1, 2, 3, 4]);
+        assert_eq!(space(1, 2, 0xc0, 9).pad(5).unwrap(), [0xc0, 9]);
+    }
+
+    #[test]
     fn the_longest_extranonce2_holds_everything() {
-        let geometry = Geometry::new(2, 8).unwrap();
-        let whole = upstream_extranonce2(geometry, 16, MinerId(0xfffe), &[9; 8]).unwrap();
-        assert_eq!(whole, [0, 0, 0, 0, 0, 0, 0xff, 0xfe, 9, 9, 9, 9, 9, 9, 9, 9]);
-        assert_eq!(geometry.middle(MinerId(0xfffe), &[9; 8]).unwrap()[..], whole[6..]);
+        let whole = space(2, 8, 0xfffe, 1).extranonce2(16, &[9; 8]).unwrap();
+        assert_eq!(whole, [0xff, 0, 0, 0, 0, 1, 0xff, 0xfe, 9, 9, 9, 9, 9, 9, 9, 9]);
     }
 
     #[test]

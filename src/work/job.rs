@@ -11,13 +11,17 @@
 //! new job too, with the same pool job behind it and a later ntime, because firmware that starts
 //! its extranonce2 anew at each notify would otherwise repeat its shares (QUIRKS 24).
 
-use crate::limits::{JOBS_PER_LINK, MERKLE_BRANCHES_MAX, POOL_JOB_ID_BYTES_MAX};
+use crate::limits::{
+    JOBS_PER_LINK, MERKLE_BRANCHES_MAX, NTIME_MOVED_SECS_MAX, POOL_JOB_ID_BYTES_MAX,
+};
 use crate::time::Instant;
 use crate::wire::hex;
 use crate::work::coinbase::CoinbasePrefix;
 use crate::work::difficulty::Difficulty;
+use crate::work::extranonce::Space;
 use crate::work::header::{NTime, PrevHash};
 use crate::work::merkle;
+use crate::work::sha256d::Sha256d;
 use crate::work::target::{NBits, Target};
 use crate::work::version::{Version, VersionMask};
 
@@ -60,6 +64,32 @@ impl Serial {
     }
 }
 
+/// What a job has miners hash, but for its time: two jobs with the same task are the same
+/// work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task([u8; 32]);
+
+impl Task {
+    /// No task at all.
+    pub const NONE: Self = Self([0; 32]);
+
+    /// Names the task of a coinbase without miners' bytes, branches and header fields; `numbers` are
+    /// version, nbits and where the miners' bytes stand.
+    pub fn of(
+        coinbase: [u8; 32],
+        branches: &[[u8; 32]],
+        prev_hash: &[u8; 32],
+        numbers: [u32; 3],
+    ) -> Self {
+        let mut hash = Sha256d::new();
+        hash.update(&coinbase);
+        hash.update(prev_hash);
+        numbers.iter().for_each(|number| hash.update(&number.to_be_bytes()));
+        branches.iter().for_each(|branch| hash.update(branch));
+        Self(hash.finish())
+    }
+}
+
 /// A job as it came, with the parts that do not come from the notify itself.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -67,14 +97,20 @@ pub struct Job {
     pub serial: Serial,
     /// The session of the link that gave it; a share for another session's job is void.
     pub epoch: u16,
+    /// What it has miners hash.
+    pub task: Task,
     /// Cleared when a later job with `clean_jobs`, another session, or age ends it.
     pub live: bool,
     /// When the job came.
     pub received: Instant,
     /// The pool's id, as the inside of a JSON string, byte for byte.
     pub pool_job_id: heapless::String<POOL_JOB_ID_BYTES_MAX>,
-    /// The hash state after coinb1, extranonce1 and the pad of extranonce2.
+    /// The hash state after coinb1 and extranonce1.
     pub prefix: CoinbasePrefix,
+    /// Bytes of the pool's extranonce2.
+    pub extranonce2_size: u8,
+    /// How often the ids of its lane had gone round when it was announced.
+    pub turn: u32,
     /// Merkle branches in header order.
     pub branches: heapless::Vec<[u8; 32], MERKLE_BRANCHES_MAX>,
     /// The hash of the block to build on.
@@ -107,10 +143,13 @@ impl Job {
         Self {
             serial: Serial::NONE,
             epoch: 0,
+            task: Task::NONE,
             live: false,
             received: Instant::ZERO,
             pool_job_id: heapless::String::new(),
             prefix: CoinbasePrefix::new(&[]),
+            extranonce2_size: 0,
+            turn: 0,
             branches: heapless::Vec::new(),
             prev_hash: PrevHash::from_stratum(&[0; 32]),
             version: Version(0),
@@ -126,10 +165,23 @@ impl Job {
         }
     }
 
-    /// Returns the length of the whole coinbase, of which a miner adds `middle` bytes.
-    pub fn coinbase_bytes(&self, middle: u8) -> u32 {
+    /// Returns the length of the whole coinbase.
+    pub fn coinbase_bytes(&self) -> u32 {
         let prefix = u32::try_from(self.prefix.len()).unwrap_or(u32::MAX);
-        prefix.saturating_add(u32::from(middle)).saturating_add(self.coinb2_len)
+        prefix.saturating_add(u32::from(self.extranonce2_size)).saturating_add(self.coinb2_len)
+    }
+
+    /// Returns the time that a miner with `space` is told, whose place was taken when `newest` was
+    /// the newest job. Another may have had its id for this job before; where the pad does not keep
+    /// the two apart, the time does.
+    pub fn ntime_for(&self, space: Space, newest: Serial) -> NTime {
+        let is_later = self.serial > newest;
+        if is_later || space.shows_turn(self.extranonce2_size) {
+            return self.ntime;
+        }
+        let turns = space.turn.saturating_sub(self.turn).saturating_add(u32::from(self.turn > 0));
+        let ahead = turns.checked_rem(NTIME_MOVED_SECS_MAX).unwrap_or(0);
+        NTime(self.ntime.0.saturating_add(ahead))
     }
 
     fn overlaps(&self, start: usize, end: usize) -> bool {
@@ -191,6 +243,7 @@ impl<'a> JobRing<'a> {
         serial: Serial,
         ntime: NTime,
         mask: VersionMask,
+        turn: u32,
         now: Instant,
     ) -> Option<Serial> {
         let mut job = self.newest()?.clone();
@@ -205,6 +258,7 @@ impl<'a> JobRing<'a> {
         job.serial = serial;
         job.ntime = ntime;
         job.mask = mask;
+        job.turn = turn;
         job.received = now;
         Some(self.put(job))
     }
@@ -282,6 +336,31 @@ impl<'a> JobRing<'a> {
         }
     }
 
+    /// Moves the time of a job on behind those with the same work, so that it is news to every
+    /// miner: one that compares would keep the old id, one that begins anew would repeat itself.
+    pub fn move_time_on(&self, job: &mut Job) {
+        // The task names the extranonce1, so a session that is had again is known as well.
+        let same = |old: &&Job| old.serial != Serial::NONE && old.task == job.task;
+        let Some(last) = self.jobs.iter().filter(same).map(|old| old.ntime).max() else { return };
+        let next = last.0.saturating_add(1);
+        let most = job.ntime.0.saturating_add(NTIME_MOVED_SECS_MAX);
+        job.ntime = NTime(next.clamp(job.ntime.0, most));
+    }
+
+    /// Ends all jobs but those whose work `job`, as the pool gave it, repeats: what is found for
+    /// them is as good as ever, under the id and at the difficulty that the pool knows now.
+    pub fn end_all_but_repeated(&mut self, job: &Job) {
+        for old in self.jobs.iter_mut() {
+            let repeats = (old.epoch, old.task) == (job.epoch, job.task) && old.ntime >= job.ntime;
+            old.live &= repeats;
+            if old.live {
+                old.pool_job_id.clone_from(&job.pool_job_id);
+                old.difficulty = job.difficulty;
+                old.target = job.target;
+            }
+        }
+    }
+
     /// Ends all jobs but the newest.
     pub fn end_all_but_newest(&mut self) {
         let newest = self.newest;
@@ -308,15 +387,6 @@ impl<'a> JobRing<'a> {
         }
         self.serials = [Serial::NONE; JOBS_PER_LINK];
         self.free = 0;
-    }
-
-    /// Returns the oldest serial that is alive.
-    pub fn oldest_live(&self) -> Option<Serial> {
-        self.jobs
-            .iter()
-            .filter(|job| job.live && job.serial != Serial::NONE)
-            .map(|job| job.serial)
-            .min()
     }
 }
 
@@ -360,7 +430,7 @@ mod tests {
             ring.push(job(serial), b"c0ffee").unwrap();
         }
         assert!(ring.get(Serial::FIRST.next()).is_none());
-        assert_eq!(ring.oldest_live(), Some(Serial::FIRST.next().next()));
+        assert!(ring.get(Serial::FIRST.next().next()).is_some());
         let (newest, coinb2) = ring.get(serial).unwrap();
         assert_eq!(newest.serial, serial);
         assert_eq!(coinb2, [0xc0, 0xff, 0xee]);
@@ -381,6 +451,27 @@ mod tests {
     }
 
     #[test]
+    fn f88_an_id_that_has_gone_round_is_told_another_time_where_no_pad_tells_it_apart() {
+        let geometry = crate::work::extranonce::Geometry::new(2, 2).unwrap();
+        let space = |turn| Space { geometry, id: crate::work::extranonce::MinerId(7), turn };
+        let job = |n2, turn| Job {
+            serial: Serial(9),
+            ntime: NTime(100),
+            extranonce2_size: n2,
+            turn,
+            ..Job::vacant()
+        };
+        let at = Serial(9);
+        // Nobody had it before; then each holder has a second of its own.
+        assert_eq!([0, 1, 2].map(|turn| job(4, 0).ntime_for(space(turn), at).0), [100, 101, 102]);
+        // A holder from before the job has the job's own time, so the next of that turn has not.
+        assert_eq!(job(4, 5).ntime_for(space(5), Serial(8)), NTime(100));
+        assert_eq!([5, 6].map(|turn| job(4, 5).ntime_for(space(turn), at).0), [101, 102]);
+        // One byte of pad is the id's; two tell the turn.
+        assert_eq!([5, 6].map(|n2| job(n2, 5).ntime_for(space(6), at).0), [102, 100]);
+    }
+
+    #[test]
     fn a_renewed_job_keeps_its_coinbase() {
         let (mut jobs, mut store) = (places(), vec![0; 8]);
         let mut ring = JobRing::new(&mut jobs, &mut store);
@@ -388,7 +479,7 @@ mod tests {
         for serial in 8..40 {
             let time = NTime(serial);
             let mask = VersionMask::BIP_0320;
-            let renewed = ring.renew(Serial(serial), time, mask, Instant::ZERO).unwrap();
+            let renewed = ring.renew(Serial(serial), time, mask, 0, Instant::ZERO).unwrap();
             assert_eq!(ring.get(renewed).unwrap().0.mask, mask);
             assert_eq!(ring.get(renewed).unwrap().1, [1, 2, 3, 4, 5]);
         }

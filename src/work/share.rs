@@ -8,25 +8,21 @@
 //! before, [`crate::seen`] knows.
 
 use crate::ledger::Reject;
-use crate::limits::{MINER_ID_BYTES_MAX, NTIME_AHEAD_SECS_MAX, ROLL_BYTES_MAX};
+use crate::limits::{EXTRANONCE2_BYTES_MAX, NTIME_AHEAD_SECS_MAX, ROLL_BYTES_MAX};
 use crate::wire::client::Submit;
 use crate::wire::hex;
-use crate::work::extranonce::{Geometry, MinerId};
+use crate::work::extranonce::Space;
 use crate::work::header::{BlockHash, Header, NTime, Nonce};
 use crate::work::job::Job;
 use crate::work::merkle;
 use crate::work::target::Target;
 use crate::work::version::{Version, VersionMask};
 
-/// The most bytes that miner id and roll can have together.
-const MIDDLE_BYTES_MAX: usize = (MINER_ID_BYTES_MAX + ROLL_BYTES_MAX) as usize;
-
 /// What a miner found: the fields of a submit as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// Miner id and roll: the last `P + D` bytes of the pool's extranonce2.
-    middle: [u8; MIDDLE_BYTES_MAX],
-    middle_len: u8,
+    extranonce2: [u8; EXTRANONCE2_BYTES_MAX],
+    extranonce2_len: u8,
     /// The time in the header.
     pub ntime: NTime,
     /// The nonce in the header.
@@ -36,12 +32,13 @@ pub struct Share {
 }
 
 impl Share {
-    /// Reads the hex fields of a submit of the miner `id`.
+    /// Reads the hex fields of a submit of the miner that has `space`, for a job of a pool whose
+    /// extranonce2 has `n2` bytes.
     ///
     /// # Errors
     ///
     /// [`Reject::Malformed`] where a field is not strict hex of its exact length.
-    pub fn decode(submit: &Submit<'_>, geometry: Geometry, id: MinerId) -> Result<Self, Reject> {
+    pub fn decode(submit: &Submit<'_>, space: Space, n2: u8) -> Result<Self, Reject> {
         let field = |text: &[u8]| hex::u32_be(text).map_err(|_| Reject::Malformed);
         let ntime = NTime(field(submit.ntime.as_bytes())?);
         let nonce = Nonce(field(submit.nonce.as_bytes())?);
@@ -52,17 +49,17 @@ impl Share {
         let mut roll = [0; ROLL_BYTES_MAX as usize];
         let roll =
             hex::decode(submit.extranonce2.as_bytes(), &mut roll).map_err(|_| Reject::Malformed)?;
-        let end = geometry.middle(id, roll).map_err(|_| Reject::Malformed)?;
-        let mut middle = [0; MIDDLE_BYTES_MAX];
-        let place = middle.get_mut(..end.len()).ok_or(Reject::Malformed)?;
-        place.copy_from_slice(&end);
-        let middle_len = u8::try_from(end.len()).map_err(|_| Reject::Malformed)?;
-        Ok(Self { middle, middle_len, ntime, nonce, version_bits })
+        let whole = space.extranonce2(n2, roll).map_err(|_| Reject::Malformed)?;
+        let mut extranonce2 = [0; EXTRANONCE2_BYTES_MAX];
+        let place = extranonce2.get_mut(..whole.len()).ok_or(Reject::Malformed)?;
+        place.copy_from_slice(&whole);
+        let extranonce2_len = u8::try_from(whole.len()).map_err(|_| Reject::Malformed)?;
+        Ok(Self { extranonce2, extranonce2_len, ntime, nonce, version_bits })
     }
 
-    /// Returns miner id and roll, the last `P + D` bytes of the pool's extranonce2.
-    pub fn extranonce2_end(&self) -> &[u8] {
-        self.middle.get(..usize::from(self.middle_len)).unwrap_or(&[])
+    /// Returns the whole extranonce2, as the pool is told it.
+    pub fn extranonce2(&self) -> &[u8] {
+        self.extranonce2.get(..usize::from(self.extranonce2_len)).unwrap_or(&[])
     }
 
     /// Builds the header that the miner hashed.
@@ -85,7 +82,7 @@ impl Share {
             Some(bits) => job.version.roll(mask, bits),
             None => job.version,
         };
-        let coinbase = job.prefix.hash_with(self.extranonce2_end(), coinb2);
+        let coinbase = job.prefix.hash_with(self.extranonce2(), coinb2);
         Ok(Header {
             version,
             prev_hash: job.prev_hash,
@@ -120,14 +117,26 @@ impl Share {
         if !reaches_pool && !target.is_met_by(hash) {
             return Err(Reject::LowDifficulty);
         }
-        Ok(AcceptedShare { share: *self, hash, version: header.version, reaches_pool, is_block })
+        Ok(AcceptedShare {
+            extranonce2: self.extranonce2,
+            extranonce2_len: self.extranonce2_len,
+            ntime: self.ntime,
+            nonce: self.nonce,
+            hash,
+            version: header.version,
+            reaches_pool,
+            is_block,
+        })
     }
 }
 
 /// A share that passed every check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AcceptedShare {
-    share: Share,
+    extranonce2: [u8; EXTRANONCE2_BYTES_MAX],
+    extranonce2_len: u8,
+    ntime: NTime,
+    nonce: Nonce,
     hash: BlockHash,
     version: Version,
     reaches_pool: bool,
@@ -135,9 +144,19 @@ pub struct AcceptedShare {
 }
 
 impl AcceptedShare {
-    /// Returns the fields that were sent.
-    pub fn share(&self) -> &Share {
-        &self.share
+    /// Returns the whole extranonce2, as the pool is told it.
+    pub fn extranonce2(&self) -> &[u8] {
+        self.extranonce2.get(..usize::from(self.extranonce2_len)).unwrap_or(&[])
+    }
+
+    /// Returns the time in the header.
+    pub fn ntime(&self) -> NTime {
+        self.ntime
+    }
+
+    /// Returns the nonce in the header.
+    pub fn nonce(&self) -> Nonce {
+        self.nonce
     }
 
     /// Returns the hash of the header.

@@ -318,11 +318,11 @@ fn f30_a_miner_cannot_reach_its_neighbours_space() {
 
 #[test]
 fn f30_miners_of_other_lanes_have_jobs_of_their_own() {
-    // An extranonce2 of three bytes: one names the miner, so a lane holds 128.
+    // An extranonce2 of three bytes: one names the miner, so the first lane holds 192.
     let mut farm = Farm::sized(300, 4, options(1));
     let link = farm.dialled();
     farm.pool_up(link, "c0ffee01", 3, TRIVIAL);
-    let mut miners: Vec<_> = (0..129).map(|_| farm.miner(WORKER)).collect();
+    let mut miners: Vec<_> = (0..193).map(|_| farm.miner(WORKER)).collect();
     let (last, heard) = miners.pop().unwrap();
     assert!(heard.iter().all(|line| parse(line)["method"].is_null()), "its link is not up yet");
     let foreign = notified(&miners[0].1);
@@ -706,7 +706,7 @@ fn f39_a_block_for_a_job_that_was_ended_is_tried_all_the_same() {
     let (mut farm, link, miner, first) = regtest(options(1), HOPELESS);
     // The pool renews its jobs on the same block.
     let mut renewed = job("renewed", 2, true);
-    renewed[6] = "207fffff".into();
+    (renewed[4], renewed[6]) = (json!([]), "207fffff".into());
     farm.pool_says(link, &notify_of(&renewed));
     farm.due(miner);
     assert_eq!(farm.submit(miner, share(&first, others[0]))["error"][1], "stale");

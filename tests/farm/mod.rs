@@ -13,7 +13,7 @@ use loka_stratum::limits::{
 use loka_stratum::links;
 use loka_stratum::pending::Pending;
 use loka_stratum::proxy::{LinkSizes, Options, PoolLogin, Proxy, Storage, VerdictMode};
-use loka_stratum::table::{MinerHandle, RestingId, Slot};
+use loka_stratum::table::{IdBlock, MinerHandle, Slot};
 use loka_stratum::time::{Duration, Instant};
 use loka_stratum::upstream::{LinkClose, LinkIndex, Lost};
 use loka_stratum::vardiff;
@@ -75,7 +75,7 @@ pub fn storage(miners: usize, links: usize) -> Storage<'static> {
     Storage {
         slots: (0..miners).map(|_| Slot::VACANT).collect::<Vec<_>>().leak(),
         lines: vec![0; miners * DOWNSTREAM_LINE_BYTES_MAX].leak(),
-        ids: vec![RestingId::FRESH; Storage::ids_for(miners)].leak(),
+        ids: vec![IdBlock::FREE; Storage::ID_BLOCKS].leak(),
         seen: vec![[0; SEEN_BUCKET_PLACES]; Storage::seen_for(miners)].leak(),
         link_sizes: LinkSizes { pending: QUEUE, ..LinkSizes::MAX },
         jobs: (0..links * JOBS_PER_LINK).map(|_| Job::vacant()).collect::<Vec<_>>().leak(),

@@ -7,18 +7,16 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use loka_stratum::blocks::BlockRecord;
-use loka_stratum::downstream::{Close, State};
+use loka_stratum::downstream::{Close, Downstream, Seat, State};
 use loka_stratum::identity::Identity;
 use loka_stratum::ledger::{Bucket, Counts, Orphan};
-use loka_stratum::limits::{
-    ANSWER_MAX, AUTHORIZATION_WAIT_MAX, GOALS_MAX, LANES_MAX, REPLY_BYTES_MAX,
-};
+use loka_stratum::limits::{ANSWER_MAX, AUTHORIZATION_WAIT_MAX, REPLY_BYTES_MAX};
 use loka_stratum::links::Route;
 use loka_stratum::pending::Stage;
 use loka_stratum::proxy::{Proxy, VerdictMode};
 use loka_stratum::table::MinerHandle;
 use loka_stratum::time::Duration;
-use loka_stratum::upstream::{self, LinkIndex};
+use loka_stratum::upstream::{self, Link, LinkIndex};
 use loka_stratum::work::job::Serial;
 
 use crate::hashing::Hash;
@@ -43,7 +41,17 @@ pub struct View {
     serial: Option<u32>,
     origin: Option<Origin>,
     submitted: u32,
-    seat: Option<(u8, u16)>,
+    /// Whether the engine took a share of it.
+    worked: bool,
+    seat: Option<Seat>,
+    /// What it was told as its extranonce1.
+    extranonce1: String,
+    /// The coinbase of its job as far as it is this miner's alone.
+    prefix: Option<String>,
+    /// What it began its jobs with; whoever begins with the same repeats its work.
+    began: Vec<String>,
+    /// Since when it has waited for its first job although a pool has one.
+    waits_since: Option<u64>,
     /// All jobs that it was told.
     pub told: Vec<u32>,
     /// How many of them were clean.
@@ -79,10 +87,8 @@ pub struct Checks {
     made: Map<u64, Made>,
     /// The difficulty in force for each job that a session was given.
     given: Map<Origin, f64>,
-    /// What each place in the search space was told while it was last in use.
-    rests: Map<(u8, u16), Vec<u32>>,
-    /// The places of all who are connected.
-    seats: BTreeSet<(u8, u16)>,
+    /// What miners that are gone, and found shares, began their jobs with.
+    worked_on: BTreeSet<String>,
     pub links_down: u64,
     pub links_down_said: u64,
     /// Late tries of blocks, by connection and hash.
@@ -113,8 +119,7 @@ impl Checks {
             refused: (0, 0),
             made: Map::default(),
             given: Map::default(),
-            rests: Map::default(),
-            seats: BTreeSet::new(),
+            worked_on: BTreeSet::new(),
             links_down: 0,
             links_down_said: 0,
             late: BTreeSet::new(),
@@ -151,11 +156,10 @@ impl Checks {
         }
     }
 
-    /// A connection ends: its place rests from now on.
+    /// A connection ends: nobody is to begin where it did.
     pub fn miner_ends(&mut self, proxy: &Proxy<'_>, handle: MinerHandle, view: &View) {
-        if let Some(seat) = view.seat {
-            self.seats.remove(&seat);
-            self.rests.insert(seat, view.told.clone());
+        if view.worked {
+            self.worked_on.extend(view.began.iter().cloned());
         }
         if let Some(session) = proxy.miner(handle) {
             hold!(
@@ -213,6 +217,10 @@ impl Checks {
                         conn.view.mask = u32::from_str_radix(digits, 16).unwrap_or(0);
                     }
                     self.i8_answer(&sent, &answer);
+                    if answer.result.starts_with("[[") {
+                        let own = elements(answer.result).get(1).and_then(|text| unquoted(text));
+                        conn.view.extranonce1 = own.unwrap_or("").to_owned();
+                    }
                     if let What::Share(share) = &sent.what {
                         self.verdict(conn, proxy, share, &answer, verdict);
                     }
@@ -221,6 +229,7 @@ impl Checks {
                     hold!("I1", share.truth == Truth::Valid, "a wrong share waits: {share:?}");
                     hold!("I1", self.reaches_pool(share), "a light share waits: {share:?}");
                     hold!("I1", !self.was_taken(share), "a duplicate waits: {share:?}");
+                    conn.view.worked = true;
                     self.take(share);
                     self.forwarded += 1;
                     conn.due.push(sent);
@@ -291,6 +300,7 @@ impl Checks {
             hold!("I1", !known, "a duplicate was taken: {share:?}");
             hold!("I1", share.truth == Truth::Valid, "a wrong share was taken: {share:?}");
             hold!("I1", !(reaches && verdict == VerdictMode::Pool), "taken before the pool's word");
+            conn.view.worked = true;
             self.take(share);
             if reaches {
                 self.forwarded += 1
@@ -302,6 +312,7 @@ impl Checks {
         if answer.error.contains("no pool: not counted") {
             let away = proxy.links().iter().all(|(_, link)| link.state() != upstream::State::Live);
             hold!("I3", away && !known, "a pool was there: {share:?}");
+            conn.view.worked = true;
             self.take(share);
             // It is booked as orphaned, whether it reaches the pool's target or not.
             self.forwarded += 1;
@@ -310,6 +321,7 @@ impl Checks {
         if answer.error.contains("no answer from pool") {
             hold!("I1", reaches && verdict == VerdictMode::Pool, "no pool was asked: {share:?}");
             hold!("I1", !known, "a duplicate was taken: {share:?}");
+            conn.view.worked = true;
             self.take(share);
             self.forwarded += 1;
             return;
@@ -352,15 +364,10 @@ impl Checks {
         share: &Share,
     ) -> bool {
         let Some(session) = proxy.miner(handle) else { return false };
-        let Some(seat) = session.seat() else { return false };
-        let route = proxy.links().route(seat.lane, session.goal());
-        let Some(link) = route.and_then(Route::serves).and_then(|link| proxy.links().get(link))
-        else {
-            return false;
-        };
+        let Some((route, link)) = feed(proxy, session) else { return false };
         let serial = serial(share.serial);
         conn.view.serial == Some(share.serial)
-            && route.and_then(Route::current) == Some(serial)
+            && route.current() == Some(serial)
             && link.state() == upstream::State::Live
             && link.kept_job(serial).is_some_and(|job| job.live)
     }
@@ -415,6 +422,22 @@ impl Checks {
         );
     }
 
+    /// I4, I5: a job is new work to its miner, and no newcomer begins where one that has left did.
+    fn i4_place(&self, view: &mut View, params: &[&str]) {
+        let began = format!("{} {}", view.extranonce1, params[1..].join(" "));
+        let is_newcomer = view.told.is_empty();
+        hold!(
+            "I4",
+            !is_newcomer || !self.worked_on.contains(&began),
+            "a newcomer repeats another's work: {began}"
+        );
+        let is_same = view.began.last() == Some(&began);
+        hold!("I5", !is_same, "the same work under another id: {began}");
+        let front = unquoted(params[2]).unwrap_or("");
+        view.prefix = Some(format!("{front}{}", view.extranonce1));
+        view.began.push(began);
+    }
+
     /// I5: jobs come in the order in which their pool gave them.
     fn i5_order(&mut self, view: &mut View, params: &[&str]) {
         let number = unquoted(params[0]).and_then(|digits| u32::from_str_radix(digits, 16).ok());
@@ -424,6 +447,7 @@ impl Checks {
         {
             hold!("I5", before.1 <= after.1, "job {after:?} after {before:?}");
         }
+        self.i4_place(view, &params[..8]);
         let is_new = number.is_some_and(|number| !view.told.contains(&number));
         hold!("I5", is_new, "job id {number:?} again, after {:?}", view.serial);
         let from_pool = |origin: Option<Origin>| origin.map(|(pool, ..)| pool);
@@ -576,6 +600,7 @@ pub fn check(world: &mut World<'_>) {
     i2_bounds(world);
     i3_isolation(world);
     i4_identity(world);
+    f88_service(world);
     i8_speech(world);
 }
 
@@ -666,55 +691,89 @@ fn i3_isolation(world: &World<'_>) {
     if world.is_stalled() {
         return;
     }
-    let links = world.proxy.links();
-    // What the miners of each lane and goal should hold.
-    let mut routes = [[None; GOALS_MAX]; LANES_MAX];
-    for (lane, goals) in (0..).zip(routes.iter_mut()).take(links.lanes().len()) {
-        for (goal, due) in (0..).zip(goals.iter_mut()) {
-            *due = links.route(lane, goal).and_then(|route| {
-                let (link, current) = (links.get(route.serves()?)?, route.current()?);
-                let is_live = link.state() == upstream::State::Live;
-                (is_live && link.kept_job(current)?.live).then_some(current)
-            });
-        }
-    }
     for conn in world.checks.ports.iter().flatten().map(|conn| &world.conns[*conn]) {
         let End::Miner { handle, miner } = conn.end else { continue };
         let Some(session) = world.proxy.miner(handle) else { continue };
         if conn.blocked_since.is_some() || session.state() != State::Authorized {
             continue;
         }
-        let Some(seat) = session.seat() else { continue };
-        let due = routes[usize::from(seat.lane)][usize::from(session.goal())];
+        // What it should hold.
+        let due = feed(&world.proxy, session).and_then(|(route, link)| {
+            let current = route.current()?;
+            let is_live = link.state() == upstream::State::Live;
+            (is_live && link.kept_job(current)?.live).then_some(current)
+        });
         let told = session.told_job();
         let holds_it = due.is_none_or(|current| told == current);
         hold!("I3", holds_it, "miner {miner} holds {told:?} while {due:?} is out");
     }
 }
 
-/// No two live miners share a place in the search space, and none gets one whose last jobs live.
+/// The route and the link that a miner's jobs come from: the first of its goal that it fits.
+fn feed<'p>(proxy: &'p Proxy<'_>, session: &Downstream) -> Option<(&'p Route, &'p Link<'p>)> {
+    let (seat, goal) = (session.seat()?, session.goal());
+    let lane = proxy.links().lanes().get(usize::from(seat.lane))?;
+    let routes = [lane.route(goal)?, lane.roomy_route(goal)?];
+    routes.into_iter().find_map(|route| {
+        let link = proxy.links().get(route.serves()?)?;
+        link.extranonce2_size().is_none_or(|size| size >= need(&seat)).then_some((route, link))
+    })
+}
+
+/// Bytes of an extranonce2 that a miner needs.
+fn need(seat: &Seat) -> u8 {
+    let geometry = seat.space.geometry;
+    geometry.miner_id_bytes() + geometry.roll_bytes()
+}
+
+/// No two live miners share search space, as their own lines say; a miner's place never changes,
+/// and it fits every pool that is there when it is taken (F89).
 fn i4_identity(world: &mut World<'_>) {
+    let mut prefixes: Vec<&str> = Vec::new();
+    for conn in world.checks.ports.iter().flatten() {
+        let Some(own) = world.conns[*conn].view.prefix.as_deref() else { continue };
+        let mut shared = prefixes.iter().filter(|at| at.starts_with(own) || own.starts_with(**at));
+        hold!("I4", shared.next().is_none(), "two miners share {own}");
+        prefixes.push(own);
+    }
     for port in 0..world.checks.ports.len() {
         let Some(conn) = world.checks.ports[port] else { continue };
         let End::Miner { handle, .. } = world.conns[conn].end else { continue };
         let Some(seat) = world.proxy.miner(handle).and_then(|session| session.seat()) else {
             continue;
         };
-        let place = (seat.lane, seat.id.0);
-        if world.conns[conn].view.seat == Some(place) {
-            continue;
+        let known = world.conns[conn].view.seat;
+        hold!("I4", known.is_none_or(|known| known == seat), "a miner was moved to {seat:?}");
+        if known.is_none() {
+            let open = world.proxy.links().iter().filter(|(_, link)| link.state().is_open());
+            let least = open.filter_map(|(_, link)| link.extranonce2_size()).min();
+            let fits = least.is_none_or(|least| need(&seat) <= least);
+            hold!("F89", fits, "{seat:?} does not fit a pool of {least:?} bytes that is there");
+            world.conns[conn].view.seat = Some(seat);
         }
-        hold!("I4", world.conns[conn].view.seat.is_none(), "a miner was moved to {place:?}");
-        hold!("I4", world.checks.seats.insert(place), "two miners at {place:?}");
-        world.conns[conn].view.seat = Some(place);
-        for told in world.checks.rests.remove(&place).unwrap_or_default() {
-            let mut jobs = world.proxy.links().iter().filter_map(|(_, l)| l.kept_job(serial(told)));
-            hold!(
-                "I4",
-                !jobs.any(|job| job.live),
-                "{place:?} is given again while job {told:x} lives"
-            );
+    }
+}
+
+/// Whoever connects is mining within two seconds where a pool that it fits has work (F88).
+fn f88_service(world: &mut World<'_>) {
+    let (now, is_stalled) = (world.now, world.is_stalled());
+    for port in 0..world.checks.ports.len() {
+        let Some(conn) = world.checks.ports[port] else { continue };
+        let End::Miner { handle, miner } = world.conns[conn].end else { continue };
+        let Some(session) = world.proxy.miner(handle) else { continue };
+        let has_work = feed(&world.proxy, session)
+            .is_some_and(|(_, link)| link.state() == upstream::State::Live);
+        let wire = &mut world.conns[conn];
+        let waits = session.state() == State::Authorized
+            && session.told_job() == Serial::NONE
+            && wire.blocked_since.is_none()
+            && has_work
+            && !is_stalled;
+        let since = *wire.view.waits_since.get_or_insert(now);
+        if !waits {
+            wire.view.waits_since = None;
         }
+        hold!("F88", !waits || now - since < 2_000_000, "miner {miner} waits for its first job");
     }
 }
 
@@ -724,12 +783,22 @@ fn i8_speech(world: &World<'_>) {
     hold!("I8", down == said || world.is_stalled(), "{down} links went down, {said} were told");
 }
 
-/// Whether the farm can be served at all: there may be no pool that its geometry fits, or no id.
-fn is_served(world: &World<'_>) -> bool {
-    world
-        .proxy
-        .geometry()
-        .is_none_or(|geometry| world.pools.iter().any(|pool| geometry.fits(pool.plan.n2).is_ok()))
+/// Whether a miner fits no pool that is there: it came before any of them was known, and is kept
+/// from them until it connects again.
+fn is_kept_out(world: &World<'_>, session: &Downstream) -> bool {
+    let fits = |seat: &Seat| world.pools.iter().any(|pool| pool.plan.n2 >= need(seat));
+    session.seat().is_some_and(|seat| !fits(&seat))
+}
+
+/// The same of a miner of the world.
+fn waits_outside(world: &World<'_>, miner: &crate::miner::Miner) -> bool {
+    let End::Miner { handle, .. } = (match miner.conn {
+        Some(conn) => world.conns[conn].end,
+        None => return false,
+    }) else {
+        return false;
+    };
+    world.proxy.miner(handle).is_some_and(|session| is_kept_out(world, session))
 }
 
 /// A gateway that was told to end has settled every share in time, and takes nobody new.
@@ -740,7 +809,7 @@ pub fn f70_drained(world: &mut World<'_>) {
     let links = world.proxy.links().iter();
     let mut waiting = links.flat_map(|(_, link)| link.pending().iter().map(move |e| (link, e)));
     let late = waiting.find(|(_, entry)| !entry.is_block() && now.since(entry.since) >= PATIENCE);
-    if let Some((link, entry)) = late.filter(|_| is_served(world)) {
+    if let Some((link, entry)) = late {
         let (age, state) = (now.since(entry.since), link.state());
         let is = (entry.request, entry.stage, &entry.worker, entry.grant);
         broken("F70", format!("waits for {age:?} at pool {}, {state:?}: {is:?}", link.pool()));
@@ -761,29 +830,30 @@ pub fn f70_settled(world: &World<'_>) {
 
 /// Whether every miner that can be served holds the newest job of a pool that is there.
 pub fn is_well(world: &World<'_>) -> bool {
-    let links = world.proxy.links();
     let miners = world.proxy.miners().filter(|(_, session)| session.state() == State::Authorized);
     let mut served = 0;
     for (_, session) in miners {
-        let route = session.seat().and_then(|seat| links.route(seat.lane, session.goal()));
-        let link = route.and_then(Route::serves).and_then(|link| links.get(link));
-        let is_live = link.is_some_and(|link| link.state() == upstream::State::Live);
-        if !is_live || route.and_then(Route::current) != Some(session.told_job()) {
+        served += 1;
+        if is_kept_out(world, session) {
+            continue;
+        }
+        let is_well = feed(&world.proxy, session).is_some_and(|(route, link)| {
+            link.state() == upstream::State::Live && route.current() == Some(session.told_job())
+        });
+        if !is_well {
             return false;
         }
-        served += 1;
     }
-    let has_job = |miner: &&crate::miner::Miner| miner.conn.is_some() && miner.newest().is_some();
+    let has_job = |miner: &&crate::miner::Miner| {
+        miner.conn.is_some() && (miner.newest().is_some() || waits_outside(world, miner))
+    };
     served == world.miners.len() && world.miners.iter().filter(has_job).count() == served
 }
 
 /// 30 s after the faults stopped every miner holds the newest job of its pool.
 pub fn i6_newest_job(world: &mut World<'_>) {
-    if !is_served(world) {
-        return;
-    }
     for miner in &world.miners {
-        if miner.no_id || world.checks.is_refused_anywhere(miner.index) {
+        if waits_outside(world, miner) || world.checks.is_refused_anywhere(miner.index) {
             continue;
         }
         let index = miner.index;
@@ -801,13 +871,12 @@ pub fn i6_liveness(world: &World<'_>) {
 
 /// Says what is missing until every miner's share has reached a pool.
 pub fn lacking(world: &World<'_>) -> Option<String> {
-    if !is_served(world) {
-        return None;
-    }
     let checks = &world.checks;
-    let well = |index| !checks.is_refused_anywhere(index);
+    let well = |index: usize| {
+        !checks.is_refused_anywhere(index) && !waits_outside(world, &world.miners[index])
+    };
     let probed: Vec<usize> = checks.probes.iter().map(|(miner, _)| *miner).collect();
-    for miner in world.miners.iter().filter(|miner| !miner.no_id && well(miner.index)) {
+    for miner in world.miners.iter().filter(|miner| well(miner.index)) {
         if !probed.contains(&miner.index) && miner.can_share() {
             return Some(format!("miner {} found no share", miner.index));
         }

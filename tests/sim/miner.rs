@@ -107,7 +107,6 @@ pub struct Miner {
     /// The faults have stopped: it behaves.
     pub reformed: bool,
     /// It was told that no id is free.
-    pub no_id: bool,
     worker: String,
     inbox: Vec<u8>,
     step: usize,
@@ -143,7 +142,6 @@ impl Miner {
             conn: None,
             generation: 0,
             reformed: false,
-            no_id: false,
             inbox: Vec::new(),
             step: 0,
             next_id: 0,

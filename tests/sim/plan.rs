@@ -59,10 +59,14 @@ pub enum Fault {
     // Miners.
     Misbehave,
     Churn,
+    // The farm and its neighbours.
+    FarmReturns,
+    OneChurns,
+    SameWork,
 }
 
 impl Fault {
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 39] = [
         Self::CutMiner,
         Self::CutPool,
         Self::PullMiner,
@@ -99,10 +103,13 @@ impl Fault {
         Self::RefuseWorkers,
         Self::Misbehave,
         Self::Churn,
+        Self::FarmReturns,
+        Self::OneChurns,
+        Self::SameWork,
     ];
 
     /// What a pool does of itself now and then.
-    pub const OF_POOLS: [Self; 15] = [
+    pub const OF_POOLS: [Self; 16] = [
         Self::Garbage,
         Self::BadNotify,
         Self::SetExtranonce,
@@ -118,6 +125,7 @@ impl Fault {
         Self::PoolDown,
         Self::Silence,
         Self::FallSilent,
+        Self::SameWork,
     ];
 }
 
@@ -224,7 +232,6 @@ pub struct Plan {
     pub jobs: usize,
     pub pending: usize,
     pub line_bytes: usize,
-    pub few_ids: bool,
     /// So many times the least places for shares that are remembered.
     pub seen: usize,
     pub weights: Weights,
@@ -318,7 +325,6 @@ impl Plan {
             jobs: rng.within(2, 4) as usize,
             pending: rng.within(3, 16) as usize,
             line_bytes: 4096,
-            few_ids: rng.once_in(4),
             seen: *apart.pick(&[1, 1, 4, 64]),
             verdict: if rng.once_in(2) { VerdictMode::Pool } else { VerdictMode::Local },
             keepalive: rng.within(5, 40) * SECOND,
@@ -374,7 +380,7 @@ impl Plan {
         plan.faults_for = u64::MAX / 4;
         plan.fault_every = u64::MAX / 4;
         (plan.links, plan.jobs, plan.pending) = (8, 16, 64);
-        (plan.few_ids, plan.geometry) = (false, None);
+        plan.geometry = None;
         (plan.verdict, plan.identity) = (VerdictMode::Local, Identity::Single);
         (plan.standby, plan.warm) = (true, true);
         plan.keepalive = 45 * SECOND;

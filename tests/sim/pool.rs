@@ -455,6 +455,20 @@ impl Pool {
                 "{\"id\":-1,\"result\":true}",
             ])),
             Fault::BadNotify => self.bad_notify(),
+            // As public-pool does at each of its difficulty steps; the difficulty stays, so that it
+            // is plain which of the two ids a share is judged by.
+            Fault::SameWork => {
+                let is_newest = |job: &SessionJob| {
+                    (job.seq, job.difficulty) == (self.seq, session.difficulty)
+                        && job.extranonce1 == session.extranonce1
+                        && !job.ended
+                };
+                if session.next.is_some() || !session.jobs.back().is_some_and(is_newest) {
+                    return Vec::new();
+                }
+                let clean = self.rng.once_in(2);
+                vec![(self.notify(session, clean), Said::Other)]
+            }
             Fault::SetExtranonce => {
                 let extranonce1 = self.extranonce1();
                 let n2 = session.n2;

@@ -17,7 +17,7 @@ use loka_stratum::pending::Pending;
 use loka_stratum::proxy::{
     Event, LinkSizes, Options, PoolLogin, Proxy, Refusal, Storage, VerdictMode,
 };
-use loka_stratum::table::{MinerHandle, RestingId, Slot};
+use loka_stratum::table::{IdBlock, MinerHandle, Slot};
 use loka_stratum::time::{Duration, Instant};
 use loka_stratum::upstream::{LinkClose, LinkIndex, Lost};
 use loka_stratum::vardiff;
@@ -58,7 +58,7 @@ const PULLED_MAX: u64 = 9 * SECOND;
 pub struct Memory {
     slots: Vec<Slot>,
     lines: Vec<u8>,
-    ids: Vec<RestingId>,
+    ids: Vec<IdBlock>,
     seen: Vec<[u64; 8]>,
     jobs: Vec<Job>,
     pending: Vec<Pending>,
@@ -70,11 +70,10 @@ impl Memory {
     pub fn new(plan: &Plan) -> Self {
         let Plan { slots, links, jobs, pending, line_bytes, .. } = *plan;
         let sizes = LinkSizes { jobs, pending, line_bytes, ..LinkSizes::MAX };
-        let ids = if plan.few_ids { Storage::ids_min(slots) } else { Storage::ids_for(slots) };
         Self {
             slots: (0..slots).map(|_| Slot::VACANT).collect(),
             lines: vec![0; slots * DOWNSTREAM_LINE_BYTES_MAX],
-            ids: vec![RestingId::FRESH; ids],
+            ids: vec![IdBlock::FREE; Storage::ID_BLOCKS],
             seen: vec![[0; 8]; Storage::seen_min(slots) * plan.seen],
             jobs: (0..links * jobs).map(|_| Job::vacant()).collect(),
             pending: vec![Pending::FREE; links * pending],
@@ -219,6 +218,10 @@ enum Wake {
     /// A pool that has answered no share for a while says nothing at all any more.
     Mute(usize),
     AllAway(u64),
+    /// All miners lose their connections, and so often again.
+    FarmReturns(u64),
+    /// One address connects and closes, so often.
+    OneChurns(u64),
     Apply,
     Clock(Trick),
     Stop,
@@ -236,6 +239,8 @@ impl Wake {
         match self {
             Self::ToPeer(_) | Self::Job(_) | Self::Mischief(_) | Self::Say { .. } => false,
             Self::Mute(_) | Self::Miner { .. } | Self::Fault | Self::AllAway(_) => false,
+            Self::FarmReturns(_) => false,
+            Self::OneChurns(_) => true,
             Self::Clock(_) | Self::LastShares => false,
             Self::ToGateway(_) | Self::Dialled { .. } | Self::GivenUp(_) | Self::Apply => true,
             Self::Stop | Self::Well(_) | Self::Probe(_) | Self::Drained | Self::End => true,
@@ -369,6 +374,14 @@ impl<'a> World<'a> {
             let at = self.rng.below(self.plan.faults_for);
             self.later(at, Wake::Apply);
         }
+        if self.plan.faults.has(Fault::FarmReturns) {
+            let (at, times) = (self.rng.below(self.plan.faults_for), self.rng.within(1, 6));
+            self.later(at, Wake::FarmReturns(times));
+        }
+        if self.plan.faults.has(Fault::OneChurns) {
+            let (at, times) = (self.rng.below(self.plan.faults_for), self.rng.within(50, 600));
+            self.later(at, Wake::OneChurns(times));
+        }
         for (at, trick) in self.plan.tricks.clone() {
             self.later(at, Wake::Clock(trick));
         }
@@ -458,6 +471,8 @@ impl<'a> World<'a> {
                     self.down(pool, length);
                 }
             }
+            Wake::FarmReturns(times) => self.farm_returns(times),
+            Wake::OneChurns(times) => self.one_churns(times),
             Wake::Clock(trick) => {
                 self.trace.event(self.now, 19, 0, format_args!("the clock: {trick:?}"));
                 self.clock.play(trick, self.now);
@@ -586,7 +601,11 @@ impl<'a> World<'a> {
             return;
         }
         self.trace.event(self.now, 4, conn as u64, format_args!("end of {conn}: {close:?}"));
-        self.miners[miner].no_id |= close == Some(Close::IdsExhausted);
+        hold!(
+            "F88",
+            close != Some(Close::IdsExhausted),
+            "miner {miner} was refused for want of ids"
+        );
         self.checks.miner_ends(&self.proxy, handle, &self.conns[conn].view);
         self.proxy.handle_disconnect(handle);
         let wire = &mut self.conns[conn];
@@ -1050,6 +1069,11 @@ impl<'a> World<'a> {
             self.at(self.stalled_until, Wake::Miner { miner, generation });
             return;
         }
+        if self.proxy.is_hearing(now) {
+            // It waits in the listener's queue.
+            self.later(20 * MILLI, Wake::Miner { miner, generation });
+            return;
+        }
         self.touched = true;
         // One that has reformed comes from another address: what the old one did outlives it (F50).
         let is_honest = self.miners[miner].manners() == Manners::Honest;
@@ -1299,6 +1323,43 @@ impl<'a> World<'a> {
             }
             Fault::Stall => self.stalled_until = self.now + self.rng.within(50, 5_000) * MILLI,
             _ => {}
+        }
+    }
+
+    /// A switch flaps: every miner loses its connection and comes back.
+    fn farm_returns(&mut self, times: u64) {
+        if self.calm {
+            return;
+        }
+        self.trace.event(self.now, 20, times, format_args!("the farm loses its connections"));
+        for conn in 0..self.conns.len() {
+            if matches!(self.conns[conn].end, End::Miner { .. }) && self.conns[conn].gateway_open {
+                self.peer_ends(conn, false);
+            }
+        }
+        if times > 1 {
+            let delay = self.rng.within(200, 6_000) * MILLI;
+            self.later(delay, Wake::FarmReturns(times - 1));
+        }
+    }
+
+    /// Somebody in the farm's network connects, goes through the handshake and closes.
+    fn one_churns(&mut self, times: u64) {
+        let now = self.instant();
+        if self.now < self.stalled_until || self.proxy.is_hearing(now) {
+            self.later(500 * MILLI, Wake::OneChurns(times));
+            return;
+        }
+        self.trace.event(self.now, 21, times, format_args!("one address churns"));
+        let lines = "{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n";
+        for _ in 0..times {
+            let Ok(handle) = self.proxy.handle_connect([0x40; 16], now) else { return };
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let mut out = Writer::new(&mut buffer);
+            let result = self.proxy.handle_input(handle, &mut lines.as_bytes(), &mut out, now);
+            hold!("F88", result != Err(Close::IdsExhausted), "a newcomer was refused");
+            self.buffer = buffer;
+            self.proxy.handle_disconnect(handle);
         }
     }
 

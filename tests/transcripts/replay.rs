@@ -6,7 +6,7 @@
 //! byte; that a pool's handshake leads where its lines say; and that every job reaches the
 //! miners. Each is told whole, in every read of two pieces, and one byte at a time (F01).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use loka_stratum::limits::LINK_STEP_MAX;
 use loka_stratum::table::MinerHandle;
@@ -16,7 +16,7 @@ use loka_stratum::wire::client::{self, Request};
 use loka_stratum::wire::server::{self, Outcome, ServerLine};
 use loka_stratum::work::extranonce::Geometry;
 use loka_stratum::work::target::{NBits, Target};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::farm::{self, Farm, TRIVIAL, notify, parse, set_difficulty};
 use super::{Line, Session, Side, sessions};
@@ -313,12 +313,14 @@ impl Listener {
         close
     }
 
-    /// What the miner hears now, without the job ids, which are all different.
+    /// What the miner hears now, without the job ids, which are all different, and the times of jobs,
+    /// which are later where the same work is played again.
     fn heard(&mut self) -> Vec<Value> {
         let mut heard: Vec<Value> =
             self.farm.due(self.miner).iter().map(|line| parse(line)).collect();
         for line in heard.iter_mut().filter(|line| line["method"] == "mining.notify") {
             line["params"][0].take();
+            line["params"][7].take();
         }
         heard
     }
@@ -425,7 +427,9 @@ fn a_job_in_pieces_is_the_same_job() {
                 let told = Told { text: line.text.clone(), answers: None };
                 assert_eq!(listener.tell(&told, cut), None);
                 let mut heard = listener.farm.due(listener.miner).concat();
-                // The id that miners know it by is another each time.
+                // The id that miners know it by is another each time, and its time is later.
+                let time_end = heard.rfind("\",").unwrap();
+                heard.replace_range(time_end - 8..time_end, "");
                 heard.replace_range(ID_AT..ID_AT + 8, "");
                 heard
             };
@@ -455,6 +459,7 @@ fn every_job_reaches_the_miners_as_the_pool_gave_it() {
         let mut listener = Listener::new();
         listener.farm.handshake(listener.link, "c0ffee01", 8);
         listener.farm.pool_says(listener.link, &set_difficulty(TRIVIAL));
+        let mut seen = HashSet::new();
         for line in said_by(&session, Side::Pool) {
             let Ok(ServerLine::Notify(_)) = server::parse(line.text.as_bytes()) else { continue };
             let place = format!("{}:{}", session.path.display(), line.number);
@@ -464,9 +469,13 @@ fn every_job_reaches_the_miners_as_the_pool_gave_it() {
             let heard = farm::notified(&heard);
             let coinb1 = sent[2].as_str().unwrap().to_owned() + "c0ffee01" + "0000000000";
             assert_eq!(heard[2], coinb1, "{place}");
-            for same in [1, 3, 4, 5, 6, 7] {
+            for same in [1, 3, 4, 5, 6] {
                 assert_eq!(heard[same], sent[same], "{place}: param {same}");
             }
+            // Work that the pool sends again is given a later time.
+            let is_new = seen.insert(json!([sent[1], sent[2], sent[3], sent[4]]).to_string());
+            let (time, given) = (heard[7].as_str().unwrap(), sent[7].as_str().unwrap());
+            assert!(time == given || !is_new && time > given, "{place}: {time} for {given}");
             let clean = sent.as_array().unwrap().last().unwrap();
             assert!(heard[8] == *clean || heard[8] == true, "{place}");
             jobs += 1;

@@ -13,7 +13,7 @@ use loka_stratum::upstream::LinkIndex;
 use loka_stratum::wire::client::{self, Request};
 use loka_stratum::work::coinbase::CoinbasePrefix;
 use loka_stratum::work::difficulty::Difficulty;
-use loka_stratum::work::extranonce::{Geometry, MinerId};
+use loka_stratum::work::extranonce::{Geometry, MinerId, Space};
 use loka_stratum::work::header::{NTime, PrevHash};
 use loka_stratum::work::job::Job;
 use loka_stratum::work::share::Share;
@@ -65,7 +65,6 @@ fn jobs_through_the_proxy() {
 #[derive(Debug)]
 struct Split {
     pool: Vec<u8>,
-    pad: u8,
     id: Vec<u8>,
 }
 
@@ -75,9 +74,14 @@ impl Split {
         self.id.iter().fold(0, |id, byte| id << 8 | u16::from(*byte))
     }
 
-    /// The size that the pool must give, for miners that roll `roll` bytes.
+    /// The first id to give out, as an id of two bytes.
+    fn first_id(&self) -> u16 {
+        if self.id.len() == 1 { self.miner_id() << 8 } else { self.miner_id() }
+    }
+
+    /// The size that the pool must give, for miners that roll `roll` bytes: there is no pad.
     fn pool_size(&self, roll: u8) -> u8 {
-        self.pad + self.id.len() as u8 + roll
+        self.id.len() as u8 + roll
     }
 }
 
@@ -91,14 +95,10 @@ fn splits(context: &Value) -> Vec<Split> {
             continue;
         }
         let (front, id) = extranonce1.split_at(extranonce1.len() - usize::from(id_bytes));
-        let zeros = front.iter().rev().take_while(|byte| **byte == 0).count();
-        for pad in 0..=zeros {
-            let pool = front[..front.len() - pad].to_vec();
-            let split = Split { pool, pad: pad as u8, id: id.to_vec() };
-            // A small table has no more ids than this, and a pool no larger extranonce2.
-            if split.miner_id() < 2048 && split.pool_size(roll) <= 16 {
-                splits.push(split);
-            }
+        let split = Split { pool: front.to_vec(), id: id.to_vec() };
+        // A pool has no larger extranonce2.
+        if split.pool_size(roll) <= 16 {
+            splits.push(split);
         }
     }
     if splits.is_empty() {
@@ -154,12 +154,14 @@ struct Session {
 impl Session {
     #[track_caller]
     fn open(context: &Value, split: &Split, before: &Before) -> Self {
-        let mut options = farm::options(1);
+        // The second pool is never heard, so what is remembered counts.
+        let mut options = farm::options(2);
         options.geometry = Geometry::new(split.id.len() as u8, roll_bytes(context));
-        options.first_miner_id = split.miner_id();
+        options.first_miner_id = split.first_id();
         // Above every pool, so that a miner is told the pool's difficulty or just below.
         options.vardiff.start = options.vardiff.max;
-        let mut farm = Farm::sized(2, 1, options);
+        let miners = if split.id.len() == 1 { 2 } else { 129 };
+        let mut farm = Farm::sized(miners, 1, options);
         let link = farm.dialled();
         let mask = context["version_mask"].as_str();
         farm.handshake_with(link, &hex(&split.pool), split.pool_size(roll_bytes(context)), mask);
@@ -190,7 +192,7 @@ impl Session {
         let coinb1 =
             [context["notify"][2].as_str().unwrap(), text(context, "extranonce1")].concat();
         let coinb1 = coinb1.strip_suffix(&hex(&split.id)).unwrap();
-        assert_eq!(notify[2], coinb1, "coinb1 ‖ E1 ‖ pad");
+        assert_eq!(notify[2], coinb1, "coinb1 ‖ E1");
         for same in [1, 3, 4, 5, 6, 7] {
             assert_eq!(notify[same], context["notify"][same]);
         }
@@ -214,7 +216,7 @@ impl Session {
         let heard = self.farm.pool_accepts(self.link);
         assert_eq!(self.farm.proxy.ledger().of(Bucket::PoolAccepted), accepted + 1, "{name}");
         let field = |at: usize| submit[at].as_str().unwrap().to_lowercase();
-        let extranonce2 = ["00".repeat(split.pad.into()), hex(&split.id), field(2)].concat();
+        let extranonce2 = [hex(&split.id), field(2)].concat();
         let job = &context["notify"];
         let mut expected = vec!["farm.gateway".to_owned(), job[0].as_str().unwrap().to_owned()];
         expected.extend([extranonce2, field(3), field(4)]);
@@ -310,12 +312,12 @@ fn check_exactly(context: &Value, case: &Value, split: &Split, display: &str, na
         panic!("{name}: no submit");
     };
     let geometry = Geometry::new(split.id.len() as u8, roll_bytes(context)).unwrap();
-    let share = Share::decode(&submit, geometry, MinerId(split.miner_id())).unwrap();
+    let space = Space { geometry, id: MinerId(split.miner_id()), turn: 0 };
+    let share = Share::decode(&submit, space, split.pool_size(roll_bytes(context))).unwrap();
     let notify = |at: usize| context["notify"][at].as_str().unwrap();
     let mask = VersionMask(context["version_mask"].as_str().map_or(0, word));
     let mut job = Job::vacant();
-    let pad = vec![0; split.pad.into()];
-    job.prefix = CoinbasePrefix::new(&[&bytes(notify(2)), &split.pool, &pad]);
+    job.prefix = CoinbasePrefix::new(&[&bytes(notify(2)), &split.pool]);
     job.branches = branches(&context["notify"][4]).into_iter().collect();
     job.prev_hash = PrevHash::from_stratum(&array(notify(1)));
     job.version = Version(word(notify(5)));

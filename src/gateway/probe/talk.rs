@@ -213,18 +213,23 @@ impl<'a> Talk<'a> {
         }
         let subscription = response.subscribe().map_err(|error| error.to_string())?;
         let size = u8::try_from(subscription.extranonce2_size).unwrap_or(u8::MAX);
-        let fits = match self.farm.geometry {
-            Some(geometry) => geometry.fits(size).map(|_| ()),
-            None => Geometry::choose(self.farm.places, Some(size)).map(|_| ()),
-        };
-        fits.map_err(|Incompatible { got, need }| {
+        Geometry::choose(self.farm.places, Some(size)).map_err(|Incompatible { got, need }| {
             format!(
                 "{}; ask the pool for more",
                 LinkClose::Incompatible(Incompatible { got, need })
             )
         })?;
         self.is_subscribed = true;
-        out(Item::Text(&format!("subscribe: extranonce2 of {size} bytes, which fits the miners")));
+        let too_long = self.farm.geometry.filter(|geometry| geometry.fits(size).is_err());
+        let text = match too_long {
+            None => format!("subscribe: extranonce2 of {size} bytes, which fits the miners"),
+            Some(geometry) => format!(
+                "subscribe: extranonce2 of {size} bytes; miners that are connected now need {} and \
+                 would be kept from this pool until they connect again",
+                geometry.need()
+            ),
+        };
+        out(Item::Text(&text));
         if self.pool.user.is_empty() {
             return Ok(None);
         }

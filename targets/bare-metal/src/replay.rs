@@ -16,7 +16,7 @@ use loka_stratum::limits::{
 use loka_stratum::links;
 use loka_stratum::pending::Pending;
 use loka_stratum::proxy::{LinkSizes, Options, PoolLogin, Proxy, Storage, VerdictMode};
-use loka_stratum::table::{MinerHandle, RestingId, Slot};
+use loka_stratum::table::{IdBlock, MinerHandle, Slot};
 use loka_stratum::time::{Duration, Instant};
 use loka_stratum::upstream::LinkIndex;
 use loka_stratum::vardiff;
@@ -32,7 +32,7 @@ const MINERS: usize = 2;
 const QUEUE: usize = 64;
 
 /// The id that the gateway of the recording gave its miner.
-const MINER_ID: u16 = 0x8b;
+const MINER_ID: u16 = 0x8b00;
 
 /// The difficulty that its miner began with.
 const DIFFICULTY: f64 = 0.001;
@@ -154,7 +154,7 @@ pub fn session(console: &mut impl Write) -> Result<(), Failure> {
     let storage = Storage {
         slots: &mut [const { Slot::VACANT }; MINERS],
         lines: &mut [0; MINERS * DOWNSTREAM_LINE_BYTES_MAX],
-        ids: &mut [RestingId::FRESH; Storage::ids_for(MINERS)],
+        ids: &mut [IdBlock::FREE; Storage::ID_BLOCKS],
         seen: &mut [[0; SEEN_BUCKET_PLACES]; Storage::seen_min(MINERS)],
         link_sizes: LinkSizes { pending: QUEUE, ..LinkSizes::MAX },
         jobs: &mut jobs,
