@@ -188,14 +188,14 @@ fn f90_connections_and_workers_share_one_memory() {
     let mut farm = Farm::sized(300, 4, options(1));
     let link = farm.dialled();
     farm.pool_up(link, "c0ffee01", 3, TRIVIAL);
-    let mut miners: Vec<_> = (0..129).map(|_| farm.miner(WORKER)).collect();
+    let mut miners: Vec<_> = (0..193).map(|_| farm.miner(WORKER)).collect();
     let (last, _) = miners.pop().unwrap();
     let job = notified(&miners[0].1);
     farm.wait(Duration::from_secs(1));
     let second = farm.dialled();
     farm.pool_up(second, "c0ffee01", 3, TRIVIAL);
     let own = notified(&farm.due(last));
-    let id_of = |farm: &Farm, miner| farm.proxy.miner(miner).unwrap().seat().unwrap().id;
+    let id_of = |farm: &Farm, miner| farm.proxy.miner(miner).unwrap().seat().unwrap().space.id;
     let (twin, _) = miners.iter().find(|(m, _)| id_of(&farm, *m) == id_of(&farm, last)).unwrap();
     let share = |job: &Value, nonce: &str| json!([WORKER, job[0], "0001", own[7], nonce]);
     for nonce in 0..50 {
