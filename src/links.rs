@@ -5,9 +5,9 @@
 //! farm as long as the pool's extranonce2 has room; where it leaves one byte for the miner id
 //! further lanes are opened, each with a link of its own of the same login (DESIGN section 2).
 //!
-//! Miners that came before a pool's extranonce2 was known may need more bytes than it has. Only they
-//! are kept from that pool (F89): a lane has a second route per goal, to the goal's roomiest pool,
-//! while the first goes to one that is too small for some of them.
+//! Miners that came before a pool's extranonce2 was known may need more bytes than it has. Only
+//! they are kept from that pool (F89): a lane has a second route per goal, to the goal's roomiest
+//! pool, while the first goes to one that is too small for some of them.
 //!
 //! The plan ([`Links::plan`]) is one pure pass over all links. Pools make goals; those of one goal
 //! are an ordered list of which one serves, and the next is kept live as its standby. A pool is
@@ -718,7 +718,8 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// Says whether a pool has more room than the one that its goal works for, and miners need that.
+    /// Says whether a pool has more room than the one that its goal works for, and miners need
+    /// that.
     fn is_roomy(&self, pool: u8) -> bool {
         let active = self.active_pool(self.policy.goal_of(pool));
         match (self.size_of(active), self.size_of(pool)) {

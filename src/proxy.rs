@@ -895,8 +895,8 @@ impl<'a> Proxy<'a> {
         &self.links
     }
 
-    /// Says whether miners should wait to be heard: no miner has a seat, and not every pool has said
-    /// how long its extranonce2 is, nor had its time for that (F89).
+    /// Says whether miners should wait to be heard: no miner has a seat, and not every pool has
+    /// said how long its extranonce2 is, nor had its time for that (F89).
     pub fn is_hearing(&self, now: Instant) -> bool {
         self.needs.iter().all(|count| *count == 0) && self.links.is_hearing(now)
     }

@@ -8,11 +8,11 @@
 //! An [`IdPool`] gives out miner ids, the `P` bytes in front of a miner's own part of the
 //! extranonce2. It goes round: an id that comes back is given out again only after all others were,
 //! and then as another *turn* of it, which is another part of the pool's space
-//! ([`crate::work::extranonce::Space`]). So no id has to rest, and no newcomer is refused as long as
-//! one is free (F88; `docs/adr/0011`). An id that did no work comes back in the same turn.
+//! ([`crate::work::extranonce::Space`]). So no id has to rest, and no newcomer is refused as long
+//! as one is free (F88; `docs/adr/0011`). An id that did no work comes back in the same turn.
 //!
-//! The 256 values of an id's first byte are *blocks*. A block belongs to one geometry as long as any
-//! of its ids is in use, so that miners of several geometries share a link (F89).
+//! The 256 values of an id's first byte are *blocks*. A block belongs to one geometry as long as
+//! any of its ids is in use, so that miners of several geometries share a link (F89).
 //!
 //! When the table or the ids are used up the answer is an error with the number, and whoever is
 //! connected stays.

@@ -1,5 +1,5 @@
-//! A pool that sends the same work again, under a new id or the old one (QUIRKS 24): what miners are
-//! told is new work, and what they still find for the old id is as good as before.
+//! A pool that sends the same work again, under a new id or the old one (QUIRKS 24): what miners
+//! are told is new work, and what they still find for the old id is as good as before.
 
 mod farm;
 

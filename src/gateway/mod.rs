@@ -558,9 +558,9 @@ impl Gateway {
 }
 
 impl Hub {
-    /// Waits until every pool has said how long its extranonce2 is, or had its time for that. Miners
-    /// wait in the listeners' queues meanwhile: how much one is given to roll holds for as long as
-    /// it stays.
+    /// Waits until every pool has said how long its extranonce2 is, or had its time for that.
+    /// Miners wait in the listeners' queues meanwhile: how much one is given to roll holds for as
+    /// long as it stays.
     async fn pools_heard(&self) {
         while self.proxy.borrow().is_hearing(clock::now()) {
             sleep(POOLS_HEARD_CHECK).await;

@@ -316,8 +316,8 @@ impl Proxy<'_> {
         Ok(())
     }
 
-    /// Takes a seat for a newcomer: such that it fits every pool that is known, else, where no id is
-    /// left for that, the longest of them.
+    /// Takes a seat for a newcomer: such that it fits every pool that is known, else, where no id
+    /// is left for that, the longest of them.
     fn take_seat(&mut self, now: Instant) -> Result<Seat, Close> {
         let geometry = self.choose_geometry();
         let mut space = self.take_space(geometry);

@@ -1,9 +1,9 @@
 //! The one encoded notify of a link, for all its miners.
 //!
 //! Three things differ from miner to miner and are put in when it is written: the pad, which goes
-//! where the extranonce1 ends; the ntime; and at the end `clean_jobs`, by what each was told before.
-//! The job id has a fixed place and length, so that announcing the job once more writes eight digits
-//! and nothing else.
+//! where the extranonce1 ends; the ntime; and at the end `clean_jobs`, by what each was told
+//! before. The job id has a fixed place and length, so that announcing the job once more writes
+//! eight digits and nothing else.
 //!
 //! While there is none, its memory keeps a notify that came before its extranonce1 did.
 

@@ -17,8 +17,8 @@
 //! first byte belongs to one geometry at a time, is promised by [`crate::table::IdPool`].
 //!
 //! The pad begins with the first byte of the miner id and ends with the *turn*: how often the ids
-//! had gone round when this one was given out. So the first byte of an extranonce2 is the id's, with
-//! any pad and without; and an id that is given out again is another part of the space.
+//! had gone round when this one was given out. So the first byte of an extranonce2 is the id's,
+//! with any pad and without; and an id that is given out again is another part of the space.
 //!
 //! **Invariants.** A [`Geometry`] has `1 <= P <= 2` and `2 <= D <= 8`. Two spaces of one geometry
 //! and different ids never give the same extranonce2, nor do two of different geometries whose ids

@@ -73,8 +73,8 @@ impl Task {
     /// No task at all.
     pub const NONE: Self = Self([0; 32]);
 
-    /// Names the task of a coinbase without miners' bytes, branches and header fields; `numbers` are
-    /// version, nbits and where the miners' bytes stand.
+    /// Names the task of a coinbase without miners' bytes, branches and header fields; `numbers`
+    /// are version, nbits and where the miners' bytes stand.
     pub fn of(
         coinbase: [u8; 32],
         branches: &[[u8; 32]],

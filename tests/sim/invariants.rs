@@ -600,7 +600,7 @@ pub fn check(world: &mut World<'_>) {
     i2_bounds(world);
     i3_isolation(world);
     i4_identity(world);
-    f88_service(world);
+    service_within_two_seconds(world);
     i8_speech(world);
 }
 
@@ -755,7 +755,7 @@ fn i4_identity(world: &mut World<'_>) {
 }
 
 /// Whoever connects is mining within two seconds where a pool that it fits has work (F88).
-fn f88_service(world: &mut World<'_>) {
+fn service_within_two_seconds(world: &mut World<'_>) {
     let (now, is_stalled) = (world.now, world.is_stalled());
     for port in 0..world.checks.ports.len() {
         let Some(conn) = world.checks.ports[port] else { continue };

@@ -313,8 +313,8 @@ impl Listener {
         close
     }
 
-    /// What the miner hears now, without the job ids, which are all different, and the times of jobs,
-    /// which are later where the same work is played again.
+    /// What the miner hears now, without the job ids, which are all different, and the times of
+    /// jobs, which are later where the same work is played again.
     fn heard(&mut self) -> Vec<Value> {
         let mut heard: Vec<Value> =
             self.farm.due(self.miner).iter().map(|line| parse(line)).collect();
