@@ -146,10 +146,14 @@ fn f90_a_job_that_is_announced_anew_takes_no_share_of_the_one_before() {
     }
     let last = notified(&farm.due(miner));
     assert_eq!(farm.submit(miner, ahead(&first, 100, 1))["error"][0], 21);
+    let time = |job: &Value| u32::from_str_radix(job[7].as_str().unwrap(), 16).unwrap();
+    let moved = time(&last) - time(&first);
+    assert!((100..7_000).contains(&moved), "{moved}");
     for secs in [0, 44, 45, 100, 7_000] {
         let again = farm.submit(miner, ahead(&last, secs, 1));
-        assert_eq!(again["error"][0], 22, "{secs} {again} {last}");
-        assert_eq!(farm.submit(miner, ahead(&last, secs, 2))["result"], true);
+        let is_before = secs < moved;
+        assert_eq!(again["error"][0], if is_before { 20 } else { 22 }, "{secs} {again} {last}");
+        assert_eq!(farm.submit(miner, ahead(&last, secs, 2))["result"] == true, !is_before);
     }
 }
 
@@ -177,8 +181,15 @@ fn f90_a_job_that_its_pool_sends_again_takes_no_share_of_the_one_before() {
         farm.pool_says(link, &notify(id, 1, clean));
         let again = notified(&farm.due(miner));
         assert_ne!(first[0], again[0], "{id}");
-        repeats(&mut farm, miner, &again, 0..40);
-        assert_eq!(farm.submit(miner, share(&again, 40))["result"], true);
+        // Its time has moved on, so what was found before is not good for it, and it is new work.
+        let mut before = again.clone();
+        before[7] = first[7].clone();
+        assert_eq!(farm.submit(miner, share(&before, 0))["error"][0], 20);
+        assert_eq!(farm.submit(miner, share(&again, 0))["result"], true);
+        repeats(&mut farm, miner, &again, 0..1);
+        if !lost {
+            repeats(&mut farm, miner, &first, 0..40);
+        }
     }
 }
 
