@@ -292,15 +292,15 @@ impl IdPool {
         if blocks.len() == 1 && geometry.miner_id_bytes() > 1 {
             return Err(exhausted);
         }
-        let cell = self
-            .take_spare(blocks, geometry)
-            .or_else(|| self.next_cell(blocks, geometry))
-            .ok_or(exhausted)?;
+        let (cell, turn) = match self.take_spare(blocks, geometry) {
+            Some(cell) => (cell, self.turn),
+            None => self.next_cell(blocks, geometry).ok_or(exhausted)?,
+        };
         let block = blocks.get_mut(usize::from(cell.block)).ok_or(exhausted)?;
         block.owner = Some(geometry);
         assert!(block.set(cell.bit), "an id is given to one miner at a time");
         self.used = self.used.saturating_add(1);
-        Ok(Space { geometry, id: cell.id, turn: self.turn })
+        Ok(Space { geometry, id: cell.id, turn })
     }
 
     /// Gives an id back; where its miner `worked`, it is not given out again in this turn.
@@ -345,7 +345,7 @@ impl IdPool {
 
     /// Finds the next free id: in the blocks that the geometry has, then in one more up to its
     /// quota, then from the beginning, then in any block that nobody uses.
-    fn next_cell(&mut self, blocks: &mut [IdBlock], geometry: Geometry) -> Option<Cell> {
+    fn next_cell(&mut self, blocks: &mut [IdBlock], geometry: Geometry) -> Option<(Cell, u32)> {
         let quota = self.quota(geometry);
         let owned = blocks.iter().filter(|block| block.owner == Some(geometry)).count();
         let found = owned_cell(blocks, geometry, self.cursor)
@@ -366,11 +366,12 @@ impl IdPool {
             1 => found.id.0.saturating_add(1).wrapping_shl(u8::BITS),
             _ => found.id.0.wrapping_add(1),
         };
+        let turn = self.turn;
         self.cursor = next;
         if next == 0 {
             self.next_turn();
         }
-        Some(found)
+        Some((found, turn))
     }
 
     fn next_turn(&mut self) {
@@ -523,6 +524,17 @@ mod tests {
                 ids.give_back(&mut blocks, space, true);
             }
             assert_eq!(ids.used(), 0);
+        }
+    }
+
+    #[test]
+    fn f88_the_last_id_belongs_to_the_turn_that_it_ends() {
+        for (geometry, last) in [(geometry(2, 4), 0xffff), (geometry(1, 4), 0xff)] {
+            let mut blocks = vec![IdBlock::FREE; 256];
+            let mut ids = IdPool::new(&mut blocks, 10, 0xffff);
+            let space = ids.take(&mut blocks, geometry).unwrap();
+            assert_eq!((space.id, space.turn), (MinerId(last), 0));
+            assert_eq!(ids.take(&mut blocks, geometry).unwrap().turn, 1);
         }
     }
 
