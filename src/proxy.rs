@@ -687,7 +687,7 @@ impl<'a> Proxy<'a> {
             return;
         }
         self.leave_goal(session.goal());
-        let worked = session.last_share.is_some();
+        let worked = session.counts.accepted() > 0;
         self.leave_seat(seat, worked);
     }
 
@@ -1226,8 +1226,7 @@ mod tests {
         assert_eq!(bytes(1), 64 << 10, "a small farm has the least");
         let of = |miners| Storage::bytes_for(miners, 4, LinkSizes::MAX);
         let per_miner = size_of::<Slot>() + DOWNSTREAM_LINE_BYTES_MAX + 256;
-        let ids = Storage::ids_for(12_000) - Storage::ids_for(11_000);
-        assert_eq!(of(12_000) - of(11_000), 1_000 * per_miner + ids * size_of::<RestingId>());
+        assert_eq!(of(12_000) - of(11_000), 1_000 * per_miner);
     }
 
     #[test]

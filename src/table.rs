@@ -509,7 +509,7 @@ mod tests {
     fn f88_an_id_that_did_no_work_is_given_again_and_one_that_did_is_another_space() {
         for (len, geometry) in [(256, geometry(2, 4)), (256, geometry(1, 4)), (1, geometry(1, 2))] {
             let mut blocks = vec![IdBlock::FREE; len];
-            let mut ids = IdPool::new(&mut blocks, 10, 0xfff0);
+            let mut ids = IdPool::new(&mut blocks, 10, 0x10f0);
             let first = ids.take(&mut blocks, geometry).unwrap();
             ids.give_back(&mut blocks, first, false);
             for _ in 0..100_000 {

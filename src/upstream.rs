@@ -18,14 +18,14 @@
 mod notify_line;
 mod told;
 
-use crate::downstream::Seat;
 use crate::blocks::LinkSession;
+use crate::downstream::Seat;
 use crate::health::Health;
 use crate::identity::{Account, Asker, Authorizations, LinkConnection, Names};
 use crate::limits::{
     CLOSED_AT_CONFIGURE_MAX, CONFIGURE_AGAIN_AFTER, EARLY_LINE_BYTES_MAX, EXTRANONCE1_BYTES_MAX,
-    FORGIVE_INTERVAL, LINK_ODDITIES_MAX, POOL_JOB_ID_BYTES_MAX,
-    SESSION_BYTES_MAX, UNRESPONSIVE_MAX,
+    FORGIVE_INTERVAL, LINK_ODDITIES_MAX, POOL_JOB_ID_BYTES_MAX, SESSION_BYTES_MAX,
+    UNRESPONSIVE_MAX,
 };
 use crate::pending::PendingShares;
 use crate::refusals::Refusals;

@@ -53,10 +53,10 @@ impl Proxy<'_> {
         share: &AcceptedShare,
         now: Instant,
     ) {
-        let Self { blocks, links, geometry, .. } = self;
-        let (Some(link), Some(geometry)) = (links.get(index), *geometry) else { return };
+        let Self { blocks, links, .. } = self;
+        let Some(link) = links.get(index) else { return };
         let Some((job, _)) = link.jobs.get(serial) else { return };
-        let record = record(link, geometry, job, share);
+        let record = record(link, job, share);
         let lost = match blocks.insert(record, link.given(index, job), now) {
             Ok(replaced) => replaced,
             Err(BlocksFull) => Some(share.hash()),

@@ -281,7 +281,7 @@ impl Proxy<'_> {
         if self.is_sent_again(index, request, &outcome, now) {
             return Ok(());
         }
-        let is_farm = self.seated > 1;
+        let is_farm = self.needs.iter().map(|count| usize::from(*count)).sum::<usize>() > 1;
         let Self { links, ledger, table, due, sayings, .. } = self;
         let Some(link) = links.get_mut(index) else { return Ok(()) };
         let Some(entry) = link.pending.sent(request) else {
