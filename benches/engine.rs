@@ -63,7 +63,7 @@ fn submit(criterion: &mut Criterion) {
             // Time passes as it would for a miner that keeps within its allowance.
             farm.now = farm.now + loka_stratum::time::Duration::from_millis(10);
             // Now and then the pool begins anew, so that there is room to remember every share.
-            if nonce % 512 == 0 {
+            if nonce.is_multiple_of(512) {
                 farm.pool_says(link, notify(2, true).trim_end());
                 let job = notified(&farm.due(miner));
                 let id = job[0].as_str().unwrap().as_bytes();

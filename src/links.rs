@@ -521,7 +521,7 @@ impl<'a> Links<'a> {
         let (healthy, policy) = (self.policy.healthy, self.policy);
         let Some(link) = self.links.get_mut(link.index()) else { return };
         let was_healthy = link.live_since.is_some_and(|since| now.since(since) >= healthy);
-        let spread = random % (RETRY_UNSERVED_MAX.as_micros() / 4);
+        let spread = random.checked_rem(RETRY_UNSERVED_MAX.as_micros() / 4).unwrap_or(0);
         let unserved = Duration::from_micros(RETRY_UNSERVED_MAX.as_micros().saturating_sub(spread));
         link.attempts = if was_healthy { 0 } else { link.attempts.saturating_add(1) };
         if link.live_since.is_some() && close != LinkClose::Unneeded {
@@ -806,7 +806,10 @@ impl<'a> Links<'a> {
         let free = self.iter().filter(|(_, link)| Self::is_free(link));
         let key = |(index, link): &(LinkIndex, &Link<'_>)| {
             let room = link.pending.capacity();
-            (self.is_serving(*index), if lane == 0 { usize::MAX - room } else { room })
+            (
+                self.is_serving(*index),
+                if lane == 0 { usize::MAX.saturating_sub(room) } else { room },
+            )
         };
         let Some((index, _)) = free.min_by_key(key) else { return false };
         let routes = self.lanes.iter_mut().flat_map(Lane::all_routes_mut);

@@ -139,7 +139,7 @@ fn f93_a_session_that_the_pool_forgot_is_made_anew_once_a_minute() {
 fn f93_a_session_that_serves_somebody_is_kept() {
     let (mut farm, link, miner, job) = one();
     // One good share a round, and many refused as if there were no session.
-    let good = |id: &Value| id.as_u64().unwrap() % 16 == 0;
+    let good = |id: &Value| id.as_u64().unwrap().is_multiple_of(16);
     let said = mine(&mut farm, link, (miner, &job, 0), 100, |id| {
         if good(id) { taken(id) } else { refused(json!(24))(id) }
     });

@@ -18,8 +18,9 @@ use crate::{apt, bare_metal, browser, engine, image, lab, process, sim, tidy};
 /// `bare-metal` has no `main` that a test program could be made of.
 const HOST_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "bare-metal"];
 
-/// What the tests of the process call to disturb a network, and where Debian has it.
-const NETWORK_TOOLS: [(&str, &str); 2] = [("ip", "iproute2"), ("nft", "nftables")];
+/// What tests call, and which package of Debian has it: networks disturbed, metrics checked.
+const TOOLS: [(&str, &str); 3] =
+    [("ip", "iproute2"), ("nft", "nftables"), ("promtool", "prometheus")];
 
 /// Longest time to build and run the tests, in seconds: one that hangs must end and be seen, and
 /// a machine whose cores are busy takes three times as long.
@@ -145,7 +146,7 @@ pub fn build_tests() -> Result<(), String> {
 ///
 /// A test failed.
 pub fn tests(tally: &mut Tally, skips: &Skips) -> Result<Ended, String> {
-    let missing = NETWORK_TOOLS.iter().filter(|(program, _)| !process::is_installed(program));
+    let missing = TOOLS.iter().filter(|(program, _)| !process::is_installed(program));
     let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
     if !missing.is_empty()
         && let Err(why) = apt::install(&missing)
