@@ -55,11 +55,13 @@ pub enum Defect {
     F89Sizes,
     /// A block that waits is given to any pool at its host.
     F92Stranger,
+    /// Miners are read however little room there is, and what is lost for it is answered `true`.
+    F91HoldBack,
 }
 
 impl Defect {
     /// All of them, in the order of the invariants.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::I1Conservation,
         Self::I1Replays,
         Self::I2Bounds,
@@ -77,6 +79,7 @@ impl Defect {
         Self::F88Places,
         Self::F89Sizes,
         Self::F92Stranger,
+        Self::F91HoldBack,
     ];
 }
 

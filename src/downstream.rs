@@ -295,6 +295,8 @@ pub struct Downstream {
     left: [Serial; GOALS_MAX],
     /// Its shares that wait in the queues of all links.
     pub(crate) waits: u16,
+    /// It was held back for want of room since the sweep saw it last.
+    pub(crate) is_held_back: bool,
     /// Answers of the pool that wait to be sent to this miner.
     pub(crate) answers_due: u16,
     /// Where the first of them waits.
@@ -353,6 +355,7 @@ impl Downstream {
             moved: now,
             left: [Serial::NONE; GOALS_MAX],
             waits: 0,
+            is_held_back: false,
             answers_due: 0,
             answers: None,
             light: (Serial::NONE, 0),

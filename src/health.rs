@@ -277,6 +277,12 @@ impl Health {
         self.voices.clear();
     }
 
+    /// Takes it that a share found no room on the way: the pool answers too slowly for what it
+    /// asks.
+    pub(crate) fn handle_lost_share(&mut self, who: Who, now: Instant) {
+        self.handle_answer(Answer::Refused, who, self.answer_time, now);
+    }
+
     /// Takes the loss of a connection that was live.
     pub(crate) fn handle_loss(&mut self) {
         self.losses = self.losses.saturating_add(HEALTH_LOSS).min(HEALTH_LOSSES_MAX);

@@ -485,7 +485,7 @@ pub const KEPT_NAMES_MAX: usize = 16;
 
 /// Bytes of the request id of a share whose miner waits for the pool's verdict: with longer ids,
 /// which no known firmware sends, the miner hears yes at once. Recorded ids end at 11 bytes.
-pub const REPLY_ID_BYTES_MAX: usize = 16;
+pub const REPLY_ID_BYTES_MAX: usize = 12;
 
 /// Links whose answers about its names a connection remembers: the one that serves it and the one
 /// before.
@@ -745,6 +745,21 @@ pub const PENDING_SHARES_MAX: usize = 4096;
 
 /// The same of a link that serves a further lane: two for each of its 256 miners at the most.
 pub const PENDING_SHARES_NARROW: usize = 512;
+
+/// Of the room that a link's queue has left, one miner may take one part in so many (F91). However
+/// much one sends, a third of the queue is left to the others at the least.
+pub const PENDING_PER_MINER_PART: usize = 2;
+
+/// One in so many of a queue's entries must have come free before miners that were held back for it
+/// are asked again; the sweep asks them in any case.
+pub const PENDING_PER_RELIEF: usize = 16;
+
+/// Shortest submit, in bytes with its line end: a read of so many bytes for each share that there
+/// is room for brings no share for which there is none. The shortest that is read as one has 76.
+pub const SUBMIT_BYTES_MIN: usize = 64;
+
+/// Time without a lost share after which a queue counts as wide enough again.
+pub const QUEUE_FULL_LASTS: Duration = Duration::from_secs(60);
 
 /// One of so many of them only block candidates may take (F39). One is found in years; the rest
 /// are for test networks.

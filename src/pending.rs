@@ -3,7 +3,8 @@
 //! A [`Pending`] entry is made when a share reaches the pool's target, and is freed when its
 //! verdict is final: the pool's answer, or the reason why there will be none. Until then it can
 //! be queued, sent, held (the link is down), or answered (the miner waits for the pool's verdict
-//! and has not been told yet). When all entries are taken a further share is orphaned as
+//! and has not been told yet). Before all entries are taken miners are read less
+//! (`proxy::holding`); a share that finds none all the same is refused, and orphaned as
 //! `queue_full`; the last [`PENDING_BLOCKS_RESERVED`] are for block candidates only (F39).
 //!
 //! Every entry stands in exactly one list, of those that are as far as it is, in the order in
@@ -16,7 +17,8 @@
 use crate::identity::{FIRST_AUTHORIZATION, Grant, Named, WorkerName};
 use crate::ledger::Orphan;
 use crate::limits::{
-    PENDING_BLOCKS_RESERVED, PENDING_PER_BLOCK_RESERVED, PENDING_SHARES_MAX, REPLY_ID_BYTES_MAX,
+    PENDING_BLOCKS_RESERVED, PENDING_PER_BLOCK_RESERVED, PENDING_PER_MINER_PART,
+    PENDING_PER_RELIEF, PENDING_SHARES_MAX, REPLY_ID_BYTES_MAX,
 };
 use crate::table::MinerHandle;
 use crate::time::Instant;
@@ -68,6 +70,11 @@ pub struct Place {
     pub(crate) slot: u16,
 }
 
+impl Place {
+    /// No place.
+    pub(crate) const NOWHERE: Self = Self { link: 0, slot: NONE };
+}
+
 /// A share that waits.
 #[derive(Clone, Debug)]
 pub struct Pending {
@@ -91,9 +98,13 @@ pub struct Pending {
     pub grant: Grant,
     /// When it came, was sent, or its link was lost, whichever was last.
     pub since: Instant,
+    /// The goal that it was found for, and what it stands for there: its job's difficulty.
+    pub goal: u8,
+    /// See [`Pending::goal`].
+    pub worth: f32,
     /// The entry's place, and the next answer that its miner is due.
     pub(crate) place: Place,
-    pub(crate) next_answer: Option<Place>,
+    pub(crate) next_answer: Place,
     /// The queue's own: the request id that it has next, and where it stands.
     pub(crate) next_request: u32,
     pub(crate) list: u8,
@@ -114,8 +125,10 @@ impl Pending {
         worker: Named::Login,
         grant: Grant::Granted,
         since: Instant::ZERO,
+        goal: 0,
+        worth: 0.0,
         place: Place { link: 0, slot: 0 },
-        next_answer: None,
+        next_answer: Place::NOWHERE,
         next_request: 0,
         list: 0,
         next: NONE,
@@ -207,6 +220,9 @@ pub struct PendingShares<'a> {
     len: usize,
     /// Block candidates among them that are open.
     blocks: usize,
+    /// A miner was held back for want of room, and entries that came free since.
+    holds: bool,
+    freed: usize,
     next_other: u32,
 }
 
@@ -228,7 +244,15 @@ impl<'a> PendingShares<'a> {
     pub fn new(entries: &'a mut [Pending]) -> Self {
         assert!(entries.len() <= PENDING_SHARES_MAX, "no more entries than the constant");
         let lists = [List { first: NONE, last: NONE }; 8];
-        let mut shares = Self { entries, lists, len: 0, blocks: 0, next_other: FIRST_OTHER };
+        let mut shares = Self {
+            entries,
+            lists,
+            len: 0,
+            blocks: 0,
+            holds: false,
+            freed: 0,
+            next_other: FIRST_OTHER,
+        };
         for (slot, request) in (0..shares.entries.len()).zip(FIRST_REQUEST..) {
             let Ok(slot) = u16::try_from(slot) else { break };
             if let Some(entry) = shares.at_mut(slot) {
@@ -257,7 +281,34 @@ impl<'a> PendingShares<'a> {
 
     /// Returns for how many more shares that are no block candidates there is room.
     pub fn room(&self) -> usize {
-        self.entries.len().saturating_sub(self.reserved()).saturating_sub(self.len)
+        self.usable().saturating_sub(self.len)
+    }
+
+    /// Returns for how many more shares of a miner there is room that has `waits` here: it may have
+    /// a part of what is left, so that there is room for others whatever it sends.
+    pub(crate) fn room_for(&self, waits: usize) -> usize {
+        let room = self.room();
+        (room / PENDING_PER_MINER_PART).max(1).min(room).saturating_sub(waits)
+    }
+
+    fn usable(&self) -> usize {
+        self.entries.len().saturating_sub(self.reserved())
+    }
+
+    /// Notes that a miner is held back until there is room.
+    pub(crate) fn hold_back(&mut self) {
+        self.holds = true;
+    }
+
+    /// Says, once, that miners that were held back are to be asked again: a good part of the queue
+    /// has come free since, or `anyway`.
+    pub(crate) fn take_relief(&mut self, anyway: bool) -> bool {
+        let is_due =
+            self.holds && (anyway || self.freed >= (self.usable() / PENDING_PER_RELIEF).max(1));
+        if is_due {
+            (self.holds, self.freed) = (false, 0);
+        }
+        is_due
     }
 
     /// Says whether there is no room left for a share that is no block candidate.
@@ -290,7 +341,7 @@ impl<'a> PendingShares<'a> {
             None => FIRST_REQUEST.saturating_add(u32::from(slot)),
         };
         let at = Place { link: entry.place.link, slot };
-        *place = Pending { request, next_request, place: at, next_answer: None, ..entry };
+        *place = Pending { request, next_request, place: at, next_answer: Place::NOWHERE, ..entry };
         let list = place.list();
         let is_block = place.is_block() && place.is_open();
         self.append(slot, list);
@@ -443,7 +494,7 @@ impl<'a> PendingShares<'a> {
     pub(crate) fn take_answered(&mut self, place: Place) -> Option<Place> {
         let next = self.answered(place)?.next_answer;
         self.change(place.slot, |_| true);
-        next
+        Some(next).filter(|next| *next != Place::NOWHERE)
     }
 
     /// Goes through a list, as it was when it began.
@@ -467,6 +518,7 @@ impl<'a> PendingShares<'a> {
             let (list, next, previous) = (entry.list, entry.next, entry.previous);
             *entry = Pending { place, next_request, list, next, previous, ..Pending::FREE };
             self.len = self.len.saturating_sub(1);
+            self.freed = self.freed.saturating_add(1);
         }
         if was_open && !is_open {
             self.blocks = self.blocks.saturating_sub(1);
@@ -603,6 +655,42 @@ mod tests {
             assert_eq!(kept, size - (size / 16).clamp(1, PENDING_BLOCKS_RESERVED));
             assert_eq!((pending.len(), pending.room()), (kept, 0));
         }
+    }
+
+    #[test]
+    fn f91_whatever_some_send_there_is_room_for_others() {
+        for size in [3, 16, PENDING_SHARES_MAX] {
+            for floods in [1, 2, 5] {
+                let mut entries = vec![Pending::FREE; size];
+                let mut pending = PendingShares::new(&mut entries);
+                let mut waits = vec![0; floods];
+                while let Some(flood) = (0..floods).find(|at| pending.room_for(waits[*at]) > 0) {
+                    pending.insert(Pending::FREE).expect("it was let in");
+                    waits[flood] += 1;
+                }
+                let free = pending.room();
+                // The next has half of what the one before left, and less.
+                let least = pending.usable() >> floods;
+                assert!(free >= least, "{floods} leave {free} of {size}");
+                assert_eq!(pending.room_for(0) > 0, free > 0);
+            }
+        }
+    }
+
+    #[test]
+    fn f91_who_is_held_back_is_asked_again_when_a_part_is_free() {
+        let mut entries = vec![Pending::FREE; 256];
+        let mut pending = PendingShares::new(&mut entries);
+        let ids: Vec<u32> = (0..240).map(|_| pending.insert(Pending::FREE).unwrap()).collect();
+        assert!(!pending.take_relief(true), "nobody is held back");
+        pending.hold_back();
+        assert!(!pending.take_relief(false));
+        ids[..14].iter().for_each(|id| pending.free_if(*id, |_| true));
+        assert!(!pending.take_relief(false), "a few more are worth waiting for");
+        pending.free_if(ids[14], |_| true);
+        assert!(pending.take_relief(false) && !pending.take_relief(true));
+        pending.hold_back();
+        assert!(pending.take_relief(true));
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! plain verbs are commands of the owner; `poll_*` give out what is to be done. The order of
 //! calls:
 //!
-//! 1. A connection of a miner: [`Proxy::handle_connect`]. For every read of it:
+//! 1. A connection of a miner: [`Proxy::handle_connect`]. Before every read of it
+//!    [`Proxy::poll_read`] says how much is wanted; for every read:
 //!    [`Proxy::handle_input`], then [`Proxy::poll_output`] into the same buffer, then write the
 //!    buffer; again while input is left. When it is gone: [`Proxy::handle_disconnect`].
 //!    Where the owner wants to be asked who may come in ([`Proxy::ask_admission`]), it takes the
@@ -18,7 +19,8 @@
 //!    [`Proxy::poll_hangup`] asks to close one.
 //! 3. After any of these and after [`Proxy::handle_timeout`] at [`Proxy::poll_timeout`]:
 //!    write what [`Proxy::poll_link_output`] gives for every link, dial and hang up as asked, end
-//!    what [`Proxy::poll_closed`] names, serve [`Proxy::poll_due`]; and where
+//!    what [`Proxy::poll_closed`] names, serve [`Proxy::poll_due`], read on where
+//!    [`Proxy::poll_relief`] says so; and where
 //!    [`Proxy::poll_fan_out`] says so, walk the miners by [`Proxy::poll_wanting`].
 //!
 //! Block candidates without an answer are [`Proxy::blocks`]: the owner writes them where they
@@ -27,13 +29,14 @@
 //!
 //! The parts: `proxy::miners` holds the one `match` over (state, request), `proxy::shares` takes a
 //! submit to its verdict, `proxy::room` has place for what is remembered of it, `proxy::pools`
-//! holds the one `match` over what a pool says, `proxy::splitting` moves miners between goals,
-//! `proxy::admission` asks the owner for workers.
+//! holds the one `match` over what a pool says, `proxy::holding` reads miners less,
+//! `proxy::splitting` moves miners between goals, `proxy::admission` asks the owner for workers.
 
 mod admission;
 mod blame;
 mod blocks;
 mod earnings;
+mod holding;
 mod miners;
 mod pools;
 mod room;
@@ -55,11 +58,11 @@ use crate::limits::{
 };
 use crate::links::{self, Links, Switch};
 use crate::offenders::Offenders;
-use crate::pending::{Pending, Stage, Verdict};
+use crate::pending::{Pending, Place, Stage, Verdict};
 use crate::personality::Unfit;
 use crate::refusals::{Fate, Trouble};
 use crate::seen::SeenShares;
-use crate::split::Split;
+use crate::split::{PerGoal, Split};
 use crate::table::{IdBlock, IdPool, IdsExhausted, MinerHandle, Slot, Table, TableFull};
 use crate::time::{Duration, Instant};
 use crate::upstream::{Link, LinkClose, LinkIndex, LinkStorage, State};
@@ -357,6 +360,13 @@ pub enum Event {
     },
     /// Every pool has been away for longer than shares are held.
     NoPool,
+    /// A share found no room on the way to its pool, and was refused; told once while that goes on.
+    QueueFull {
+        /// The link.
+        link: LinkIndex,
+        /// Its pool's place in the list.
+        pool: u8,
+    },
     /// A pool refused a miner's worker; the link stays.
     WorkerRefused {
         /// The link that it was asked on.
@@ -506,16 +516,26 @@ impl core::fmt::Display for KeptFrom {
     }
 }
 
-/// Single miners that answers are due to; when it is full all miners are walked instead.
+/// What follows from shares that were settled: single miners that answers are due to (when it is
+/// full all miners are walked instead), and work that was lost.
 #[derive(Debug, Default)]
 struct Due {
     miners: heapless::Deque<MinerHandle, EVENTS_MAX>,
     overflowed: bool,
+    /// Work that goals are to be taken back, since their pools were not sent it or left it
+    /// unanswered.
+    lost: PerGoal,
 }
 
 impl Due {
     fn push(&mut self, miner: MinerHandle) {
         self.overflowed |= self.miners.push_back(miner).is_err();
+    }
+
+    fn lose(&mut self, goal: u8, worth: f64) {
+        if let Some(lost) = self.lost.get_mut(usize::from(goal)) {
+            *lost += worth;
+        }
     }
 }
 
@@ -556,6 +576,8 @@ pub struct Proxy<'a> {
     question: Option<Question>,
     due: Due,
     fan_out: bool,
+    /// Miners that are held back are to be asked again in any case.
+    relief: bool,
     sweep_at: Instant,
     sweep_part: u32,
     draining: bool,
@@ -635,6 +657,7 @@ impl<'a> Proxy<'a> {
             question: None,
             due: Due::default(),
             fan_out: false,
+            relief: false,
             sweep_at: now,
             sweep_part: 0,
             draining: false,
@@ -810,6 +833,8 @@ impl<'a> Proxy<'a> {
                 let to = Bucket::Orphaned(entry.orphaned_as());
                 settle(entry, to, Verdict::NoAnswer, ledger, table, due)
             });
+            // Who is held back has nothing to be read for any more.
+            link.pending.take_relief(true);
         }
     }
 
@@ -1064,6 +1089,7 @@ impl<'a> Proxy<'a> {
             self.sweep_at = passed + SWEEP_STEP;
         }
         self.tend_seen(now);
+        self.relief = true;
         self.balance(now);
         #[cfg(feature = "canary")]
         if self.has(crate::canary::Defect::I9Determinism) {
@@ -1087,7 +1113,9 @@ impl<'a> Proxy<'a> {
                 .seat
                 .and_then(|seat| self.links.feed(seat.lane, session.goal(), seat.space.geometry));
             let working = feed.is_some_and(|(_, link)| link.state == State::Live);
-            if working && session.told_job != Serial::NONE {
+            if core::mem::take(&mut session.is_held_back) {
+                // It is silent because it is not read.
+            } else if working && session.told_job != Serial::NONE {
                 session.vardiff.handle_timeout(&self.options.vardiff, now);
             } else {
                 // Silence means nothing while there is no work.
@@ -1139,6 +1167,9 @@ fn settle(
         Stage::Answered(_) => return table.get(entry.miner).is_none(),
     };
     ledger.settle(from, to);
+    if matches!(to, Bucket::Orphaned(_)) {
+        due.lose(entry.goal, f64::from(entry.worth));
+    }
     let Some(session) = table.get_mut(entry.miner) else { return true };
     session.counts.settle(from, to);
     if entry.reply.is_none() {
@@ -1146,7 +1177,7 @@ fn settle(
         return true;
     }
     entry.stage = Stage::Answered(verdict);
-    entry.next_answer = session.answers.replace(entry.place);
+    entry.next_answer = session.answers.replace(entry.place).unwrap_or(Place::NOWHERE);
     session.answers_due = session.answers_due.saturating_add(1);
     due.push(entry.miner);
     false

@@ -36,6 +36,13 @@ impl Split {
         }
     }
 
+    /// Takes back what was counted for a goal: work that its pool was not sent, or left unanswered.
+    pub(crate) fn lose(&mut self, goal: u8, difficulty: f64) {
+        if let Some(done) = self.done.get_mut(usize::from(goal)) {
+            *done = (*done - difficulty).max(0.0);
+        }
+    }
+
     /// Returns the part of the work since the last change that was done for a goal, 0 to 1.
     pub fn part(&self, goal: u8) -> f64 {
         let all: f64 = self.done.iter().sum();

@@ -20,12 +20,12 @@ mod told;
 
 use crate::blocks::LinkSession;
 use crate::downstream::Seat;
-use crate::health::Health;
+use crate::health::{Health, Who};
 use crate::identity::{Account, Asker, Authorizations, LinkConnection, Names};
 use crate::limits::{
     CLOSED_AT_CONFIGURE_MAX, CONFIGURE_AGAIN_AFTER, EARLY_LINE_BYTES_MAX, EXTRANONCE1_BYTES_MAX,
-    FORGIVE_INTERVAL, LINK_ODDITIES_MAX, POOL_JOB_ID_BYTES_MAX, SESSION_BYTES_MAX,
-    UNRESPONSIVE_MAX,
+    FORGIVE_INTERVAL, LINK_ODDITIES_MAX, POOL_JOB_ID_BYTES_MAX, QUEUE_FULL_LASTS,
+    SESSION_BYTES_MAX, UNRESPONSIVE_MAX,
 };
 use crate::pending::PendingShares;
 use crate::refusals::Refusals;
@@ -345,6 +345,8 @@ pub struct Link<'a> {
     pub(crate) was_live: bool,
     /// How well its pool serves.
     pub(crate) health: Health,
+    /// When a share found no room in its queue last.
+    full_at: Option<Instant>,
     /// When the first share was sent that no line of the pool came after.
     pub(crate) asked: Option<Instant>,
     /// Attempts since it was healthy last.
@@ -432,6 +434,7 @@ impl<'a> Link<'a> {
             port: None,
             was_live: false,
             health: Health::default(),
+            full_at: None,
             asked: None,
             attempts: 0,
             retry_at: Instant::ZERO,
@@ -604,6 +607,7 @@ impl<'a> Link<'a> {
         self.health = Health::default();
         self.refusals = Refusals::default();
         self.names = Names::default();
+        self.full_at = None;
         self.extranonce1 = Extranonce1::default();
         self.extranonce2_size = None;
         self.session.clear();
@@ -778,6 +782,21 @@ impl<'a> Link<'a> {
     /// Returns the shares that wait to be sent or answered.
     pub fn pending(&self) -> &PendingShares<'a> {
         &self.pending
+    }
+
+    /// Books a share that found no room; says whether that is news.
+    pub(crate) fn handle_full(&mut self, who: Option<Who>, now: Instant) -> bool {
+        let is_news = !self.is_full(now);
+        self.full_at = Some(now);
+        if let Some(who) = who {
+            self.health.handle_lost_share(who, now);
+        }
+        is_news
+    }
+
+    /// Says whether shares were lost lately for want of room in the queue.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at.is_some_and(|last| now.since(last) < QUEUE_FULL_LASTS)
     }
 
     /// Returns a job that is still kept, dead or alive.

@@ -73,6 +73,8 @@ pub struct Hub {
     pub(super) watch: RefCell<Watch>,
     /// The links' ends, by their index.
     pub(super) links: RefCell<Vec<LinkPort>>,
+    /// Miners that are not read until there is room for their shares.
+    pub(super) held_back: RefCell<Vec<MinerHandle>>,
     /// Miners whose sockets are full.
     pub(super) blocked: RefCell<Vec<MinerHandle>>,
     /// The memory that is kept for them.
@@ -115,6 +117,8 @@ pub(super) struct Port {
     pub(super) spill: Vec<u8>,
     /// Since when there has been something in `spill`.
     pub(super) blocked_since: Instant,
+    /// Whether it stands among those who are held back.
+    pub(super) is_held_back: bool,
     /// The miner's task.
     pub(super) waker: Option<Waker>,
 }
@@ -246,6 +250,7 @@ impl Hub {
             file_is_bad: Cell::default(),
             watch: RefCell::default(),
             links: RefCell::new((0..LINKS_MAX).map(|_| LinkPort::default()).collect()),
+            held_back: RefCell::default(),
             blocked: RefCell::default(),
             scratch: RefCell::new(Scratch {
                 read: vec![0; READ_BYTES_MAX].into(),
@@ -323,7 +328,15 @@ impl Hub {
         }
         let miner = self.proxy.borrow_mut().handle_connect(peer, now).map_err(Refused::Engine)?;
         door.enter(peer);
-        let port = Port { miner, stream, peer, spill: Vec::new(), blocked_since: now, waker: None };
+        let port = Port {
+            miner,
+            stream,
+            peer,
+            spill: Vec::new(),
+            blocked_since: now,
+            is_held_back: false,
+            waker: None,
+        };
         if let Some(place) = self.ports.borrow_mut().get_mut(miner.index()) {
             debug_assert!(place.is_none(), "the engine gave a place that is in use");
             *place = Some(port);
@@ -446,6 +459,27 @@ impl Hub {
         }
         for miner in slow {
             self.end(miner, End::SlowReader);
+        }
+    }
+
+    /// Does not read a miner until there is room for its shares (F91).
+    pub(super) fn hold_back(&self, port: &mut Port) {
+        if !std::mem::replace(&mut port.is_held_back, true) {
+            self.held_back.borrow_mut().push(port.miner);
+        }
+    }
+
+    /// Has every miner that is held back ask again, in the order in which they were.
+    pub(super) fn relieve(&self) {
+        let mut ports = self.ports.borrow_mut();
+        for miner in self.held_back.take() {
+            let port = ports.get_mut(miner.index()).and_then(Option::as_mut);
+            if let Some(port) = port.filter(|port| port.miner == miner) {
+                port.is_held_back = false;
+                if let Some(waker) = &port.waker {
+                    waker.wake_by_ref();
+                }
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! connections share; the engine takes the lines from there and writes its answers into another,
 //! which is handed to the socket at once. What the socket does not take is kept in the miner's
 //! port; while something is kept the miner is not read, so it cannot make the gateway buffer more
-//! (F46).
+//! (F46). Nor is it read beyond what its pool's queue has room for (F91).
 //!
 //! The read goes through `poll_read` because that takes a read shorter than the buffer as the
 //! end of what there is: the next call waits without asking the kernel again.
@@ -83,8 +83,14 @@ impl Hub {
     }
 
     fn read(&self, port: &mut Port, context: &mut Context<'_>) -> Result<Step, End> {
+        let wanted = self.proxy.borrow_mut().poll_read(port.miner);
+        if wanted == 0 {
+            self.hold_back(port);
+            return Ok(Step::Wait);
+        }
         let scratch = &mut *self.scratch.borrow_mut();
-        let mut buffer = ReadBuf::new(&mut scratch.read);
+        let mut whole = ReadBuf::new(&mut scratch.read);
+        let mut buffer = whole.take(wanted);
         match Pin::new(&mut port.stream).poll_read(context, &mut buffer) {
             Poll::Pending => return Ok(Step::Wait),
             Poll::Ready(Err(_)) => return Err(End::Broken),

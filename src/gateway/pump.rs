@@ -82,6 +82,10 @@ impl Hub {
             self.dial(link, pool);
         }
         self.fill_links(now);
+        let is_relieved = self.proxy.borrow_mut().poll_relief();
+        if is_relieved {
+            self.relieve();
+        }
         if self.proxy.borrow_mut().poll_fan_out() {
             self.fan_out.set();
         }
@@ -162,6 +166,11 @@ impl Hub {
             Event::NoPool => {
                 let text = "no pool has been there for 30 s: what miners find is not paid for";
                 say(Level::Error, Kind::Pool, format_args!("{text}"));
+            }
+            Event::QueueFull { pool, .. } => {
+                let text = "the queue is full and shares are lost: it answers too slowly for so \
+                            many; ask it for a higher difficulty";
+                say(Level::Warn, Kind::Pool, format_args!("pool {}: {text}", pool + 1));
             }
             Event::WorkerRefused { .. } => {
                 let text = "the pool refused a miner's worker; only that worker is affected";

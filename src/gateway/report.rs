@@ -393,9 +393,28 @@ impl Hub {
         if proxy.lacks_ids(clock::now()) {
             warnings.push(format!("miners are refused: {}", Close::IdsExhausted));
         }
+        let full = proxy.links().iter().filter(|(_, link)| link.is_full(now));
+        warnings.extend(full.map(|(_, link)| full_warning(usize::from(link.pool()))));
+        let held_back = self.held_back.borrow().len();
+        if held_back > 0 {
+            warnings.push(format!("{held_back} {HELD_BACK}"));
+        }
         warnings
     }
 }
+
+/// What is said of a pool that more shares were found for than fit its queue.
+fn full_warning(index: usize) -> String {
+    format!(
+        "pool {}: shares were lost in the last minute because its queue is full; ask it for a \
+         higher difficulty (d= in its password, or another port)",
+        index + 1
+    )
+}
+
+/// What is said of miners that are read less.
+const HELD_BACK: &str = "miners are read less for now: their pool has not answered enough of what \
+     was sent; ask it for a higher difficulty (d= in its password, or another port)";
 
 /// What is said of a settings file that cannot be used.
 pub const BAD_FILE: &str = "the settings file cannot be used, as the log says: what was in use or \

@@ -4,8 +4,10 @@
 use super::miners::{NO_ANSWER, answer};
 use super::{Event, Proxy};
 use crate::downstream::Close;
+use crate::health::Who;
 use crate::identity::{Grant, Named};
 use crate::ledger::{Bucket, Orphan, Reject};
+use crate::offenders;
 use crate::pending::{Pending, Place, QueueFull, ReplyId, Stage};
 use crate::table::MinerHandle;
 use crate::time::Instant;
@@ -22,6 +24,9 @@ use crate::work::share::{AcceptedShare, Share};
 /// What a good share hears while every pool is away.
 const NO_POOL: &str = "no pool: not counted";
 
+/// What a good share hears that finds no room on the way to its pool (F91).
+const QUEUE_FULL: &str = "the way to the pool is full: not counted";
+
 /// The job of an accepted share: which link made it, in which session.
 #[derive(Clone, Copy, Debug)]
 struct Origin {
@@ -32,6 +37,8 @@ struct Origin {
     worker: u8,
     /// What the miner was told to reach.
     difficulty: Difficulty,
+    /// What the pool asked for.
+    worth: Difficulty,
 }
 
 impl Proxy<'_> {
@@ -79,6 +86,16 @@ impl Proxy<'_> {
         if !is_unpaid && name.1 == Grant::Refused {
             return self.reject(miner, id, Reject::WorkerRefused, out);
         }
+        if !is_unpaid && self.finds_no_room(&share, origin.link) {
+            self.count(miner, Bucket::Orphaned(Orphan::QueueFull), origin, now);
+            #[cfg(feature = "canary")]
+            if self.has(crate::canary::Defect::F91HoldBack) {
+                answer(out, |out| encode::result_true(id, out));
+                return Ok(());
+            }
+            answer(out, |out| encode::result_error(id, ErrorCode::Other, QUEUE_FULL, out));
+            return Ok(());
+        }
         if !self.remember(miner, &share, (origin.link, origin.job), now) {
             return self.reject(miner, id, Reject::Crowded, out);
         }
@@ -103,6 +120,13 @@ impl Proxy<'_> {
             answer(out, |out| encode::result_error(id, ErrorCode::Other, NO_ANSWER, out));
         }
         Ok(())
+    }
+
+    /// Says whether there is no room for a share on its way to the pool. It is not remembered
+    /// then, so that it is as good as new when there is; a block is remembered by its record.
+    fn finds_no_room(&self, share: &AcceptedShare, link: LinkIndex) -> bool {
+        let is_crowded = || self.links.get(link).is_some_and(|link| link.pending.is_crowded());
+        share.reaches_pool() && !share.is_block() && is_crowded()
     }
 
     /// The checks, in the order of `rejects.json`.
@@ -150,7 +174,8 @@ impl Proxy<'_> {
             return Err(Reject::Stale);
         }
         let difficulty = told.difficulty;
-        let origin = Origin { link, job: serial, epoch: job.epoch, worker, difficulty };
+        let worth = job.difficulty;
+        let origin = Origin { link, job: serial, epoch: job.epoch, worker, difficulty, worth };
         let share = verdict?;
         if !self.no_pool {
             session.vardiff.handle_share(&self.options.vardiff, told.difficulty, now);
@@ -173,6 +198,7 @@ impl Proxy<'_> {
             self.push_event(Event::Block { hash: share.hash() });
             self.keep_block(origin.link, origin.job, &share, now);
         }
+        let goal = self.goal_of(origin.link);
         let Some(link) = self.links.get_mut(origin.link) else {
             return Bucket::Orphaned(Orphan::SessionLost);
         };
@@ -193,6 +219,9 @@ impl Proxy<'_> {
             worker,
             grant,
             since: now,
+            goal,
+            // As near as a part of the work need be.
+            worth: origin.worth.as_f64() as f32,
             place: Place { link: origin.link.0, slot: 0 },
             ..Pending::FREE
         };
@@ -216,6 +245,9 @@ impl Proxy<'_> {
     /// Counts an accepted share, in total and for its miner.
     fn count(&mut self, miner: MinerHandle, bucket: Bucket, origin: Origin, now: Instant) {
         self.ledger.open(bucket);
+        if bucket == Bucket::Orphaned(Orphan::QueueFull) {
+            return self.count_lost(miner, bucket, origin, now);
+        }
         if let Some(session) = self.table.get_mut(miner) {
             session.counts.open(bucket);
             if bucket != Bucket::Orphaned(Orphan::NoPool) {
@@ -223,10 +255,31 @@ impl Proxy<'_> {
                 self.offenders.vouch(session.peer, now);
             }
         }
-        if let Some(link) = self.links.get(origin.link)
-            && bucket != Bucket::Orphaned(Orphan::NoPool)
-        {
-            self.split.credit(self.links.policy().goal_of(link.pool), origin.difficulty.as_f64());
+        if bucket != Bucket::Orphaned(Orphan::NoPool) {
+            self.split.credit(self.goal_of(origin.link), origin.difficulty.as_f64());
         }
+    }
+
+    /// Counts a share that found no room on the way: it is nobody's work, and what lighter shares
+    /// were credited in its stead is taken back.
+    fn count_lost(&mut self, miner: MinerHandle, bucket: Bucket, origin: Origin, now: Instant) {
+        let session = self.table.get_mut(miner);
+        let who = session.map(|session| {
+            session.counts.open(bucket);
+            Who { place: offenders::Place::of(session.peer), miner }
+        });
+        let unpaid = origin.worth.as_f64() - origin.difficulty.as_f64();
+        self.split.lose(self.goal_of(origin.link), unpaid.max(0.0));
+        let Some(link) = self.links.get_mut(origin.link) else { return };
+        let pool = link.pool;
+        if link.handle_full(who, now) {
+            self.push_event(Event::QueueFull { link: origin.link, pool });
+        }
+    }
+
+    /// Returns the goal of a link's pool.
+    fn goal_of(&self, link: LinkIndex) -> u8 {
+        let pool = self.links.get(link).map_or(0, |link| link.pool);
+        self.links.policy().goal_of(pool)
     }
 }

@@ -70,6 +70,9 @@ impl Proxy<'_> {
     /// Moves miners from goals that get more than their part to goals that get less, and at once
     /// from goals that have no pool.
     pub(super) fn balance(&mut self, now: Instant) {
+        for (goal, lost) in (0u8..).zip(core::mem::take(&mut self.due.lost)) {
+            self.split.lose(goal, lost);
+        }
         let served = self.links.served(now);
         if served.iter().all(|weight| *weight == 0) {
             // Everybody stays where they are until a pool is back.

@@ -103,6 +103,19 @@ impl Farm {
         Self { proxy, now, heard: vec![vec![]; links], buffer: vec![0; OUTPUT_BYTES_MIN] }
     }
 
+    /// The same with queues of so many shares.
+    pub fn queued(miners: usize, links: usize, pending: usize, options: Options) -> Self {
+        let now = Instant::from_micros(1_000_000_000);
+        let storage = Storage {
+            link_sizes: LinkSizes { pending, ..LinkSizes::MAX },
+            pending: vec![Pending::FREE; links * pending].leak(),
+            ..storage(miners, links)
+        };
+        let mut proxy = Proxy::new(storage, options, now).unwrap();
+        proxy.handle_timeout(now);
+        Self { proxy, now, heard: vec![vec![]; links], buffer: vec![0; OUTPUT_BYTES_MIN] }
+    }
+
     /// A farm whose only pool is live, and the link to it.
     pub fn live(extranonce1: &str, extranonce2_size: u8, difficulty: f64) -> (Self, LinkIndex) {
         let mut farm = Self::new();
@@ -171,6 +184,20 @@ impl Farm {
                 return (heard, None);
             }
         }
+    }
+
+    /// Hands in bytes as a gateway does that reads no more than it may, and returns what the miner
+    /// hears; what links are told is collected by [`Farm::pool_hears`].
+    pub fn read(&mut self, miner: MinerHandle, mut input: &[u8]) -> Vec<String> {
+        let mut heard = vec![];
+        while !input.is_empty() {
+            let mut out = Writer::new(&mut self.buffer);
+            let result = self.proxy.handle_input(miner, &mut input, &mut out, self.now);
+            assert_eq!(result, Ok(()));
+            heard.extend(lines(out.as_slice()));
+            heard.extend(self.due(miner));
+        }
+        heard
     }
 
     /// What is due to a miner now.
@@ -302,9 +329,14 @@ impl Farm {
     fn settle(&mut self) {
         for index in 0..self.heard.len() {
             let Some((link, _)) = self.proxy.links().iter().nth(index) else { break };
-            let mut out = Writer::new(&mut self.buffer);
-            self.proxy.poll_link_output(link, &mut out, self.now).unwrap();
-            self.heard[index].extend(lines(out.as_slice()));
+            loop {
+                let mut out = Writer::new(&mut self.buffer);
+                let written = self.proxy.poll_link_output(link, &mut out, self.now);
+                self.heard[index].extend(lines(out.as_slice()));
+                if written.is_ok() {
+                    break;
+                }
+            }
         }
         assert!(self.proxy.ledger().check(), "I1: {:?}", self.proxy.ledger());
     }

@@ -81,6 +81,8 @@ pub struct Checks {
     below: u64,
     forwarded: u64,
     rejected: u64,
+    /// Shares that were refused for want of room on their way, and blocks that were not.
+    full: (u64, u64),
     /// Answers of pools that came in time, and those that came near or after the end of it.
     accepted: (u64, u64),
     refused: (u64, u64),
@@ -115,6 +117,7 @@ impl Checks {
             below: 0,
             forwarded: 0,
             rejected: 0,
+            full: (0, 0),
             accepted: (0, 0),
             refused: (0, 0),
             made: Map::default(),
@@ -273,6 +276,7 @@ impl Checks {
         made.by = share.by;
         made.pool = usize::from(share.origin.0);
         made.is_block = share.is_block;
+        self.full.1 += u64::from(share.is_block);
         let work = &mut self.work[usize::from(share.origin.0)];
         *work = (work.0 + 1, work.1 + share.told);
     }
@@ -315,6 +319,15 @@ impl Checks {
             conn.view.worked = true;
             self.take(share);
             // It is booked as orphaned, whether it reaches the pool's target or not.
+            self.forwarded += 1;
+            return;
+        }
+        if answer.error.contains("the way to the pool is full") {
+            // It was read only because there was room for it.
+            hold!("F91", reaches && share.truth == Truth::Valid, "of no pool: {share:?}");
+            let is_current = self.is_current(conn, proxy, handle, share);
+            hold!("F91", !is_current, "read without room for it: {share:?}");
+            self.full.0 += 1;
             self.forwarded += 1;
             return;
         }
@@ -625,6 +638,10 @@ fn i1_conservation(world: &World<'_>) {
     let (sure, unsure) = checks.refused;
     let fits = (sure..=sure + unsure).contains(&rejected);
     hold!("I1", fits, "pool rejected {rejected}, pools said {sure} to {}", sure + unsure);
+    let (said, blocks) = checks.full;
+    let full = ledger.of(Bucket::Orphaned(Orphan::QueueFull));
+    let fits = (said..=said + blocks).contains(&full);
+    hold!("F91", fits, "{full} shares found no room, {said} miners heard so, {blocks} blocks");
     let mut waiting = [0_u64; 3];
     for (_, link) in world.proxy.links().iter() {
         for entry in link.pending().iter() {

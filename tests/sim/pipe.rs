@@ -59,8 +59,18 @@ impl Way {
 
     /// Takes all that has arrived.
     pub fn take(&mut self, now: u64, into: &mut Vec<u8>) {
-        while self.queue.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, piece)) = self.queue.pop_front() else { break };
+        self.take_some(now, usize::MAX, into);
+    }
+
+    /// Takes so many bytes of what has arrived, at most.
+    pub fn take_some(&mut self, now: u64, max: usize, into: &mut Vec<u8>) {
+        let mut left = max;
+        while left > 0 && self.queue.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((at, mut piece)) = self.queue.pop_front() else { break };
+            if piece.len() > left {
+                self.queue.push_front((at, piece.split_off(left)));
+            }
+            left -= piece.len();
             self.bytes -= piece.len();
             into.extend_from_slice(&piece);
         }

@@ -63,10 +63,12 @@ pub enum Fault {
     FarmReturns,
     OneChurns,
     SameWork,
+    // Pools once more: later kinds stand at the end, so that a seed keeps its other faults.
+    SlowAnswers,
 }
 
 impl Fault {
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::CutMiner,
         Self::CutPool,
         Self::PullMiner,
@@ -106,6 +108,7 @@ impl Fault {
         Self::FarmReturns,
         Self::OneChurns,
         Self::SameWork,
+        Self::SlowAnswers,
     ];
 
     /// What a pool does of itself now and then.

@@ -430,6 +430,10 @@ impl Pool {
         if self.does(Fault::LateAnswers, 4) {
             delay += self.rng.within(1, 40) * 1_000_000;
         }
+        if self.does(Fault::SlowAnswers, 1) {
+            // More come in that time than any queue here holds.
+            delay += 1_000_000 + self.rng.within(0, 2_000_000);
+        }
         lines.push((delay, line.clone(), said));
         if self.does(Fault::DoubleAnswers, 3) {
             // The second says the opposite, which must change nothing.

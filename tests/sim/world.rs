@@ -156,6 +156,8 @@ pub struct Conn {
     reset: bool,
     /// Since when the gateway has had more for the miner than its socket takes.
     pub blocked_since: Option<u64>,
+    /// It is not read until the engine has room for its shares.
+    pub is_held_back: bool,
     /// What the miner sent and the engine has not read.
     pub sent: VecDeque<Sent>,
     /// What the engine has read and owes an answer to.
@@ -525,6 +527,14 @@ impl<'a> World<'a> {
 
     /// Does what the gateway's loop does after every event: step 3 of the engine's order of calls.
     fn serve(&mut self) {
+        self.serve_once();
+        while self.proxy.poll_relief() {
+            self.relieve();
+            self.serve_once();
+        }
+    }
+
+    fn serve_once(&mut self) {
         let now = self.instant();
         if self.proxy.poll_timeout() <= now {
             self.proxy.handle_timeout(now);
@@ -678,8 +688,7 @@ impl<'a> World<'a> {
                 }
             }
             End::Miner { handle, .. } => {
-                self.conns[conn].to_gateway.take(self.now, &mut bytes);
-                self.miner_input(conn, handle, &bytes);
+                self.read_miner(conn, handle);
                 if self.conns[conn].to_gateway.is_over(self.now) {
                     self.end_miner(conn, None);
                 }
@@ -690,6 +699,31 @@ impl<'a> World<'a> {
                 if self.conns[conn].to_gateway.is_over(self.now) {
                     self.lose(conn);
                 }
+            }
+        }
+    }
+
+    /// Reads a miner as far as the engine has room for what it may bring (F91).
+    fn read_miner(&mut self, conn: usize, handle: MinerHandle) {
+        loop {
+            let wanted = self.proxy.poll_read(handle);
+            self.conns[conn].is_held_back = wanted == 0;
+            let mut bytes = Vec::new();
+            self.conns[conn].to_gateway.take_some(self.now, wanted, &mut bytes);
+            self.miner_input(conn, handle, &bytes);
+            let wire = &self.conns[conn];
+            if bytes.is_empty() || !wire.gateway_open || wire.blocked_since.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Reads on who was held back, where there is room now.
+    fn relieve(&mut self) {
+        for slot in 0..self.checks.ports.len() {
+            let Some(conn) = self.checks.ports[slot] else { continue };
+            if std::mem::take(&mut self.conns[conn].is_held_back) {
+                self.gateway_reads(conn);
             }
         }
     }
@@ -870,6 +904,7 @@ impl<'a> World<'a> {
             pulled: false,
             reset: false,
             blocked_since: None,
+            is_held_back: false,
             sent: VecDeque::new(),
             due: Vec::new(),
             view: View::default(),
