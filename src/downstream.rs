@@ -18,9 +18,10 @@ use crate::identity::Standing;
 use crate::ledger::Counts;
 use crate::limits::{
     EXCESS_REJECTS_MAX, FORGIVE_INTERVAL, GOALS_MAX, INVALID_LINES_MAX, ODD_REQUESTS_MAX,
-    OFFENCES_OF_CONNECTION, REJECTS_FORGIVEN_BY_SHARE, REPEATS_LEAST, REPEATS_PART, REPEATS_SAID,
-    REPEATS_WINDOW, STRICT_DIVISOR, SUBMITS_BURST_MAX, TOLD_DIFFICULTIES_MAX, USER_AGENT_BYTES_MAX,
-    WAITING_ID_BYTES_MAX, WORKER_NAME_BYTES_MAX, WORKERS_BYTES_MAX,
+    OFFENCES_OF_CONNECTION, OWN_JOBS_MAX, POOL_DIFFICULTY_MAX, REJECTS_FORGIVEN_BY_SHARE,
+    REPEATS_LEAST, REPEATS_PART, REPEATS_SAID, REPEATS_WINDOW, STRICT_DIVISOR, SUBMITS_BURST_MAX,
+    TOLD_DIFFICULTIES_MAX, USER_AGENT_BYTES_MAX, WAITING_ID_BYTES_MAX, WISH_FACTOR, WISH_INTERVAL,
+    WORKER_NAME_BYTES_MAX, WORKERS_BYTES_MAX,
 };
 use crate::pending::Place;
 use crate::personality::{Personality, Steps};
@@ -270,6 +271,8 @@ pub struct Downstream {
     pub(crate) personality: &'static Personality,
     /// It suggested a difficulty below 1, so it takes fractions.
     pub(crate) takes_fractions: bool,
+    /// It was said that a wish in its password is none.
+    pub(crate) says_unread: bool,
     /// Jobs whose coinbase its firmware may not survive.
     pub(crate) oversized_jobs: u32,
     /// The bits that the miner asked to roll; none without a configure.
@@ -286,6 +289,14 @@ pub struct Downstream {
     told_target: Target,
     /// The newest job that was sent.
     pub(crate) told_job: Serial,
+    /// The id under which it was sent last.
+    told_id: Serial,
+    /// Ids under which only this miner was sent jobs, with what others call them, and by how many
+    /// seconds their time was moved on.
+    own_jobs: heapless::Vec<(Serial, Serial, u32), OWN_JOBS_MAX, u8>,
+    /// A job is due to it for its wish, and from when on another may be.
+    pub(crate) wish_due: bool,
+    wishes_from: Instant,
     /// The link that made it.
     pub(crate) told_link: Option<LinkIndex>,
     /// The goal that the miner works for, and since when.
@@ -341,6 +352,7 @@ impl Downstream {
             user_agent: heapless::String::new(),
             personality: Personality::of(""),
             takes_fractions: false,
+            says_unread: false,
             oversized_jobs: 0,
             requested_mask: VersionMask::NONE,
             told_mask: VersionMask::NONE,
@@ -350,6 +362,10 @@ impl Downstream {
             has_forgotten: false,
             told_target: Target::MAX,
             told_job: Serial::NONE,
+            told_id: Serial::NONE,
+            own_jobs: heapless::Vec::new(),
+            wish_due: false,
+            wishes_from: now,
             told_link: None,
             goal: 0,
             moved: now,
@@ -462,6 +478,50 @@ impl Downstream {
     /// Returns the newest job that was sent, [`Serial::NONE`] before the first.
     pub fn told_job(&self) -> Serial {
         self.told_job
+    }
+
+    /// Returns the id under which the newest job was sent.
+    pub fn told_id(&self) -> Serial {
+        self.told_id
+    }
+
+    /// Notes the newest job, as all are sent it.
+    pub(crate) fn tell_job(&mut self, serial: Serial) {
+        (self.told_job, self.told_id) = (serial, serial);
+        self.wish_due = false;
+    }
+
+    /// Notes that the newest job was sent once more under an id that only this miner knows.
+    pub(crate) fn tell_own_job(&mut self, id: Serial, later: u32, now: Instant) {
+        if self.own_jobs.is_full() {
+            self.own_jobs.remove(0);
+        }
+        // There is room: a full record has just lost its oldest entry.
+        let _ = self.own_jobs.push((id, self.told_job, later));
+        self.told_id = id;
+        self.wishes_from = now + WISH_INTERVAL;
+    }
+
+    /// Returns what others call the job that the miner calls `id`, and by how many seconds its time
+    /// was moved on for this miner.
+    pub(crate) fn job_called(&self, id: Serial) -> (Serial, u32) {
+        let own = self.own_jobs.iter().find(|(own, ..)| *own == id);
+        own.map_or((id, 0), |(_, job, later)| (*job, *later))
+    }
+
+    /// Notes a wish; says whether it may have a job at once: not soon after the one before.
+    pub(crate) fn take_wish(&mut self, now: Instant) -> bool {
+        let works = self.state == State::Authorized && self.told_difficulty.is_some();
+        self.wish_due = works && now >= self.wishes_from;
+        self.wish_due
+    }
+
+    /// Says whether a difficulty is so far from what is in force that it is worth a job.
+    pub(crate) fn is_far(&self, difficulty: Difficulty) -> bool {
+        self.told_difficulty.is_some_and(|told| {
+            let ratio = difficulty.as_f64() / told.as_f64();
+            ratio >= WISH_FACTOR || ratio <= 1.0 / WISH_FACTOR
+        })
     }
 
     /// Returns the mask that the miner was told last.
@@ -710,33 +770,56 @@ impl Downstream {
     }
 }
 
-/// The wishes in a worker's password: `d=` start, `md=` minimum, as `key=value` between commas,
-/// semicolons or spaces (QUIRKS 29). Anything else is ignored, as passwords are mostly `x`.
+/// The wishes in a worker's password, and in the end of its name: a difficulty to start with (`d`,
+/// `diff`, `difficulty`, `fixed_diff`), a least one (`md`, `minimum`), in any case, as `key=value`
+/// or `key:value` between `,` `;` `+` `&` `|` or blanks (QUIRKS 29). Anything else is ignored, as
+/// passwords are mostly `x`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PasswordWishes {
     /// The difficulty to start with.
     pub start: Option<Difficulty>,
     /// The least difficulty.
     pub min: Option<Difficulty>,
+    /// A key stands there with a value that is no difficulty.
+    pub is_unread: bool,
 }
 
 impl PasswordWishes {
     /// Reads a password.
     pub fn read(password: &str) -> Self {
         let mut wishes = Self::default();
-        for part in password.split([',', ';', ' ']) {
-            let Some((key, value)) = part.split_once('=') else { continue };
-            let Some(difficulty) = value.parse().ok().and_then(|d| Difficulty::new(d).ok()) else {
+        for part in password.split([',', ';', ' ', '+', '&', '|']) {
+            let Some((key, value)) = part.split_once(['=', ':']) else { continue };
+            let is = |known: &&str| key.trim().eq_ignore_ascii_case(known);
+            let place = if ["d", "diff", "difficulty", "fixed_diff"].iter().any(|k| is(&k)) {
+                &mut wishes.start
+            } else if ["md", "minimum"].iter().any(|k| is(&k)) {
+                &mut wishes.min
+            } else {
                 continue;
             };
-            match key {
-                "d" | "diff" => wishes.start = Some(difficulty),
-                "md" => wishes.min = Some(difficulty),
-                _ => {}
+            match difficulty_in(value) {
+                Some(difficulty) => *place = Some(difficulty),
+                None => wishes.is_unread = true,
             }
         }
         wishes
     }
+
+    /// Reads a password, and the number behind the last `+` of a worker's name where the password
+    /// has no wish; the name stays as it is.
+    pub fn of(worker: &str, password: &str) -> Self {
+        let mut wishes = Self::read(password);
+        let end = worker.rsplit_once('+').and_then(|(_, end)| difficulty_in(end));
+        wishes.start = wishes.start.or(end);
+        wishes
+    }
+}
+
+/// A difficulty that a miner may wish for; what no pool could ever give is none.
+fn difficulty_in(text: &str) -> Option<Difficulty> {
+    let value = text.trim().parse().ok().filter(|value| *value <= POOL_DIFFICULTY_MAX)?;
+    Difficulty::new(value).ok()
 }
 
 #[cfg(test)]
@@ -751,7 +834,21 @@ mod tests {
         assert_eq!(read("d=8192,md=1024").start, difficulty(8192.0));
         assert_eq!(read("d=8192,md=1024").min, difficulty(1024.0));
         assert_eq!(read("d=0.02;p=0.24").start, difficulty(0.02));
-        assert_eq!(read("d=-1,md=nan,d=inf,d="), PasswordWishes::default());
+        for text in ["d=1024", "d=65536+x", "x+D=1024", "d:1024", "Difficulty=1024", "x|d=1024"] {
+            assert!(read(text).start.is_some() && !read(text).is_unread, "{text}");
+        }
+        assert_eq!(read("fixed_diff=512&x").start, difficulty(512.0));
+        assert_eq!(read("minimum=1;d=2048").min, difficulty(1.0));
+        for text in ["d=0", "d=-1", "d=", "d=1e30", "d=99999999999999999999", "md=nan", "diff=x"] {
+            let unread = PasswordWishes { is_unread: true, ..PasswordWishes::default() };
+            assert_eq!(read(text), unread, "{text}");
+        }
+        let of = |name, password| PasswordWishes::of(name, password).start;
+        assert_eq!(of("acct.m1+1024", "x"), difficulty(1024.0));
+        assert_eq!(of("acct.m1+1024", "d=512"), difficulty(512.0));
+        for name in ["acct+m1", "acct.m1+", "acct.m1+0", "m1"] {
+            assert_eq!(PasswordWishes::of(name, "x"), PasswordWishes::default(), "{name}");
+        }
     }
 
     #[test]

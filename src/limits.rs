@@ -771,6 +771,22 @@ pub const PENDING_BLOCKS_RESERVED: usize = 16;
 /// Block candidates that are remembered until their pools answered, over all pools (F39).
 pub const BLOCKS_KEPT_MAX: usize = PENDING_BLOCKS_RESERVED;
 
+/// Least time between two jobs that a miner gets for its own wishes (F23): a wish is a few bytes,
+/// and a job some kilobytes. NerdMiner repeats its wish every 30 s.
+pub const WISH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How far the time of a job that one miner gets for its wish is moved on, in seconds, beyond what
+/// has passed: no job that all get is moved on so far but by a pool that sends the same work for
+/// half an hour, so it is work that its miner was not given before.
+pub const WISH_NTIME_SECS: u32 = NTIME_MOVED_SECS_MAX / 2;
+
+/// How far a wish lies from what is in force, as a factor, for a miner to get a job for it at once.
+pub const WISH_FACTOR: f64 = 2.0;
+
+/// Jobs that a miner got under an id of its own, for late shares: those of the last
+/// [`WISH_INTERVAL`], and one before.
+pub const OWN_JOBS_MAX: usize = 2;
+
 /// Time for which a block candidate is remembered that no pool has decided about: the chain has
 /// gone on by some 144 blocks then, and no late block outruns them.
 pub const BLOCK_AGE_MAX: Duration = Duration::from_secs(24 * 3600);

@@ -256,7 +256,7 @@ impl Storage<'_> {
     }
 }
 
-const _: () = assert!(size_of::<Slot>() <= 1048, "10,000 slots stay below 10.5 MB");
+const _: () = assert!(size_of::<Slot>() <= 1072, "10,000 slots stay below 10.8 MB");
 const _: () =
     assert!(Storage::bytes_for(10_000, 4, LinkSizes::MAX) <= 64 << 20, "10,000 in 64 MiB");
 const _: () = assert!(size_of::<Proxy<'static>>() <= 96 << 10, "the proxy itself fits a stack");
@@ -380,6 +380,11 @@ pub enum Event {
         peer: [u8; 16],
         /// How many in the last minute.
         shares: u32,
+    },
+    /// A difficulty that a miner wishes for in its password is none; the rest of it is used.
+    WishUnread {
+        /// Who.
+        miner: MinerHandle,
     },
     /// A miner's firmware may not survive what it is given.
     Unfit {
@@ -796,7 +801,8 @@ impl<'a> Proxy<'a> {
             if let Some((miner, session)) = self.table.at(index) {
                 let authorized = session.state == crate::downstream::State::Authorized;
                 let job_due = authorized && feeds && is_job_due(&self.links, session);
-                if job_due || session.answers_due > 0 || session.is_answer_due() {
+                let wish_due = authorized && feeds && session.wish_due;
+                if job_due || wish_due || session.answers_due > 0 || session.is_answer_due() {
                     return Some(miner);
                 }
             }

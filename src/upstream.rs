@@ -1130,6 +1130,20 @@ impl<'a> Link<'a> {
         self.extranonce2_size.is_none_or(|size| geometry.fits(size).is_ok())
     }
 
+    /// Writes it for a miner under another id and so many seconds later; it ends nothing.
+    pub(crate) fn write_notify_as(
+        &self,
+        seat: Seat,
+        serial: Serial,
+        later: u32,
+        out: &mut Writer<'_>,
+    ) -> Result<(), Full> {
+        let Some(job) = self.jobs.newest() else { return Ok(()) };
+        let Ok(pad) = seat.space.pad(job.extranonce2_size) else { return Ok(()) };
+        let ntime = job.ntime_for(seat.space, seat.since);
+        self.line.write_as(serial, &pad, NTime(ntime.0.saturating_add(later)), out)
+    }
+
     fn go_live(&mut self, now: Instant) {
         if self.subscribed
             && self.authorized

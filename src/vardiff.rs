@@ -12,6 +12,7 @@
 use crate::limits::{
     SILENCE_FALL_PROVEN, SILENCE_FALL_UNPROVEN, VARDIFF_SHARES_MIN, VARDIFF_WINDOW_SHARES,
 };
+use crate::personality::Steps;
 use crate::time::{Duration, Instant};
 use crate::work::difficulty::Difficulty;
 
@@ -62,9 +63,14 @@ impl Vardiff {
         self.wanted
     }
 
-    /// Takes a miner's own wish (`d=` in its password, `suggest_difficulty`, `suggest_target`).
-    pub fn suggest(&mut self, policy: &Policy, difficulty: Difficulty, now: Instant) {
-        self.wanted = within(policy, self.floor, difficulty);
+    /// Takes a miner's own wish (`d=` in its password, `suggest_difficulty`, `suggest_target`): as
+    /// it is where the firmware takes any number, else the power of two that is not above it. Only
+    /// a wish below the least that is given ends above itself.
+    pub fn suggest(&mut self, policy: &Policy, difficulty: Difficulty, steps: Steps, now: Instant) {
+        self.wanted = match steps {
+            Steps::Any => clamped(policy, self.floor, difficulty),
+            Steps::PowersOfTwo => within(policy, self.floor, difficulty),
+        };
         self.silence_floor = self.wanted.as_f64() / SILENCE_FALL_UNPROVEN;
         self.restart(now);
     }
@@ -72,7 +78,13 @@ impl Vardiff {
     /// Takes the least difficulty that a miner can work with (`md=`, minimum-difficulty).
     pub fn require_min(&mut self, policy: &Policy, difficulty: Difficulty, now: Instant) {
         self.floor = Some(difficulty);
-        self.suggest(policy, self.wanted, now);
+        let (_, max) = bounds(policy, self.floor);
+        let steps = if self.wanted.as_f64() >= max.min(difficulty.as_f64()) {
+            Steps::Any
+        } else {
+            Steps::PowersOfTwo
+        };
+        self.suggest(policy, self.wanted, steps, now);
     }
 
     /// Starts the evidence anew, as for a miner that has just been given its first job.
@@ -135,16 +147,30 @@ impl Vardiff {
     }
 }
 
-fn within(policy: &Policy, floor: Option<Difficulty>, wish: Difficulty) -> Difficulty {
+/// The least and the most that are given.
+fn bounds(policy: &Policy, floor: Option<Difficulty>) -> (f64, f64) {
     let min = floor.map_or(policy.min.as_f64(), |f| f.as_f64().max(policy.min.as_f64()));
-    let max = policy.max.as_f64().max(min);
-    let clamped = wish.as_f64().clamp(min, max);
-    let rounded = Difficulty::new(clamped).map_or(policy.min, Difficulty::floor_power_of_two);
-    if rounded.as_f64() < min {
-        // Rounding down went below the least; the next power of two above it still obeys.
-        return Difficulty::new(rounded.as_f64() * 2.0).unwrap_or(rounded);
+    (min, policy.max.as_f64().max(min))
+}
+
+fn clamped(policy: &Policy, floor: Option<Difficulty>, wish: Difficulty) -> Difficulty {
+    let (min, max) = bounds(policy, floor);
+    Difficulty::new(wish.as_f64().clamp(min, max)).unwrap_or(policy.min)
+}
+
+fn within(policy: &Policy, floor: Option<Difficulty>, wish: Difficulty) -> Difficulty {
+    let (min, _) = bounds(policy, floor);
+    let clamped = clamped(policy, floor, wish);
+    let rounded = clamped.floor_power_of_two();
+    if rounded.as_f64() >= min {
+        return rounded;
     }
-    rounded
+    if wish.as_f64() >= min {
+        // No power of two lies between the least and the wish, and above it nobody asked for.
+        return clamped;
+    }
+    // Rounding down went below the least; the next power of two above it still obeys.
+    Difficulty::new(rounded.as_f64() * 2.0).unwrap_or(rounded)
 }
 
 #[cfg(test)]
@@ -197,7 +223,7 @@ mod tests {
     #[test]
     fn a_fast_miner_is_caught_after_its_first_shares() {
         let mut vardiff = Vardiff::new(&policy(), Instant::ZERO);
-        vardiff.suggest(&policy(), difficulty(1.0), Instant::ZERO);
+        vardiff.suggest(&policy(), difficulty(1.0), Steps::PowersOfTwo, Instant::ZERO);
         for _ in 0..VARDIFF_SHARES_MIN {
             let told = vardiff.wanted();
             vardiff.handle_share(&policy(), told, Instant::ZERO + Duration::from_millis(100));
@@ -223,9 +249,31 @@ mod tests {
     fn wishes_are_kept_within_the_policy() {
         let mut vardiff = Vardiff::new(&policy(), Instant::ZERO);
         vardiff.require_min(&policy(), difficulty(1_000.0), Instant::ZERO);
-        vardiff.suggest(&policy(), difficulty(1.0), Instant::ZERO);
+        vardiff.suggest(&policy(), difficulty(1.0), Steps::PowersOfTwo, Instant::ZERO);
         assert_eq!(vardiff.wanted().as_f64(), 1024.0, "the power of two that is not below");
-        vardiff.suggest(&policy(), difficulty(1e300), Instant::ZERO);
+        vardiff.suggest(&policy(), difficulty(1e300), Steps::PowersOfTwo, Instant::ZERO);
         assert!(vardiff.wanted().as_f64() <= 1e12);
+    }
+
+    #[test]
+    fn f23_a_wish_is_rounded_towards_what_was_asked() {
+        let given = |wish, steps| {
+            let mut vardiff = Vardiff::new(&policy(), Instant::ZERO);
+            vardiff.suggest(&policy(), difficulty(wish), steps, Instant::ZERO);
+            vardiff.wanted().as_f64()
+        };
+        for (wish, power, any) in [
+            (1_000.0, 512.0, 1_000.0),
+            (512.0, 512.0, 512.0),
+            (0.75, 0.5, 0.75),
+            // The power of two below lies under the least that is given.
+            (0.0014, 0.0014, 0.0014),
+            (0.001, 0.001, 0.001),
+            // Below the least alone a miner gets more than it asked for.
+            (0.000_15, 0.001_953_125, 0.001),
+        ] {
+            assert_eq!(given(wish, Steps::PowersOfTwo), power, "{wish}");
+            assert_eq!(given(wish, Steps::Any), any, "{wish}");
+        }
     }
 }

@@ -184,6 +184,13 @@ impl Hub {
                 let text = format_args!("miner {peer}, worker {worker}, sent {shares} {text}");
                 say(Level::Warn, Kind::Refused, text);
             }
+            Event::WishUnread { miner } => {
+                let proxy = self.proxy.borrow();
+                let worker = proxy.miner(miner).and_then(|miner| miner.workers().nth(0));
+                let worker = Visible(worker.unwrap_or_default());
+                let text = "its password asks for a difficulty that is none: allowed d=1024 or so";
+                say(Level::Warn, Kind::Refused, format_args!("miner {worker}: {text}"));
+            }
             Event::Unfit { miner, unfit } => {
                 let proxy = self.proxy.borrow();
                 let name = proxy.miner(miner).map_or("gone", |miner| miner.personality().name);

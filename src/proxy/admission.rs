@@ -10,8 +10,8 @@
 
 use core::fmt;
 
-use super::Proxy;
 use super::miners::answer;
+use super::{Event, Proxy};
 use crate::downstream::{Close, PasswordWishes, WaitingAuthorize, WaitsFor};
 use crate::identity::Identity;
 use crate::limits::{PASSWORD_BYTES_MAX, WORKER_NAME_BYTES_MAX};
@@ -148,12 +148,21 @@ impl Proxy<'_> {
             return self.refuse_name(miner, id, out);
         }
         let number = session.workers.number(worker);
-        let wishes = PasswordWishes::read(password);
+        let wishes = PasswordWishes::of(worker, password);
+        let says_unread = wishes.is_unread && !session.says_unread;
+        session.says_unread |= wishes.is_unread;
+        let steps = session.steps();
         if let Some(least) = wishes.min {
             session.vardiff.require_min(&self.options.vardiff, least, now);
         }
         if let Some(start) = wishes.start {
-            session.vardiff.suggest(&self.options.vardiff, start, now);
+            session.vardiff.suggest(&self.options.vardiff, start, steps, now);
+        }
+        if wishes.start.is_some() {
+            self.grant_wish(miner, now);
+        }
+        if says_unread {
+            self.push_event(Event::WishUnread { miner });
         }
         if !known {
             self.note_worker(miner, worker.len());

@@ -12,7 +12,7 @@ use crate::downstream::{Close, Downstream, Seat, State};
 use crate::ledger::{Bucket, Reject};
 use crate::limits::{
     DOWNSTREAM_LINE_BYTES_MAX, ERROR_TEXT_BYTES_MAX, MINERS_MAX, PASSWORD_BYTES_MAX,
-    REPLY_BYTES_MAX, USER_AGENT_BYTES_MAX, WORKER_NAME_BYTES_MAX,
+    REPLY_BYTES_MAX, USER_AGENT_BYTES_MAX, WISH_NTIME_SECS, WORKER_NAME_BYTES_MAX,
 };
 use crate::links::Lane;
 use crate::pending::{Stage, Verdict};
@@ -511,13 +511,23 @@ impl Proxy<'_> {
             });
             return session.count_odd_request();
         };
-        session.vardiff.suggest(&self.options.vardiff, difficulty, now);
         session.takes_fractions |= difficulty < Difficulty::ONE;
+        let steps = session.steps();
+        session.vardiff.suggest(&self.options.vardiff, difficulty, steps, now);
         // A suggestion may come as a notification (QUIRKS 7); that has no answer.
         if !id.is_null() {
             answer(out, |out| encode::result_true(id, out));
         }
+        self.grant_wish(miner, now);
         Ok(())
+    }
+
+    /// Has a miner that works already be sent its job once more, where its wish is far from what is
+    /// in force (QUIRKS 56).
+    pub(super) fn grant_wish(&mut self, miner: MinerHandle, now: Instant) {
+        if self.table.get_mut(miner).is_some_and(|session| session.take_wish(now)) {
+            self.due.push(miner);
+        }
     }
 
     /// Counts a refused submit and says so.
@@ -594,8 +604,47 @@ impl Proxy<'_> {
             }
             let bytes = link.announced().map_or(0, Job::coinbase_bytes);
             self.note_coinbase(miner, bytes);
+        } else if session.wish_due {
+            self.write_own_job(miner, seat, out, now)?;
         }
         Ok(out.len() > before)
+    }
+
+    /// Writes the newest job once more for one miner, with the difficulty that it wished for: under
+    /// an id that nobody else is told and with its time moved on, so that a firmware that begins it
+    /// anew finds other shares. No other miner hears of it.
+    fn write_own_job(
+        &mut self,
+        miner: MinerHandle,
+        seat: Seat,
+        out: &mut Writer<'_>,
+        now: Instant,
+    ) -> Result<(), Full> {
+        let feeds = self.feeds();
+        let id = self.links.issue();
+        let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
+        let link = session.told_link.and_then(|index| Some((index, self.links.get(index)?)));
+        let Some((index, link)) = link.filter(|_| feeds) else { return Ok(()) };
+        let Some(job) = link.announced().filter(|job| job.live && job.serial == session.told_job)
+        else {
+            return Ok(());
+        };
+        let difficulty = below(session.vardiff.wanted(), job.difficulty, session.steps());
+        if !session.is_far(difficulty) {
+            session.wish_due = false;
+            return Ok(());
+        }
+        let passed = u32::try_from(now.since(job.received).as_secs()).unwrap_or(u32::MAX);
+        let later = passed.saturating_add(WISH_NTIME_SECS);
+        out.line(|out| {
+            encode::set_difficulty(difficulty.as_f64(), out)?;
+            link.write_notify_as(seat, id, later, out)
+        })?;
+        let mask = session.told_mask;
+        session.tell(index, id, difficulty, mask);
+        session.tell_own_job(id, later, now);
+        session.wish_due = false;
+        Ok(())
     }
 
     /// Counts a job whose coinbase the miner's firmware may not survive, and says so once: it is
@@ -682,7 +731,7 @@ fn write_job(
     link.write_notify(seat, clean, out)?;
     session.told_mask = mask;
     session.tell(index, job.serial, difficulty, mask);
-    session.told_job = job.serial;
+    session.tell_job(job.serial);
     session.told_link = Some(index);
     Ok(())
 }

@@ -139,7 +139,8 @@ impl Proxy<'_> {
         let session = self.table.get_mut(miner).ok_or(Reject::NotSubscribed)?;
         let seat = session.seat.ok_or(Reject::NotSubscribed)?;
         let worker = session.workers.position(submit.worker).ok_or(Reject::Unauthorized)?;
-        let serial = Serial::from_digits(submit.job_id.as_bytes()).ok_or(Reject::JobNotFound)?;
+        let id = Serial::from_digits(submit.job_id.as_bytes()).ok_or(Reject::JobNotFound)?;
+        let (serial, later) = session.job_called(id);
         let feed = self.links.feed(seat.lane, session.goal(), seat.space.geometry);
         let serves = feed.map(|(index, _)| index);
         let of = |link| self.links.get(link)?.jobs.get(serial).map(|job| (link, job));
@@ -151,11 +152,14 @@ impl Proxy<'_> {
                 same_lane.find_map(|(link, _)| of(link))
             })
             .ok_or(Reject::JobNotFound)?;
-        let told = session.told_for(link, serial).copied();
+        let told = session.told_for(link, id).copied();
         // Who does not fit was never told it either.
         let told = told.filter(|_| seat.space.geometry.fits(job.extranonce2_size).is_ok());
         let told = told.ok_or(Reject::JobNotFound)?;
         let share = Share::decode(submit, seat.space, job.extranonce2_size)?;
+        if share.ntime.0 < job.ntime.0.saturating_add(later) {
+            return Err(Reject::NTime);
+        }
         let target = session.target_of(&told);
         let is_known = |hash: &_| self.seen.contains(hash);
         let judge = |mask| share.judge(job, coinb2, mask, &target, is_known);

@@ -124,12 +124,35 @@ impl<'a> NotifyLine<'a> {
         clean: bool,
         out: &mut Writer<'_>,
     ) -> Result<(), Full> {
-        let line = self.bytes.get(..self.len).unwrap_or(&[]);
-        let (front, rest) = line.split_at_checked(self.pad_at).unwrap_or((line, &[]));
+        let (front, rest) = self.parts();
         out.push(front)?;
         hex::encode_into(pad, out)?;
         out.push(rest)?;
         out.push(&hex::digits(ntime.0))?;
         out.push(if clean { b"\",true]}\n" } else { b"\",false]}\n" })
+    }
+
+    /// Writes it under another job id; it is not clean.
+    pub(super) fn write_as(
+        &self,
+        serial: Serial,
+        pad: &[u8],
+        ntime: NTime,
+        out: &mut Writer<'_>,
+    ) -> Result<(), Full> {
+        let (front, rest) = self.parts();
+        out.push(HEAD)?;
+        out.push(&serial.digits())?;
+        out.push(front.get(HEAD.len().saturating_add(8)..).unwrap_or(&[]))?;
+        hex::encode_into(pad, out)?;
+        out.push(rest)?;
+        out.push(&hex::digits(ntime.0))?;
+        out.push(b"\",false]}\n")
+    }
+
+    /// What stands before a miner's pad, and behind it up to the ntime.
+    fn parts(&self) -> (&[u8], &[u8]) {
+        let line = self.bytes.get(..self.len).unwrap_or(&[]);
+        line.split_at_checked(self.pad_at).unwrap_or((line, &[]))
     }
 }

@@ -374,15 +374,57 @@ fn f23_the_last_suggestion_wins_within_the_policy_and_nothing_is_stormed() {
     for suggestion in 1..=1000 {
         let heard =
             farm.send(miner, &request(1, "mining.suggest_difficulty", &json!([suggestion])));
-        assert_eq!(heard.len(), 1, "an answer and nothing more");
+        // The first is far from what is in force; what follows within seconds makes no job.
+        let jobs = usize::from(suggestion == 1) * 2;
+        assert_eq!(heard.len(), 1 + jobs, "{heard:?}");
     }
     assert_eq!(told(&mut farm, "j1"), Some(512.0), "a power of two below the last");
     for (wish, got) in
-        [(1e15, Some(4096.0)), (5000.0, None), (1e-9, Some(0.001953125)), (700.0, Some(512.0))]
+        [(1e15, Some(4096.0)), (5000.0, None), (1e-9, Some(0.001)), (700.0, Some(700.0))]
     {
         farm.send(miner, &request(1, "mining.suggest_difficulty", &json!([wish])));
         assert_eq!(told(&mut farm, "j2"), got, "{wish}");
     }
+}
+
+#[test]
+fn f23_a_wish_after_the_first_job_takes_effect_at_once_and_for_its_miner_alone() {
+    let mut options = options(1);
+    options.vardiff.start = Difficulty::new(1024.0).unwrap();
+    let mut farm = Farm::with(4, options);
+    let link = farm.dialled();
+    farm.pool_up(link, "c0ffee01", 8, 1024.0);
+    let (miner, heard) = farm.miner("farm.bitaxe");
+    let (other, _) = farm.miner("farm.other");
+    let first = notified(&heard);
+    let wish = |farm: &mut Farm, wish: f64| {
+        farm.send(miner, &request(7, "mining.suggest_difficulty", &json!([wish])))
+    };
+    let heard = wish(&mut farm, 512.0);
+    let lines: Vec<_> = heard.iter().map(|line| parse(line)).collect();
+    assert_eq!(lines.len(), 3, "{heard:?}");
+    assert_eq!((&lines[0]["id"], &lines[0]["result"]), (&json!(7), &json!(true)));
+    assert_eq!(lines[1]["method"], "mining.set_difficulty");
+    assert_eq!(lines[1]["params"][0].as_f64(), Some(512.0));
+    let again = notified(&heard);
+    assert_ne!(again[0], first[0], "a new id");
+    assert_ne!(again[7], first[7], "a later time: other shares for who begins anew");
+    assert_eq!(again[8], false);
+    assert_eq!((&again[1], &again[2], &again[3]), (&first[1], &first[2], &first[3]));
+    assert!(farm.due(other).is_empty(), "nobody else hears of it");
+    // Its id is as good as any other, and the one before still is.
+    for job in [&again, &first] {
+        let answer = farm.submit(miner, share("farm.bitaxe", job, 1));
+        assert_eq!(answer["error"][1], "low difficulty share", "{answer}");
+    }
+    let stolen = farm.submit(other, share("farm.other", &again, 1));
+    assert_eq!(stolen["error"][1], "job not found", "it is this miner's alone");
+    // Soon after it, and near what is in force, a wish waits for the next job.
+    assert_eq!(wish(&mut farm, 64.0).len(), 1);
+    farm.wait(Duration::from_secs(11));
+    assert_eq!(wish(&mut farm, 511.0).len(), 3, "256 is half of what is in force");
+    farm.wait(Duration::from_secs(11));
+    assert_eq!(wish(&mut farm, 300.0).len(), 1, "256 is in force");
 }
 
 #[test]

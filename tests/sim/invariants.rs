@@ -426,7 +426,7 @@ impl Checks {
                 }
             }
         }
-        let told = session.told_job();
+        let told = session.told_id();
         hold!(
             "I5",
             conn.view.serial.map_or(Serial::NONE, serial) == told,
