@@ -791,9 +791,9 @@ impl PasswordWishes {
         for part in password.split([',', ';', ' ', '+', '&', '|']) {
             let Some((key, value)) = part.split_once(['=', ':']) else { continue };
             let is = |known: &&str| key.trim().eq_ignore_ascii_case(known);
-            let place = if ["d", "diff", "difficulty", "fixed_diff"].iter().any(|k| is(&k)) {
+            let place = if ["d", "diff", "difficulty", "fixed_diff"].iter().any(is) {
                 &mut wishes.start
-            } else if ["md", "minimum"].iter().any(|k| is(&k)) {
+            } else if ["md", "minimum"].iter().any(is) {
                 &mut wishes.min
             } else {
                 continue;
