@@ -967,7 +967,7 @@ impl<'a> World<'a> {
                 } else {
                     self.conns[conn].outstanding.push((message.id.parse().unwrap_or(0), now));
                     let user = self.pools[pool].plan.address.user;
-                    let to = (conn, self.conns[conn].asked.as_slice(), user);
+                    let to = (conn, self.conns[conn].asked.as_slice(), (pool, user));
                     self.checks.sent_to_pool(to, judged, line, now)
                 };
                 hold!("I5", !(judged.is_block && light_was_sent), "a block after a share: {line}");
