@@ -44,6 +44,12 @@ impl WorkerName {
     /// No name of its own: the link's login.
     pub const LOGIN: Self = Self(heapless::String::new());
 
+    /// A sum of the name's bytes (FNV-1a): two names have seldom the same.
+    fn fingerprint(&self) -> u32 {
+        let mix = |sum: u32, byte: u8| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        self.0.bytes().fold(0x811c_9dc5, mix)
+    }
+
     /// Returns the name; `None` where it is the link's login.
     pub fn get(&self) -> Option<&str> {
         if self.0.is_empty() { None } else { Some(&self.0) }
@@ -238,12 +244,16 @@ pub struct Names {
     granted: u16,
     refused: u16,
     unanswered: u16,
+    /// The first name that was not granted, by a sum of its bytes, and whether another was not.
+    first: Option<u32>,
+    is_many: bool,
     /// Since when there is something to judge.
     since: Option<Instant>,
     /// A share under a name of its own was taken.
     shares_taken: bool,
-    /// Such shares that were refused for their name.
+    /// Such shares that were refused, perhaps for their name, and those whose answer says so.
     shares_refused: u16,
+    shares_named: u16,
     /// What the pool said to its login when it was asked a second time.
     login: Login,
 }
@@ -260,8 +270,13 @@ enum Login {
 }
 
 impl Names {
-    /// Takes the pool's answer for a name; none where it gave none in time.
-    pub fn handle_answer(&mut self, granted: Option<bool>, now: Instant) {
+    /// Takes the pool's answer for a name; none where it gave none in time. One miner that comes
+    /// again and again is one name.
+    pub fn handle_answer(&mut self, name: &WorkerName, granted: Option<bool>, now: Instant) {
+        if granted != Some(true) {
+            let sum = name.fingerprint();
+            self.is_many |= sum != *self.first.get_or_insert(sum);
+        }
         let count = match granted {
             Some(true) => &mut self.granted,
             Some(false) => &mut self.refused,
@@ -276,13 +291,15 @@ impl Names {
         self.login = if granted == Some(true) { Login::Granted } else { Login::Refused };
     }
 
-    /// Takes the fate of a share under a name of its own: taken, or refused for its name.
-    pub fn handle_share(&mut self, taken: bool) {
-        if taken {
-            self.shares_taken = true;
-        } else {
-            self.shares_refused = self.shares_refused.saturating_add(1);
-        }
+    /// Takes a share under a name of its own that the pool took.
+    pub fn handle_taken(&mut self) {
+        self.shares_taken = true;
+    }
+
+    /// Takes one that it refused, perhaps for its name; `is_named` says that its answer says so.
+    pub fn handle_refused(&mut self, is_named: bool) {
+        self.shares_refused = self.shares_refused.saturating_add(1);
+        self.shares_named = self.shares_named.saturating_add(u16::from(is_named));
     }
 
     /// Says, once, whether the login is to be asked for once more: its answer tells a pool that
@@ -304,15 +321,17 @@ impl Names {
             return false;
         }
         if self.granted > 0 {
-            return self.shares_refused >= GRANTED_REFUSED_MIN;
+            return self.shares_named >= GRANTED_REFUSED_MIN;
         }
         let is_settled = self.since.is_some_and(|since| now.since(since) >= NAMES_JUDGED_AFTER);
         let login_refused = self.login == Login::Refused;
         // Without an answer the shares decide: some pools judge each by its name.
+        let is_of_all = self.is_many || self.login != Login::Granted;
         let by_shares = self.unanswered > 0
+            && is_of_all
             && (self.shares_refused >= NAMED_REFUSED_MIN
                 || self.shares_refused > 0 && login_refused);
-        let by_answers = self.refused > 0 && (self.refused > 1 && is_settled || login_refused);
+        let by_answers = self.refused > 0 && (self.is_many && is_settled || login_refused);
         by_shares || by_answers
     }
 }

@@ -21,7 +21,7 @@ mod told;
 use crate::blocks::LinkSession;
 use crate::downstream::Seat;
 use crate::health::{Health, Who};
-use crate::identity::{Account, Asker, Authorizations, LinkConnection, Names};
+use crate::identity::{Account, Authorizations, LinkConnection, Names, WorkerName};
 use crate::limits::{
     CLOSED_AT_CONFIGURE_MAX, CONFIGURE_AGAIN_AFTER, EARLY_LINE_BYTES_MAX, EXTRANONCE1_BYTES_MAX,
     FORGIVE_INTERVAL, LINK_ODDITIES_MAX, POOL_JOB_ID_BYTES_MAX, QUEUE_FULL_LASTS,
@@ -642,11 +642,16 @@ impl<'a> Link<'a> {
         self.port
     }
 
-    /// Takes the pool's answer for a name; none where it gave none in time.
-    pub(crate) fn note_name(&mut self, asker: Asker, granted: Option<bool>, now: Instant) {
-        match asker {
-            Asker::Login => self.names.handle_login(granted),
-            Asker::Miner { .. } | Asker::Share { .. } => self.names.handle_answer(granted, now),
+    /// Takes the pool's answer for a name, or for its login; none where it gave none in time.
+    pub(crate) fn note_name(
+        &mut self,
+        name: Option<&WorkerName>,
+        granted: Option<bool>,
+        now: Instant,
+    ) {
+        match name {
+            None => self.names.handle_login(granted),
+            Some(name) => self.names.handle_answer(name, granted, now),
         }
     }
 

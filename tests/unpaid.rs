@@ -526,6 +526,24 @@ fn f94_a_pool_that_refuses_every_further_name_is_one_too() {
 }
 
 #[test]
+fn f18_f94_one_miner_that_comes_again_and_again_is_one_name() {
+    let mut farm = Farm::with(16, Options { identity: Identity::PerWorker, ..options(1) });
+    let link = farm.dialled();
+    farm.pool_up(link, "c0ffee01", 8, TRIVIAL);
+    for _ in 0..40 {
+        let (miner, _) = farm.miner("farm.1");
+        for line in farm.pool_hears(link) {
+            let line = parse(&line);
+            let yes = line["params"][0] == "farm.gateway";
+            farm.pool_says(link, &json!({"id": line["id"], "result": yes}).to_string());
+        }
+        farm.wait(SECOND);
+        farm.proxy.handle_disconnect(miner);
+    }
+    assert!(!farm.proxy.takes_one_name(0));
+}
+
+#[test]
 fn f18_f94_a_pool_that_refuses_one_name_is_none() {
     let all = ["farm.1", "farm.2", "farm.3"];
     assert!(!named(&all, |name| name != "farm.2").proxy.takes_one_name(0));

@@ -243,9 +243,30 @@ impl Proxy<'_> {
             Outcome::Accepted => Grant::Granted,
             Outcome::Refused(_) => Grant::Refused,
         };
-        link.note_name(asker, Some(grant == Grant::Granted), now);
+        self.note_name(index, asker, Some(grant == Grant::Granted), now);
         self.settle_worker(index, asker, grant);
         Ok(())
+    }
+
+    /// Takes note of what a pool said about a name, as a word about all of them.
+    fn note_name(&mut self, index: LinkIndex, asker: Asker, granted: Option<bool>, now: Instant) {
+        let Self { links, options, table, names, .. } = self;
+        let Some(link) = links.get_mut(index) else { return };
+        let Some(pool) = options.pools.get(usize::from(link.pool)) else { return };
+        let name = match asker {
+            Asker::Login => return link.note_name(None, granted, now),
+            Asker::Share { request } => {
+                let entry = link.pending.find(request);
+                entry.map(|entry| waiting_name(entry, &pool.user, table, names))
+            }
+            Asker::Miner { miner, worker } => table
+                .get(miner)
+                .and_then(|session| upstream_name(&pool.user, session.workers.nth(worker)?)),
+        };
+        // Who is gone with its name says nothing more.
+        if let Some(name) = name {
+            link.note_name(Some(&name), granted, now);
+        }
     }
 
     /// Says whether a link's pool is told the names of miners.
@@ -283,14 +304,16 @@ impl Proxy<'_> {
             return false;
         }
         let Outcome::Refused(refusal) = outcome else {
-            link.names.handle_share(true);
+            link.names.handle_taken();
             return false;
         };
         let words = Words::of(refusal.reason);
-        if !is_about_name(refusal_code(refusal.code, refusal.reason), &words) {
+        let code = refusal_code(refusal.code, refusal.reason);
+        let is_named = code == ErrorCode::Unauthorized || names_a_worker(&words);
+        if !is_named && code != ErrorCode::Other {
             return false;
         }
-        link.names.handle_share(false);
+        link.names.handle_refused(is_named);
         if link.names.is_one(now) {
             self.take_one_name(index, now);
         }
@@ -346,9 +369,7 @@ impl Proxy<'_> {
                 .get_mut(index)
                 .and_then(|l| l.authorizations.overdue(AUTHORIZATION_WAIT_MAX, now))
             {
-                if let Some(link) = self.links.get_mut(index) {
-                    link.note_name(asker, None, now);
-                }
+                self.note_name(index, asker, None, now);
                 if !self.is_refused(index, asker) {
                     self.settle_worker(index, asker, Grant::Granted);
                 }
@@ -516,10 +537,9 @@ const fn bit_of(pool: usize) -> u8 {
 
 const _: () = assert!(crate::limits::POOLS_MAX <= 8, "a bit per pool in a u8");
 
-/// Says whether a refusal may be about the name that a share went under.
-fn is_about_name(code: ErrorCode, words: &Words) -> bool {
-    matches!(code, ErrorCode::Other | ErrorCode::Unauthorized)
-        || words.name_any(&["worker", "mismatch", "user", "unauthori"])
+/// Says whether a refusal is about the name that a share went under.
+fn names_a_worker(words: &Words) -> bool {
+    words.name_any(&["worker", "mismatch", "user", "unauthori"])
 }
 
 /// Returns the name numbered `worker` if it is to be asked for, and marks it so; one that the pool

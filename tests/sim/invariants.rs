@@ -480,7 +480,7 @@ impl Checks {
     /// I4: what goes to a pool is a share that a miner made for that job, once.
     pub fn sent_to_pool(
         &mut self,
-        (conn, asked, (pool, user)): (usize, &[Asked], (usize, &str)),
+        (conn, asked, user, takes_one_name): (usize, &[Asked], &str, bool),
         judged: Option<Judged>,
         line: &str,
         now: u64,
@@ -496,9 +496,8 @@ impl Checks {
                 name == upstream_name(by) && asked.iter().any(|asked| asked.name == name)
             }
         };
-        // A pool that refuses names may be one that takes a single one: its login's (F94).
-        let takes_one = || (0..8).any(|miner| self.pools[pool].refuses(miner));
-        let is_login = name == user && (judged.is_block || takes_one());
+        // A pool that takes one name per connection gets all under its login (F94).
+        let is_login = (judged.is_block || takes_one_name) && name == user;
         hold!("I4", is_own || is_login, "another worker's share: {line}");
         // A pool that leaves a request without an answer in time judges each share instead; that it
         // said no to another request of the name, or says so later, changes nothing.

@@ -578,6 +578,11 @@ impl<'a> World<'a> {
 
     fn note(&mut self, event: &Event) {
         self.trace.event(self.now, 2, 0, format_args!("event {event:?}"));
+        if let Event::OneName { pool, .. } = event {
+            // Each of the others answers for every name, and refuses one at most.
+            let is_hostile = self.pools[usize::from(*pool)].plan.hostile;
+            hold!("F94", is_hostile, "pool {pool} takes names, and is said to take none");
+        }
         if let Event::LinkDown { link, close, .. } = event {
             self.checks.links_down_said += 1;
             if *close == LinkClose::Reconnect {
@@ -967,7 +972,8 @@ impl<'a> World<'a> {
                 } else {
                     self.conns[conn].outstanding.push((message.id.parse().unwrap_or(0), now));
                     let user = self.pools[pool].plan.address.user;
-                    let to = (conn, self.conns[conn].asked.as_slice(), (pool, user));
+                    let one_name = self.proxy.takes_one_name(pool);
+                    let to = (conn, self.conns[conn].asked.as_slice(), user, one_name);
                     self.checks.sent_to_pool(to, judged, line, now)
                 };
                 hold!("I5", !(judged.is_block && light_was_sent), "a block after a share: {line}");
