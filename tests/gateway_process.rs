@@ -211,9 +211,9 @@ fn f72_few_files_lower_the_capacity_with_a_warning_and_too_few_end_it() {
         command
     };
     let gateway = Gateway::spawn(run(64));
-    assert!(gateway.log.iter().any(|l| l.contains("open files are limited to 64: room for 16")));
-    assert_eq!(gateway.report()["miners"]["max"], 16);
-    let mut miners: Vec<Miner> = (0..16).map(|_| gateway.miner()).collect();
+    assert!(gateway.log.iter().any(|l| l.contains("open files are limited to 64: room for 10")));
+    assert_eq!(gateway.report()["miners"]["max"], 10);
+    let mut miners: Vec<Miner> = (0..10).map(|_| gateway.miner()).collect();
     for miner in &mut miners {
         miner.log_in("farm.1");
         miner.wait_for_job();
@@ -223,7 +223,7 @@ fn f72_few_files_lower_the_capacity_with_a_warning_and_too_few_end_it() {
     let output = run(40).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("open files are limited to 40: the gateway needs 48"), "{text}");
+    assert!(text.contains("open files are limited to 40: the gateway needs 54"), "{text}");
 }
 
 #[test]

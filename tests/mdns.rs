@@ -79,7 +79,8 @@ impl Cable {
 
     fn gateway(&self, end: usize, name: &str) -> Gateway {
         let mut command = self.program(end);
-        command.args(["run", "--listen", "0.0.0.0:3333", "--status", "0.0.0.0:8080"]);
+        command.args(["run", "--no-state", "--listen", "0.0.0.0:3333"]);
+        command.args(["--status", "0.0.0.0:8080"]);
         command.args(["--pool", "stratum+tcp://127.0.0.1:9", "--user", "farm"]);
         command.env("LOKA_MDNS__NAME", name);
         Gateway::spawn(command)

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use client::{Client, Site};
 use clock::Clock;
-use gateway::{Folder, Pool, program};
+use gateway::{Folder, Pool, program, program_with_state};
 use serde_json::{Value, json};
 
 fn edit(key: &str, value: &str) -> Value {
@@ -86,7 +86,7 @@ fn f77_a_broken_file_and_nothing_committed_is_an_error_that_lists_it_all() {
     let state = folder.0.join("state");
     let text = format!("[state]\ndir = {state:?}\n[miners]\nmax = 0\n[[pool]]\nurl = \"x\"\n");
     fs::write(&file, text).unwrap();
-    let output = program().arg("run").arg("--config").arg(&file).output().unwrap();
+    let output = program_with_state().arg("run").arg("--config").arg(&file).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
     for part in [":4: miners.max: got 0, allowed 1..", ":6: pool.1.url: got \"x\", allowed"] {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::client::{Client, code_of};
 use super::clock::Clock;
-use super::gateway::{Gateway, Pool, program};
+use super::gateway::{Gateway, Pool, program_with_state};
 
 /// The password that tests give to admin.
 pub const PASSWORD: &str = "correct horse battery";
@@ -76,7 +76,7 @@ impl Site {
             folder.join("state").display()
         );
         fs::write(&file, text).expect("target can be written");
-        let mut command = program();
+        let mut command = program_with_state();
         command.args(["run", "--config"]).arg(&file).current_dir(&folder);
         if !prepare(&mut command) {
             crate::skips::skipped("no C compiler, or a program that loads no libraries");

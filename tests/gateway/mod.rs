@@ -32,6 +32,13 @@ pub fn program() -> Command {
     command
 }
 
+/// Returns the program under test, to be run with a settings file that says where state is kept.
+pub fn program_with_state() -> Command {
+    let mut command = program();
+    command.env_remove("LOKA_STATE__DIR");
+    command
+}
+
 /// A folder that is gone when the test is over.
 pub struct Folder(pub PathBuf);
 

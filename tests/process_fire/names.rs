@@ -144,7 +144,7 @@ fn gateway_with(names: &Names, scheme: &str, port: u16, folder: &Path) -> Option
     let program = program();
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).arg(program.get_program());
-    command.args(["run", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]);
+    command.args(["run", "--no-state", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]);
     command.args(["--pool", &format!("{scheme}://{NAME}:{port}"), "--user", "farm"]);
     command.env("LOKA_UPSTREAM__RETRY_MAX_SECS", "1");
     Some(Gateway::spawn(command))

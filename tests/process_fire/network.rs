@@ -67,7 +67,8 @@ impl Network {
     fn gateway(&self, pool: &Pool) -> Gateway {
         let Self { inner, net, .. } = self;
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", inner]).arg(program().get_program()).arg("run");
+        command.args(["netns", "exec", inner]).arg(program().get_program());
+        command.args(["run", "--no-state"]);
         let here = format!("10.214.{net}.2:0");
         command.args(["--listen", &here, "--status", &here, "--user", "farm"]);
         command.args(["--pool", &format!("stratum+tcp://10.213.{net}.1:{}", pool.address.port())]);

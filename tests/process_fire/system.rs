@@ -211,7 +211,7 @@ fn f66_a_machine_that_has_been_up_for_a_century_is_like_any_other() {
     }
     let mut command = Command::new(unshare[0]);
     command.args(&unshare[1..]).arg("--").arg(program().get_program());
-    command.args(["run", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]);
+    command.args(["run", "--no-state", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]);
     command.args(["--pool", &format!("stratum+tcp://{}", pool.address), "--user", "farm"]);
     let gateway = Gateway::spawn(command);
     let mut miner = gateway.miner();

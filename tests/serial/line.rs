@@ -14,7 +14,7 @@ use loka_stratum::control::Request;
 use loka_stratum::frame::{self, Body, Frame, Received, Receiver, WIRE_BYTES_MAX};
 use serial2::SerialPort;
 
-use crate::gateway::{Gateway, PATIENCE, Pool, program};
+use crate::gateway::{Gateway, PATIENCE, Pool, program_with_state};
 
 /// Time without a byte after which a tool asks again. A gateway that is slower than that hears the
 /// question twice and answers it twice, which the test is about.
@@ -51,7 +51,7 @@ fn spawn(pools: &str) -> (Gateway, Cable) {
     );
     let file = folder.join("settings.toml");
     std::fs::write(&file, settings).expect("the disk is not full");
-    let mut command = program();
+    let mut command = program_with_state();
     command.arg("run").arg("--config").arg(&file).args(["--serial", &cable.path]);
     (Gateway::spawn(command), cable)
 }

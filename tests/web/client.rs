@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use serde_json::{Value, json};
 
-use crate::gateway::{Folder, Gateway, PATIENCE, Pool, program};
+use crate::gateway::{Folder, Gateway, PATIENCE, Pool, program_with_state};
 
 /// Paths that are asked for what they show.
 pub const PATHS: &[&str] = &[
@@ -72,7 +72,7 @@ impl Site {
             folder.0.join("state").display(),
         );
         std::fs::write(folder.0.join("settings.toml"), settings).expect("the disk is not full");
-        let mut command = program();
+        let mut command = program_with_state();
         command.arg("run").arg("--config").arg(folder.0.join("settings.toml"));
         command.envs(environment.iter().copied());
         let gateway = Gateway::spawn(command);
@@ -89,7 +89,7 @@ impl Site {
     #[track_caller]
     pub fn restart_with(&mut self, environment: &[(&str, &str)]) {
         self.gateway.kill();
-        let mut command = program();
+        let mut command = program_with_state();
         command.arg("run").arg("--config").arg(self.folder.0.join("settings.toml"));
         command.envs(environment.iter().copied());
         self.gateway = Gateway::spawn(command);

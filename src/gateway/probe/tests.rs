@@ -241,7 +241,7 @@ fn f25_an_extranonce2_that_holds_no_miners_is_told_before_the_login() {
     block_on(async {
         let port = plain_pool(Script { subscribe: &[SHORT], ..GOOD }).await;
         let told = trial_of(&format!("stratum+tcp://127.0.0.1:{port}"), &[]).await;
-        told.check_problem(&["extranonce2 of 2 bytes: these miners need 3"]);
+        told.check_problem(&["extranonce2 of 2 bytes: miners need 3"]);
     });
 }
 
