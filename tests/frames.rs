@@ -19,7 +19,7 @@ const ELF: &str = env!("CARGO_BIN_EXE_loka-stratum");
 const EVENTS: [(&str, &str); 5] = [
     (": live: ", "LinkLive {"),
     ("the pool closed the connection", "LinkDown {"),
-    ("extranonce2: miner id of ", "GeometryFixed {"),
+    ("extranonce2, for miners that connect", "GeometryFixed {"),
     ("BLOCK CANDIDATE ", "Block {"),
     ("block candidate accepted", "BlockAnswered {"),
 ];

@@ -225,7 +225,8 @@ fn f92_a_pool_that_has_forgotten_the_job_does_not_end_the_block() {
     gateway.wait_for_line("sent late: accepted");
     gateway.wait_for("the end of it", |report| report["block_candidates_waiting"] == 0);
     end(&mut gateway);
-    assert!(pool.nonces_of("ann").iter().filter(|known| **known == nonce).count() >= 4);
+    let told = pool.nonces_of("ann").iter().filter(|known| **known == nonce).count();
+    assert!(told >= 3, "each of the three runs told it, the first perhaps too: {told}");
     let mut last = start_for(&folder, &[own]);
     wait_for_all(&last, 1);
     last.kill();

@@ -265,11 +265,11 @@ fn f49_without_a_free_id_a_newcomer_hears_so_and_those_who_mine_go_on() {
     drop(seated.pop());
     for nonce in 2..50 {
         gateway.wait_for("its end", |report| report["miners"]["connected"] == seats - 1);
-        let (mut miner, answer) = subscribe();
-        assert!(answer["error"].is_null(), "{answer}");
-        miner.ask("mining.authorize", json!(["farm.2", "x"]));
+        let mut miner = gateway.miner();
+        miner.log_in("farm.2");
         let own = miner.wait_for_job();
-        assert_eq!(miner.submit("farm.2", &own, nonce)["result"], true);
+        let answer = miner.submit("farm.2", &own, nonce);
+        assert_eq!(answer["result"], true, "{answer} of share {nonce}");
     }
     assert_eq!(first.submit("farm.1", &job, 2)["result"], true);
     gateway.wait_for_line("IdsExhausted { used: ");
