@@ -810,6 +810,21 @@ impl<'a> Proxy<'a> {
         None
     }
 
+    /// Says whether a call left something that is polled for, beside shares on their way to a pool
+    /// and the next deadline. It costs little, so that an owner may ask after each call.
+    pub fn has_due(&self) -> bool {
+        let asks = |link: &Link<'_>| {
+            let authorizations = &link.authorizations;
+            link.state == State::Live && !authorizations.is_idle() && !authorizations.is_full()
+        };
+        !self.closing.is_empty()
+            || !self.due.miners.is_empty()
+            || self.due.overflowed
+            || self.fan_out
+            || !self.events.is_empty()
+            || self.links.iter().any(|(_, link)| asks(link))
+    }
+
     /// Returns the oldest event that was not taken yet.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()

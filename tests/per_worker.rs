@@ -400,3 +400,22 @@ fn a_miner_that_waits_for_the_pools_verdict_hears_of_the_refusal() {
     assert_eq!((&answer["id"], &answer["error"][0]), (&json!(9), &json!(24)));
     assert!(farm.proxy.is_drained());
 }
+
+#[test]
+fn a_call_that_leaves_something_to_be_done_says_so() {
+    let (mut farm, link) = live();
+    let do_all = |farm: &mut Farm| {
+        farm.wanting();
+        let _ = asked(farm, link);
+        while farm.proxy.poll_event().is_some() || farm.proxy.poll_fan_out() {}
+    };
+    do_all(&mut farm);
+    assert!(!farm.proxy.has_due());
+    farm.miner("farm.s19");
+    assert!(farm.proxy.has_due(), "the pool is asked for the name now, not at the next sweep");
+    do_all(&mut farm);
+    assert!(!farm.proxy.has_due());
+    farm.proxy.drain();
+    farm.pool_lost(link);
+    assert!(farm.proxy.has_due(), "that the link is lost is worth a line");
+}
