@@ -206,6 +206,8 @@ pub enum Origin<'a> {
     Flag(&'a str),
     /// It stands in the candidate and is not in use.
     Candidate,
+    /// A commit that is in use and could not be written: a restart loses it.
+    Unkept,
 }
 
 /// What somebody may do; each role may do what those before it may.
@@ -520,6 +522,7 @@ impl fmt::Display for Origin<'_> {
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag(flag) => write!(f, "flag {flag}"),
             Self::Candidate => f.write_str("not committed"),
+            Self::Unkept => f.write_str("in use, not stored"),
         }
     }
 }

@@ -257,6 +257,24 @@ pub const AUDIT_WRITE_INTERVAL: Duration = Duration::from_secs(10);
 /// Entries of the audit log that wait to be written; more are only counted.
 pub const AUDIT_WAITING_MAX: usize = 64;
 
+/// Who may wait for the disk's thread at once; more wait for a turn: as many as there are
+/// connections of the page, whose requests they are.
+pub const DISK_ASKERS_MAX: usize = HTTP_CONNECTIONS_MAX;
+
+/// Stores, journals and the like that each have a place of their own in the queue of the disk's
+/// thread.
+pub const DISK_KEEPERS_MAX: usize = 16;
+
+/// Time that somebody who changed something waits to hear that it is on the disk; then he hears
+/// that it is not yet.
+pub const DISK_ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// Time that the end of the process waits for what is still to be written.
+pub const DISK_FINISH_MAX: Duration = Duration::from_secs(10);
+
+/// Time between two tries to write what could not be written.
+pub const DISK_RETRY_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Lines of the log that are kept to be shown; the oldest is dropped.
 pub const LOG_LINES_KEPT_MAX: usize = 200;
 

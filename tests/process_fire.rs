@@ -10,6 +10,10 @@
 mod clock;
 #[path = "clock/mod.rs"]
 mod clocks;
+#[path = "process_fire/disk.rs"]
+mod disk;
+#[path = "disk/mod.rs"]
+mod disks;
 #[path = "gateway/mod.rs"]
 mod gateway;
 mod lab;

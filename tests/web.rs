@@ -7,6 +7,8 @@ mod client;
 #[path = "web/described.rs"]
 mod described;
 mod gateway;
+#[path = "web/state.rs"]
+mod state;
 
 use client::{Client, Site, code_of};
 use described::Description;

@@ -9,6 +9,7 @@ mod tls;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use client::{Client, Site, code_of};
 use serde_json::json;
@@ -225,4 +226,43 @@ fn the_page_and_its_api_take_no_more_than_two_mebibytes() {
     writeln!(std::io::stderr().lock(), "{text}").unwrap();
     assert!(after <= base + PAGE_MAX && peak <= base + PAGE_MAX, "{text}");
     assert!(hashed.max(hash_peak) <= base + PAGE_MAX + HASH_MAX, "{text}");
+}
+
+/// Returns the time of the processor that the threads of a name had, by the scheduler's count.
+fn cpu_of(gateway: &gateway::Gateway, name: &str) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.id())).unwrap();
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let of = tasks.flatten().map(|task| task.path());
+    let of = of.filter(|path| read(path.join("comm")).trim_end() == name);
+    let nanos = |path: std::path::PathBuf| {
+        let text = read(path.join("schedstat"));
+        text.split(' ').next().unwrap().parse().unwrap_or(0)
+    };
+    of.map(nanos).map(Duration::from_nanos).sum()
+}
+
+#[test]
+fn f97_signatures_of_a_large_key_are_made_beside_the_event_loop() {
+    const HANDSHAKES: u32 = 30;
+    let page = Page::start();
+    let mut browser = Browser::at(page.address);
+    let code = json!({"code": code_of(&page.site.gateway)}).to_string();
+    assert_eq!(browser.send("POST", "/api/v1/session", &code).code, 200);
+    let pem = include_str!("web/rsa4096.pem");
+    let brought = browser.send("PUT", "/api/v1/certificate", &json!({ "pem": pem }).to_string());
+    assert_eq!(brought.code, 200, "{}", brought.raw);
+    let mut miner = page.site.gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    let gateway = &page.site.gateway;
+    let before = (cpu_of(gateway, "page-tls"), cpu_of(gateway, "loka-stratum"));
+    for nonce in 0..HANDSHAKES {
+        assert_eq!(browser.send("GET", "/healthz", "").code, 200);
+        assert_eq!(miner.submit("farm.1", &job, nonce)["result"], true);
+    }
+    let signing = cpu_of(gateway, "page-tls").saturating_sub(before.0);
+    let turning = cpu_of(gateway, "loka-stratum").saturating_sub(before.1);
+    // No machine signs with such a key in less.
+    assert!(signing > HANDSHAKES * Duration::from_micros(500), "{signing:?}");
+    assert!(signing > turning, "{signing:?} beside the loop, {turning:?} on it");
 }

@@ -27,8 +27,8 @@ use subtle::ConstantTimeEq;
 
 use super::log;
 use super::password::{self, Passwords};
+use super::shelf::{Shelf, Writing};
 use super::socket;
-use super::store::Store;
 use attempts::{Attempts, Whose};
 use certificate::Certificate;
 use devices::DeviceId;
@@ -45,12 +45,16 @@ pub struct Access {
     pub certificate: Certificate,
     passwords: Rc<Passwords>,
     state: RefCell<State>,
+    /// Whoever changes an account has it, one after the other.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
     accounts: Accounts,
-    store: Option<Store<Stored>>,
+    shelf: Option<Shelf<Stored>>,
+    /// The accounts are there and cannot be used, so nobody is let in.
+    is_unsound: bool,
     sessions: Sessions,
     attempts: Attempts,
     /// What admin logs in with before there is a password: eight digits.
@@ -127,6 +131,8 @@ pub enum Denied {
     CodeIsOver,
     /// The set-up code is taken from the local network only.
     NotLocal,
+    /// The accounts are there and cannot be used.
+    Unsound,
     /// The system has no random numbers.
     Failed,
 }
@@ -141,23 +147,29 @@ impl Access {
     pub fn open(folder: &str, passwords: Rc<Passwords>) -> io::Result<Self> {
         let mut state = State::default();
         if !folder.is_empty() {
-            let (store, stored) = Store::load(Path::new(folder), NAME)?;
-            state.store = Some(store);
-            if let Some(Stored::V1(accounts)) = stored {
+            let (shelf, found) = Shelf::open(Path::new(folder), NAME)?;
+            state.shelf = Some(shelf);
+            state.is_unsound = found.is_unsound();
+            if let Some(Stored::V1(accounts)) = found.value {
                 state.accounts = accounts;
             }
         }
-        let access =
-            Self { certificate: Certificate::open(folder)?, passwords, state: RefCell::new(state) };
+        let access = Self {
+            certificate: Certificate::open(folder)?,
+            passwords,
+            state: RefCell::new(state),
+            turn: tokio::sync::Mutex::new(()),
+        };
         if access.is_first_run() {
             access.draw_code()?;
         }
         Ok(access)
     }
 
-    /// Says whether admin has no password.
+    /// Says whether admin has no password, and never had one.
     pub fn is_first_run(&self) -> bool {
-        self.state.borrow().accounts.admin.is_none()
+        let state = self.state.borrow();
+        state.accounts.admin.is_none() && !state.is_unsound
     }
 
     /// Returns the set-up code as people read it; none where admin has a password.
@@ -178,6 +190,9 @@ impl Access {
         proof: &Proof<'_>,
         now: Instant,
     ) -> Result<Opened, Denied> {
+        if self.state.borrow().is_unsound {
+            return Err(Denied::Unsound);
+        }
         if matches!(proof, Proof::Code(_)) {
             if !self.is_first_run() {
                 return Err(Denied::CodeIsOver);
@@ -276,12 +291,27 @@ impl Access {
             let hash = self.passwords.hash(word).await;
             Some(hash.map_err(|error| Refused::Failed(format!("no password is set: {error}")))?)
         };
-        let mut state = self.state.borrow_mut();
-        let mut accounts = state.accounts.clone();
+        let _turn = self.turn.lock().await;
+        let before = self.state.borrow().accounts.clone();
+        let was_unsound = self.state.borrow().is_unsound;
+        if was_unsound && role != Role::Admin {
+            let text = "the accounts are damaged: a new password of admin comes first";
+            return Err(Refused::Conflict(text.to_owned()));
+        }
+        let mut accounts = before.clone();
         *accounts.of(role) = hash;
-        state.save(accounts).map_err(|error| {
-            Refused::Failed(format!("the password cannot be kept in state.dir: {error}"))
-        })?;
+        // It counts at once, so that what is in use and what is written are the same also where
+        // whoever asked is gone before the disk has answered.
+        let writing = self.state.borrow_mut().put(accounts);
+        if let Some(writing) = writing
+            && let Err(error) = writing.outcome().await
+        {
+            let mut state = self.state.borrow_mut();
+            (state.accounts, state.is_unsound) = (before, was_unsound);
+            let text = "the password cannot be kept in state.dir";
+            return Err(Refused::Failed(format!("{text}: {error}")));
+        }
+        let mut state = self.state.borrow_mut();
         state.sessions.end_all_of(role);
         if role == Role::Admin {
             state.code = None;
@@ -290,16 +320,20 @@ impl Access {
     }
 
     /// Forgets all passwords and certificates and ends all sessions; another set-up code is drawn.
+    /// What is on disk is erased by the caller, behind this in the disk's queue.
     ///
     /// # Errors
     ///
-    /// It cannot be written, or there are no random numbers.
+    /// There are no random numbers.
     pub fn forget(&self) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
-        state.save(Accounts::default())?;
+        (state.accounts, state.is_unsound) = (Accounts::default(), false);
+        if let Some(shelf) = &state.shelf {
+            shelf.forget();
+        }
         state.sessions = Sessions::default();
         drop(state);
-        self.certificate.forget()?;
+        self.certificate.forget();
         self.draw_code()
     }
 
@@ -329,12 +363,11 @@ impl Access {
 }
 
 impl State {
-    fn save(&mut self, accounts: Accounts) -> io::Result<()> {
-        if let Some(store) = &mut self.store {
-            store.save(&Stored::V1(accounts.clone()))?;
-        }
-        self.accounts = accounts;
-        Ok(())
+    /// Puts accounts into use; returns the write, where they outlive the process.
+    fn put(&mut self, accounts: Accounts) -> Option<Writing> {
+        let writing = self.shelf.as_ref().map(|shelf| shelf.put(Stored::V1(accounts.clone())));
+        (self.accounts, self.is_unsound) = (accounts, false);
+        writing
     }
 }
 

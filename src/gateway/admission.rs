@@ -40,7 +40,7 @@ use super::control::Answer;
 use super::hub::{End, Hub, Signal};
 use super::log::{self, Kind};
 use super::password::Passwords;
-use super::store::Store;
+use super::shelf::Shelf;
 
 /// The name of the store.
 pub const NAME: &str = "admitted";
@@ -52,6 +52,8 @@ pub const NOBODY: &str = "no worker is in the list";
 pub struct Admissions {
     passwords: Rc<Passwords>,
     state: RefCell<State>,
+    /// Whoever changes the list has it, one after the other.
+    turn: tokio::sync::Mutex<()>,
     /// Wakes the task that hashes.
     wake: Signal,
 }
@@ -59,7 +61,7 @@ pub struct Admissions {
 #[derive(Default)]
 struct State {
     list: Vec<Entry>,
-    store: Option<Store<Stored>>,
+    shelf: Option<Shelf<Stored>>,
     waiting: VecDeque<Question>,
     /// Passwords that were wrong, the oldest first; the oldest is forgotten when it is full.
     refused: VecDeque<Proof>,
@@ -115,7 +117,8 @@ impl Admissions {
     pub fn new(passwords: Rc<Passwords>) -> io::Result<Self> {
         let mut state = State::default();
         getrandom::fill(&mut state.key).map_err(io::Error::other)?;
-        Ok(Self { passwords, state: RefCell::new(state), wake: Signal::default() })
+        let turn = tokio::sync::Mutex::new(());
+        Ok(Self { passwords, state: RefCell::new(state), turn, wake: Signal::default() })
     }
 
     /// Takes up the list of an earlier run, and keeps it in that folder.
@@ -124,14 +127,14 @@ impl Admissions {
     ///
     /// The folder cannot be made.
     pub fn recall(&self, folder: &str) -> io::Result<()> {
-        let (store, stored) = Store::load(Path::new(folder), NAME)?;
+        let (shelf, found) = Shelf::open(Path::new(folder), NAME)?;
         let mut state = self.state.borrow_mut();
-        let Stored::V1(stored) = stored.unwrap_or(Stored::V1(Vec::new()));
+        let Stored::V1(stored) = found.value.unwrap_or(Stored::V1(Vec::new()));
         let entry = |(worker, hash): (String, String)| {
             Some(Entry { worker: worker.parse().ok()?, hash, proved: None })
         };
         state.list = stored.into_iter().filter_map(entry).take(ADMITTED_MAX).collect();
-        state.store = Some(store);
+        state.shelf = Some(shelf);
         Ok(())
     }
 
@@ -153,10 +156,39 @@ impl Admissions {
             "" => None,
             _ => Some(self.passwords.hash(word).await.map_err(|e| Refused::Failed(e.to_string()))?),
         };
-        let state = &mut *self.state.borrow_mut();
-        let place = state.list.iter().position(|entry| entry.worker == pattern);
+        let _turn = self.turn.lock().await;
+        let stored = self.with(worker, &pattern, hash.as_ref())?;
+        // Others only look at the list meanwhile: whoever changes it has the turn.
+        let writing = self.state.borrow().shelf.as_ref().map(|shelf| shelf.put(stored));
+        if let Some(writing) = writing {
+            let text = "the list cannot be written";
+            let outcome = writing.outcome().await;
+            outcome.map_err(|error| Refused::Failed(format!("{text}: {error}")))?;
+        }
+        let list = &mut self.state.borrow_mut().list;
+        let place = list.iter().position(|entry| entry.worker == pattern);
+        match (place, hash) {
+            (Some(place), Some(hash)) => {
+                list[place] = Entry { worker: pattern, hash, proved: None };
+            }
+            (Some(place), None) => drop(list.remove(place)),
+            (None, Some(hash)) => list.push(Entry { worker: pattern, hash, proved: None }),
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    /// Returns the list as it is with a worker's new hash, or without it.
+    fn with(
+        &self,
+        worker: &str,
+        pattern: &Pattern,
+        hash: Option<&String>,
+    ) -> Result<Stored, Refused<String>> {
+        let state = self.state.borrow();
+        let place = state.list.iter().position(|entry| entry.worker == *pattern);
         let mut stored: Vec<_> = state.list.iter().map(Entry::stored).collect();
-        match (place, &hash) {
+        match (place, hash) {
             (None, None) => {
                 let text = format!("there is no {} in the list", Visible(worker));
                 return Err(Refused::Conflict(text));
@@ -170,21 +202,7 @@ impl Admissions {
             (Some(place), Some(hash)) => stored[place].1.clone_from(hash),
             (Some(place), None) => drop(stored.remove(place)),
         }
-        if let Some(store) = &mut state.store {
-            let text = "the list cannot be written";
-            store
-                .save(&Stored::V1(stored))
-                .map_err(|error| Refused::Failed(format!("{text}: {error}")))?;
-        }
-        match (place, hash) {
-            (Some(place), Some(hash)) => {
-                state.list[place] = Entry { worker: pattern, hash, proved: None };
-            }
-            (Some(place), None) => drop(state.list.remove(place)),
-            (None, Some(hash)) => state.list.push(Entry { worker: pattern, hash, proved: None }),
-            (None, None) => {}
-        }
-        Ok(())
+        Ok(Stored::V1(stored))
     }
 
     /// Reads the name of a worker. One that looks like another or has letters that nobody sees does
@@ -224,9 +242,12 @@ impl Admissions {
         state.list.iter().map(|entry| Visible(entry.worker.as_str()).to_string()).collect()
     }
 
-    /// Forgets the list; what is on disk is erased by the caller.
+    /// Forgets the list; what is on disk is erased by the caller, behind this in the disk's queue.
     pub fn forget(&self) {
         let mut state = self.state.borrow_mut();
+        if let Some(shelf) = &state.shelf {
+            shelf.forget();
+        }
         state.list.clear();
         state.refused.clear();
     }
@@ -378,7 +399,7 @@ impl Hub {
             let Some(port) = port.filter(|port| port.miner == miner) else { return };
             let answered = {
                 let scratch = &mut *self.scratch.borrow_mut();
-                let proxy = &mut *self.proxy.borrow_mut();
+                let proxy = &mut *self.engine();
                 let verdict = self.verdict(proxy, question, &known);
                 let mut out = Writer::new(&mut scratch.write);
                 let result = proxy.handle_admission(question, verdict, &mut out, now);
@@ -386,13 +407,12 @@ impl Hub {
             };
             answered.and_then(|()| {
                 // A full socket is given its job when it takes bytes again.
-                if port.spill.is_empty() { self.deliver_to(port, now) } else { Ok(()) }
+                if port.takes_more() { self.deliver_to(port, now) } else { Ok(()) }
             })
         };
         if let Err(end) = result {
             self.end(miner, end);
         }
-        self.pump.set();
     }
 }
 

@@ -17,6 +17,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::board::Devices;
+use super::control::reset;
+use super::disk::{Flash, thread};
 use super::hub::Hub;
 use super::log::{self, Kind};
 
@@ -99,15 +101,13 @@ impl Hub {
         log::warn(Kind::Process, format_args!("the reset button was held: factory reset"));
         if folder.is_empty() {
             log::warn(Kind::Process, format_args!("there is no state.dir: nothing to reset"));
-        } else if let Err(error) = ask_for_reset(Path::new(&folder)) {
-            log::error(Kind::Store, format_args!("the reset cannot be asked for: {error}"));
+            return;
+        }
+        let asked = thread::run(move || reset::ask(&Flash, Path::new(&folder))).await;
+        if let Err(error) = asked.and_then(|result| result) {
+            log::error(Kind::Kept, format_args!("the reset cannot be asked for: {error}"));
         }
     }
-}
-
-fn ask_for_reset(folder: &Path) -> io::Result<()> {
-    File::create(folder.join(RESET_FILE))?.sync_all()?;
-    File::open(folder)?.sync_all()
 }
 
 /// Returns the name of the first device that has a key.
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(find(&folder, RESTART).unwrap(), Path::new("event1"));
         assert_eq!(find(&folder, 116).unwrap(), Path::new("event0"));
         assert_eq!(find(&folder, 30).unwrap_err().to_string(), "no key 30 here");
-        ask_for_reset(&folder).unwrap();
+        reset::ask(&Flash, &folder).unwrap();
         assert!(folder.join(RESET_FILE).is_file());
         let _ = fs::remove_dir_all(&folder);
     }

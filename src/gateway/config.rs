@@ -28,6 +28,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::board::{Machine, Plan};
+use super::event_loop::must_not_turn;
 
 /// Everything that settings are made from, as the process was started with it.
 #[derive(Clone, Default)]
@@ -184,6 +185,7 @@ const POOL: &str = "pool";
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 fn read(path: &Path) -> io::Result<String> {
+    must_not_turn("the settings file is read");
     let mut bytes = Vec::new();
     File::open(path)?.take(CONFIG_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > CONFIG_BYTES_MAX {
@@ -661,6 +663,13 @@ impl fmt::Display for Origin {
             Self::Environment(name) => f.write_str(name),
             Self::Flag(flag) => f.write_str(flag),
         }
+    }
+}
+
+impl ConfigError {
+    /// Stands for what is wrong with no key.
+    pub fn of(error: impl fmt::Display) -> Self {
+        Self { problems: vec![Problem { key: None, text: error.to_string() }] }
     }
 }
 

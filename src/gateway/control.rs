@@ -32,7 +32,7 @@ use std::cell::{Cell, Ref, RefCell};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -47,7 +47,8 @@ use super::access::Access;
 use super::allowance::Allowance;
 use super::clock;
 use super::config::{self, Merged, Sources};
-use super::disk::Flash;
+use super::disk::{Flash, thread};
+use super::event_loop;
 #[cfg(feature = "defmt")]
 use super::frames;
 use super::http::Ports;
@@ -55,8 +56,9 @@ use super::hub::Hub;
 use super::listen::{Bound, Doors};
 use super::log::{self, Kind};
 use super::report::{self, Report};
+use super::shelf::{self, Writing};
 use super::socket;
-use super::{Loaded, dialers, options, plain_warnings, probe, say};
+use super::{Loaded, dialers_beside, options, plain_warnings, probe, say};
 
 use audit::Audit;
 use bound::Stray;
@@ -105,6 +107,8 @@ pub struct Control {
     audit: RefCell<Audit>,
     /// The name that the network knows this machine by, without its domain; none while it has none.
     told_name: RefCell<Option<String>>,
+    /// Whoever changes what is in use has it, one after the other: a change may wait for files.
+    turn: tokio::sync::Mutex<()>,
     /// How long a commit waits to be confirmed.
     confirm_wait: Cell<Duration>,
     changed: channel::Sender<()>,
@@ -171,6 +175,7 @@ impl Control {
             audit: RefCell::new(audit),
             state: RefCell::new(state),
             told_name: RefCell::default(),
+            turn: tokio::sync::Mutex::new(()),
             confirm_wait: Cell::new(Duration::from_micros(CONFIRM_MAX.as_micros())),
             changed: channel::Sender::new(()),
         });
@@ -191,6 +196,16 @@ impl Control {
     /// Returns what tells of every change of the settings in use, and of the end.
     pub fn changes(&self) -> channel::Receiver<()> {
         self.changed.subscribe()
+    }
+
+    /// Counts a log-in that came too early, which is no entry by itself.
+    pub fn count_early(&self) {
+        self.audit.borrow().count_early();
+    }
+
+    /// Has all written that waits, as the last act; the caller waits for the disk's thread.
+    pub fn end(&self) {
+        self.audit.borrow_mut().end(clock::now());
     }
 
     /// Writes into the audit log what somebody tried, such as a log-in.
@@ -214,7 +229,8 @@ impl Control {
             Request::Commit => candidate.clone(),
             _ => Candidate::default(),
         };
-        let answer = self.carry_out(by, candidate, request, out).await;
+        let mut writing = None;
+        let answer = self.carry_out(by, candidate, request, &mut writing, out).await;
         let note = |what: &str, result: &str| self.note(Some(by.role), by.from, what, result);
         if answer.is_ok() {
             edits.described().for_each(|edit| note(&edit, "done"));
@@ -227,6 +243,10 @@ impl Control {
             };
             note(&described(request, &edits.keys()), &result);
         }
+        // Last, since whoever asked may be gone before the disk has answered.
+        if let Some(writing) = writing {
+            self.say_kept(writing, out).await;
+        }
         answer
     }
 
@@ -235,6 +255,7 @@ impl Control {
         by: &Actor,
         candidate: &mut Candidate,
         request: &Request<'_>,
+        writing: &mut Option<Writing>,
         out: &mut dyn FnMut(Item<'_>),
     ) -> Answer {
         let needs = request.role();
@@ -250,9 +271,9 @@ impl Control {
             Request::Set { key, value } => candidate.set(&self.base(), key, value, by.role),
             Request::Unset { key } => candidate.unset(&self.base(), key, by.role),
             Request::Diff => self.diff(candidate, out),
-            Request::Commit => self.commit(candidate, out),
-            Request::Confirm => self.confirm(out),
-            Request::Rollback => self.roll_back(candidate),
+            Request::Commit => self.commit(candidate, writing, out).await,
+            Request::Confirm => self.confirm(writing, out).await,
+            Request::Rollback => self.roll_back(candidate).await,
             Request::Admit { worker, word } => self.hub.admissions.set(worker, word).await,
             Request::Admitted => {
                 self.hub.admissions.show(out);
@@ -272,9 +293,9 @@ impl Control {
             Request::Status => self.status(out),
             Request::Miners { skip } => self.miners(skip, out),
             Request::Log { count } => Self::log(count, out),
-            Request::Frames { count } => Self::frames(count, out),
-            Request::Audit { count } => self.audit_log(count, out),
-            Request::Reset { sure } => self.reset(sure, candidate, out),
+            Request::Frames { count } => Self::frames(count, out).await,
+            Request::Audit { count } => self.audit_log(count, out).await,
+            Request::Reset { sure } => self.reset(sure, candidate, out).await,
         }
     }
 
@@ -293,11 +314,27 @@ impl Control {
     /// # Errors
     ///
     /// The address cannot be had.
-    pub fn open_web(self: &Rc<Self>) -> io::Result<()> {
+    pub async fn open_web(self: &Rc<Self>) -> io::Result<()> {
         let settings = self.hub.settings.borrow().clone();
+        self.prepare_page(&settings).await?;
         let ports = self.state.borrow().web.bind(&settings, self)?;
         self.state.borrow_mut().web.open(ports);
         Ok(())
+    }
+
+    /// Has a certificate made for the page, where there is a page and none was made yet.
+    async fn prepare_page(&self, settings: &Settings) -> io::Result<()> {
+        if settings.page_address().is_none() {
+            return Ok(());
+        }
+        match self.access.certificate.config(settings).await {
+            // Nobody asked for this very page; whoever opens it has the certificate made again.
+            Err(error) if settings.web.address == PageAddress::Auto => {
+                log::warn(Kind::Settings, format_args!("no certificate for the page: {error}"));
+                Ok(())
+            }
+            result => result.map(drop),
+        }
     }
 
     /// Says where the page is and what it proves itself with, for somebody at the device; nothing
@@ -347,9 +384,10 @@ impl Control {
     }
 
     /// Reads the settings again. Whatever is wrong, the old ones stay in use as a whole (F70).
-    pub fn reload(self: &Rc<Self>) {
-        self.state.borrow_mut().tried = config::mark(&self.sources);
-        let result = self.read_again();
+    pub async fn reload(self: &Rc<Self>) {
+        let turn = self.turn.lock().await;
+        let result = self.read_again().await;
+        drop(turn);
         self.hub.file_is_bad.set(result.is_err());
         match result {
             Ok(text) => log::info(Kind::Settings, format_args!("{text}")),
@@ -361,6 +399,11 @@ impl Control {
                 self.note(None, Whence::File, "reload", "refused: the log lists what is wrong");
             }
         }
+    }
+
+    /// Says what is wrong with files of the state, for somebody at the device.
+    pub fn troubles(&self) -> Vec<String> {
+        shelf::troubles(&self.hub.state_dir)
     }
 
     /// Returns the settings in use.
@@ -410,8 +453,12 @@ impl Control {
         self.hub.report()
     }
 
-    fn read_again(self: &Rc<Self>) -> Result<&'static str, Failure> {
-        let merged = config::load(&self.sources)?;
+    async fn read_again(self: &Rc<Self>) -> Result<&'static str, Failure> {
+        let sources = self.sources.clone();
+        let read = event_loop::beside(move || (config::mark(&sources), config::load(&sources)));
+        let (mark, merged) = read.await?;
+        self.state.borrow_mut().tried = mark;
+        let merged = merged?;
         let filed = Filed::of(&merged);
         let (committed, is_same, is_provisional) = {
             let state = self.state.borrow();
@@ -424,11 +471,11 @@ impl Control {
             );
         }
         if let Some(committed) = committed {
-            self.take(config::load_on(committed, &self.sources)?)?;
+            self.take(config::load_on(committed, &self.sources)?).await?;
             self.state.borrow_mut().file = filed;
             return Ok("settings reloaded: the last commit, which is younger than the file");
         }
-        self.take(merged)?;
+        self.take(merged).await?;
         let provisional = {
             let mut state = self.state.borrow_mut();
             state.file = filed;
@@ -448,11 +495,11 @@ impl Control {
         let mut state = self.state.borrow_mut();
         let mark = state.file.mark;
         let had_settings = state.kept.has_settings();
-        let result = if had_settings { state.kept.keep(None, mark) } else { Ok(()) };
-        drop(state);
-        if let Err(error) = result {
-            log::warn(Kind::Store, format_args!("settings are not remembered: {error}"));
+        if had_settings {
+            // Where it cannot be written, the shelf says so and the control tries again.
+            let _ = state.kept.keep(None, mark);
         }
+        drop(state);
         let text = "it counts, since it was edited last";
         if had_settings {
             let more = "what was committed before is forgotten";
@@ -511,7 +558,7 @@ impl Control {
 
     /// Forgets settings, accounts and the audit log, and goes on with what the file says, or with
     /// nothing.
-    fn reset(
+    async fn reset(
         self: &Rc<Self>,
         sure: &str,
         candidate: &mut Candidate,
@@ -522,26 +569,46 @@ impl Control {
                         \"reset\"";
             return Err(Refused::Invalid(text.to_owned()));
         }
+        let _turn = self.turn.lock().await;
         let failed =
             |error: &dyn fmt::Display| Refused::Failed(format!("nothing is reset: {error}"));
-        let merged = config::load(&self.sources).map_err(|error| failed(&error))?;
-        let folder = self.hub.settings.borrow().state.dir.as_str().to_owned();
-        let folder = Some(Path::new(&folder)).filter(|folder| !folder.as_os_str().is_empty());
-        if let Some(folder) = folder {
-            reset::ask(&Flash, folder).map_err(|error| failed(&error))?;
-        }
+        let folder = PathBuf::from(self.hub.settings.borrow().state.dir.as_str());
+        let folder = Some(folder).filter(|folder| !folder.as_os_str().is_empty());
+        let (sources, asked) = (self.sources.clone(), folder.clone());
+        let begun = thread::run(move || {
+            let merged = config::load(&sources).map_err(|error| error.to_string())?;
+            let asked = asked.map_or(Ok(()), |folder| reset::ask(&Flash, &folder));
+            asked.map(|()| merged).map_err(|error| error.to_string())
+        });
+        let merged =
+            begun.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
         let filed = Filed::of(&merged);
-        if let Err(error) = self.take(merged) {
+        if let Err(error) = self.take(merged).await {
+            let error = failed(&error);
             if let Some(folder) = folder {
-                reset::withdraw(&Flash, folder);
+                // That it could not be withdrawn was said.
+                let _ = thread::run(move || reset::withdraw(&Flash, &folder)).await;
             }
-            return Err(failed(&error));
+            return Err(error);
         }
         candidate.clear();
+        self.forget_all(filed);
+        log::warn(Kind::Settings, format_args!("factory reset: the settings are as at first"));
+        let Some(folder) = folder else { return Ok(()) };
+        let erased = thread::run(move || reset::carry_out(&Flash, &folder)).await;
+        if let Err(error) = erased.and_then(|result| result) {
+            let text = format!("not all could be erased, the next start goes on: {error}");
+            log::error(Kind::Kept, format_args!("factory reset: {text}"));
+            out(Item::Text(&text));
+        }
+        Ok(())
+    }
+
+    /// Forgets what a reset forgets, in one step; the files are erased behind that.
+    fn forget_all(&self, filed: Filed) {
         self.hub.admissions.forget();
         if let Err(error) = self.access.forget() {
-            // What is on disk is erased below; who is logged in stays until it ends.
-            log::error(Kind::Store, format_args!("factory reset: passwords: {error}"));
+            log::error(Kind::Access, format_args!("factory reset: no set-up code: {error}"));
         }
         let mut state = self.state.borrow_mut();
         state.file = filed;
@@ -551,30 +618,20 @@ impl Control {
         }
         drop(state);
         self.audit.borrow_mut().forget();
-        log::warn(Kind::Settings, format_args!("factory reset: the settings are as at first"));
-        if let Some(folder) = folder
-            && let Err(error) = reset::carry_out(&Flash, folder)
-        {
-            let text = format!("not all could be erased, the next start goes on: {error}");
-            log::error(Kind::Store, format_args!("factory reset: {text}"));
-            out(Item::Text(&text));
-        }
         #[cfg(feature = "defmt")]
         frames::forget();
-        Ok(())
     }
 
-    /// Puts settings into use, as a whole or not at all.
-    fn take(self: &Rc<Self>, merged: Merged) -> Result<(), Failure> {
+    /// Puts settings into use, as a whole or not at all; whoever calls has the turn.
+    async fn take(self: &Rc<Self>, merged: Merged) -> Result<(), Failure> {
         let Merged { settings, base, origins, .. } = merged;
         let before = self.hub.settings.borrow().clone();
-        let dialers = {
-            let kept = self.hub.dialers.borrow();
-            dialers(&settings, Some((&before.pools, &kept)))?
-        };
+        let kept = self.hub.dialers.borrow().clone();
+        let dialers = dialers_beside(&settings, (&before.pools, &kept)).await?;
+        self.prepare_page(&settings).await?;
         let bound = self.bind_doors(&settings)?;
         let ports = self.state.borrow().web.bind(&settings, self)?;
-        // From here on nothing fails.
+        // From here on nothing fails, and nobody waits.
         self.state.borrow_mut().web.open(ports);
         for text in plain_warnings(&settings) {
             log::warn(Kind::Settings, format_args!("{text}"));

@@ -21,6 +21,7 @@ use loka_stratum::time::{Duration as EngineDuration, Instant};
 use tokio::time::sleep;
 
 use super::clock;
+use super::event_loop;
 use super::hub::{End, Hub};
 use super::log::{self, Kind};
 use super::socket;
@@ -121,7 +122,7 @@ impl Hub {
             return;
         }
         let hub = self.clone();
-        tokio::task::spawn_local(async move {
+        event_loop::spawn("crowd", async move {
             hub.tune(place, socket::probe_now);
             for _ in 0..LOOKS {
                 sleep(LOOK_EVERY).await;

@@ -41,6 +41,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::clock::{self, ClockUnset};
+use super::event_loop::must_not_turn;
+use super::handshakes;
 use super::proven::{self, Judge, Shown};
 use super::socket;
 
@@ -248,13 +250,14 @@ impl Dialer {
             return Ok(Connected { stream: Stream::Plain(stream), address, is_resumed: false });
         };
         tls.verifier.take_offered();
-        let handshake = tls.connector.connect(tls.name.clone(), stream);
+        // Verifying a chain may take long, and who is dialled may be anybody (F97).
+        let handshake = handshakes::POOLS.run(tls.connector.connect(tls.name.clone(), stream));
         let failed = |source| {
             let chain = tls.verifier.take_offered();
             DialError::Tls { place: self.place(address), source, chain }
         };
         let stream = match timeout(std_time(limits::TLS_HANDSHAKE_MAX), handshake).await {
-            Ok(result) => result.map_err(|error| failed(Some(error)))?,
+            Ok(result) => result.and_then(|shaken| shaken).map_err(|error| failed(Some(error)))?,
             Err(_) => return Err(failed(None)),
         };
         // Nothing of them is kept, but with what refuses them.
@@ -349,6 +352,7 @@ fn chain_verifier(
 }
 
 fn read_limited(path: &str) -> io::Result<Vec<u8>> {
+    must_not_turn("a file of certificates is read");
     let mut bytes = Vec::new();
     let limit = limits::CA_FILE_BYTES_MAX;
     std::fs::File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;

@@ -1,14 +1,25 @@
 //! The few things that are asked of a disk, each of them a step at which the power may be cut.
 //!
+//! Any of them may wait for as long as the disk likes, so none is done on the event loop:
+//! [`thread`] does them, and [`Flash`] ends a test's process that forgot it.
+//!
 //! [`Flash`] is the real one; it counts what it writes, since that is what wears flash out. The
 //! other, in the tests, forgets what was not synced when its power is cut, and tears what was
 //! being written.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::event_loop::must_not_turn;
+use super::store::DAMAGED;
+
+mod beneath;
+pub mod thread;
+
+use beneath::Beneath;
 
 /// What the stores do with files.
 pub trait Disk {
@@ -28,9 +39,11 @@ pub trait Disk {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Waits until the names in a folder are on the disk.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Gives what cannot be used another name, in place of what was put aside before.
+    fn put_aside(&self, path: &Path) -> io::Result<()>;
 }
 
-/// The real disk.
+/// The real disk, beneath folders that are ours.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flash;
 
@@ -47,7 +60,6 @@ static WRITES: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
 /// What is kept is nobody else's business: it has passwords in it.
-const MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 
 /// Returns what was written since the start.
@@ -57,44 +69,98 @@ pub fn wear() -> Wear {
 
 impl Disk for Flash {
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)
+        must_not_turn("a folder is made");
+        let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
+        made.and_then(|()| Beneath::open(folder).map(drop)).map_err(named(folder))
     }
 
     fn read(&self, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+        must_not_turn("a file is read");
+        let (folder, name) = Beneath::of(path)?;
         let mut bytes = Vec::new();
-        File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+        folder.read(name)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
     fn create(&self, path: &Path) -> io::Result<()> {
-        OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path)?;
-        Ok(())
+        must_not_turn("a file is made");
+        let (folder, name) = Beneath::of(path)?;
+        folder.create(name).map(drop)
     }
 
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
+        must_not_turn("a file is written");
+        let (folder, name) = Beneath::of(path)?;
+        let mut file = folder.append(name)?;
         WRITES.fetch_add(1, Ordering::Relaxed);
         BYTES.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         file.write_all(bytes)
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        must_not_turn("a file is synced");
+        let (folder, name) = Beneath::of(path)?;
+        folder.read(name)?.sync_all()
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+        must_not_turn("a file is renamed");
+        let ((of, from), (into, to)) = (Beneath::of(from)?, Beneath::of(to)?);
+        fs::rename(of.path(from), into.path(to))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        must_not_turn("a file is removed");
+        let (folder, name) = match Beneath::of(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        let path = folder.path(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            // Somebody put a folder in the place of a file.
+            Err(_) if fs::symlink_metadata(&path)?.is_dir() => fs::remove_dir_all(path),
+            result => result,
         }
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        File::open(folder)?.sync_all()
+        must_not_turn("a folder is synced");
+        Beneath::open(folder)?.sync()
+    }
+
+    fn put_aside(&self, path: &Path) -> io::Result<()> {
+        let aside = path.with_extension(DAMAGED);
+        self.remove(&aside)?;
+        self.rename(path, &aside)
+    }
+}
+
+/// Puts a path before what the system says of it, unless it stands there.
+fn named(path: &Path) -> impl FnOnce(io::Error) -> io::Error + '_ {
+    move |error| {
+        let (text, shown) = (error.to_string(), path.display().to_string());
+        if text.contains(&shown) {
+            return error;
+        }
+        io::Error::new(error.kind(), format!("{shown}: {text}"))
+    }
+}
+
+/// Files of whoever runs a tool, which are only read, and wherever they lie.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Foreign;
+
+impl Foreign {
+    /// Reads a file; of one that is longer than `bytes_max`, one byte more.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn read(self, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 }
 
@@ -250,13 +316,11 @@ pub mod cut {
         fn create(&self, path: &Path) -> io::Result<()> {
             let contents = &mut *self.0.borrow_mut();
             contents.step()?;
-            match contents.find(path) {
-                Ok(file) => contents.files[file].seen.clear(),
-                Err(_) => {
-                    contents.files.push(Content::default());
-                    contents.change(Change::Put(path.to_owned(), contents.files.len() - 1));
-                }
+            if contents.find(path).is_ok() {
+                contents.change(Change::Remove(path.to_owned()));
             }
+            contents.files.push(Content::default());
+            contents.change(Change::Put(path.to_owned(), contents.files.len() - 1));
             Ok(())
         }
 
@@ -302,6 +366,10 @@ pub mod cut {
             contents.names = contents.seen();
             contents.done.clear();
             Ok(())
+        }
+
+        fn put_aside(&self, path: &Path) -> io::Result<()> {
+            self.rename(path, &path.with_extension(DAMAGED))
         }
     }
 }

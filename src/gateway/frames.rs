@@ -6,18 +6,19 @@
 //! where `run --frames` names one. What finds no room to wait in is counted, and the count is a
 //! frame.
 //!
-//! A batch is not waited for: a power cut costs the last of it, and nothing stops while flash is
-//! slow.
+//! A batch is written by the disk's thread and waited for by nobody: a power cut costs the last of
+//! it, and nothing stops while flash is slow.
 
 mod build;
 mod encoder;
 mod port;
 pub mod ring;
 
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use loka_stratum::limits::{
-    FRAMES_WAITING_BYTES_MAX, FRAMES_WRITE_INTERVAL, FRAMES_WRITES_BURST_MAX,
+    DISK_FINISH_MAX, FRAMES_WAITING_BYTES_MAX, FRAMES_WRITE_INTERVAL, FRAMES_WRITES_BURST_MAX,
 };
 use loka_stratum::proxy::Event;
 use loka_stratum::time::Instant;
@@ -25,8 +26,11 @@ use loka_stratum::wire::hex::Digits;
 
 use super::allowance::Allowance;
 use super::clock;
-use super::disk::Flash;
+use super::dial;
+use super::disk::{Flash, thread};
 use super::log::{self, Kind, Level};
+use super::shelf;
+use super::store;
 
 pub use build::BuildId;
 pub use port::run;
@@ -36,16 +40,23 @@ static FRAMES: Mutex<Frames> = Mutex::new(Frames {
     waiting: Vec::new(),
     lost: 0,
     to_ring: None,
+    is_writing: false,
     port: Vec::new(),
     to_port: false,
 });
+
+/// The files, and where they are; used on the disk's thread alone, once the loop turns.
+static RING: Mutex<Option<(Ring<Flash>, PathBuf)>> = Mutex::new(None);
 
 struct Frames {
     /// Frames for the ring, each with the zero that ends it.
     waiting: Vec<u8>,
     /// Frames that found no room.
     lost: u64,
-    to_ring: Option<(Ring<Flash>, Allowance)>,
+    /// How often the ring is written, where there is one.
+    to_ring: Option<Allowance>,
+    /// A batch is on its way, so there is never more than one in the disk's queue.
+    is_writing: bool,
     /// Frames for the serial port.
     port: Vec<u8>,
     to_port: bool,
@@ -55,13 +66,19 @@ fn frames() -> MutexGuard<'static, Frames> {
     FRAMES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn ring() -> MutexGuard<'static, Option<(Ring<Flash>, PathBuf)>> {
+    RING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Begins: from now on frames are kept in `folder`, where one is named.
 pub fn start(folder: &str) {
     let build = BuildId::own();
     log::info(Kind::Process, format_args!("version {}, build {build}", env!("CARGO_PKG_VERSION")));
     if !folder.is_empty() {
         let allowance = Allowance::new(FRAMES_WRITES_BURST_MAX, FRAMES_WRITE_INTERVAL);
-        frames().to_ring = Some((Ring::open(Flash, folder.into(), build), allowance));
+        let place = Path::new(folder).join(store::FRAMES);
+        *ring() = Some((Ring::open(Flash, folder.into(), build), place));
+        frames().to_ring = Some(allowance);
     }
     defmt::info!("start of version {=str}", env!("CARGO_PKG_VERSION"));
 }
@@ -84,53 +101,75 @@ pub fn flush(now: Instant) {
     if lost > 0 {
         defmt::warn!("{=u64} frames came too fast to be kept", lost);
     }
-    let result = {
+    let batch = {
         let mut frames = frames();
-        let Frames { waiting, to_ring, .. } = &mut *frames;
-        let Some((ring, allowance)) = to_ring else {
+        let Frames { waiting, to_ring, is_writing, .. } = &mut *frames;
+        let Some(allowance) = to_ring else {
             waiting.clear();
             return;
         };
-        if waiting.is_empty() || !allowance.allow(now) {
+        if *is_writing || waiting.is_empty() || !allowance.allow(now) {
             return;
         }
-        let result = ring.write(waiting);
-        waiting.clear();
-        result
+        *is_writing = true;
+        std::mem::take(waiting)
     };
-    if let Err(error) = result {
+    if let Err(error) = thread::submit(move || write(&batch)) {
+        frames().is_writing = false;
         log::warn(Kind::Store, format_args!("frames cannot be written: {error}"));
     }
 }
 
-/// Begins the ring anew, whose files the caller has erased; what waits is forgotten with them.
+/// Writes a batch; on the disk's thread.
+fn write(batch: &[u8]) {
+    if let Some((ring, place)) = &mut *ring() {
+        match ring.write(batch) {
+            Ok(()) => shelf::written(place),
+            Err(error) => shelf::unwritten(place, &error),
+        }
+    }
+    frames().is_writing = false;
+}
+
+/// Begins the ring anew, whose files the caller erases; what waits is forgotten with them.
 pub fn forget() {
-    let mut frames = frames();
-    frames.waiting.clear();
-    if let Some((ring, _)) = &mut frames.to_ring {
-        ring.forget();
+    frames().waiting.clear();
+    let forgotten = thread::submit(|| {
+        if let Some((ring, _)) = &mut *ring() {
+            ring.forget();
+        }
+    });
+    if let Err(error) = forgotten {
+        log::warn(Kind::Store, format_args!("frames are not begun anew: {error}"));
     }
 }
 
-/// Ends: what waits is written now.
+/// Ends: what waits is written; the caller waits for the disk's thread.
 pub fn end() {
     defmt::info!("end");
-    if let Some((_, allowance)) = &mut frames().to_ring {
+    // A batch that is on its way comes first.
+    thread::finish(dial::std_time(DISK_FINISH_MAX));
+    if let Some(allowance) = &mut frames().to_ring {
         *allowance = Allowance::new(1, FRAMES_WRITE_INTERVAL);
     }
     flush(clock::now());
 }
 
 /// Returns the newest frames, the oldest first, as lines: the build, then a frame in hexadecimal.
-pub fn newest(count: usize) -> Option<Vec<String>> {
-    let frames = frames();
-    let (ring, _) = frames.to_ring.as_ref()?;
-    let mut all = ring.own_frames();
-    all.extend(split(&frames.waiting).map(<[u8]>::to_vec));
-    let skip = all.len().saturating_sub(count);
-    let mut lines = vec![format!("build {}", ring.build())];
-    lines.extend(all.iter().skip(skip).map(|frame| Digits(frame).to_string()));
-    Some(lines)
+/// None where no frames are kept.
+pub async fn newest(count: usize) -> Option<Vec<String>> {
+    thread::run(move || {
+        let ring = ring();
+        let (ring, _) = ring.as_ref()?;
+        let mut all = ring.own_frames();
+        all.extend(split(&frames().waiting).map(<[u8]>::to_vec));
+        let skip = all.len().saturating_sub(count);
+        let mut lines = vec![format!("build {}", ring.build())];
+        lines.extend(all.iter().skip(skip).map(|frame| Digits(frame).to_string()));
+        Some(lines)
+    })
+    .await
+    .ok()?
 }
 
 /// Splits what the encoder gave into frames, without the zeros that end them.

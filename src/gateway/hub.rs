@@ -7,19 +7,27 @@
 //! lies in one scratch buffer that all share, answers are written from another, and only what a
 //! full socket did not take is kept, until the socket takes it.
 //!
+//! A miner that found a block has its answers held until the disk's thread has written it
+//! ([`Hub::hold`]); they lie in its spill, and nobody else waits.
+//!
+//! Whoever calls the engine borrows it as an [`Engine`], which wakes the pump where the call left
+//! something to be done.
+//!
 //! Invariants: a port is in the table exactly while the engine knows its miner; [`Hub::end`] is
 //! the only way out, for the engine, the door's count and the port alike.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use loka_stratum::blocks::Unsaved;
 use loka_stratum::downstream::Close;
+use loka_stratum::ledger::Bucket;
 use loka_stratum::limits::{
     BLOCK_WRITE_INTERVAL, BLOCK_WRITES_BURST_MAX, LINKS_MAX, OUTPUT_BYTES_MIN, READ_BYTES_MAX,
     SPILL_BYTES_MAX,
@@ -39,9 +47,11 @@ use super::board::Plan;
 use super::clock;
 use super::crowd::Crowd;
 use super::dial::Dialer;
+use super::event_loop;
 use super::link::LinkPort;
 use super::log::{self, Kind};
-use super::store::{Block, Blocks, Memory, Store};
+use super::shelf::{Shelf, Writing};
+use super::store::{Block, Blocks, Memory};
 use super::update::Updates;
 use super::watch::Watch;
 
@@ -57,13 +67,17 @@ pub struct Hub {
     pub dialers: RefCell<Vec<Rc<Dialer>>>,
     /// The miners' sockets, by the index of their handles.
     pub(super) ports: RefCell<Vec<Option<Port>>>,
+    /// The folder of the state, as the process was started with it; empty where there is none.
+    pub(super) state_dir: String,
     /// What is remembered across restarts, where there is a place for it.
-    pub(super) store: RefCell<Option<Store<Memory>>>,
+    pub(super) memory: RefCell<Option<Shelf<Memory>>>,
     /// What is wrong with the place of the state.
     pub(super) state_problem: RefCell<Option<String>>,
     /// The same for block candidates.
-    pub(super) blocks: RefCell<Option<Store<Blocks>>>,
-    /// How often a found block may keep everybody waiting for the disk.
+    pub(super) blocks: RefCell<Option<Shelf<Blocks>>>,
+    /// The block candidates as they were put there last.
+    known_blocks: RefCell<Vec<Block>>,
+    /// How often a found block may be written at once, which wears flash out.
     writes: Cell<Allowance>,
     /// How often settings were ever written to this disk.
     pub(super) settings_writes: Cell<u64>,
@@ -119,8 +133,18 @@ pub(super) struct Port {
     pub(super) blocked_since: Instant,
     /// Whether it stands among those who are held back.
     pub(super) is_held_back: bool,
+    /// Writes of blocks that the miner found, for which what is in `spill` waits.
+    pub(super) held: u16,
     /// The miner's task.
     pub(super) waker: Option<Waker>,
+}
+
+/// The engine while somebody calls it, but for [`Hub::turn`], which does what is due.
+pub(super) struct Engine<'h> {
+    proxy: RefMut<'h, Proxy<'static>>,
+    /// Shares that waited for a pool before.
+    pending: u64,
+    pump: &'h Signal,
 }
 
 /// Why a miner's connection ended.
@@ -239,12 +263,14 @@ impl Hub {
             proxy: RefCell::new(proxy),
             spills: Spills::new(plan.spill_bytes),
             plan,
+            state_dir: settings.state.dir.as_str().to_owned(),
             settings: RefCell::new(settings),
             dialers: RefCell::new(dialers),
             ports: RefCell::new((0..capacity).map(|_| None).collect()),
-            store: RefCell::default(),
+            memory: RefCell::default(),
             state_problem: RefCell::default(),
             blocks: RefCell::default(),
+            known_blocks: RefCell::default(),
             writes: Cell::new(Allowance::new(BLOCK_WRITES_BURST_MAX, BLOCK_WRITE_INTERVAL)),
             settings_writes: Cell::default(),
             file_is_bad: Cell::default(),
@@ -287,7 +313,7 @@ impl Hub {
         match self.try_admit(stream, peer) {
             Ok(miner) => {
                 log::debug(Kind::Miner, format_args!("miner from {from}"));
-                tokio::task::spawn_local(super::miner::Task::new(self.clone(), miner));
+                event_loop::spawn("miner", super::miner::Task::new(self.clone(), miner));
             }
             Err(Refused::Engine(refusal)) => {
                 let name = match refusal {
@@ -326,7 +352,7 @@ impl Hub {
         if !door.has_room(peer, allowed) {
             return Err(Refused::Address { allowed });
         }
-        let miner = self.proxy.borrow_mut().handle_connect(peer, now).map_err(Refused::Engine)?;
+        let miner = self.engine().handle_connect(peer, now).map_err(Refused::Engine)?;
         door.enter(peer);
         let port = Port {
             miner,
@@ -335,6 +361,7 @@ impl Hub {
             spill: Vec::new(),
             blocked_since: now,
             is_held_back: false,
+            held: 0,
             waker: None,
         };
         if let Some(place) = self.ports.borrow_mut().get_mut(miner.index()) {
@@ -353,7 +380,7 @@ impl Hub {
         };
         let Some(mut port) = port else { return };
         self.spills.release(&mut port.spill);
-        self.proxy.borrow_mut().handle_disconnect(miner);
+        self.engine().handle_disconnect(miner);
         self.door.borrow_mut().leave(port.peer);
         self.count(|counts| counts.ended.add(end.name()));
         let peer = address(port.peer);
@@ -384,8 +411,7 @@ impl Hub {
         let result = {
             let mut ports = self.ports.borrow_mut();
             let port = ports.get_mut(miner.index()).and_then(Option::as_mut);
-            let Some(port) = port.filter(|port| port.miner == miner && port.spill.is_empty())
-            else {
+            let Some(port) = port.filter(|port| port.miner == miner && port.takes_more()) else {
                 return;
             };
             self.deliver_to(port, now)
@@ -397,7 +423,7 @@ impl Hub {
 
     pub(super) fn deliver_to(&self, port: &mut Port, now: Instant) -> Result<(), End> {
         let scratch = &mut *self.scratch.borrow_mut();
-        let mut proxy = self.proxy.borrow_mut();
+        let mut proxy = self.engine();
         loop {
             let mut out = Writer::new(&mut scratch.write);
             let is_full = proxy.poll_output(port.miner, &mut out, now).is_err();
@@ -412,7 +438,7 @@ impl Hub {
     /// Sends bytes to a miner: at once as far as the socket takes them, the rest by its task.
     pub(super) fn send(&self, port: &mut Port, bytes: &[u8], now: Instant) -> Result<(), End> {
         let mut rest = bytes;
-        if port.spill.is_empty() && !rest.is_empty() {
+        if port.takes_more() && !rest.is_empty() {
             match port.stream.try_write(rest) {
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -429,7 +455,7 @@ impl Hub {
         if !self.spills.extend(&mut port.spill, rest) {
             return Err(End::SpillsFull);
         }
-        if was_empty {
+        if was_empty && port.held == 0 {
             port.blocked_since = now;
             self.blocked.borrow_mut().push(port.miner);
         }
@@ -447,7 +473,9 @@ impl Hub {
             let ports = self.ports.borrow();
             self.blocked.borrow_mut().retain(|miner| {
                 let port = ports.get(miner.index()).and_then(Option::as_ref);
-                let Some(port) = port.filter(|p| p.miner == *miner && !p.spill.is_empty()) else {
+                // Who waits for the disk is not slow himself.
+                let is_blocked = |p: &&Port| !p.spill.is_empty() && p.held == 0;
+                let Some(port) = port.filter(|p| p.miner == *miner && is_blocked(p)) else {
                     return false;
                 };
                 let is_slow = now.since(port.blocked_since).as_secs() >= limit;
@@ -496,70 +524,133 @@ impl Hub {
         *self.dialers.borrow_mut() = dialers;
         **self.settings.borrow_mut() = settings.clone();
         let now = clock::now();
-        let mut proxy = self.proxy.borrow_mut();
+        let mut proxy = self.engine();
         // The engine sees the host and the login; port, authority and pins are the dialer's.
         changed.into_iter().for_each(|pool| proxy.reopen_pool(pool));
         proxy.apply(options, now);
         proxy.ask_admission(admission::asks_names(&settings.admit));
+        drop(proxy);
         self.pump.set();
     }
 
     /// Remembers how the extranonce2 is divided, where there is a place for it.
     pub(super) fn save_geometry(&self) {
         let Some(geometry) = self.proxy.borrow().geometry() else { return };
-        let Some(mut store) = self.store.borrow_mut().take() else { return };
         let memory = Memory::V1 {
             miner_id_bytes: geometry.miner_id_bytes(),
             roll_bytes: geometry.roll_bytes(),
         };
-        if let Err(error) = store.save(&memory) {
-            log::warn(Kind::Store, format_args!("not remembered: {error}"));
+        if let Some(shelf) = &*self.memory.borrow() {
+            // Nobody waits for it; where it cannot be written, the shelf says so.
+            let _ = shelf.put(memory);
         }
-        *self.store.borrow_mut() = Some(store);
     }
 
-    /// Writes a block candidate that was just found, before its miner is answered. That keeps
-    /// everybody waiting for the disk, which is right once in years; a network or a pool where
-    /// every share is a block gets no more than a few such writes, and the rest within a second.
-    pub(super) fn save_found_block(&self, proxy: &mut Proxy<'_>, now: Instant) {
+    /// Has a block candidate written that was just found; returns the write, for which its miner's
+    /// answer waits and nobody else. A network or a pool where every share is a block gets no more
+    /// than a few such writes, and the rest within a second.
+    pub(super) fn save_found_block(&self, proxy: &mut Proxy<'_>, now: Instant) -> Option<Writing> {
         if proxy.blocks().unsaved() != Unsaved::Found {
-            return;
+            return None;
         }
         let mut writes = self.writes.get();
-        if writes.allow(now) {
-            self.write_blocks(proxy);
-        }
+        let is_allowed = writes.allow(now);
         self.writes.set(writes);
+        if is_allowed { self.write_blocks(proxy) } else { None }
     }
 
-    /// Writes which block candidates are open, where that has changed.
-    pub(super) fn save_blocks(&self, now: Instant) {
+    /// Has written which block candidates are open, where that has changed or could not be.
+    pub(super) fn save_blocks(&self, now: Instant) -> Option<Writing> {
         let proxy = &mut *self.proxy.borrow_mut();
-        if proxy.blocks().unsaved() != Unsaved::Nothing {
-            self.write_blocks(proxy);
-        }
         let mut writes = self.writes.get();
         writes.forgive(now);
         self.writes.set(writes);
+        if proxy.blocks().unsaved() != Unsaved::Nothing {
+            return self.write_blocks(proxy);
+        }
+        if let Some(shelf) = &*self.blocks.borrow() {
+            shelf.retry();
+        }
+        if let Some(shelf) = &*self.memory.borrow() {
+            shelf.retry();
+        }
+        None
     }
 
-    fn write_blocks(&self, proxy: &mut Proxy<'_>) {
-        let mut store = self.blocks.borrow_mut();
-        let Some(store) = &mut *store else { return proxy.handle_blocks_saved() };
-        let known = store.newest().cloned().map(Blocks::newest).unwrap_or_default();
-        let now = clock::wall_checked().ok().map(|now| now.as_secs());
-        let of = |record| {
-            let found = known.iter().find(|block| block.is_of(record));
-            Block::new(record, found.and_then(|block| block.found_secs).or(now))
+    /// Takes up what an earlier run put there.
+    pub(super) fn know_blocks(&self, blocks: &[Block]) {
+        self.known_blocks.borrow_mut().extend_from_slice(blocks);
+    }
+
+    /// Hands over which block candidates are open. From here on the shelf answers for them.
+    fn write_blocks(&self, proxy: &mut Proxy<'_>) -> Option<Writing> {
+        let blocks = {
+            let known = self.known_blocks.borrow();
+            let now = clock::wall_checked().ok().map(|now| now.as_secs());
+            let of = |record| {
+                let found = known.iter().find(|block| block.is_of(record));
+                Block::new(record, found.and_then(|block| block.found_secs).or(now))
+            };
+            proxy.blocks().records().map(of).collect::<Vec<_>>()
         };
-        let blocks = Blocks::V2(proxy.blocks().records().map(of).collect());
-        match store.save(&blocks) {
-            Ok(()) => proxy.handle_blocks_saved(),
-            Err(error) => {
-                let text = "a block candidate is not remembered";
-                log::error(Kind::Store, format_args!("{text}: {error}"));
-            }
+        proxy.handle_blocks_saved();
+        let writing = self.blocks.borrow().as_ref().map(|shelf| {
+            self.known_blocks.borrow_mut().clone_from(&blocks);
+            shelf.put(Blocks::V2(blocks))
+        });
+        writing
+    }
+
+    /// Has a miner's answers wait for a write; `false` where there is no room for them to wait in.
+    pub(super) fn hold(self: &Rc<Self>, port: &mut Port, bytes: &[u8], writing: Writing) -> bool {
+        if !self.spills.extend(&mut port.spill, bytes) {
+            return false;
         }
+        port.held = port.held.saturating_add(1);
+        let (hub, miner) = (self.clone(), port.miner);
+        event_loop::spawn("found block", async move {
+            // That it could not be written is said by the shelf, and the miner hears all the same.
+            let _ = writing.outcome().await;
+            hub.release(miner, clock::now());
+        });
+        true
+    }
+
+    /// Lets a miner have the answers that waited for a write, unless they wait for another.
+    fn release(&self, miner: MinerHandle, now: Instant) {
+        let is_empty = {
+            let mut ports = self.ports.borrow_mut();
+            let port = ports.get_mut(miner.index()).and_then(Option::as_mut);
+            let Some(port) = port.filter(|port| port.miner == miner) else { return };
+            port.held = port.held.saturating_sub(1);
+            if port.held > 0 {
+                return;
+            }
+            port.blocked_since = now;
+            if let Some(waker) = &port.waker {
+                waker.wake_by_ref();
+            }
+            port.spill.is_empty()
+        };
+        if is_empty {
+            // What became due meanwhile was passed over.
+            self.deliver(miner, now);
+        } else {
+            self.blocked.borrow_mut().push(miner);
+        }
+    }
+
+    /// Says whether the answer to a block still waits for the disk.
+    pub(super) fn holds_any(&self) -> bool {
+        self.ports.borrow().iter().flatten().any(|port| port.held > 0)
+    }
+
+    /// Borrows the engine for calls after which something may be due; that it is done is seen to
+    /// when the engine is given back, whoever called.
+    pub(super) fn engine(&self) -> Engine<'_> {
+        let proxy = self.proxy.borrow_mut();
+        let pending = proxy.ledger().of(Bucket::Pending);
+        Engine { proxy, pending, pump: &self.pump }
     }
 
     /// Takes no more connections and dials no more pools.
@@ -581,7 +672,11 @@ impl Hub {
         let scratch = &mut *self.scratch.borrow_mut();
         let mut out = Writer::new(&mut scratch.write);
         self.proxy.borrow().take_leave(miner, &mut out);
-        if port.spill.is_empty() && !out.is_empty() {
+        // What was kept for it goes first, and the last words only behind the whole of it.
+        let kept = port.spill.len();
+        let is_sent =
+            kept == 0 || port.stream.try_write(&port.spill).is_ok_and(|written| written == kept);
+        if is_sent && !out.is_empty() {
             let _ = port.stream.try_write(out.as_slice());
         }
     }
@@ -595,6 +690,36 @@ impl Hub {
         }
         for link in self.links.borrow_mut().iter_mut() {
             link.hang_up();
+        }
+    }
+}
+
+impl Port {
+    /// Says whether what is sent can go to the socket at once.
+    pub(super) fn takes_more(&self) -> bool {
+        self.spill.is_empty() && self.held == 0
+    }
+}
+
+impl Deref for Engine<'_> {
+    type Target = Proxy<'static>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.proxy
+    }
+}
+
+impl DerefMut for Engine<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.proxy
+    }
+}
+
+impl Drop for Engine<'_> {
+    fn drop(&mut self) {
+        // A share that came or went changes what a link has to send.
+        if self.proxy.has_due() || self.proxy.ledger().of(Bucket::Pending) != self.pending {
+            self.pump.set();
         }
     }
 }

@@ -65,14 +65,8 @@ impl<D: Disk> Journal<D> {
 
     /// Reads a file; one that cannot be read holds nothing.
     pub fn read(&self, file: usize) -> Read {
-        let bytes = self.disk.read(&self.path(file), self.file_bytes_max).unwrap_or_default();
-        let mut read = Read::default();
-        while let Some((record, size)) = decode(bytes.get(read.length..).unwrap_or_default()) {
-            read.records.push(record.to_vec());
-            read.length += size;
-        }
-        read.is_torn = read.length < bytes.len();
-        read
+        let bytes = self.disk.read(&self.path(file), self.file_bytes_max);
+        parse(&bytes.unwrap_or_default())
     }
 
     /// Says whether a new file begins with the next `bytes`.
@@ -130,6 +124,17 @@ impl<D: Disk> Journal<D> {
     fn path(&self, file: usize) -> PathBuf {
         self.folder.join(format!("{}.{file}", self.name))
     }
+}
+
+/// Reads what a file holds.
+pub fn parse(bytes: &[u8]) -> Read {
+    let mut read = Read::default();
+    while let Some((record, size)) = decode(bytes.get(read.length..).unwrap_or_default()) {
+        read.records.push(record.to_vec());
+        read.length += size;
+    }
+    read.is_torn = read.length < bytes.len();
+    read
 }
 
 /// How many files there are.

@@ -24,6 +24,7 @@ use tokio::time::sleep;
 
 use super::clock;
 use super::dial::{Connected, DialError, Dialer, Plain, Stream};
+use super::event_loop;
 use super::hub::Hub;
 use super::log::{self, Kind};
 
@@ -76,7 +77,7 @@ impl Hub {
             self.lose(link, LinkClose::Unneeded);
             return;
         };
-        let task = tokio::task::spawn_local(run(self.clone(), link, pool, dialer)).abort_handle();
+        let task = event_loop::spawn("link", run(self.clone(), link, pool, dialer)).abort_handle();
         self.with_link(link.index(), |port| {
             port.hang_up();
             port.link = Some(link);
@@ -117,7 +118,7 @@ impl Hub {
 
     fn lose(&self, link: LinkIndex, close: LinkClose) {
         self.with_link(link.index(), LinkPort::close);
-        self.proxy.borrow_mut().handle_link_down(link, close, clock::now());
+        self.engine().handle_link_down(link, close, clock::now());
         self.pump.set();
     }
 
@@ -146,7 +147,7 @@ async fn run(hub: Rc<Hub>, link: LinkIndex, pool: u8, dialer: Rc<Dialer>) {
         port.is_up = true;
         port.error = None;
     });
-    hub.proxy.borrow_mut().handle_link_up(link, clock::now());
+    hub.engine().handle_link_up(link, clock::now());
     hub.pump.set();
     let mut stream = connected.stream;
     let close = poll_fn(|context| carry(&hub, link, &mut stream, context)).await;
@@ -287,7 +288,7 @@ fn read(
     if buffer.filled().is_empty() {
         return Poll::Ready(Ok(false));
     }
-    let result = hub.proxy.borrow_mut().handle_link_input(link, buffer.filled(), clock::now());
+    let result = hub.engine().handle_link_input(link, buffer.filled(), clock::now());
     hub.pump.set();
     Poll::Ready(result.map(|()| true).map_err(Broken::Engine))
 }

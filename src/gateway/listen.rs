@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
+use super::event_loop;
 use super::hub::Hub;
 use super::log::{self, Kind};
 use super::socket;
@@ -125,7 +126,7 @@ impl Listening {
         accept: impl FnOnce(Rc<TcpListener>) -> F,
     ) -> Self {
         let listener = Rc::new(listener);
-        let task = tokio::task::spawn_local(accept(listener.clone())).abort_handle();
+        let task = event_loop::spawn("listen", accept(listener.clone())).abort_handle();
         Self { listener, task }
     }
 

@@ -12,9 +12,10 @@
 //! No line repeats text from the network as it came: what is not ours is shown by `{:?}` or not
 //! at all, so nothing that a terminal would obey gets through (F06).
 
+pub mod out;
+
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Mutex;
 use std::sync::OnceLock;
@@ -88,6 +89,8 @@ pub enum Kind {
     Block,
     /// The state file.
     Store,
+    /// What is kept, and is not on the disk as it is in use; said when that begins and ends.
+    Kept,
     /// The status port.
     Http,
     /// Updates of the system.
@@ -216,6 +219,7 @@ const NAMES: [&str; KINDS] = [
     "clock",
     "block",
     "store",
+    "what is kept",
     "status port",
     "updates",
     "access",
@@ -226,10 +230,11 @@ const NAMES: [&str; KINDS] = [
 
 /// Counts the line, and returns how many were held back before it where it is to be printed.
 fn admit(level: Level, kind: Kind, now: Instant) -> Option<u32> {
-    // What starts, ends, sets or updates the process is said once, and a block candidate is worth
-    // a line.
-    // Whether a pool pays changes seldom, by the engine's own rules.
-    if matches!(kind, Kind::Process | Kind::Settings | Kind::Block | Kind::Update | Kind::Earning) {
+    // What starts, ends, sets or updates the process is said once, and so is what is not kept;
+    // whether a pool pays changes seldom, by the engine's own rules; a block candidate is worth a
+    // line.
+    use Kind::{Block, Earning, Kept, Process, Settings, Update};
+    if matches!(kind, Process | Settings | Block | Update | Kept | Earning) {
         return Some(0);
     }
     let mut windows = WINDOWS.lock().ok()?;
@@ -260,13 +265,11 @@ fn print(level: Level, text: fmt::Arguments<'_>) {
 fn put(level: Level, text: fmt::Arguments<'_>) -> String {
     static IS_JOURNAL: OnceLock<bool> = OnceLock::new();
     let line = whole(level, text);
-    let mut out = std::io::stderr().lock();
-    // A log that cannot be written is no reason to stop mining.
-    let _ = if *IS_JOURNAL.get_or_init(is_journal) {
-        writeln!(out, "<{}>{text}", level.priority())
+    if *IS_JOURNAL.get_or_init(is_journal) {
+        out::write(&format!("<{}>{text}", level.priority()));
     } else {
-        writeln!(out, "{line}")
-    };
+        out::write(&line);
+    }
     line
 }
 

@@ -6,6 +6,9 @@
 //! port; while something is kept the miner is not read, so it cannot make the gateway buffer more
 //! (F46). Nor is it read beyond what its pool's queue has room for (F91).
 //!
+//! Who finds a block is answered when it is on the disk: his answers wait where a full socket's do,
+//! and he is read on then. Nobody else waits.
+//!
 //! The read goes through `poll_read` because that takes a read shorter than the buffer as the
 //! end of what there is: the next call waits without asking the kernel again.
 
@@ -14,7 +17,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use loka_stratum::ledger::Bucket;
 use loka_stratum::table::MinerHandle;
 use loka_stratum::wire::writer::Writer;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -69,20 +71,26 @@ impl Future for Task {
 
 impl Hub {
     /// Writes what was kept, or reads and answers once; `None` where the connection has ended.
-    fn step(&self, miner: MinerHandle, context: &mut Context<'_>) -> Option<Result<Step, End>> {
+    fn step(
+        self: &Rc<Self>,
+        miner: MinerHandle,
+        context: &mut Context<'_>,
+    ) -> Option<Result<Step, End>> {
         let mut ports = self.ports.borrow_mut();
         let port = ports.get_mut(miner.index())?.as_mut().filter(|port| port.miner == miner)?;
         if !port.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             port.waker = Some(context.waker().clone());
         }
-        if port.spill.is_empty() {
+        if port.held > 0 {
+            Some(Ok(Step::Wait))
+        } else if port.spill.is_empty() {
             Some(self.read(port, context))
         } else {
             Some(self.write_spill(port, context))
         }
     }
 
-    fn read(&self, port: &mut Port, context: &mut Context<'_>) -> Result<Step, End> {
+    fn read(self: &Rc<Self>, port: &mut Port, context: &mut Context<'_>) -> Result<Step, End> {
         let wanted = self.proxy.borrow_mut().poll_read(port.miner);
         if wanted == 0 {
             self.hold_back(port);
@@ -101,25 +109,22 @@ impl Hub {
             return Err(End::Gone);
         }
         let now = clock::now();
-        let mut proxy = self.proxy.borrow_mut();
-        let waiting = proxy.ledger().of(Bucket::Pending);
+        let mut proxy = self.engine();
         loop {
             let mut out = Writer::new(&mut scratch.write);
             let taken = proxy.handle_input(port.miner, &mut input, &mut out, now);
             let taken = taken.and_then(|()| self.answer_question(&mut proxy, &mut out, now));
-            self.save_found_block(&mut proxy, now);
-            let is_full = port.spill.is_empty()
+            let writing = self.save_found_block(&mut proxy, now);
+            let is_full = port.takes_more()
                 && taken.is_ok()
                 && proxy.poll_output(port.miner, &mut out, now).is_err();
-            let sent = self.send(port, out.as_slice(), now);
+            let is_held = writing.is_some_and(|writing| self.hold(port, out.as_slice(), writing));
+            let sent = if is_held { Ok(()) } else { self.send(port, out.as_slice(), now) };
             taken.map_err(End::Closed)?;
             sent?;
             if input.is_empty() && !is_full {
                 break;
             }
-        }
-        if proxy.ledger().of(Bucket::Pending) != waiting {
-            self.pump.set();
         }
         Ok(Step::Again)
     }

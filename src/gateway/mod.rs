@@ -18,9 +18,11 @@
 //!
 //! Around them: `board` (what there is room for), `config` (file, environment, flags), `dial`
 //! (name, TCP, TLS), `crowd` (an address that is full), `probe` (tries a pool for an operator),
-//! `store` and `journal` on `disk` (what outlives the process), `watch` (who is told that the loop
-//! turns), `button` (reset), `report` (what is shown), `log` and its few bytes on flash
-//! (`frames`), `clock` (the only clock), `process`.
+//! `store` and `journal` on `disk` (what outlives the process; written by a thread of its own,
+//! `disk::thread`, and reached through a `shelf`), `event_loop` (what may not happen on it),
+//! `handshakes` (TLS, beside it), `watch` (who is told that the loop turns), `button` (reset),
+//! `report` (what is shown), `log` and its few bytes on flash (`frames`), `clock` (the only
+//! clock), `process`.
 //!
 //! Exit codes: 0 after a clean end, 1 where the gateway could not start or an answer is bad news,
 //! 2 for flags or settings that are wrong.
@@ -38,10 +40,12 @@ mod crowd;
 pub mod ctl;
 mod dial;
 mod disk;
+mod event_loop;
 mod fanout;
 mod fingerprint;
 #[cfg(feature = "defmt")]
 mod frames;
+mod handshakes;
 mod http;
 mod hub;
 mod journal;
@@ -59,6 +63,7 @@ mod proven;
 mod pump;
 mod report;
 mod serial;
+mod shelf;
 mod socket;
 mod state;
 pub mod status;
@@ -76,7 +81,7 @@ use std::time::Duration;
 
 use loka_stratum::blocks::BlockRecord;
 use loka_stratum::identity::Account;
-use loka_stratum::limits::{BLOCK_AGE_MAX, DRAIN_MAX};
+use loka_stratum::limits::{BLOCK_AGE_MAX, DISK_FINISH_MAX, DRAIN_MAX};
 use loka_stratum::proxy::Proxy;
 use loka_stratum::settings::{Key, Pool, Scheme, Settings};
 use loka_stratum::time::Duration as EngineDuration;
@@ -91,13 +96,14 @@ use args::{CheckArgs, RunArgs};
 use button::Button;
 use config::{ConfigError, Merged, Problem, Sources};
 use control::{Control, Filed, Kept, reset};
-use dial::Dialer;
-use disk::Flash;
+use dial::{Dialer, DialerError};
+use disk::{Flash, thread};
 use hub::Hub;
 use log::Kind;
 use password::Passwords;
+use shelf::Shelf;
 use state::State;
-use store::{Block, Blocks, Memory, Store};
+use store::{Block, Blocks, Memory};
 use update::{Updates, trial};
 use watch::Watch;
 
@@ -201,13 +207,15 @@ pub fn run(args: &RunArgs) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match start(args, sources, loaded) {
+    let code = match start(args, sources, loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error(Kind::Process, format_args!("{error}"));
             ExitCode::FAILURE
         }
-    }
+    };
+    log::out::end();
+    code
 }
 
 /// Finds the settings that count, the file's or those of the last commit, whichever was written
@@ -288,25 +296,50 @@ fn with_dialers(
     merged: Result<Merged, ConfigError>,
 ) -> Result<(Merged, Vec<Rc<Dialer>>), ConfigError> {
     let merged = merged?;
-    let dialers = dialers(&merged.settings, None)?;
+    let dialers = dialers(&merged.settings)?;
     Ok((merged, dialers))
 }
 
-/// Prepares the ways to the pools; one to a pool that has not changed is kept, since its TLS
-/// sessions may be resumed.
-fn dialers(
+/// Prepares the ways to the pools, before the loop turns.
+fn dialers(settings: &Settings) -> Result<Vec<Rc<Dialer>>, ConfigError> {
+    assemble(settings.pools.iter().map(|pool| Dialer::new(pool).map(Rc::new)))
+}
+
+/// As [`dialers`] while the loop turns: files of certificates are read beside it. A dialer to a
+/// pool that has not changed is kept, since its TLS sessions may be resumed.
+async fn dialers_beside(
     settings: &Settings,
-    before: Option<(&[Pool], &[Rc<Dialer>])>,
+    (pools, dialers): (&[Pool], &[Rc<Dialer>]),
 ) -> Result<Vec<Rc<Dialer>>, ConfigError> {
-    let mut dialers = Vec::new();
-    let mut problems = Vec::new();
-    for (index, pool) in settings.pools.iter().enumerate() {
+    let kept = |pool: &Pool| {
         let is_same = |(old, _): &(&Pool, &Rc<Dialer>)| {
             (&old.url, &old.ca_file, &old.pins, old.trust)
                 == (&pool.url, &pool.ca_file, &pool.pins, pool.trust)
         };
-        let kept = before.and_then(|(pools, dialers)| pools.iter().zip(dialers).find(is_same));
-        match kept.map_or_else(|| Dialer::new(pool).map(Rc::new), |(_, kept)| Ok(kept.clone())) {
+        pools.iter().zip(dialers).find(is_same).map(|(_, dialer)| dialer.clone())
+    };
+    let kept: Vec<_> = settings.pools.iter().map(kept).collect();
+    let of_new = |(pool, kept): (&Pool, &Option<_>)| kept.is_none().then(|| pool.clone());
+    let new: Vec<_> = settings.pools.iter().zip(&kept).map(of_new).collect();
+    let read = event_loop::beside(move || {
+        let read = |pool: Option<Pool>| pool.map(|pool| Dialer::new(&pool));
+        new.into_iter().map(read).collect::<Vec<_>>()
+    });
+    let read = read.await.map_err(ConfigError::of)?;
+    assemble(
+        kept.into_iter().zip(read).filter_map(|(kept, new)| {
+            kept.map(Ok).or_else(|| new.map(|dialer| dialer.map(Rc::new)))
+        }),
+    )
+}
+
+fn assemble(
+    all: impl Iterator<Item = Result<Rc<Dialer>, DialerError>>,
+) -> Result<Vec<Rc<Dialer>>, ConfigError> {
+    let mut dialers = Vec::new();
+    let mut problems = Vec::new();
+    for (index, dialer) in all.enumerate() {
+        match dialer {
             Ok(dialer) => dialers.push(dialer),
             Err(error) => {
                 let key = Key::named("pool", error.key, index);
@@ -335,7 +368,7 @@ fn start(
     let state_dir = state.folder.clone();
     #[cfg(feature = "defmt")]
     frames::start(state.writable());
-    let (store, geometry) = remembered(&state);
+    let (memory, geometry) = remembered(&state);
     let options = options::options(&settings, geometry, seed);
     let storage = options::storage(&plan)?;
     let proxy = Proxy::new(storage, options, clock::now())
@@ -353,8 +386,9 @@ fn start(
     let result = runtime.block_on(async {
         let mut hub = Hub::new(proxy, plan, settings, loaded.dialers.clone(), admissions);
         hub.updates = Updates::new(args.slots.as_deref(), &state_dir);
+        hub.state_dir.clone_from(&state_dir);
         let hub = Rc::new(hub);
-        *hub.store.borrow_mut() = store;
+        *hub.memory.borrow_mut() = memory;
         hub.state_problem.borrow_mut().clone_from(&state.problem);
         *hub.watch.borrow_mut() = watch;
         hub.recall_blocks(&state_dir);
@@ -365,36 +399,41 @@ fn start(
         #[cfg(feature = "defmt")]
         if let Some(port) = args.frames.clone() {
             let baud = hub.settings.borrow().serial.baud;
-            tokio::task::spawn_local(frames::run(port, baud));
+            event_loop::spawn("frames", frames::run(port, baud));
         }
-        let gateway = Gateway { hub: hub.clone(), control, button, serial };
-        let served = gateway.serve(parent_end).await;
+        let gateway = Gateway { hub: hub.clone(), control: control.clone(), button, serial };
+        let served = event_loop::steps("main", gateway.serve(parent_end)).await;
+        control.end();
         hub.updates.restart_if_asked().await;
         hub.watch.borrow_mut().release();
         served
     });
     #[cfg(feature = "defmt")]
     frames::end();
+    if !thread::finish(dial::std_time(DISK_FINISH_MAX)) {
+        let text = "the disk does not answer: what was changed last may not be on it";
+        log::error(Kind::Kept, format_args!("{text}"));
+    }
     // A resolver that still blocks must not hold the end up.
     runtime.shutdown_background();
     Ok(result?)
 }
 
-/// Returns the store, and the geometry of an earlier run.
-fn remembered(state: &State) -> (Option<Store<Memory>>, Option<Geometry>) {
+/// Returns where it is remembered, and the geometry of an earlier run.
+fn remembered(state: &State) -> (Option<Shelf<Memory>>, Option<Geometry>) {
     let folder = Path::new(&state.folder);
     if state.folder.is_empty() {
         return (None, None);
     }
-    let (store, memory) = match Store::load(folder, "gateway") {
-        Ok((store, memory)) if state.problem.is_none() => (Some(store), memory),
-        Ok((_, memory)) => (None, memory),
+    let (shelf, memory) = match Shelf::open(folder, "gateway") {
+        Ok((shelf, found)) if state.problem.is_none() => (Some(shelf), found.value),
+        Ok((_, found)) => (None, found.value),
         Err(_) => (None, None),
     };
     let geometry = memory.and_then(|Memory::V1 { miner_id_bytes, roll_bytes }| {
         Geometry::new(miner_id_bytes, roll_bytes)
     });
-    (store, geometry)
+    (shelf, geometry)
 }
 
 /// Says where state is kept, or what is lost without such a place.
@@ -434,14 +473,16 @@ impl Hub {
         if folder.is_empty() {
             return;
         }
-        let (store, stored) = match Store::<Blocks>::load(Path::new(folder), "blocks") {
-            Ok(loaded) => loaded,
+        let (shelf, found) = match Shelf::<Blocks>::open(Path::new(folder), "blocks") {
+            Ok(opened) => opened,
             // That nothing is kept in this folder was said at the start.
             Err(_) => return,
         };
-        *self.blocks.borrow_mut() = Some(store);
+        *self.blocks.borrow_mut() = Some(shelf);
+        let stored = found.value.map(Blocks::newest).unwrap_or_default();
+        self.know_blocks(&stored);
         let mut proxy = self.proxy.borrow_mut();
-        for mut block in stored.into_iter().flat_map(Blocks::newest) {
+        for mut block in stored {
             if block.port == 0 {
                 block.port = self.only_port_of(&block).unwrap_or(0);
             }
@@ -486,22 +527,24 @@ impl Gateway {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let settings = self.hub.settings.borrow().clone();
+        event_loop::turns();
+        log::out::begin()?;
         let bound = self.control.bind_doors(&settings)?;
-        self.control.open_web()?;
+        self.control.open_web().await?;
         log::info(Kind::Process, format_args!("{}", self.hub.plan));
         for text in plain_warnings(&settings) {
             log::warn(Kind::Settings, format_args!("{text}"));
         }
-        tokio::task::spawn_local(pump::run(self.hub.clone()));
-        tokio::task::spawn_local(fanout::run(self.hub.clone()));
+        event_loop::spawn("pump", pump::run(self.hub.clone()));
+        event_loop::spawn("fan-out", fanout::run(self.hub.clone()));
         let (hub, control) = (self.hub.clone(), self.control.clone());
-        tokio::task::spawn_local(serial::run(hub, control, self.serial.clone()));
-        tokio::task::spawn_local(self.control.clone().watch());
+        event_loop::spawn("serial", serial::run(hub, control, self.serial.clone()));
+        event_loop::spawn("settings file", self.control.clone().watch());
         if settings.pools.is_empty() {
             log::warn(Kind::Settings, format_args!("{}", report::NO_POOL));
         }
-        tokio::task::spawn_local(admission::run(self.hub.clone()));
-        let name = tokio::task::spawn_local(mdns::run(self.control.clone()));
+        event_loop::spawn("admission", admission::run(self.hub.clone()));
+        let name = event_loop::spawn("mdns", mdns::run(self.control.clone()));
         tokio::select! {
             () = self.hub.pools_heard() => {}
             _ = terminate.recv() => return Ok(()),
@@ -510,13 +553,16 @@ impl Gateway {
         }
         self.control.announce(bound);
         self.hub.watch.borrow_mut().ready();
-        tokio::task::spawn_local(trial::watch(self.hub.clone(), self.control.clone()));
+        event_loop::spawn("update", trial::watch(self.hub.clone(), self.control.clone()));
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 () = &mut parent_end => break,
-                _ = hangup.recv() => self.control.reload(),
+                _ = hangup.recv() => {
+                    let control = self.control.clone();
+                    event_loop::spawn("reload", async move { control.reload().await });
+                }
                 () = self.hub.reset_asked(self.button.as_ref()) => break,
                 () = self.hub.updates.restart_asked() => break,
             }
@@ -549,7 +595,18 @@ impl Gateway {
         }
         self.hub.proxy.borrow_mut().settle_all();
         self.hub.turn();
-        self.hub.save_blocks(clock::now());
+        let writing = self.hub.save_blocks(clock::now());
+        let written = async {
+            if let Some(writing) = writing {
+                // The shelf says where it cannot be written.
+                let _ = writing.outcome().await;
+            }
+            while self.hub.holds_any() {
+                sleep(DRAIN_CHECK).await;
+            }
+        };
+        // The last of all is waited for when the loop has ended.
+        let _ = timeout(dial::std_time(DISK_FINISH_MAX), written).await;
         self.hub.end_all();
         let report = self.hub.report();
         let books = serde_json::to_string(&report.ledger).unwrap_or_default();

@@ -31,6 +31,7 @@ use tokio::time::timeout;
 use super::clock;
 use super::control::Answer;
 use super::dial::{self, Connected, DialError, Dialer, Stream};
+use super::event_loop::beside;
 use certificate::Certificate;
 
 /// Trials at a time.
@@ -68,7 +69,9 @@ pub async fn run(
     let permit = TRIALS.try_acquire().map_err(|_| {
         Refused::Conflict("another pool is being tried; that ends within a minute".to_owned())
     })?;
-    let dialer = match Dialer::new(&pool) {
+    let of_pool = pool.clone();
+    let dialer = beside(move || Dialer::new(&of_pool)).await;
+    let dialer = match dialer.map_err(|error| Refused::Failed(error.to_string()))? {
         Ok(dialer) => dialer.holding(Arc::new(permit)),
         Err(error) => return Err(Refused::Invalid(format!("{key}.{error}"))),
     };

@@ -42,7 +42,8 @@ pub async fn run(hub: Rc<Hub>) {
         if now >= check_at {
             check_at = now + SLOW_READER_CHECK;
             hub.end_slow_readers(now);
-            hub.save_blocks(now);
+            // Whoever waits for such a write has it from where the block was found.
+            let _ = hub.save_blocks(now);
             hub.beat();
             log::flush();
             #[cfg(feature = "defmt")]

@@ -21,6 +21,7 @@ use serde::Serialize;
 use super::clock;
 use super::disk;
 use super::hub::{Hub, Tally};
+use super::shelf;
 use super::update::UpdateReport;
 
 /// Counts by a name.
@@ -354,6 +355,7 @@ impl Hub {
             warnings.push(BAD_FILE.to_owned());
         }
         warnings.extend(self.state_problem.borrow().clone());
+        warnings.extend(shelf::troubles(&self.state_dir));
         if settings.pools.is_empty() {
             warnings.push(NO_POOL.to_owned());
         }

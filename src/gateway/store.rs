@@ -5,6 +5,12 @@
 //! and a CRC-32, so that the newest file that is sound is what [`Store::load`] returns (F68). A
 //! disk that is full or read-only costs the new value only (F69).
 //!
+//! Absent and damaged are two things: [`Found`] says what is there and cannot be used. The first
+//! value is written into both files, and so is each that finds one of them damaged, so that no
+//! single damage loses all.
+//!
+//! The event loop has a store as a [`Shelf`](super::shelf::Shelf).
+//!
 //! The format is postcard, which does not describe itself: a value that may change later is an
 //! enum of versions whose variants and fields are only ever appended.
 
@@ -36,6 +42,32 @@ pub struct Store<T, D = Flash> {
     generation: u64,
     /// What is there, so that nothing is written twice.
     newest: Option<T>,
+    slots: [Slot; SLOTS],
+}
+
+/// What one of the files is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    Absent,
+    Sound,
+    /// It is there and cannot be used.
+    Unsound,
+}
+
+/// What was found at a start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found<T> {
+    /// The newest sound value.
+    pub value: Option<T>,
+    /// What is there and cannot be used: each file with why.
+    pub damage: Vec<String>,
+}
+
+impl<T> Found<T> {
+    /// Says whether there is something, and nothing of it can be used.
+    pub fn is_unsound(&self) -> bool {
+        self.value.is_none() && !self.damage.is_empty()
+    }
 }
 
 /// The value and how many came before it, as they are written.
@@ -52,19 +84,19 @@ pub trait Value: Serialize + DeserializeOwned + Clone + PartialEq {}
 impl<T: Serialize + DeserializeOwned + Clone + PartialEq> Value for T {}
 
 impl<T: Value> Store<T> {
-    /// Opens the store `name` in a folder, which is made where it is missing, and returns the
-    /// newest sound value.
+    /// Opens the store `name` in a folder, which is made where it is missing, and returns what is
+    /// there.
     ///
     /// # Errors
     ///
     /// The folder cannot be made. A file that cannot be read is like one that is not sound.
-    pub fn load(folder: &Path, name: &'static str) -> io::Result<(Self, Option<T>)> {
+    pub fn load(folder: &Path, name: &'static str) -> io::Result<(Self, Found<T>)> {
         Self::load_from(Flash, folder, name)
     }
 
     /// Returns the newest sound value of the store `name`, and leaves the folder as it is.
     pub fn peek(folder: &Path, name: &'static str) -> Option<T> {
-        Self::read(Flash, folder, name).newest
+        Self::read(Flash, folder, name).1.value
     }
 }
 
@@ -74,58 +106,88 @@ impl<T: Value, D: Disk> Store<T, D> {
     /// # Errors
     ///
     /// As there.
-    pub fn load_from(disk: D, folder: &Path, name: &'static str) -> io::Result<(Self, Option<T>)> {
-        disk.make_folder(folder)?;
-        let store = Self::read(disk, folder, name);
-        let newest = store.newest.clone();
-        Ok((store, newest))
-    }
-
-    fn read(disk: D, folder: &Path, name: &'static str) -> Self {
-        let mut store = Self { disk, folder: folder.to_owned(), name, generation: 0, newest: None };
-        for slot in 0..SLOTS {
-            let bytes = store.disk.read(&store.path(slot), STATE_BYTES_MAX);
-            let record = bytes.and_then(|bytes| Record::<T>::decode(&bytes));
-            if let Ok(record) = record
-                && record.generation >= store.generation
-            {
-                store.generation = record.generation;
-                store.newest = Some(record.value);
-            }
+    pub fn load_from(disk: D, folder: &Path, name: &'static str) -> io::Result<(Self, Found<T>)> {
+        let made = disk.make_folder(folder);
+        let (store, mut found) = Self::read(disk, folder, name);
+        if let Err(error) = made {
+            // Where nothing can be read, nobody knows that there is nothing.
+            found.damage.insert(0, error.to_string());
         }
-        store
+        Ok((store, found))
     }
 
-    /// Writes a value into the place of the older of the two; one that is there already is not
-    /// written again.
+    fn read(disk: D, folder: &Path, name: &'static str) -> (Self, Found<T>) {
+        let (folder, slots) = (folder.to_owned(), [Slot::Absent; SLOTS]);
+        let mut store = Self { disk, folder, name, generation: 0, newest: None, slots };
+        let mut damage = Vec::new();
+        for slot in 0..SLOTS {
+            let path = store.path(slot);
+            let bytes = store.disk.read(&path, STATE_BYTES_MAX);
+            store.slots[slot] = match bytes.and_then(|bytes| Record::<T>::decode(&bytes)) {
+                Ok(record) => {
+                    if record.generation >= store.generation {
+                        store.generation = record.generation;
+                        store.newest = Some(record.value);
+                    }
+                    Slot::Sound
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Slot::Absent,
+                Err(error) => {
+                    damage.push(format!("{}: {error}", path.display()));
+                    Slot::Unsound
+                }
+            };
+        }
+        let value = store.newest.clone();
+        (store, Found { value, damage })
+    }
+
+    /// Writes a value into the place of the older of the two, and into the other as well where
+    /// that has no sound value; one that is there already is not written again.
     ///
     /// # Errors
     ///
     /// What the system says; the value before it is still there.
     pub fn save(&mut self, value: &T) -> io::Result<()> {
-        if self.newest.as_ref() == Some(value) {
+        let is_whole = self.slots == [Slot::Sound; SLOTS];
+        let is_known = self.newest.as_ref() == Some(value);
+        if is_known && is_whole {
             return Ok(());
         }
-        let generation = self.generation + 1;
-        let path = self.path(generation % SLOTS);
+        let generation = if is_known { self.generation } else { self.generation + 1 };
         let record = Record { magic: MAGIC, generation, value };
         let mut buffer = vec![0; STATE_BYTES_MAX];
         let bytes = postcard::to_slice_crc32(&record, &mut buffer, CRC.digest())
             .map_err(io::Error::other)?;
+        let first = usize::from(generation % 2 == 1);
+        for slot in [first, 1 - first] {
+            let is_next = slot == first && !is_known;
+            if is_next || self.slots[slot] != Slot::Sound {
+                self.write(slot, bytes)?;
+                self.generation = generation;
+                self.newest = Some(value.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, slot: usize, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path(slot);
+        if self.slots[slot] == Slot::Unsound {
+            self.disk.put_aside(&path)?;
+        }
         let beside = path.with_extension("new");
         self.disk.create(&beside)?;
         self.disk.append(&beside, bytes)?;
         self.disk.sync(&beside)?;
         self.disk.rename(&beside, &path)?;
-        self.disk.sync_folder(&self.folder)?;
-        self.generation = generation;
-        self.newest = Some(value.clone());
-        Ok(())
+        self.slots[slot] = Slot::Sound;
+        self.disk.sync_folder(&self.folder)
     }
 
-    /// Returns what is there.
-    pub fn newest(&self) -> Option<&T> {
-        self.newest.as_ref()
+    /// Takes its place as empty: the files are erased by the caller.
+    pub fn forget(&mut self) {
+        (self.newest, self.slots) = (None, [Slot::Absent; SLOTS]);
     }
 
     /// Returns how many values were ever written.
@@ -133,12 +195,15 @@ impl<T: Value, D: Disk> Store<T, D> {
         self.generation
     }
 
-    fn path(&self, slot: u64) -> PathBuf {
+    fn path(&self, slot: usize) -> PathBuf {
         self.folder.join(format!("{}.{slot}", self.name))
     }
 }
 
-const SLOTS: u64 = 2;
+const SLOTS: usize = 2;
+
+/// How the name of a file ends that was damaged and put aside.
+pub const DAMAGED: &str = "damaged";
 
 /// The name of the events as frames, which a build without the feature `defmt` may find as well.
 pub const FRAMES: &str = "events";
@@ -151,7 +216,7 @@ pub const FRAMES: &str = "events";
 /// What the system says.
 pub fn erase(disk: &impl Disk, folder: &Path, names: &[&str]) -> io::Result<()> {
     for name in names {
-        for extension in ["new", "0", "1"] {
+        for extension in ["new", "0", "1", DAMAGED] {
             disk.remove(&folder.join(format!("{name}.{extension}")))?;
         }
     }
@@ -160,9 +225,14 @@ pub fn erase(disk: &impl Disk, folder: &Path, names: &[&str]) -> io::Result<()> 
 
 impl<T: DeserializeOwned> Record<T> {
     fn decode(bytes: &[u8]) -> io::Result<Self> {
-        let record: Self =
-            postcard::from_bytes_crc32(bytes, CRC.digest()).map_err(io::Error::other)?;
-        if record.magic == MAGIC { Ok(record) } else { Err(io::ErrorKind::InvalidData.into()) }
+        match postcard::from_bytes_crc32(bytes, CRC.digest()) {
+            Ok(record @ Self { magic: MAGIC, .. }) => Ok(record),
+            _ => {
+                let got = bytes.len();
+                let text = format!("{got} bytes that are damaged, or of a later version");
+                Err(io::Error::new(io::ErrorKind::InvalidData, text))
+            }
+        }
     }
 }
 
@@ -324,7 +394,8 @@ mod tests {
         }
 
         fn load(&self) -> (Store<Memory>, Option<Memory>) {
-            Store::load(&self.0, "gateway").unwrap()
+            let (store, found) = Store::load(&self.0, "gateway").unwrap();
+            (store, found.value)
         }
     }
 
@@ -352,7 +423,7 @@ mod tests {
         let (mut store, _) = folder.load();
         store.save(&FIRST).unwrap();
         store.save(&SECOND).unwrap();
-        let newest = store.path(store.generation % SLOTS);
+        let newest = store.path(store.generation as usize % SLOTS);
         let whole = fs::read(&newest).unwrap();
         for length in 0..whole.len() {
             fs::write(&newest, &whole[..length]).unwrap();
@@ -380,7 +451,9 @@ mod tests {
     }
 
     fn on(disk: &CutDisk) -> (Store<Memory, CutDisk>, Option<Memory>) {
-        Store::load_from(disk.clone(), Path::new("state"), "gateway").unwrap()
+        let (store, found) = Store::load_from(disk.clone(), Path::new("state"), "gateway").unwrap();
+        assert_eq!(found.damage, [""; 0], "a power cut damages nothing");
+        (store, found.value)
     }
 
     #[test]
@@ -491,7 +564,46 @@ mod tests {
         let folder = Folder::new("blocks");
         let all = Blocks::V2(vec![block; loka_stratum::limits::BLOCKS_KEPT_MAX]);
         Store::load(&folder.0, "blocks").unwrap().0.save(&all).unwrap();
-        assert_eq!(Store::load(&folder.0, "blocks").unwrap().1, Some(all));
+        assert_eq!(Store::load(&folder.0, "blocks").unwrap().1.value, Some(all));
+    }
+
+    #[test]
+    fn f68_the_first_value_stands_twice_and_damage_is_said_and_mended_by_the_next() {
+        let folder = Folder::new("twice");
+        let (mut store, _) = folder.load();
+        store.save(&FIRST).unwrap();
+        let found = |folder: &Folder| Store::<Memory>::load(&folder.0, "gateway").unwrap();
+        for slot in 0..SLOTS {
+            let whole = fs::read(store.path(slot)).unwrap();
+            for damaged in [&whole[..whole.len() - 1], b"", &[0xff; 20]] {
+                fs::write(store.path(slot), damaged).unwrap();
+                let (mut store, found_now) = found(&folder);
+                assert_eq!(found_now.value, Some(FIRST), "the other is there");
+                assert_eq!(found_now.damage.len(), 1, "{found_now:?}");
+                store.save(&FIRST).unwrap();
+                assert_eq!(found(&folder).1, Found { value: Some(FIRST), damage: Vec::new() });
+            }
+        }
+        for slot in 0..SLOTS {
+            fs::remove_file(store.path(slot)).unwrap();
+            fs::create_dir(store.path(slot)).unwrap();
+        }
+        let (mut store, found_now) = found(&folder);
+        assert!(found_now.is_unsound(), "{found_now:?}");
+        store.save(&SECOND).unwrap();
+        assert_eq!(found(&folder).1, Found { value: Some(SECOND), damage: Vec::new() });
+        assert_eq!(store.generation(), 1, "nothing says how many there were");
+    }
+
+    #[test]
+    fn a_store_that_was_forgotten_writes_the_same_again() {
+        let folder = Folder::new("forgotten");
+        let (mut store, _) = folder.load();
+        store.save(&FIRST).unwrap();
+        erase(&Flash, &folder.0, &["gateway"]).unwrap();
+        store.forget();
+        store.save(&FIRST).unwrap();
+        assert_eq!(folder.load().1, Some(FIRST));
     }
 
     /// The file of version 1 with one block in it, and that of version 2: put together by hand,
@@ -535,13 +647,13 @@ mod tests {
         Flash.make_folder(&folder.0).unwrap();
         fs::write(folder.0.join("blocks.1"), bytes(BLOCKS_V1)).unwrap();
         let (mut store, found) = Store::<Blocks>::load(&folder.0, "blocks").unwrap();
-        let [block] = found.unwrap().newest().try_into().unwrap();
+        let [block] = found.value.unwrap().newest().try_into().unwrap();
         assert_eq!(block.found_secs, Some(1_795_000_000));
         assert_eq!(block.record(), Some(stored(0)));
         let block = Block { port: 3333, ..block };
         store.save(&Blocks::V2(vec![block])).unwrap();
         let found = Store::<Blocks>::load(&folder.0, "blocks").unwrap().1;
-        assert_eq!(found.unwrap().newest()[0].record(), Some(stored(3333)));
+        assert_eq!(found.value.unwrap().newest()[0].record(), Some(stored(3333)));
     }
 
     #[test]

@@ -42,7 +42,7 @@ use serde::Serialize;
 use super::clock;
 use super::hub::{Hub, Signal};
 use super::log::{self, Kind};
-use super::store::Store;
+use super::shelf::{Shelf, Writing};
 use client::{Keeper, Standing, Upload};
 use trial::{Before, Outcome, Pending, Record, Records};
 
@@ -57,7 +57,7 @@ pub struct Updates {
     keeper: Option<Keeper>,
     standing: RefCell<Option<Standing>>,
     phase: Cell<Phase>,
-    store: RefCell<Option<Store<Record>>>,
+    shelf: RefCell<Option<Shelf<Record>>>,
     /// What is remembered, with or without a place on disk for it.
     records: RefCell<Records>,
     restart: Signal,
@@ -128,10 +128,10 @@ impl Updates {
         let keeper = socket.map(|socket| Keeper(PathBuf::from(socket)));
         let updates = Self { keeper, ..Self::default() };
         if updates.keeper.is_some() && !folder.is_empty() {
-            match Store::load(Path::new(folder), "update") {
-                Ok((store, record)) => {
-                    *updates.store.borrow_mut() = Some(store);
-                    let Record::V1(records) = record.unwrap_or_default();
+            match Shelf::open(Path::new(folder), "update") {
+                Ok((shelf, found)) => {
+                    *updates.shelf.borrow_mut() = Some(shelf);
+                    let Record::V1(records) = found.value.unwrap_or_default();
                     *updates.records.borrow_mut() = records;
                 }
                 Err(error) => {
@@ -208,9 +208,12 @@ impl Updates {
             before,
         };
         // Written first: a cut between the two is an update that was not started.
-        self.remember(|records| records.pending = Some(pending));
+        if let Some(writing) = self.remember(|records| records.pending = Some(pending)) {
+            // That it could not be written the shelf says; the update goes on.
+            let _ = writing.outcome().await;
+        }
         if let Err(refused) = ready.activate().await {
-            self.remember(|records| records.pending = None);
+            let _ = self.remember(|records| records.pending = None);
             return Err(refused);
         }
         self.restarts.set(true);
@@ -265,15 +268,11 @@ impl Updates {
         Ok(Turn(self))
     }
 
-    /// Changes what is remembered, on disk too.
-    fn remember(&self, change: impl FnOnce(&mut Records)) {
+    /// Changes what is remembered; returns the write, where there is a place for it.
+    fn remember(&self, change: impl FnOnce(&mut Records)) -> Option<Writing> {
         change(&mut self.records.borrow_mut());
         let record = Record::V1(self.records.borrow().clone());
-        if let Some(store) = self.store.borrow_mut().as_mut()
-            && let Err(error) = store.save(&record)
-        {
-            log::warn(Kind::Update, format_args!("updates are not remembered: {error}"));
-        }
+        self.shelf.borrow().as_ref().map(|shelf| shelf.put(record))
     }
 }
 

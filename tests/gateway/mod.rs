@@ -7,6 +7,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -138,15 +139,27 @@ impl Gateway {
     /// Waits for the end and returns how it ended, with the rest of the log.
     pub fn wait(&mut self) -> ExitStatus {
         let status = self.child.wait().expect("it was started");
-        self.log.extend(self.lines.iter());
+        self.check_end(status);
         status
+    }
+
+    /// Fails the test where the program ended itself, as it does in tests when its event loop
+    /// stood still, and reads the rest of the log.
+    #[track_caller]
+    fn check_end(&mut self, status: ExitStatus) {
+        const ABORTED: i32 = 6;
+        self.log.extend(self.lines.iter());
+        if status.signal() == Some(ABORTED) && !thread::panicking() {
+            let from = self.log.iter().position(|line| line.starts_with("BUG")).unwrap_or(0);
+            panic!("the gateway aborted: {:#?}", &self.log[from..]);
+        }
     }
 
     /// Ends the process without warning.
     pub fn kill(&mut self) {
         self.child.kill().expect("it runs");
-        self.child.wait().expect("it was started");
-        self.log.extend(self.lines.iter());
+        let status = self.child.wait().expect("it was started");
+        self.check_end(status);
     }
 
     /// Returns the id of the process.
@@ -194,7 +207,9 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Ok(status) = self.child.wait() {
+            self.check_end(status);
+        }
     }
 }
 
@@ -260,6 +275,11 @@ impl Miner {
     pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("nodelay can be set");
         Self { reader: BufReader::new(stream), id: 0, roll_digits: 0 }
+    }
+
+    /// Returns the socket.
+    pub fn stream(&self) -> &TcpStream {
+        self.reader.get_ref()
     }
 
     /// Sends bytes as they are.

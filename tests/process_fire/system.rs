@@ -179,11 +179,11 @@ impl Drop for Disk {
 
 #[test]
 fn f69_a_disk_that_is_full_or_read_only_costs_what_is_remembered_and_nothing_else() {
-    let Some(full) = Disk::mount("full", "size=4k") else {
+    let Some(full) = Disk::mount("full", "size=4k,mode=700") else {
         return skipped("mounting a file system is not permitted");
     };
     std::fs::write(full.0.join("ballast"), [0; 4096]).unwrap();
-    let Some(read_only) = Disk::mount("read-only", "ro,size=64k") else {
+    let Some(read_only) = Disk::mount("read-only", "ro,size=64k,mode=700") else {
         return skipped("mounting a file system is not permitted");
     };
     for disk in [&full, &read_only] {
@@ -197,7 +197,7 @@ fn f69_a_disk_that_is_full_or_read_only_costs_what_is_remembered_and_nothing_els
             assert_eq!(miner.submit("farm.1", &job, nonce)["result"], true);
         }
         gateway.wait_for("the answers", |r| r["ledger"]["pool_accepted"] == 10);
-        gateway.wait_for_line("not remembered");
+        gateway.wait_for_line("ERROR the list of block candidates is not on the disk");
     }
 }
 

@@ -74,6 +74,7 @@ impl Site {
         std::fs::write(folder.0.join("settings.toml"), settings).expect("the disk is not full");
         let mut command = program_with_state();
         command.arg("run").arg("--config").arg(folder.0.join("settings.toml"));
+        command.env_remove("LOKA_STATE__DIR");
         command.envs(environment.iter().copied());
         let gateway = Gateway::spawn(command);
         gateway.wait_for("the pool", |report| report["ready"] == true);
@@ -91,6 +92,7 @@ impl Site {
         self.gateway.kill();
         let mut command = program_with_state();
         command.arg("run").arg("--config").arg(self.folder.0.join("settings.toml"));
+        command.env_remove("LOKA_STATE__DIR");
         command.envs(environment.iter().copied());
         self.gateway = Gateway::spawn(command);
     }

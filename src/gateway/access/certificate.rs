@@ -21,11 +21,12 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ServerSessionMemoryCache;
 use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
 
 use crate::gateway::clock;
 use crate::gateway::fingerprint::Fingerprint;
+use crate::gateway::shelf::{Shelf, Writing};
 use crate::gateway::socket;
-use crate::gateway::store::Store;
 
 /// The name of the store.
 pub const NAME: &str = "page";
@@ -34,15 +35,18 @@ pub const NAME: &str = "page";
 #[derive(Default)]
 pub struct Certificate {
     state: RefCell<State>,
+    /// Whoever changes it has it, one after the other.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
-    store: Option<Store<Stored>>,
+    shelf: Option<Shelf<Stored>>,
     kept: Kept,
     in_use: Option<InUse>,
 }
 
+#[derive(Clone)]
 struct InUse {
     config: Arc<ServerConfig>,
     fingerprint: Fingerprint,
@@ -81,13 +85,13 @@ impl Certificate {
     pub fn open(folder: &str) -> io::Result<Self> {
         let mut state = State::default();
         if !folder.is_empty() {
-            let (store, stored) = Store::load(Path::new(folder), NAME)?;
-            state.store = Some(store);
-            if let Some(Stored::V1(kept)) = stored {
+            let (shelf, found) = Shelf::open(Path::new(folder), NAME)?;
+            state.shelf = Some(shelf);
+            if let Some(Stored::V1(kept)) = found.value {
                 state.kept = kept;
             }
         }
-        Ok(Self { state: RefCell::new(state) })
+        Ok(Self { state: RefCell::new(state), ..Self::default() })
     }
 
     /// Returns the settings of a TLS server; where there is no certificate yet, makes one for the
@@ -96,16 +100,38 @@ impl Certificate {
     /// # Errors
     ///
     /// None can be made, or what is kept cannot be used.
-    pub fn config(&self, settings: &Settings) -> io::Result<Arc<ServerConfig>> {
-        let mut state = self.state.borrow_mut();
-        if let Some(in_use) = &state.in_use {
-            return Ok(in_use.config.clone());
+    pub async fn config(&self, settings: &Settings) -> io::Result<Arc<ServerConfig>> {
+        if let Some(config) = self.in_use() {
+            return Ok(config);
         }
-        let mut kept = state.kept.clone();
+        let _turn = self.turn.lock().await;
+        if let Some(config) = self.in_use() {
+            return Ok(config);
+        }
+        let mut kept = self.state.borrow().kept.clone();
         if kept.made.is_none() {
-            kept.made = Some(Identity::make(settings).map_err(io::Error::other)?);
+            let settings = settings.clone();
+            let made = spawn_blocking(move || Identity::make(&settings)).await;
+            kept.made = Some(made.map_err(io::Error::other)?.map_err(io::Error::other)?);
         }
-        state.take(kept)
+        let config = Self::ready(&kept).await?;
+        // The page is of use without a disk, too; that it is not kept the shelf says.
+        self.state.borrow_mut().take(kept, config.clone());
+        Ok(config.config)
+    }
+
+    fn in_use(&self) -> Option<Arc<ServerConfig>> {
+        self.state.borrow().in_use.as_ref().map(|in_use| in_use.config.clone())
+    }
+
+    /// Makes the settings of a server of what is kept, beside the event loop: a large key takes
+    /// its time to be checked.
+    async fn ready(kept: &Kept) -> io::Result<InUse> {
+        let missing = || io::Error::other("there is no certificate");
+        let identity = kept.brought.as_ref().or(kept.made.as_ref()).ok_or_else(missing)?.clone();
+        let fingerprint = identity.fingerprint();
+        let config = spawn_blocking(move || identity.config()).await.map_err(io::Error::other)?;
+        Ok(InUse { config: config.map_err(io::Error::other)?, fingerprint })
     }
 
     /// Returns the SHA-256 of the certificate in use as browsers show it.
@@ -123,10 +149,17 @@ impl Certificate {
     /// # Errors
     ///
     /// What is wrong with it; the one before stays in use.
-    pub fn bring(&self, pem: &str) -> Result<(), Refused<String>> {
-        let identity = Identity::read(pem).map_err(Refused::Invalid)?;
-        identity.config().map_err(|error| Refused::Invalid(format!("pem: {error}")))?;
-        self.change(|kept| kept.brought = Some(identity))
+    pub async fn bring(&self, pem: &str) -> Result<(), Refused<String>> {
+        let pem = pem.to_owned();
+        let read = spawn_blocking(move || {
+            let identity = Identity::read(&pem)?;
+            identity.config().map_err(|error| format!("pem: {error}"))?;
+            Ok(identity)
+        });
+        let read: Result<Identity, String> =
+            read.await.map_err(|error| Refused::Failed(error.to_string()))?;
+        let identity = read.map_err(Refused::Invalid)?;
+        self.change(|kept| kept.brought = Some(identity)).await
     }
 
     /// Goes back to the certificate of our own making.
@@ -134,58 +167,64 @@ impl Certificate {
     /// # Errors
     ///
     /// That is the one in use, or it cannot be written.
-    pub fn drop_brought(&self) -> Result<(), Refused<String>> {
+    pub async fn drop_brought(&self) -> Result<(), Refused<String>> {
         if !self.is_brought() {
             let text = "the certificate of the gateway's own making is in use already";
             return Err(Refused::Conflict(text.to_owned()));
         }
-        self.change(|kept| kept.brought = None)
+        self.change(|kept| kept.brought = None).await
     }
 
-    /// Forgets all certificates; the next that is asked for is made anew.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be written.
-    pub fn forget(&self) -> io::Result<()> {
+    /// Forgets all certificates; the next that is asked for is made anew. What is on disk is
+    /// erased by the caller, behind this in the disk's queue.
+    pub fn forget(&self) {
         let mut state = self.state.borrow_mut();
-        state.save(Kept::default())?;
-        state.in_use = None;
-        Ok(())
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Kept)) -> Result<(), Refused<String>> {
-        let mut state = self.state.borrow_mut();
-        let mut kept = state.kept.clone();
-        change(&mut kept);
-        let failed = |error| Refused::Failed(format!("the certificate is not changed: {error}"));
-        if kept.brought.is_none() && kept.made.is_none() {
-            // There was no page yet; it makes one.
-            state.in_use = None;
-            return state.save(kept).map_err(failed);
+        if let Some(shelf) = &state.shelf {
+            shelf.forget();
         }
-        state.take(kept).map(drop).map_err(failed)
+        state.kept = Kept::default();
+        state.in_use = None;
+    }
+
+    /// Puts a change into use and waits until it is written; where it cannot be, what was there
+    /// before is in use again.
+    async fn change(&self, change: impl FnOnce(&mut Kept)) -> Result<(), Refused<String>> {
+        let failed =
+            |error: io::Error| Refused::Failed(format!("the certificate is not changed: {error}"));
+        let _turn = self.turn.lock().await;
+        let before = self.state.borrow().kept.clone();
+        let mut kept = before.clone();
+        change(&mut kept);
+        // Without any there was no page yet; it makes one.
+        let is_none = kept.brought.is_none() && kept.made.is_none();
+        let ready = if is_none { None } else { Some(Self::ready(&kept).await.map_err(failed)?) };
+        let mut state = self.state.borrow_mut();
+        let before = (before, std::mem::replace(&mut state.in_use, ready));
+        let writing = state.put(kept);
+        drop(state);
+        if let Some(writing) = writing
+            && let Err(error) = writing.outcome().await
+        {
+            let mut state = self.state.borrow_mut();
+            (state.kept, state.in_use) = before;
+            return Err(failed(error));
+        }
+        Ok(())
     }
 }
 
 impl State {
     /// Puts into use what is kept, and keeps it.
-    fn take(&mut self, kept: Kept) -> io::Result<Arc<ServerConfig>> {
-        let missing = || io::Error::other("there is no certificate");
-        let identity = kept.brought.as_ref().or(kept.made.as_ref()).ok_or_else(missing)?;
-        let config = identity.config().map_err(io::Error::other)?;
-        let fingerprint = identity.fingerprint();
-        self.save(kept)?;
-        self.in_use = Some(InUse { config: config.clone(), fingerprint });
-        Ok(config)
+    fn take(&mut self, kept: Kept, ready: InUse) {
+        self.in_use = Some(ready);
+        // A shelf tells of a write that fails, and nobody waits for this one.
+        let _ = self.put(kept);
     }
 
-    fn save(&mut self, kept: Kept) -> io::Result<()> {
-        if let Some(store) = &mut self.store {
-            store.save(&Stored::V1(kept.clone()))?;
-        }
+    fn put(&mut self, kept: Kept) -> Option<Writing> {
+        let writing = self.shelf.as_ref().map(|shelf| shelf.put(Stored::V1(kept.clone())));
         self.kept = kept;
-        Ok(())
+        writing
     }
 }
 
@@ -265,9 +304,14 @@ fn addresses(settings: &Settings) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::disk::thread;
 
     fn settings() -> Settings {
         Settings::default()
+    }
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
 
     fn brought(name: &str) -> (String, String) {
@@ -279,21 +323,21 @@ mod tests {
     #[test]
     fn one_that_is_brought_takes_the_place_of_the_one_made_until_it_is_dropped() {
         let certificate = Certificate::default();
-        certificate.config(&settings()).unwrap();
+        run(certificate.config(&settings())).unwrap();
         let made = certificate.fingerprint().unwrap();
         let (pem, key) = brought("gw.farm.example");
-        certificate.bring(&(pem + &key)).unwrap();
+        run(certificate.bring(&(pem + &key))).unwrap();
         assert!(certificate.is_brought());
         assert_ne!(certificate.fingerprint().unwrap(), made);
-        certificate.drop_brought().unwrap();
+        run(certificate.drop_brought()).unwrap();
         assert_eq!(certificate.fingerprint().unwrap(), made, "the same as before");
-        assert!(matches!(certificate.drop_brought(), Err(Refused::Conflict(_))));
+        assert!(matches!(run(certificate.drop_brought()), Err(Refused::Conflict(_))));
     }
 
     #[test]
     fn f79_what_is_no_certificate_with_its_key_changes_nothing() {
         let certificate = Certificate::default();
-        certificate.config(&settings()).unwrap();
+        run(certificate.config(&settings())).unwrap();
         let made = certificate.fingerprint();
         let ((pem, key), (_, other)) = (brought("a"), brought("b"));
         let chain = pem.repeat(CERTIFICATES_MAX + 1);
@@ -306,7 +350,9 @@ mod tests {
             (&format!("{chain}{key}"), "9 certificates"),
             (&format!("{}{key}", pem.replace('M', "!")), "cannot be read"),
         ] {
-            let Err(Refused::Invalid(error)) = certificate.bring(text) else { panic!("{text}") };
+            let Err(Refused::Invalid(error)) = run(certificate.bring(text)) else {
+                panic!("{text}")
+            };
             assert!(error.to_lowercase().contains(wrong), "{error:?} for {text}");
             assert_eq!(certificate.fingerprint(), made);
         }
@@ -318,13 +364,15 @@ mod tests {
         let folder = std::env::temp_dir().join(name);
         let open = || Certificate::open(folder.to_str().unwrap()).unwrap();
         let fingerprint = |certificate: &Certificate| {
-            certificate.config(&settings()).unwrap();
+            run(certificate.config(&settings())).unwrap();
+            // What was written before this is done is on the disk.
+            assert!(thread::finish(std::time::Duration::from_secs(20)));
             certificate.fingerprint()
         };
         let made = fingerprint(&open());
         assert_eq!(fingerprint(&open()), made);
         let certificate = open();
-        certificate.forget().unwrap();
+        certificate.forget();
         assert_ne!(fingerprint(&certificate), made);
         std::fs::remove_dir_all(&folder).unwrap();
     }

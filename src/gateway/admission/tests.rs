@@ -146,7 +146,11 @@ fn a_full_list_of_the_longest_names_fits_the_store() {
     let mut list = Vec::new();
     let hash = run(Passwords::new(u64::MAX).unwrap().hash("x")).unwrap();
     list.resize(ADMITTED_MAX, ("n".repeat(PATTERN_BYTES_MAX), hash));
-    Store::load(&folder, "admitted").unwrap().0.save(&Stored::V1(list)).unwrap();
+    crate::gateway::store::Store::load(&folder, "admitted")
+        .unwrap()
+        .0
+        .save(&Stored::V1(list))
+        .unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
 }
 

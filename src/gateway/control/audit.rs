@@ -3,13 +3,17 @@
 //! It is only ever appended to, in the two files of a [`Journal`]. Without `state.dir` the last
 //! entries are kept in memory.
 //!
-//! A flood of entries, such as of guessed passwords, is written in batches: see
-//! [`AUDIT_WRITES_BURST_MAX`]. What finds no room to wait in is counted, and the count is an entry.
+//! The disk's thread writes it, in batches: what somebody did who is known goes with the next
+//! write, what anybody may try waits for the next look, and a log-in that came too early is only
+//! counted, so that no guess costs a write: see [`AUDIT_WRITES_BURST_MAX`]. What finds no room to
+//! wait in is counted too, and the counts are entries.
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use loka_stratum::control::Role;
@@ -23,9 +27,10 @@ use serde::{Deserialize, Serialize};
 use super::Whence;
 use crate::gateway::allowance::Allowance;
 use crate::gateway::clock::{self, Utc};
-use crate::gateway::disk::{Disk, Flash};
+use crate::gateway::disk::{Disk, Flash, thread};
 use crate::gateway::journal::{self, Journal};
 use crate::gateway::log::{self, Kind};
+use crate::gateway::shelf;
 
 /// The name of the files, before their number.
 pub const NAME: &str = "audit";
@@ -59,40 +64,229 @@ enum When {
     Up(u64),
 }
 
-/// The log.
-pub struct Audit<D = Flash> {
-    journal: Option<Journal<D>>,
+/// The log as the event loop has it.
+pub struct Audit {
+    shared: Arc<Shared>,
     next: u64,
     run: u32,
     allowance: Allowance,
-    /// Entries that are not on disk.
-    waiting: VecDeque<Entry>,
+}
+
+struct Shared {
+    /// The files; used on the disk's thread alone, once the loop turns. None where the log is kept
+    /// in memory.
+    book: Option<Mutex<Book<Flash>>>,
+    /// Where they are.
+    place: PathBuf,
+    waiting: Mutex<Waiting>,
+}
+
+/// Entries that are not on the disk.
+#[derive(Default)]
+struct Waiting {
+    entries: VecDeque<Entry>,
     /// Entries that found no room to wait in.
     lost: u64,
+    /// Log-ins that came too early, which are no entries by themselves.
+    early: u64,
+    /// A batch is on its way, so there is never more than one in the disk's queue.
+    is_writing: bool,
+    /// All was forgotten meanwhile, so what waits is nothing of that batch.
+    is_forgotten: bool,
+    /// Somebody wanted a write meanwhile: the next batch follows that one.
+    is_wanted: bool,
+}
+
+/// The log on disk.
+struct Book<D> {
+    journal: Journal<D>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Audit {
-    /// Takes up the log in a folder; none where it is only kept in memory.
+    /// Takes up the log in a folder, before the loop turns; none where it is only kept in memory.
     pub fn open(folder: &str) -> Self {
-        let folder = Some(folder).filter(|folder| !folder.is_empty()).map(PathBuf::from);
-        Self::open_on(Flash, folder)
+        let allowance = Allowance::new(AUDIT_WRITES_BURST_MAX, AUDIT_WRITE_INTERVAL);
+        let folder = Some(PathBuf::from(folder)).filter(|folder| !folder.as_os_str().is_empty());
+        let place = folder.clone().unwrap_or_default().join(NAME);
+        let (book, next, run) = match folder.map(|folder| Book::open(Flash, folder)) {
+            Some((book, next, run)) => (Some(Mutex::new(book)), next, run),
+            None => (None, 1, 1),
+        };
+        let shared = Shared { book, place, waiting: Mutex::default() };
+        Self { shared: Arc::new(shared), next, run, allowance }
+    }
+
+    /// Takes an entry. What somebody did who is known is written at once, what anybody may try
+    /// with the next batch.
+    pub fn note(
+        &mut self,
+        role: Option<Role>,
+        from: Whence,
+        what: &str,
+        result: &str,
+        now: Instant,
+    ) {
+        let entry = self.entry(role, from, what, result, now);
+        let is_in_memory = self.shared.book.is_none();
+        lock(&self.shared.waiting).push(entry, is_in_memory);
+        if role.is_some() || !matches!(from, Whence::Web(_)) {
+            self.flush(now);
+        }
+    }
+
+    /// Counts a log-in that came too early; it is told with the next batch.
+    pub fn count_early(&self) {
+        lock(&self.shared.waiting).early += 1;
+    }
+
+    fn entry(
+        &mut self,
+        role: Option<Role>,
+        from: Whence,
+        what: &str,
+        result: &str,
+        now: Instant,
+    ) -> Entry {
+        let when = match clock::wall_checked() {
+            Ok(wall) => When::Wall(wall.as_secs()),
+            Err(_) => When::Up(now.as_micros() / 1_000_000),
+        };
+        let (what, result) = (cut(what), cut(result));
+        let entry = Entry { number: self.next, run: self.run, when, role, from, what, result };
+        self.next += 1;
+        entry
+    }
+
+    /// Has written what waits, where a write is allowed and none is on its way.
+    pub fn flush(&mut self, now: Instant) {
+        if self.shared.book.is_none() {
+            return;
+        }
+        let begun = lock(&self.shared.waiting).begin(&mut self.allowance, now);
+        let Some((lost, early)) = begun else { return };
+        let texts = [
+            (lost, "entries came too fast to be kept"),
+            (early, "log-ins came too early and were refused"),
+        ];
+        for (count, text) in texts.into_iter().filter(|(count, _)| *count > 0) {
+            let entry = self.entry(None, Whence::Gateway, &format!("{count} {text}"), "", now);
+            lock(&self.shared.waiting).entries.push_back(entry);
+        }
+        let shared = self.shared.clone();
+        if let Err(error) = thread::submit(move || shared.write()) {
+            lock(&self.shared.waiting).is_writing = false;
+            shelf::unwritten(&self.shared.place, &error);
+        }
+    }
+
+    /// Has written what waits, at the end of the process; the caller waits for the disk's thread.
+    pub fn end(&mut self, now: Instant) {
+        self.allowance = Allowance::new(1, AUDIT_WRITE_INTERVAL);
+        self.flush(now);
+    }
+
+    /// Forgets all; the files are erased by the caller, behind this in the disk's queue.
+    pub fn forget(&mut self) {
+        (self.next, self.run) = (1, 1);
+        let mut waiting = lock(&self.shared.waiting);
+        waiting.entries.clear();
+        waiting.is_forgotten = true;
+        drop(waiting);
+        let shared = self.shared.clone();
+        let forgotten = thread::submit(move || {
+            if let Some(book) = &shared.book {
+                lock(book).journal.forget();
+            }
+        });
+        if let Err(error) = forgotten {
+            shelf::unwritten(&self.shared.place, &error);
+        }
+    }
+
+    /// Returns the newest entries, the oldest first, as lines for people.
+    pub fn newest(&self, count: usize) -> impl Future<Output = io::Result<Vec<String>>> + use<> {
+        let shared = self.shared.clone();
+        async move {
+            if shared.book.is_none() {
+                return Ok(shared.newest(count));
+            }
+            thread::run(move || shared.newest(count)).await
+        }
     }
 }
 
-impl<D: Disk> Audit<D> {
-    fn open_on(disk: D, folder: Option<PathBuf>) -> Self {
-        let allowance = Allowance::new(AUDIT_WRITES_BURST_MAX, AUDIT_WRITE_INTERVAL);
-        let journal =
-            folder.map(|folder| Journal::new(disk, folder, NAME, AUDIT_SEGMENT_BYTES_MAX));
-        let waiting = VecDeque::new();
-        let mut audit = Self { journal, next: 1, run: 1, allowance, waiting, lost: 0 };
-        audit.recall();
-        audit
+impl Waiting {
+    fn push(&mut self, entry: Entry, is_in_memory: bool) {
+        if self.entries.len() >= AUDIT_WAITING_MAX {
+            if !is_in_memory {
+                self.lost += 1;
+                return;
+            }
+            self.entries.pop_front();
+        }
+        self.entries.push_back(entry);
     }
 
-    /// Finds where the files end, and cuts torn ends away.
-    fn recall(&mut self) {
-        let Some(journal) = &mut self.journal else { return };
+    /// Begins a batch, where there is something to write and it may be; returns how many entries
+    /// were lost and log-ins were early, which are counted anew then.
+    fn begin(&mut self, allowance: &mut Allowance, now: Instant) -> Option<(u64, u64)> {
+        if self.is_writing {
+            self.is_wanted = true;
+            return None;
+        }
+        if self.entries.is_empty() || !allowance.allow(now) {
+            return None;
+        }
+        (self.is_writing, self.is_forgotten) = (true, false);
+        Some((std::mem::take(&mut self.lost), std::mem::take(&mut self.early)))
+    }
+
+    /// Ends a batch, of which so many were written; says whether another follows it.
+    fn end(&mut self, written: usize) -> bool {
+        if !self.is_forgotten {
+            self.entries.drain(..written.min(self.entries.len()));
+        }
+        let follows = std::mem::take(&mut self.is_wanted) && written > 0;
+        (self.is_writing, self.is_forgotten) = (follows && !self.entries.is_empty(), false);
+        self.is_writing
+    }
+}
+
+impl Shared {
+    /// Writes what waits; on the disk's thread.
+    fn write(&self) {
+        let Some(book) = &self.book else { return };
+        let mut book = lock(book);
+        loop {
+            let batch: Vec<Entry> = lock(&self.waiting).entries.iter().cloned().collect();
+            let result = book.write(&batch);
+            match &result {
+                Ok(()) => shelf::written(&self.place),
+                Err(error) => shelf::unwritten(&self.place, error),
+            }
+            if !lock(&self.waiting).end(if result.is_ok() { batch.len() } else { 0 }) {
+                return;
+            }
+        }
+    }
+
+    fn newest(&self, count: usize) -> Vec<String> {
+        let mut all = self.book.as_ref().map(|book| lock(book).entries()).unwrap_or_default();
+        all.extend(lock(&self.waiting).entries.iter().cloned());
+        let skip = all.len().saturating_sub(count);
+        all.iter().skip(skip).map(ToString::to_string).collect()
+    }
+}
+
+impl<D: Disk> Book<D> {
+    /// Finds where the files end, and cuts torn ends away; returns the next number and run too.
+    fn open(disk: D, folder: PathBuf) -> (Self, u64, u32) {
+        let mut journal = Journal::new(disk, folder, NAME, AUDIT_SEGMENT_BYTES_MAX);
+        let (mut next, mut run) = (1, 1);
         for file in 0..journal::FILES {
             let read = journal.read(file);
             let entries = entries(&read.records);
@@ -102,94 +296,27 @@ impl<D: Disk> Audit<D> {
                 log::warn(Kind::Store, format_args!("the audit log cannot be mended: {error}"));
             }
             if let Some(last) = entries.last()
-                && last.number >= self.next
+                && last.number >= next
             {
-                self.next = last.number + 1;
-                self.run = last.run.saturating_add(1);
+                (next, run) = (last.number + 1, last.run.saturating_add(1));
                 journal.take_up(file, read.length);
             }
         }
+        (Self { journal }, next, run)
     }
 
-    /// Takes an entry.
-    pub fn note(
-        &mut self,
-        role: Option<Role>,
-        from: Whence,
-        what: &str,
-        result: &str,
-        now: Instant,
-    ) {
-        let when = match clock::wall_checked() {
-            Ok(wall) => When::Wall(wall.as_secs()),
-            Err(_) => When::Up(now.as_micros() / 1_000_000),
-        };
-        let (what, result) = (cut(what), cut(result));
-        let entry = Entry { number: self.next, run: self.run, when, role, from, what, result };
-        self.next += 1;
-        if self.waiting.len() >= AUDIT_WAITING_MAX {
-            if self.journal.is_some() {
-                self.lost += 1;
-                return;
-            }
-            self.waiting.pop_front();
-        }
-        self.waiting.push_back(entry);
-        self.flush(now);
-    }
-
-    /// Writes what waits, where a write is allowed.
-    pub fn flush(&mut self, now: Instant) {
-        if self.journal.is_none() || self.waiting.is_empty() || !self.allowance.allow(now) {
-            return;
-        }
-        if self.lost > 0 {
-            let text = format!("{} entries came too fast to be kept", self.lost);
-            let last = self.waiting.back().cloned();
-            if let Some(mut entry) = last {
-                self.lost = 0;
-                entry.number = self.next;
-                self.next += 1;
-                (entry.role, entry.from) = (None, Whence::Gateway);
-                (entry.what, entry.result) = (text, String::new());
-                self.waiting.push_back(entry);
-            }
-        }
-        if let Err(error) = self.write() {
-            log::warn(Kind::Store, format_args!("the audit log cannot be written: {error}"));
-        }
-    }
-
-    /// Forgets all; the files are erased by the caller.
-    pub fn forget(&mut self) {
-        if let Some(journal) = &mut self.journal {
-            journal.forget();
-        }
-        (self.next, self.run) = (1, 1);
-        self.waiting.clear();
-        self.lost = 0;
-    }
-
-    /// Returns the newest entries, the oldest first, as lines for people.
-    pub fn newest(&self, count: usize) -> Vec<String> {
-        let files = self.journal.iter().flat_map(Journal::read_all);
-        let on_disk = files.flat_map(|file| entries(&file.records));
-        let all: Vec<Entry> = on_disk.chain(self.waiting.iter().cloned()).collect();
-        let skip = all.len().saturating_sub(count);
-        all.iter().skip(skip).map(ToString::to_string).collect()
-    }
-
-    fn write(&mut self) -> io::Result<()> {
-        let Some(journal) = &mut self.journal else { return Ok(()) };
+    fn write(&mut self, batch: &[Entry]) -> io::Result<()> {
         let mut bytes = Vec::new();
-        for entry in &self.waiting {
+        for entry in batch {
             encode(entry, &mut bytes)?;
         }
-        let is_new = journal.begins_with(bytes.len());
-        journal.append(&bytes)?;
-        journal.sync(is_new)?;
-        self.waiting.clear();
-        Ok(())
+        let is_new = self.journal.begins_with(bytes.len());
+        self.journal.append(&bytes)?;
+        self.journal.sync(is_new)
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        self.journal.read_all().flat_map(|file| entries(&file.records)).collect()
     }
 }
 
@@ -241,62 +368,78 @@ mod tests {
 
     const START: Instant = Instant::from_micros(0);
 
-    fn open(disk: &CutDisk) -> Audit<CutDisk> {
-        Audit::open_on(disk.clone(), Some(PathBuf::from("state")))
-    }
-
     fn at(secs: u64) -> Instant {
         START + loka_stratum::time::Duration::from_secs(secs)
     }
 
-    fn note(audit: &mut Audit<CutDisk>, what: &str, secs: u64) {
-        let from = Whence::Web("192.0.2.7".parse().unwrap());
-        audit.note(Some(Role::Admin), from, what, "done", at(secs));
+    /// A log on a disk whose power can be cut, written entry by entry.
+    struct Log {
+        book: Book<CutDisk>,
+        next: u64,
+        run: u32,
     }
 
-    fn whats(audit: &Audit<CutDisk>) -> Vec<String> {
-        let what = |line: &String| line.split(": ").nth(1).unwrap().to_owned();
-        audit.newest(usize::MAX).iter().map(what).collect()
+    fn open(disk: &CutDisk) -> Log {
+        let (book, next, run) = Book::open(disk.clone(), PathBuf::from("state"));
+        Log { book, next, run }
+    }
+
+    fn entry(what: &str, number: u64, run: u32) -> Entry {
+        let from = Whence::Web("192.0.2.7".parse().unwrap());
+        let (what, result) = (cut(what), "done".to_owned());
+        Entry { number, run, when: When::Up(1), role: Some(Role::Admin), from, what, result }
+    }
+
+    impl Log {
+        fn note(&mut self, what: &str) -> bool {
+            let entry = entry(what, self.next, self.run);
+            self.next += 1;
+            self.book.write(&[entry]).is_ok()
+        }
+
+        fn whats(&self) -> Vec<String> {
+            self.book.entries().into_iter().map(|entry| entry.what).collect()
+        }
     }
 
     #[test]
     fn an_entry_says_who_from_where_what_and_what_came_of_it() {
         let disk = CutDisk::default();
-        note(&mut open(&disk), "commit pool.1.url\u{1b}[2J", 1);
-        let audit = open(&disk);
-        let lines = audit.newest(10);
+        open(&disk).note("commit pool.1.url\u{1b}[2J");
+        let log = open(&disk);
+        let lines: Vec<_> = log.book.entries().iter().map(ToString::to_string).collect();
         assert_eq!(lines.len(), 1);
         let text = "admin 192.0.2.7: commit pool.1.url\\u{1b}[2J: done";
         assert!(lines[0].ends_with(text), "{lines:?}");
-        assert_eq!((audit.next, audit.run), (2, 2));
+        assert_eq!((log.next, log.run), (2, 2));
     }
 
     #[test]
     fn f68_a_torn_end_is_cut_away_and_what_was_written_is_still_read() {
         let mut random = Random(7);
         let whole = CutDisk::default();
-        note(&mut open(&whole), "first", 1);
+        open(&whole).note("first");
         let before = whole.steps();
-        note(&mut open(&whole), "second", 1);
+        open(&whole).note("second");
         let steps = whole.steps() - before;
         for cut in 0..=steps {
             for _ in 0..16 {
                 let disk = CutDisk::default();
-                note(&mut open(&disk), "first", 1);
-                let mut audit = open(&disk);
+                open(&disk).note("first");
+                let mut log = open(&disk);
                 disk.cut_after(cut);
-                note(&mut audit, "second", 1);
+                log.note("second");
                 disk.restart(&mut random);
-                let mut audit = open(&disk);
-                let found = whats(&audit);
+                let mut log = open(&disk);
+                let found = log.whats();
                 let expected: &[&str] = if found.len() == 2 || cut == steps {
                     &["first", "second"]
                 } else {
                     &["first"]
                 };
                 assert_eq!(found, expected, "cut after {cut} of {steps}");
-                note(&mut audit, "third", 1);
-                assert_eq!(whats(&open(&disk)).last().unwrap(), "third", "it goes on behind");
+                log.note("third");
+                assert_eq!(open(&disk).whats().last().unwrap(), "third", "it goes on behind");
             }
         }
     }
@@ -304,10 +447,10 @@ mod tests {
     #[test]
     fn it_is_bounded_and_the_newest_are_kept() {
         let disk = CutDisk::default();
-        let mut audit = open(&disk);
+        let mut log = open(&disk);
         let what = "x".repeat(AUDIT_TEXT_BYTES_MAX);
         for number in 0..2_000_u64 {
-            note(&mut audit, &format!("{number} {what}"), 10 * number);
+            assert!(log.note(&format!("{number} {what}")));
         }
         let mut bytes = 0;
         for segment in ["audit.0", "audit.1"] {
@@ -315,7 +458,7 @@ mod tests {
             bytes += disk.read(&path, usize::MAX - 1).unwrap().len();
         }
         assert!(bytes <= 2 * AUDIT_SEGMENT_BYTES_MAX, "{bytes}");
-        let found = whats(&open(&disk));
+        let found = open(&disk).whats();
         let numbers: Vec<u64> =
             found.iter().map(|what| what.split(' ').next().unwrap().parse().unwrap()).collect();
         assert_eq!(numbers.last(), Some(&1_999));
@@ -323,40 +466,53 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_written_in_batches_and_what_has_no_room_is_counted() {
-        let disk = CutDisk::default();
-        let mut audit = open(&disk);
-        let burst = u64::from(AUDIT_WRITES_BURST_MAX);
-        for number in 0..burst + AUDIT_WAITING_MAX as u64 + 5 {
-            note(&mut audit, &format!("{number}"), 1);
-        }
-        assert_eq!(whats(&open(&disk)).len() as u64, burst, "the rest waits");
-        let steps = disk.steps();
-        audit.flush(at(9));
-        assert_eq!(disk.steps(), steps);
-        audit.flush(at(11));
-        let found = whats(&open(&disk));
-        assert_eq!(found.len() as u64, burst + AUDIT_WAITING_MAX as u64 + 1);
-        assert_eq!(found.last().unwrap(), "5 entries came too fast to be kept");
+    fn f96_a_flood_is_written_in_batches_and_what_has_no_room_is_counted() {
+        let mut allowance = Allowance::new(1, AUDIT_WRITE_INTERVAL);
+        let mut waiting = Waiting::default();
+        let push = |waiting: &mut Waiting, count: usize| {
+            (0..count).for_each(|_| waiting.push(entry("guess", 1, 1), false));
+        };
+        push(&mut waiting, 3);
+        assert_eq!(waiting.begin(&mut allowance, at(1)), Some((0, 0)));
+        push(&mut waiting, AUDIT_WAITING_MAX + 2);
+        assert_eq!(waiting.begin(&mut allowance, at(99)), None, "one batch is on its way");
+        assert!(waiting.end(3), "what was wanted meanwhile follows at once");
+        assert_eq!(waiting.entries.len(), AUDIT_WAITING_MAX - 3, "what came meanwhile waits");
+        assert!(!waiting.end(0), "and where it cannot be written, with the next look");
+        waiting.early = 7;
+        assert_eq!(waiting.begin(&mut allowance, at(100)), Some((5, 7)), "counted once");
+        assert!(!waiting.end(0));
+        assert_eq!(waiting.entries.len(), AUDIT_WAITING_MAX - 3, "nothing of it was written");
+        assert_eq!(waiting.begin(&mut allowance, at(101)), None, "not so soon");
+    }
+
+    #[test]
+    fn f96_log_ins_that_come_too_early_cost_no_write() {
+        let mut waiting = Waiting { early: 96, ..Waiting::default() };
+        let mut allowance = Allowance::new(9, AUDIT_WRITE_INTERVAL);
+        assert_eq!(waiting.begin(&mut allowance, at(1)), None);
+        assert_eq!(waiting.early, 96, "they are told with the next entry");
     }
 
     #[test]
     fn f69_a_disk_that_takes_nothing_costs_entries_and_nothing_else() {
         let disk = CutDisk::default();
-        let mut audit = open(&disk);
-        note(&mut audit, "first", 1);
+        let mut log = open(&disk);
+        assert!(log.note("first"));
         disk.cut_after(0);
-        note(&mut audit, "second", 2);
-        assert_eq!(whats(&audit), ["first", "second"], "it is shown from memory");
+        assert!(!log.note("second"));
+        assert_eq!(log.whats(), ["first"]);
     }
 
     #[test]
     fn without_a_folder_the_last_are_kept_in_memory() {
-        let mut audit = Audit::open_on(CutDisk::default(), None);
+        let mut audit = Audit::open("");
         for number in 0..100 {
-            note(&mut audit, &format!("{number}"), 1);
+            let from = Whence::Web("192.0.2.7".parse().unwrap());
+            audit.note(None, from, &format!("{number}"), "done", at(1));
         }
-        let found = whats(&audit);
-        assert_eq!((found.len(), found[63].as_str()), (AUDIT_WAITING_MAX, "99"));
+        let found = audit.shared.newest(usize::MAX);
+        assert_eq!(found.len(), AUDIT_WAITING_MAX);
+        assert!(found[63].ends_with("192.0.2.7: 99: done"), "{found:?}");
     }
 }

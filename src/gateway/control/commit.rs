@@ -4,16 +4,23 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use loka_stratum::control::{Item, Refused};
-use loka_stratum::limits::{COMMIT_INTERVAL, COMMITS_BURST_MAX, TAKE_BACK_INTERVAL};
+use loka_stratum::limits::{
+    COMMIT_INTERVAL, COMMITS_BURST_MAX, DISK_ANSWER_MAX, TAKE_BACK_INTERVAL,
+};
 use loka_stratum::settings::{Applies, Settings};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::bound::Stray;
 use super::change::{changes, problems};
 use super::{Answer, Candidate, Control, Failure, Whence};
 use crate::gateway::log::{self, Kind};
-use crate::gateway::{clock, config};
+use crate::gateway::shelf::Writing;
+use crate::gateway::{clock, config, event_loop};
+
+/// What is said of a commit that is not on the disk.
+const NOT_KEPT: &str = "in use until the next start only: it cannot be written";
+const NO_STATE_DIR: &str = "in use until the next start only: no state.dir is set to keep it in";
 
 /// What is said of a commit that would change nothing.
 pub const NOTHING_TO_COMMIT: &str = "there is nothing to commit";
@@ -28,11 +35,13 @@ pub(super) struct Provisional {
 }
 
 impl Control {
-    pub(super) fn commit(
+    pub(super) async fn commit(
         self: &Rc<Self>,
         candidate: &mut Candidate,
+        writing: &mut Option<Writing>,
         out: &mut dyn FnMut(Item<'_>),
     ) -> Answer {
+        let _turn = self.turn.lock().await;
         if self.state.borrow().provisional.is_some() {
             let text = "a commit waits to be confirmed; confirm or rollback comes first";
             return Err(Refused::Conflict(text.to_owned()));
@@ -68,7 +77,7 @@ impl Control {
             let text = "nothing was changed; every problem is listed";
             return Err(Refused::Invalid(text.to_owned()));
         }
-        self.take(merged).map_err(|error| Refused::Failed(error.to_string()))?;
+        self.take(merged).await.map_err(|error| Refused::Failed(error.to_string()))?;
         candidate.clear();
         for change in &changes {
             out(change.item());
@@ -80,26 +89,36 @@ impl Control {
             let seconds_left = self.wait_for_confirmation(before);
             out(Item::Provisional { seconds_left });
         } else {
-            self.keep(out);
+            *writing = self.keep(out);
         }
         Ok(())
     }
 
-    /// Keeps the base as the last commit; says where that does not outlive the process.
-    fn keep(&self, out: &mut dyn FnMut(Item<'_>)) {
-        let mut state = self.state.borrow_mut();
-        let (base, mark) = (state.base.clone(), state.file.mark);
-        let result = state.kept.keep(Some(base), mark);
-        let is_lasting = state.kept.is_lasting();
-        drop(state);
-        self.count_writes();
-        if let Err(error) = result {
-            let text = format!("in use until the next start only: it cannot be written: {error}");
-            log::error(Kind::Store, format_args!("the commit is {text}"));
-            out(Item::Text(&text));
-        } else if !is_lasting {
-            out(Item::Text("in use until the next start only: no state.dir is set to keep it in"));
+    /// Keeps the base as the last commit; returns the write, where it outlives the process.
+    fn keep(&self, out: &mut dyn FnMut(Item<'_>)) -> Option<Writing> {
+        let state = &mut *self.state.borrow_mut();
+        let writing = state.kept.keep(Some(state.base.clone()), state.file.mark);
+        if writing.is_none() {
+            out(Item::Text(NO_STATE_DIR));
         }
+        writing
+    }
+
+    /// Says whether what was committed last is on the disk.
+    pub fn is_stored(&self) -> bool {
+        self.state.borrow().kept.is_stored()
+    }
+
+    /// Waits until a commit is on the disk, and says where it is not.
+    pub(super) async fn say_kept(&self, writing: Writing, out: &mut dyn FnMut(Item<'_>)) {
+        let longest = Duration::from_micros(DISK_ANSWER_MAX.as_micros());
+        let text = match timeout(longest, writing.outcome()).await {
+            Ok(Ok(())) => return self.count_writes(),
+            Ok(Err(error)) => format!("{NOT_KEPT}: {error}"),
+            Err(_) => format!("{NOT_KEPT} yet: the disk takes longer than {longest:?}"),
+        };
+        log::error(Kind::Kept, format_args!("the commit is {text}"));
+        out(Item::Text(&text));
     }
 
     pub(super) fn count_writes(&self) {
@@ -111,10 +130,10 @@ impl Control {
         let wait = self.confirm_wait.get();
         let until = Instant::now() + wait;
         let control = self.clone();
-        let timer = tokio::task::spawn_local(async move {
+        let timer = event_loop::spawn("confirmation", async move {
             sleep_until(until).await;
             log::warn(Kind::Settings, format_args!("nobody confirmed the last commit"));
-            while let Err(error) = control.take_back() {
+            while let Err(error) = control.take_back().await {
                 let text = "the last commit was not confirmed";
                 control.note(None, Whence::Gateway, text, &format!("{error}; tried again"));
                 sleep(Duration::from_micros(TAKE_BACK_INTERVAL.as_micros())).await;
@@ -127,18 +146,23 @@ impl Control {
         u16::try_from(wait.as_secs()).unwrap_or(u16::MAX)
     }
 
-    pub(super) fn confirm(&self, out: &mut dyn FnMut(Item<'_>)) -> Answer {
+    pub(super) async fn confirm(
+        &self,
+        writing: &mut Option<Writing>,
+        out: &mut dyn FnMut(Item<'_>),
+    ) -> Answer {
+        let _turn = self.turn.lock().await;
         let Some(provisional) = self.state.borrow_mut().provisional.take() else {
             return Err(Refused::Conflict("no commit waits to be confirmed".to_owned()));
         };
         provisional.timer.abort();
-        self.keep(out);
+        *writing = self.keep(out);
         Ok(())
     }
 
-    pub(super) fn roll_back(self: &Rc<Self>, candidate: &mut Candidate) -> Answer {
+    pub(super) async fn roll_back(self: &Rc<Self>, candidate: &mut Candidate) -> Answer {
         if self.state.borrow().provisional.is_some() {
-            return self.take_back();
+            return self.take_back().await;
         }
         if candidate.is_empty() {
             return Err(Refused::Conflict("there is nothing to take back".to_owned()));
@@ -148,13 +172,18 @@ impl Control {
     }
 
     /// Takes a provisional commit back; where that cannot be, it waits on.
-    fn take_back(self: &Rc<Self>) -> Answer {
+    async fn take_back(self: &Rc<Self>) -> Answer {
+        let _turn = self.turn.lock().await;
         let before = match &self.state.borrow().provisional {
             Some(provisional) => provisional.before.clone(),
             None => return Ok(()),
         };
         let merged = config::load_on(before, &self.sources).map_err(Failure::from);
-        match merged.and_then(|merged| self.take(merged)) {
+        let taken = match merged {
+            Ok(merged) => self.take(merged).await,
+            Err(error) => Err(error),
+        };
+        match taken {
             Ok(()) => {
                 // The timer may be who calls; then this is its last act.
                 let provisional = self.state.borrow_mut().provisional.take();

@@ -4,13 +4,13 @@
 //! never mixed ([ADR 8](../../../docs/adr/0008-one-control-for-every-door.md)). A commit is kept
 //! with the mark of the file that it was made over; a file with another mark was edited since.
 
-use std::io;
 use std::path::Path;
 
 use loka_stratum::settings::Settings;
 use loka_stratum::settings::stored::{self, Stored};
 
 use crate::gateway::log::{self, Kind};
+use crate::gateway::shelf::{Shelf, Writing};
 use crate::gateway::store::Store;
 
 /// The name of the store.
@@ -19,7 +19,7 @@ pub const NAME: &str = "settings";
 /// The last commit.
 #[derive(Default)]
 pub struct Kept {
-    store: Option<Store<Box<Stored>>>,
+    shelf: Option<Shelf<Box<Stored>>>,
     over: Option<u32>,
     settings: Option<Box<Settings>>,
 }
@@ -30,8 +30,8 @@ impl Kept {
         if folder.is_empty() {
             return Self::default();
         }
-        match Store::load(Path::new(folder), NAME) {
-            Ok((store, stored)) => Self { store: Some(store), ..Self::of(stored) },
+        match Shelf::open(Path::new(folder), NAME) {
+            Ok((shelf, found)) => Self { shelf: Some(shelf), ..Self::of(found.value) },
             Err(error) => {
                 let text = "what is committed will not be remembered";
                 log::error(Kind::Store, format_args!("{text}: {folder}: {error}"));
@@ -52,7 +52,7 @@ impl Kept {
     fn of(stored: Option<Box<Stored>>) -> Self {
         let Some(stored) = stored else { return Self::default() };
         let stored::Kept { over, settings } = stored.into_present();
-        Self { store: None, over, settings: settings.map(Box::new) }
+        Self { shelf: None, over, settings: settings.map(Box::new) }
     }
 
     /// Returns what was committed over a file with this mark.
@@ -70,32 +70,40 @@ impl Kept {
         self.settings.is_some()
     }
 
-    /// Says whether what is kept outlives the process.
-    pub fn is_lasting(&self) -> bool {
-        self.store.is_some()
+    /// Says whether what is kept is on the disk, as far as that is known.
+    pub fn is_stored(&self) -> bool {
+        self.shelf.as_ref().is_some_and(Shelf::is_written)
     }
 
     /// Returns how often settings were written to this flash.
     pub fn writes(&self) -> u64 {
-        self.store.as_ref().map_or(0, Store::generation)
+        self.shelf.as_ref().map_or(0, Shelf::generation)
     }
 
-    /// Keeps a commit; none where the file is to count from now on.
-    ///
-    /// # Errors
-    ///
-    /// It could not be written; it counts until the process ends.
-    pub fn keep(&mut self, settings: Option<Box<Settings>>, over: Option<u32>) -> io::Result<()> {
+    /// Keeps a commit; none where the file is to count from now on. It counts at once, and until
+    /// the process ends also where it cannot be written; returns that write, where there is one.
+    pub fn keep(&mut self, settings: Option<Box<Settings>>, over: Option<u32>) -> Option<Writing> {
         self.over = over;
         self.settings = settings;
-        let Some(store) = &mut self.store else { return Ok(()) };
         let settings = self.settings.as_deref().cloned();
-        store.save(&Box::new(Stored::V2(stored::Kept { over, settings })))
+        let stored = Box::new(Stored::V2(stored::Kept { over, settings }));
+        self.shelf.as_ref().map(|shelf| shelf.put(stored))
     }
 
-    /// Forgets the commit in memory; what lies on flash is erased by the caller.
+    /// Tries again to write what could not be written.
+    pub fn retry(&self) {
+        if let Some(shelf) = &self.shelf {
+            shelf.retry();
+        }
+    }
+
+    /// Forgets the commit; what lies on flash is erased by the caller, behind this in the disk's
+    /// queue.
     pub fn forget(&mut self) {
         self.over = None;
         self.settings = None;
+        if let Some(shelf) = &self.shelf {
+            shelf.forget();
+        }
     }
 }

@@ -60,8 +60,17 @@ pub fn carry_out(disk: &impl Disk, folder: &Path) -> io::Result<()> {
 /// Resets where it was asked for, as at the start; says whether it was.
 pub fn carry_out_if_asked(disk: &impl Disk, folder: &str) -> bool {
     let folder = Path::new(folder);
-    if folder.as_os_str().is_empty() || disk.read(&request(folder), 0).is_err() {
+    if folder.as_os_str().is_empty() {
         return false;
+    }
+    match disk.read(&request(folder), 0) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
+        Err(error) => {
+            let text = "factory reset: it is asked for by something that is not taken";
+            log::error(Kind::Settings, format_args!("{text}: {error}"));
+            return false;
+        }
     }
     match carry_out(disk, folder) {
         Ok(()) => {

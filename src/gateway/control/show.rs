@@ -87,9 +87,9 @@ impl Control {
     }
 
     /// Shows the newest events as frames, where this build keeps any.
-    pub(super) fn frames(count: u16, out: &mut dyn FnMut(Item<'_>)) -> Answer {
+    pub(super) async fn frames(count: u16, out: &mut dyn FnMut(Item<'_>)) -> Answer {
         #[cfg(feature = "defmt")]
-        let lines = frames::newest(count.into());
+        let lines = frames::newest(count.into()).await;
         #[cfg(not(feature = "defmt"))]
         let lines: Option<Vec<String>> = Some(count).and(None);
         let lines = lines.ok_or_else(|| {
@@ -100,8 +100,9 @@ impl Control {
         Ok(())
     }
 
-    pub(super) fn audit_log(&self, count: u16, out: &mut dyn FnMut(Item<'_>)) -> Answer {
+    pub(super) async fn audit_log(&self, count: u16, out: &mut dyn FnMut(Item<'_>)) -> Answer {
         let lines = self.audit.borrow().newest(count.into());
+        let lines = lines.await.map_err(|error| Refused::Failed(error.to_string()))?;
         lines.iter().for_each(|line| out(Item::Text(line)));
         Ok(())
     }
@@ -125,7 +126,7 @@ impl State {
         }
         let show = |settings: &loka_stratum::settings::Settings| settings.show(key).to_string();
         if show(&self.base) != show(&self.file.settings) {
-            return Origin::Stored;
+            return if self.kept.is_stored() { Origin::Stored } else { Origin::Unkept };
         }
         match last(&self.file.origins) {
             Some(config::Origin::File { line, .. }) => {

@@ -10,10 +10,11 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use loka_stratum::limits::FILE_CHECK_INTERVAL;
+use loka_stratum::limits::{DISK_RETRY_INTERVAL, FILE_CHECK_INTERVAL};
 use tokio::time::sleep;
 
 use super::Control;
+use crate::gateway::event_loop::beside;
 use crate::gateway::log::{self, Kind};
 use crate::gateway::{clock, config};
 
@@ -46,27 +47,49 @@ impl Looks {
 }
 
 impl Control {
-    /// Looks after the file and the audit log for as long as the gateway runs.
+    /// Looks after the file, the audit log and what could not be written, for as long as the
+    /// gateway runs. The file is looked at beside the loop: it may lie on a disk that stalls.
     pub async fn watch(self: Rc<Self>) {
         let path = self.sources.file.clone();
-        let first = path.as_deref().and_then(look);
-        let mut looks = Looks { settled: first, last: first };
+        let mut looks: Option<Looks> = None;
         let mut places = self.page_places();
+        let mut retry_at = clock::now() + DISK_RETRY_INTERVAL;
         loop {
+            if let Some(path) = path.clone()
+                && let Ok(look) = beside(move || look(&path)).await
+            {
+                // It may have been edited since the start as well.
+                let is_edited = match &mut looks {
+                    Some(looks) => looks.is_edited(look),
+                    None => true,
+                };
+                looks.get_or_insert(Looks { settled: look, last: look });
+                if is_edited && self.is_another().await {
+                    self.reload().await;
+                }
+            }
             sleep(Duration::from_micros(FILE_CHECK_INTERVAL.as_micros())).await;
-            self.audit.borrow_mut().flush(clock::now());
+            let now = clock::now();
+            self.audit.borrow_mut().flush(now);
+            self.count_writes();
             // An address that a network gives later, as at a first start without its cable.
             let new = self.page_places();
             for place in new.iter().filter(|place| !places.contains(place)) {
                 log::info(Kind::Settings, format_args!("page at https://{place}"));
             }
             places = new;
-            let Some(path) = &path else { continue };
-            let is_edited = looks.is_edited(look(path));
-            if is_edited && config::mark(&self.sources) != self.state.borrow().tried {
-                self.reload();
+            if now >= retry_at {
+                retry_at = now + DISK_RETRY_INTERVAL;
+                self.state.borrow().kept.retry();
             }
         }
+    }
+
+    /// Says whether the file is another than the one that was read last.
+    async fn is_another(&self) -> bool {
+        let sources = self.sources.clone();
+        let mark = beside(move || config::mark(&sources)).await;
+        mark.is_ok_and(|mark| mark != self.state.borrow().tried)
     }
 }
 

@@ -115,7 +115,7 @@ fn from_files(path: &Path) -> Result<Vec<Part>, CtlError> {
         |error: &dyn std::fmt::Display| CtlError::Usage(format!("{}: {error}", path.display()));
     let about = fs::metadata(path).map_err(|error| wrong(&error))?;
     if about.is_dir() {
-        let parts = ring::read(path.to_owned());
+        let parts = ring::read(path);
         if parts.is_empty() {
             return Err(wrong(
                 &"no frames in it; a state directory has them in events.0, events.1",

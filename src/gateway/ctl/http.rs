@@ -153,12 +153,17 @@ impl HttpWay {
                 let body = self.post("/api/v1/commit", &self.edits_json(), out).await?;
                 self.edits.clear();
                 each(&body["changes"], &mut |change| out(change_item(change)));
+                each(&body["notes"], &mut |note| out(Item::Text(text(note))));
                 if let Some(seconds_left) = number(&body["seconds_left"]) {
                     out(Item::Provisional { seconds_left });
                 }
                 Ok(())
             }
-            Request::Confirm => self.done("/api/v1/confirm", &json!({}), out).await,
+            Request::Confirm => {
+                let body = self.post("/api/v1/confirm", &json!({}), out).await?;
+                each(&body["notes"], &mut |note| out(Item::Text(text(note))));
+                Ok(())
+            }
             Request::Rollback if !self.edits.is_empty() => {
                 self.edits.clear();
                 Ok(())
@@ -463,6 +468,7 @@ fn origin(words: &str) -> Origin<'_> {
         }
         _ if words == "stored" => Origin::Stored,
         _ if words == "candidate" => Origin::Candidate,
+        _ if words == "in use, not stored" => Origin::Unkept,
         _ => Origin::Default,
     }
 }
@@ -505,6 +511,7 @@ mod tests {
             Origin::Stored,
             Origin::Environment("LOKA_X"),
             Origin::Flag("--x"),
+            Origin::Unkept,
         ] {
             assert_eq!(origin(&origin_in.to_string()), origin_in);
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use loka_stratum::limits::{UPDATE_HEADER_BYTES_MAX, UPDATE_IMAGE_BYTES_MAX};
 
 use super::{CtlError, Way};
-use crate::gateway::disk::{Disk, Flash};
+use crate::gateway::disk::Foreign;
 use crate::gateway::say;
 
 /// The word.
@@ -51,7 +51,7 @@ pub async fn run(way: &mut Way, words: &[String], as_json: bool) -> Result<(), C
 fn read(path: &Path) -> Result<Vec<u8>, CtlError> {
     let of = |text: String| CtlError::Usage(format!("{}: {text}", path.display()));
     let most = usize::try_from(FILE_BYTES_MAX).unwrap_or(usize::MAX - 1);
-    let bytes = Flash.read(path, most).map_err(|error| of(error.to_string()))?;
+    let bytes = Foreign.read(path, most).map_err(|error| of(error.to_string()))?;
     if bytes.len() > most {
         return Err(of(format!("got more than the {most} bytes that an update may have")));
     }

@@ -100,15 +100,24 @@ impl<D: Disk> Ring<D> {
     }
 }
 
-/// Reads the ring of a folder, the older file first.
+/// Reads the ring of a folder that may be a copy of somebody's, the older file first.
 #[cfg(feature = "decode")]
-pub fn read(folder: PathBuf) -> Vec<Part> {
-    parts(&Journal::new(crate::gateway::disk::Flash, folder, NAME, FRAMES_FILE_BYTES_MAX))
+pub fn read(folder: &std::path::Path) -> Vec<Part> {
+    sorted(|file| {
+        let path = folder.join(format!("{NAME}.{file}"));
+        let bytes = crate::gateway::disk::Foreign.read(&path, FRAMES_FILE_BYTES_MAX);
+        journal::parse(&bytes.unwrap_or_default())
+    })
 }
 
 fn parts<D: Disk>(journal: &Journal<D>) -> Vec<Part> {
+    sorted(|file| journal.read(file))
+}
+
+/// Reads both files, the older first.
+fn sorted(read: impl Fn(usize) -> journal::Read) -> Vec<Part> {
     let mut parts: Vec<Part> =
-        (0..journal::FILES).filter_map(|file| part(file, &journal.read(file))).collect();
+        (0..journal::FILES).filter_map(|file| part(file, &read(file))).collect();
     // As serial numbers are compared, so that the count may wrap.
     if let [first, second] = parts.as_slice()
         && first.generation.wrapping_sub(second.generation) < 1 << 31

@@ -179,7 +179,12 @@ impl Api<'_> {
                 let json::Edits { edits } = json::read(asked.body, EDITS)?;
                 self.commit(asked, &edits).await
             }
-            Call::Confirm => self.plain(asked, &Request::Confirm).await,
+            Call::Confirm => {
+                json::read::<json::Nothing>(asked.body, "{}")?;
+                let Items { lines: notes, .. } = self.ask(asked, &Request::Confirm).await?;
+                let stored = self.control.is_stored();
+                Ok(Answer::json(200, &json::ConfirmBody { stored, notes }))
+            }
             Call::RollBack => self.plain(asked, &Request::Rollback).await,
             Call::Test => self.test(asked).await,
             Call::Miners => {
@@ -224,7 +229,9 @@ impl Api<'_> {
                 if edits.is_empty() {
                     // Nothing differs, which is what was wanted.
                     let seconds_left = self.control.seconds_left();
-                    let body = json::CommitBody { changes: Vec::new(), seconds_left };
+                    let stored = seconds_left.is_none() && self.control.is_stored();
+                    let (changes, notes) = (Vec::new(), Vec::new());
+                    let body = json::CommitBody { changes, seconds_left, stored, notes };
                     return Ok(Answer::json(200, &body));
                 }
                 self.commit(asked, &edits).await
@@ -234,12 +241,12 @@ impl Api<'_> {
                 let form = r#"{"pem":"the chain and its private key"}"#;
                 let json::NewCertificate { pem } = json::read(asked.body, form)?;
                 {
-                    let result = self.access.certificate.bring(&pem);
+                    let result = self.access.certificate.bring(&pem).await;
                     self.change_certificate(asked, "bring a certificate", result)
                 }
             }
             Call::DropCertificate => {
-                let result = self.access.certificate.drop_brought();
+                let result = self.access.certificate.drop_brought().await;
                 self.change_certificate(asked, "drop a certificate", result)
             }
             // Its body was not read, so it was answered before.
@@ -310,6 +317,11 @@ impl Api<'_> {
                     log::warn(Kind::Access, format_args!("{who} refused from {from}{end}"));
                 }
                 let fault = denied_fault(denied);
+                if matches!(denied, Denied::TooEarly { .. }) {
+                    // No guess that is not even looked at costs a write.
+                    self.control.count_early();
+                    return Err(fault);
+                }
                 let what = format!("log-in as {who}");
                 self.control.note(None, Whence::Web(from), &what, fault.text());
                 Err(fault)
@@ -399,9 +411,13 @@ impl Api<'_> {
             .control
             .ask(&self.actor(asked)?, &mut candidate, &commit, &mut |item| items.add(&item))
             .await;
-        let Items { changes, problems, seconds_left, .. } = items;
+        let Items { changes, problems, seconds_left, lines: notes, .. } = items;
         match ended {
-            Ok(()) => Ok(Answer::json(200, &json::CommitBody { changes, seconds_left })),
+            Ok(()) => {
+                let stored = seconds_left.is_none() && self.control.is_stored();
+                let body = json::CommitBody { changes, seconds_left, stored, notes };
+                Ok(Answer::json(200, &body))
+            }
             Err(Refused::Invalid(error)) => {
                 Ok(Answer::json(400, &json::RefusedBody { error, problems }))
             }
@@ -544,6 +560,11 @@ fn denied_fault(denied: Denied) -> Fault {
             Fault::new(403, "admin has a password, so the set-up code is good for nothing")
         }
         Denied::NotLocal => Fault::new(403, "the set-up code is taken from the local network only"),
+        Denied::Unsound => Fault::new(
+            503,
+            "the file of passwords is damaged, so nobody is let in; set admin's password over the \
+             serial line, or reset the gateway",
+        ),
         Denied::Failed => Fault::new(500, "the system has no random numbers"),
     }
 }

@@ -147,7 +147,9 @@ impl Api<'_> {
         }
         let mut out = |item: Item<'_>| items.add(&item);
         match self.control.ask(&actor, &mut candidate, &Request::Commit, &mut out).await {
-            Ok(()) => Ok(Answer::see(PATH)),
+            // What is not kept, or not yet in use, is said; else the page is shown anew.
+            Ok(()) if items.lines.is_empty() => Ok(Answer::see(PATH)),
+            Ok(()) => self.form(asked, &Form::default(), Note::Wrong(200, items.lines)).await,
             Err(refused) => self.form(asked, form, Note::from(Fault::from(refused))).await,
         }
     }
@@ -172,8 +174,8 @@ impl Api<'_> {
         request: Request<'_>,
         done: &'static str,
     ) -> Result<Note, Fault> {
-        self.ask(asked, &request).await?;
-        Ok(Note::Done(done))
+        let Items { lines, .. } = self.ask(asked, &request).await?;
+        if lines.is_empty() { Ok(Note::Done(done)) } else { Ok(Note::Wrong(200, lines)) }
     }
 
     /// Makes the page: the form for who is logged in, else where to log in.

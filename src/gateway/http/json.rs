@@ -186,6 +186,14 @@ pub struct CheckBody {
 pub struct CommitBody {
     pub changes: Vec<Change>,
     pub seconds_left: Option<u16>,
+    pub stored: bool,
+    pub notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+pub struct ConfirmBody {
+    pub stored: bool,
+    pub notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -383,6 +391,7 @@ fn origin_text(origin: &Origin<'_>) -> String {
         Origin::Environment(name) => format!("environment {name}"),
         Origin::Flag(flag) => format!("flag {flag}"),
         Origin::Candidate => "candidate".to_owned(),
+        Origin::Unkept => "in use, not stored".to_owned(),
     }
 }
 

@@ -51,6 +51,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::control::Control;
+use super::event_loop;
+use super::handshakes;
 use super::listen::{self, Listening, WhyNot};
 use super::log::{self, Kind};
 use super::{say, socket};
@@ -108,9 +110,6 @@ impl Ports {
                 return Ok(None);
             }
             let Some(address) = wanted else { return Ok(Some(None)) };
-            if is_tls {
-                control.access.certificate.config(settings)?;
-            }
             let leaving: Vec<&TcpListener> =
                 open.iter().map(|port| port.listening.listener()).collect();
             let port = listen::bind(address, false, &leaving)
@@ -194,7 +193,7 @@ async fn serve(listener: Rc<TcpListener>, places: Rc<Places>, control: Rc<Contro
         };
         let (places, control) = (places.clone(), control.clone());
         // What waits for the peer is in a task of its own, so that accepting does not (F53).
-        tokio::task::spawn_local(async move {
+        event_loop::spawn("http", async move {
             let peer = Peer { address: from.ip(), is_tls };
             if is_tls && !control.takes_at_page(peer.address) {
                 let text = "refused: the page is for the local network as long as admin has no \
@@ -236,9 +235,12 @@ async fn secure(
 ) -> io::Result<TlsStream<TcpStream>> {
     let place = places.handshake(peer.address);
     let place = place.ok_or_else(|| io::Error::other("all handshakes are taken"))?;
-    let config = control.access.certificate.config(&control.settings())?;
+    let settings = control.settings().clone();
+    let config = control.access.certificate.config(&settings).await?;
+    // The signature is made beside the event loop.
+    let shaken = handshakes::PAGE.run(TlsAcceptor::from(config).accept(stream));
     tokio::select! {
-        stream = timeout(STEP, TlsAcceptor::from(config).accept(stream)) => stream?,
+        stream = timeout(STEP, shaken) => stream??,
         () = place.seat().taken_back() => Err(io::Error::other("others came to shake hands")),
     }
 }

@@ -7,6 +7,7 @@ use super::answer::{Answer, Fault};
 use super::api::{self, Api};
 use super::guard::Bearer;
 use crate::gateway::control::Whence;
+use crate::gateway::event_loop;
 use crate::gateway::log::{self, Kind};
 use crate::gateway::update::trial;
 
@@ -46,7 +47,7 @@ impl Api<'_> {
                     &what,
                     &format!("written to slot {}, the machine starts anew", installed.slot),
                 );
-                tokio::task::spawn_local(trial::restart_soon(hub.clone()));
+                event_loop::spawn("restart", trial::restart_soon(hub.clone()));
                 Answer::json(200, &installed)
             }
             Err(refused) => {

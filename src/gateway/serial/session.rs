@@ -195,7 +195,10 @@ impl<'a> Session<'a> {
         let code = code.map(|code| format!("set-up code of the page: {code}"));
         self.page = self.control.about_page();
         let page = self.page.iter().map(String::as_str);
-        self.console.greet([version].into_iter().chain(page).chain(code.as_deref()), &mut text);
+        let troubles = self.control.troubles();
+        let troubles = troubles.iter().map(String::as_str);
+        let lines = [version].into_iter().chain(page).chain(code.as_deref()).chain(troubles);
+        self.console.greet(lines, &mut text);
         self.write(&text).await
     }
 

@@ -14,6 +14,7 @@ use loka_stratum::control::Refused;
 
 use super::trial;
 use crate::gateway::control::{Control, Whence};
+use crate::gateway::event_loop::beside;
 use crate::gateway::hub::Hub;
 use crate::gateway::log::{self, Kind};
 
@@ -22,8 +23,8 @@ const FOLDER: &str = "update";
 const ENDING: &str = "loka-update";
 const TAKEN: &str = "taken";
 
-/// A file that is read in steps as short as those of the network.
-struct Source(File);
+/// A file that is read beside the event loop, in steps as short as those of the network.
+struct Source(Option<File>);
 
 impl ErrorType for Source {
     type Error = embedded_svc::io::ErrorKind;
@@ -31,8 +32,20 @@ impl ErrorType for Source {
 
 impl Read for Source {
     async fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Self::Error> {
-        tokio::task::yield_now().await;
-        self.0.read(bytes).map_err(|_| embedded_svc::io::ErrorKind::Other)
+        let failed = |_| embedded_svc::io::ErrorKind::Other;
+        let mut file = self.0.take().ok_or(embedded_svc::io::ErrorKind::Other)?;
+        let mut piece = vec![0; bytes.len()];
+        let read = beside(move || {
+            let count = file.read(&mut piece)?;
+            Ok((file, piece, count))
+        });
+        let (file, piece, count) =
+            read.await.and_then(|result: io::Result<_>| result).map_err(failed)?;
+        self.0 = Some(file);
+        for (to, from) in bytes.iter_mut().zip(piece.iter().take(count)) {
+            *to = *from;
+        }
+        Ok(count)
     }
 }
 
@@ -42,11 +55,12 @@ pub async fn look(hub: &Rc<Hub>, control: &Control) {
     if folder.is_empty() {
         return;
     }
-    let Some((name, file)) = find(&Path::new(&folder).join(FOLDER)) else { return };
+    let found = beside(move || find(&Path::new(&folder).join(FOLDER))).await;
+    let Ok(Some((name, file))) = found else { return };
     let what = format!("update by the file {name}");
     let taken = match file {
         Ok(file) => match control.may_update() {
-            Ok(()) => hub.updates.install(hub, &mut Source(file), false).await,
+            Ok(()) => hub.updates.install(hub, &mut Source(Some(file)), false).await,
             Err(refused) => Err(refused),
         },
         Err(error) => Err(Refused::Failed(error.to_string())),

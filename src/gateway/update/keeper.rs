@@ -40,7 +40,7 @@ use super::file::{FileError, Reader};
 use super::manifest::{Manifest, System, Unfit};
 use super::signature::PublicKey;
 use super::slots::{SlotError, Slots, Writing};
-use crate::gateway::disk::{Disk, Flash};
+use crate::gateway::disk::Foreign;
 use crate::gateway::log::{self, Kind};
 use crate::gateway::{USAGE, say, say_error};
 
@@ -115,7 +115,7 @@ pub fn run(args: &SlotsArgs) -> ExitCode {
 impl Keeping {
     fn read(path: &Path) -> Result<Self, String> {
         let of = |text: String| format!("{}: {text}", path.display());
-        let bytes = Flash.read(path, FILE_BYTES_MAX).map_err(|error| of(error.to_string()))?;
+        let bytes = Foreign.read(path, FILE_BYTES_MAX).map_err(|error| of(error.to_string()))?;
         let text = std::str::from_utf8(&bytes).map_err(|error| of(error.to_string()))?;
         let keeping: Self = toml::from_str(text).map_err(|error| of(error.to_string()))?;
         let (secs, most) = (keeping.trial_secs(), UPDATE_HEALTH_MAX.as_secs());
@@ -229,7 +229,7 @@ impl Keeping {
     fn open(&self) -> Result<Slots<File>, String> {
         let of = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
         let text = |path: &Path, bytes_max| {
-            let bytes = Flash.read(path, bytes_max).map_err(|error| of(path, error))?;
+            let bytes = Foreign.read(path, bytes_max).map_err(|error| of(path, error))?;
             Ok::<_, String>(String::from_utf8_lossy(&bytes).trim().to_owned())
         };
         let letter = text(&self.running, LETTER_BYTES_MAX)?;
@@ -272,7 +272,7 @@ impl Keeping {
             paths.sort();
             for path in paths {
                 let of = |text: String| format!("{}: {text}", path.display());
-                let bytes = Flash.read(&path, UPDATE_KEY_BYTES_MAX);
+                let bytes = Foreign.read(&path, UPDATE_KEY_BYTES_MAX);
                 let bytes = bytes.map_err(|error| of(error.to_string()))?;
                 let key = PublicKey::parse(&String::from_utf8_lossy(&bytes));
                 keys.push(key.map_err(|error| of(error.to_string()))?);

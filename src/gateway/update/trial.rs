@@ -212,7 +212,8 @@ impl Updates {
     fn end(&self, control: &Control, kept: bool, why: &str) {
         let when = clock::wall().as_secs();
         let mut outcome = None;
-        self.remember(|records| {
+        // The end of the process waits for what is written.
+        let _ = self.remember(|records| {
             if let Some(Pending { from, to, .. }) = records.pending.take() {
                 let why = why.to_owned();
                 records.last = Some(Outcome { from, to, when, kept, why });

@@ -162,10 +162,11 @@ function countDown() {
 }
 
 // Ends the waiting: kept, or taken back.
-function ended(kept) {
+function ended(kept, notes = []) {
   waitFor(null);
-  say(kept ? word('kept') : word('gone'), waiting.ended);
-  if (waiting.ended) waiting.ended(kept);
+  const text = notes.join(' ') || (kept ? word('kept') : word('gone'));
+  say(text, waiting.ended);
+  if (waiting.ended) waiting.ended(kept, text);
   else learnSettings().then(redraw, fail);
 }
 
@@ -182,8 +183,8 @@ async function followCommit() {
 
 async function answerCommit(path) {
   try {
-    await ask('POST', path);
-    ended(path === 'confirm');
+    const done = await ask('POST', path);
+    ended(path === 'confirm', done.notes);
   } catch (error) {
     if (error.status === 409) return followCommit();
     fail(error);

@@ -158,7 +158,7 @@ async function commitEdits() {
     if (overtaken().some((one) => one.seen !== inUse(one.key))) return check();
     const done = await ask('POST', 'commit', { edits: edits() });
     dropEdits();
-    await showCommitted(done.seconds_left, done.seconds_left ? 'In use, until it is kept or taken back.' : 'In use.');
+    await showCommitted(done.seconds_left, withNotes(done, done.seconds_left ? 'In use, until it is kept or taken back.' : 'In use.'));
   } catch (error) {
     // Another's commit waits: the bar shows it.
     if (error.status === 409) await learnSession();
@@ -167,6 +167,9 @@ async function commitEdits() {
     check();
   }
 }
+
+// What else the gateway says of a commit, such as why it is not stored.
+const withNotes = (done, text) => [text, ...done.notes].join(' ');
 
 // Says what came of a commit, shows what is in use now, and offers to keep it. Who types on meanwhile
 // is not disturbed.

@@ -249,7 +249,7 @@ function backup() {
       const done = await ask('POST', 'restore', file.files[0]);
       form.reset();
       await showCommitted(done.seconds_left,
-        done.changes.length ? `${done.changes.length} values are changed.` : 'Nothing differs: all is as in the backup.');
+        withNotes(done, done.changes.length ? `${done.changes.length} values are changed.` : 'Nothing differs: all is as in the backup.'));
     });
   });
   const sure = h('input', { autocapitalize: 'none', autocomplete: 'off' });

@@ -145,7 +145,7 @@ const WIZARD = {
           await learnSettings();
           await learnSession();
           go(5);
-          if (!done.seconds_left) wizardEnded(true);
+          if (!done.seconds_left) wizardEnded(true, done.notes.join(' ') || word('kept'));
         } catch (error) {
           if (!error.problems.length) throw error;
           $('failure').textContent = error.problems.map((problem) => problem.text).join('\n');
@@ -242,9 +242,9 @@ function minerAddresses() {
   return (far.length ? far : all).sort((one, other) => near(one) - near(other));
 }
 
-function wizardEnded(kept) {
+function wizardEnded(kept, text) {
   if (kept) {
-    $('outcome').textContent = word('kept');
+    $('outcome').textContent = text;
     $('finish').focus();
   } else {
     go(2);

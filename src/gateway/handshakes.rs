@@ -1,0 +1,140 @@
+//! TLS handshakes beside the event loop.
+//!
+//! A handshake signs, or verifies a chain of signatures, in one step that nobody can divide: with
+//! a key of RSA-4096 it is milliseconds on a fast machine and a tenth of a second on a slow one.
+//! So handshakes are polled by threads of their own, one for the page and one for pools; the socket
+//! stays that of the event loop, to which the finished connection is given back. What comes after
+//! a handshake is symmetric and cheap.
+//!
+//! What comes from pools is little, and chosen by us. What comes to the page is chosen by whoever
+//! is on the network: besides the places that handshakes have, in all and by address
+//! ([`super::http`]), its thread rests after each step for as long as that took. So it has half of
+//! one core at the most, however many handshakes come and however large the key is.
+
+use std::future::{Future, pending, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::task::JoinHandle;
+
+use super::clock;
+
+/// The handshakes of the page.
+pub static PAGE: Lane = Lane { name: "page-tls", rests: true, handle: Mutex::new(None) };
+
+/// The handshakes with pools.
+pub static POOLS: Lane = Lane { name: "pool-tls", rests: false, handle: Mutex::new(None) };
+
+/// Shorter steps are no signatures, and the thread does not rest after them.
+const STEP_MIN: Duration = Duration::from_micros(200);
+
+/// A thread for handshakes of a kind, from the first on.
+pub struct Lane {
+    name: &'static str,
+    rests: bool,
+    handle: Mutex<Option<Handle>>,
+}
+
+/// A handshake that ends when nobody waits for it any more.
+struct Ongoing<T>(JoinHandle<T>);
+
+impl<T> Drop for Ongoing<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Lane {
+    /// Shakes hands on the lane's thread.
+    ///
+    /// # Errors
+    ///
+    /// There is no such thread.
+    pub async fn run<T: Send + 'static>(
+        &'static self,
+        handshake: impl Future<Output = T> + Send + 'static,
+    ) -> io::Result<T> {
+        let rests = self.rests;
+        let steps = async move {
+            let mut handshake = pin!(handshake);
+            poll_fn(|context| {
+                let before = clock::now();
+                let step: Poll<T> = handshake.as_mut().poll(context);
+                let took = Duration::from_micros(clock::now().since(before).as_micros());
+                if rests && took >= STEP_MIN {
+                    thread::park_timeout(took);
+                }
+                step
+            })
+            .await
+        };
+        let mut ongoing = Ongoing(self.handle()?.spawn(steps));
+        (&mut ongoing.0).await.map_err(io::Error::other)
+    }
+
+    fn handle(&self) -> io::Result<Handle> {
+        let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = &*handle {
+            return Ok(handle.clone());
+        }
+        let runtime = Builder::new_current_thread().build()?;
+        let new = handle.insert(runtime.handle().clone()).clone();
+        let started = thread::Builder::new()
+            .name(self.name.to_owned())
+            .spawn(move || runtime.block_on(pending::<()>()));
+        if let Err(error) = started {
+            *handle = None;
+            return Err(error);
+        }
+        Ok(new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn f97_a_handshake_is_polled_on_its_own_thread_and_others_go_on_meanwhile() {
+        let here = thread::current().id();
+        let (go_on, wait) = mpsc::sync_channel::<()>(0);
+        let there = run(async {
+            // A step that takes as long as the loop needs to get to its own work.
+            let signature = PAGE.run(async move {
+                wait.recv().unwrap();
+                thread::current().id()
+            });
+            let work = async { go_on.send(()).unwrap() };
+            let (there, ()) = tokio::join!(signature, async {
+                tokio::task::yield_now().await;
+                work.await;
+            });
+            there.unwrap()
+        });
+        assert_ne!(there, here);
+    }
+
+    #[test]
+    fn a_handshake_that_nobody_waits_for_is_given_up() {
+        let (alive, ended) = mpsc::sync_channel::<()>(1);
+        run(async {
+            let never = POOLS.run(async move {
+                let _alive = alive;
+                pending::<()>().await;
+            });
+            let is_over = tokio::time::timeout(Duration::from_millis(1), never).await;
+            assert!(is_over.is_err());
+        });
+        assert_eq!(ended.recv(), Err(mpsc::RecvError), "what it held is let go");
+    }
+}

@@ -1,0 +1,73 @@
+//! Standard error, written by a thread of its own while the event loop turns: whoever reads it may
+//! stop reading, and a pipe that is full blocks who writes. What finds no room to wait in is
+//! counted, and the count is a line; all of it is among the lines that are kept.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use loka_stratum::limits::LOG_LINES_KEPT_MAX;
+
+/// Longest wait at the end for somebody who does not read.
+const END_MAX: Duration = Duration::from_secs(1);
+
+/// The way to the thread, and its end.
+struct Out {
+    lines: SyncSender<String>,
+    ended: Receiver<()>,
+}
+
+static OUT: Mutex<Option<Out>> = Mutex::new(None);
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Has lines written by a thread from now on.
+///
+/// # Errors
+///
+/// There is no such thread; lines are written as before.
+pub fn begin() -> io::Result<()> {
+    let (lines, waiting) = sync_channel::<String>(LOG_LINES_KEPT_MAX);
+    let (alive, ended) = sync_channel(0);
+    thread::Builder::new().name("log".to_owned()).spawn(move || {
+        let _alive = alive;
+        for line in waiting {
+            let lost = LOST.swap(0, Ordering::Relaxed);
+            if lost > 0 {
+                direct(&format!("{lost} lines were lost: standard error was not read"));
+            }
+            direct(&line);
+        }
+    })?;
+    *OUT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Out { lines, ended });
+    Ok(())
+}
+
+/// Writes a line, or has it written.
+pub fn write(line: &str) {
+    let out = OUT.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*out {
+        None => direct(line),
+        Some(Out { lines, .. }) => {
+            if lines.try_send(line.to_owned()).is_err() {
+                LOST.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Waits until what waits is written, as the process ends.
+pub fn end() {
+    let out = OUT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(Out { lines, ended }) = out {
+        drop(lines);
+        let _ = ended.recv_timeout(END_MAX);
+    }
+}
+
+fn direct(line: &str) {
+    // A log that cannot be written is no reason to stop mining.
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
