@@ -269,12 +269,12 @@ impl IdPool {
     }
 
     fn quota(&self, geometry: Geometry) -> Quota {
-        let all = 1 << u8::BITS;
+        let all = 1_usize << u8::BITS;
         if geometry.miner_id_bytes() > 1 {
             return Quota { usual: usize::from(self.blocks), most: all };
         }
         // The rest is for miners that came with another geometry, or do not fit this one.
-        let usual = all / 4 * 3;
+        let usual = all.saturating_sub(all / 4);
         Quota { usual, most: if self.is_small { all } else { usual } }
     }
 
@@ -313,6 +313,14 @@ impl IdPool {
             // Where there is no room it waits for the next turn.
             let _ = self.spare.push((space.id, space.geometry));
         }
+    }
+
+    /// Says whether an id is given to a miner.
+    #[cfg(feature = "canary")]
+    pub(crate) fn is_given(blocks: &mut [IdBlock], space: Space) -> bool {
+        let Some(cell) = cell_of(blocks, space.geometry, space.id) else { return false };
+        let block = blocks.get_mut(usize::from(cell.block));
+        block.and_then(|block| block.word(cell.bit)).is_some_and(|(word, mask)| *word & mask != 0)
     }
 
     /// Says whether every id was given out once; nothing is given again before the next turn.

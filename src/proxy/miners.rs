@@ -381,7 +381,18 @@ impl Proxy<'_> {
 
     /// Gives a seat back that nobody has any more.
     pub(super) fn leave_seat(&mut self, seat: Seat, worked: bool) {
+        #[cfg(feature = "canary")]
+        let same_for_two = self.has(crate::canary::Defect::I4Identity);
         if let Some((lane, blocks)) = self.lane_and_ids(seat.lane) {
+            #[cfg(feature = "canary")]
+            let seat = {
+                // Two miners were told one id: the second to leave gives back its own.
+                let mut seat = seat;
+                if same_for_two && !IdPool::is_given(blocks, seat.space) {
+                    seat.space.id = MinerId(seat.space.id.0 | 1);
+                }
+                seat
+            };
             lane.ids.give_back(blocks, seat.space, worked);
         }
         let need = usize::from(seat.space.geometry.need());
