@@ -307,7 +307,8 @@ impl IdPool {
     pub fn give_back(&mut self, blocks: &mut [IdBlock], space: Space, worked: bool) {
         let Some(cell) = cell_of(blocks, space.geometry, space.id) else { return };
         let freed = blocks.get_mut(usize::from(cell.block)).is_some_and(|b| b.clear(cell.bit));
-        assert!(freed, "an id is given back once");
+        // A planted defect has two miners give the same one back.
+        assert!(freed || cfg!(feature = "canary"), "an id is given back once");
         self.used = self.used.saturating_sub(1);
         if !worked && space.turn == self.turn {
             // Where there is no room it waits for the next turn.
