@@ -1093,6 +1093,7 @@ impl<'a> Link<'a> {
             pool_job_id,
             prefix,
             extranonce2_size,
+            first: serial,
             turn: self.turn,
             branches,
             prev_hash: PrevHash::from_stratum(&prev_hash),
@@ -1112,7 +1113,7 @@ impl<'a> Link<'a> {
         if self.line.is_empty() {
             return None;
         }
-        let serial = self.jobs.renew(serial, ntime, self.mask, self.turn, now)?;
+        let serial = self.jobs.renew(serial, ntime, self.mask, now)?;
         self.line.renew(serial)?;
         Some(serial)
     }

@@ -101,6 +101,28 @@ fn f88_one_that_connects_and_closes_without_end_costs_the_others_nothing() {
 }
 
 #[test]
+fn f88_a_newcomer_of_a_later_turn_hears_new_work_with_each_renewal() {
+    // Four bytes: the pad has no room for the turn.
+    let (mut farm, link) = Farm::live("c0ffee01", 4, TRIVIAL);
+    for _ in 0..500 {
+        let placed = arrive(&mut farm);
+        let job = placed.job.clone().unwrap();
+        assert_eq!(share(&mut farm, &placed, &job, 0)["result"], true);
+        heard_shares(&mut farm, link);
+        farm.proxy.handle_disconnect(placed.handle);
+    }
+    let late = arrive(&mut farm);
+    let mut told = late.job.clone().unwrap();
+    for _ in 0..5 {
+        farm.pool_says(link, &notify("job-1", 1, false));
+        let next = notified(&farm.due(late.handle));
+        assert!(next[7].as_str() > told[7].as_str(), "{next} after {told}");
+        assert_eq!(share(&mut farm, &late, &next, 0)["result"], true);
+        told = next;
+    }
+}
+
+#[test]
 fn f88_a_job_that_a_miner_was_never_told_is_not_found() {
     let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
     let first = arrive(&mut farm);

@@ -109,7 +109,9 @@ pub struct Job {
     pub prefix: CoinbasePrefix,
     /// Bytes of the pool's extranonce2.
     pub extranonce2_size: u8,
-    /// How often the ids of its lane had gone round when it was announced.
+    /// Under what its task was announced first.
+    pub first: Serial,
+    /// How often the ids of its lane had gone round by then.
     pub turn: u32,
     /// Merkle branches in header order.
     pub branches: heapless::Vec<[u8; 32], MERKLE_BRANCHES_MAX>,
@@ -149,6 +151,7 @@ impl Job {
             pool_job_id: heapless::String::new(),
             prefix: CoinbasePrefix::new(&[]),
             extranonce2_size: 0,
+            first: Serial::NONE,
             turn: 0,
             branches: heapless::Vec::new(),
             prev_hash: PrevHash::from_stratum(&[0; 32]),
@@ -172,10 +175,10 @@ impl Job {
     }
 
     /// Returns the time that a miner with `space` is told, whose place was taken when `newest` was
-    /// the newest job. Another may have had its id for this job before; where the pad does not keep
-    /// the two apart, the time does.
+    /// the newest job. Another may have had its id for this task before; where the pad does not keep
+    /// the two apart, the time does, for as long as the task is announced.
     pub fn ntime_for(&self, space: Space, newest: Serial) -> NTime {
-        let is_later = self.serial > newest;
+        let is_later = self.first > newest;
         if is_later || space.shows_turn(self.extranonce2_size) {
             return self.ntime;
         }
@@ -243,7 +246,6 @@ impl<'a> JobRing<'a> {
         serial: Serial,
         ntime: NTime,
         mask: VersionMask,
-        turn: u32,
         now: Instant,
     ) -> Option<Serial> {
         let mut job = self.newest()?.clone();
@@ -258,7 +260,6 @@ impl<'a> JobRing<'a> {
         job.serial = serial;
         job.ntime = ntime;
         job.mask = mask;
-        job.turn = turn;
         job.received = now;
         Some(self.put(job))
     }
@@ -341,8 +342,9 @@ impl<'a> JobRing<'a> {
     pub fn move_time_on(&self, job: &mut Job) {
         // The task names the extranonce1, so a session that is had again is known as well.
         let same = |old: &&Job| old.serial != Serial::NONE && old.task == job.task;
-        let Some(last) = self.jobs.iter().filter(same).map(|old| old.ntime).max() else { return };
-        let next = last.0.saturating_add(1);
+        let Some(last) = self.jobs.iter().filter(same).max_by_key(|old| old.ntime) else { return };
+        (job.first, job.turn) = (last.first, last.turn);
+        let next = last.ntime.0.saturating_add(1);
         let most = job.ntime.0.saturating_add(NTIME_MOVED_SECS_MAX);
         job.ntime = NTime(next.clamp(job.ntime.0, most));
     }
@@ -456,6 +458,7 @@ mod tests {
         let space = |turn| Space { geometry, id: crate::work::extranonce::MinerId(7), turn };
         let job = |n2, turn| Job {
             serial: Serial(9),
+            first: Serial(9),
             ntime: NTime(100),
             extranonce2_size: n2,
             turn,
@@ -479,7 +482,7 @@ mod tests {
         for serial in 8..40 {
             let time = NTime(serial);
             let mask = VersionMask::BIP_0320;
-            let renewed = ring.renew(Serial(serial), time, mask, 0, Instant::ZERO).unwrap();
+            let renewed = ring.renew(Serial(serial), time, mask, Instant::ZERO).unwrap();
             assert_eq!(ring.get(renewed).unwrap().0.mask, mask);
             assert_eq!(ring.get(renewed).unwrap().1, [1, 2, 3, 4, 5]);
         }

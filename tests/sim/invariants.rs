@@ -341,6 +341,8 @@ impl Checks {
         }
         self.rejected += 1;
         let fair = match (share.truth, code) {
+            // It may be both too light for this job and known from the one before.
+            (Truth::Wrong(_), 22) if known => true,
             (Truth::Wrong(codes), code) => codes.contains(&code) || code == 21,
             (Truth::Valid, 21) => !self.is_current(conn, proxy, handle, share),
             (Truth::Valid, 22) => known,
@@ -779,8 +781,10 @@ fn service_within_two_seconds(world: &mut World<'_>) {
         let Some(conn) = world.checks.ports[port] else { continue };
         let End::Miner { handle, miner } = world.conns[conn].end else { continue };
         let Some(session) = world.proxy.miner(handle) else { continue };
-        let has_work = feed(&world.proxy, session)
-            .is_some_and(|(_, link)| link.state() == upstream::State::Live);
+        let has_work = feed(&world.proxy, session).is_some_and(|(route, link)| {
+            let job = route.current().and_then(|serial| link.kept_job(serial));
+            link.state() == upstream::State::Live && job.is_some_and(|job| job.live)
+        });
         let wire = &mut world.conns[conn];
         let waits = session.state() == State::Authorized
             && session.told_job() == Serial::NONE
