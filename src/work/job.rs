@@ -175,8 +175,8 @@ impl Job {
     }
 
     /// Returns the time that a miner with `space` is told, whose place was taken when `newest` was
-    /// the newest job. Another may have had its id for this task before; where the pad does not keep
-    /// the two apart, the time does, for as long as the task is announced.
+    /// the newest job. Another may have had its id for this task before; where the pad does not
+    /// keep the two apart, the time does, for as long as the task is announced.
     pub fn ntime_for(&self, space: Space, newest: Serial) -> NTime {
         let is_later = self.first > newest;
         if is_later || space.shows_turn(self.extranonce2_size) {
