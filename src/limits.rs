@@ -776,6 +776,31 @@ pub const PENDING_PER_RELIEF: usize = 16;
 /// is room for brings no share for which there is none. The shortest that is read as one has 76.
 pub const SUBMIT_BYTES_MIN: usize = 64;
 
+/// Shares a second that the gateway would send a pool, at the most: work is proven to a quarter of
+/// a percent in a day by so many, and a few lines a second burden nobody.
+pub const SUGGESTED_SHARES_PER_SEC: f64 = 4.0;
+
+/// One in so many places of a queue that a pool's suggested difficulty would have in use.
+pub const SUGGESTED_PER_QUEUE: usize = 64;
+
+/// By how much the farm's rate must be another before a pool is asked for another difficulty.
+pub const SUGGESTED_FACTOR: f64 = 4.0;
+
+/// Time between two suggestions to a pool while the farm grows, as at its start.
+pub const SUGGESTED_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The same where the farm has become smaller: that may pass.
+pub const SUGGESTED_LOWER_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Time after a suggestion within which a pool that hangs up may do so because of it.
+pub const SUGGESTED_CLOSE_MAX: Duration = Duration::from_secs(5);
+
+/// Time over which the farm's rate is measured at once; older measures fade by a quarter with each.
+pub const RATE_WINDOW: Duration = Duration::from_secs(2);
+
+/// Shares that the first measure of the farm's rate needs.
+pub const RATE_SHARES_MIN: u32 = 16;
+
 /// Time without a lost share after which a queue counts as wide enough again.
 pub const QUEUE_FULL_LASTS: Duration = Duration::from_secs(60);
 

@@ -291,7 +291,8 @@ impl<'a> PendingShares<'a> {
         (room / PENDING_PER_MINER_PART).max(1).min(room).saturating_sub(waits)
     }
 
-    fn usable(&self) -> usize {
+    /// Returns how many shares that are no block candidates could wait.
+    pub(crate) fn usable(&self) -> usize {
         self.entries.len().saturating_sub(self.reserved())
     }
 

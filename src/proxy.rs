@@ -30,6 +30,7 @@
 //! The parts: `proxy::miners` holds the one `match` over (state, request), `proxy::shares` takes a
 //! submit to its verdict, `proxy::room` has place for what is remembered of it, `proxy::pools`
 //! holds the one `match` over what a pool says, `proxy::holding` reads miners less,
+//! `proxy::suggesting` asks pools for a difficulty,
 //! `proxy::splitting` moves miners between goals, `proxy::admission` asks the owner for workers.
 
 mod admission;
@@ -42,6 +43,7 @@ mod pools;
 mod room;
 mod shares;
 mod splitting;
+mod suggesting;
 mod workers;
 
 use crate::blocks::Blocks;
@@ -71,6 +73,8 @@ use crate::words::{Sayings, Words};
 use crate::work::extranonce::{Geometry, Incompatible};
 use crate::work::header::BlockHash;
 use crate::work::job::{Job, Serial};
+
+use suggesting::Meter;
 
 pub use admission::{Admission, Question};
 
@@ -358,6 +362,18 @@ pub enum Event {
         /// Why.
         close: LinkClose,
     },
+    /// A pool was asked for a difficulty that fits the farm.
+    Suggested {
+        /// Its place in the list.
+        pool: u8,
+        /// What it was asked for.
+        difficulty: f64,
+    },
+    /// A pool does not want to be asked for a difficulty, and is not any more.
+    SuggestionRefused {
+        /// Its place in the list.
+        pool: u8,
+    },
     /// Every pool has been away for longer than shares are held.
     NoPool,
     /// A share found no room on the way to its pool, and was refused; told once while that goes on.
@@ -569,6 +585,10 @@ pub struct Proxy<'a> {
     /// A miner sent more light shares for a job than its part.
     wants_renewal: bool,
     split: Split,
+    /// The work of each goal's miners.
+    meters: [Meter; GOALS_MAX],
+    /// Pools that do not want to be asked for a difficulty, a bit for each.
+    dislikes: u8,
     /// Seated miners of each goal.
     at_goal: [u16; GOALS_MAX],
     blocks: Blocks,
@@ -653,6 +673,8 @@ impl<'a> Proxy<'a> {
             no_id_at: None,
             ledger: Ledger::ZERO,
             split: Split::default(),
+            meters: [Meter::default(); GOALS_MAX],
+            dislikes: 0,
             at_goal: [0; GOALS_MAX],
             blocks: Blocks::default(),
             events: heapless::Deque::new(),
@@ -890,6 +912,7 @@ impl<'a> Proxy<'a> {
 
     /// Lets go of every link of a pool; the plan opens them again.
     pub fn reopen_pool(&mut self, pool: usize) {
+        self.forget_dislike(pool);
         self.forget_one_name(pool);
         self.links.forget_size(pool);
         for index in 0..LINKS_MAX {
@@ -1112,6 +1135,7 @@ impl<'a> Proxy<'a> {
         self.tend_seen(now);
         self.relief = true;
         self.balance(now);
+        self.suggest(now);
         #[cfg(feature = "canary")]
         if self.has(crate::canary::Defect::I9Determinism) {
             self.sweep_at = self.sweep_at + crate::canary::drift();

@@ -270,6 +270,8 @@ pub enum Heard<'a> {
     Nothing,
     /// The length of the pool's extranonce2 is known.
     Subscribed,
+    /// The pool does not want to be asked for a difficulty.
+    SuggestionRefused,
     /// The share sent under this request id was answered.
     Answer {
         /// The request id.
@@ -291,6 +293,7 @@ pub struct Announced {
 const ID_CONFIGURE: u32 = 1;
 const ID_SUBSCRIBE: u32 = 2;
 const ID_AUTHORIZE: u32 = 3;
+const ID_SUGGEST: u32 = 4;
 
 /// The mask that is asked of every pool: all bits, as the pool decides (BIP-0310).
 const MASK_ASKED: VersionMask = VersionMask::ALL;
@@ -345,6 +348,11 @@ pub struct Link<'a> {
     pub(crate) was_live: bool,
     /// How well its pool serves.
     pub(crate) health: Health,
+    /// The difficulty that the pool was asked for on this connection last, and when.
+    pub(crate) suggested: Option<(Difficulty, Instant)>,
+    /// It is still to be sent, or answered.
+    suggestion_sent: bool,
+    suggestion_answered: bool,
     /// When a share found no room in its queue last.
     full_at: Option<Instant>,
     /// When the first share was sent that no line of the pool came after.
@@ -434,6 +442,9 @@ impl<'a> Link<'a> {
             port: None,
             was_live: false,
             health: Health::default(),
+            suggested: None,
+            suggestion_sent: false,
+            suggestion_answered: false,
             full_at: None,
             asked: None,
             attempts: 0,
@@ -495,6 +506,7 @@ impl<'a> Link<'a> {
         self.opened = now;
         self.last_job = now;
         self.asked = None;
+        self.suggested = None;
         self.words = Words::NONE;
         self.message = Words::NONE;
         self.subscribed = false;
@@ -789,6 +801,18 @@ impl<'a> Link<'a> {
         &self.pending
     }
 
+    /// Has the pool asked for a difficulty.
+    pub(crate) fn suggest(&mut self, difficulty: Difficulty, now: Instant) {
+        self.suggested = Some((difficulty, now));
+        (self.suggestion_sent, self.suggestion_answered) = (false, false);
+    }
+
+    /// Returns when the pool was asked for a difficulty, where it has not answered.
+    pub(crate) fn unanswered_suggestion(&self) -> Option<Instant> {
+        let asked = self.suggested.filter(|_| self.suggestion_sent && !self.suggestion_answered);
+        asked.map(|(_, at)| at)
+    }
+
     /// Books a share that found no room; says whether that is news.
     pub(crate) fn handle_full(&mut self, who: Option<Who>, now: Instant) -> bool {
         let is_news = !self.is_full(now);
@@ -873,6 +897,13 @@ impl<'a> Link<'a> {
                     Err(LinkClose::AuthorizeRefused(refusal.code))
                 }
             },
+            (_, ID_SUGGEST) if self.suggested.is_some() => {
+                self.suggestion_answered = true;
+                Ok(match response.outcome() {
+                    Outcome::Accepted => Heard::Nothing,
+                    Outcome::Refused(_) => Heard::SuggestionRefused,
+                })
+            }
             (_, request) => Ok(Heard::Answer { request, outcome: response.outcome() }),
         }
     }
@@ -1179,6 +1210,13 @@ impl<'a> Link<'a> {
                 encode::pong(id, out)?;
             }
             self.owed.pop_front();
+            return Ok(true);
+        }
+        if let (State::Live, Some((difficulty, _)), false) =
+            (self.state, self.suggested, self.suggestion_sent)
+        {
+            encode::suggest_difficulty(ID_SUGGEST, difficulty.as_f64(), out)?;
+            self.suggestion_sent = true;
             return Ok(true);
         }
         if self.step_sent {

@@ -332,3 +332,109 @@ fn f91_the_split_counts_what_its_pool_was_sent_and_answered() {
     assert_eq!(lost, 20, "{:?}", farm.proxy.ledger());
     assert!(part(&farm) > 0.999, "{}: what was lost is counted", part(&farm));
 }
+
+/// A farm that has proven a rate of 20 shares a second, whose pool began at [`TRIVIAL`].
+fn fast_farm(pools: usize, standby: bool) -> (Farm, LinkIndex, Value) {
+    let mut options = options(pools);
+    options.submit_interval = Duration::ZERO;
+    options.links = links::Policy { standby, ..options.links };
+    let mut farm = Farm::with(8, options);
+    let link = farm.dialled();
+    farm.pool_up(link, "c0ffee01", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.s19");
+    let job = notified(&heard);
+    farm.wait(Duration::from_millis(500));
+    work(&mut farm, miner, &job, 0);
+    (farm, link, job)
+}
+
+/// Two and a half seconds of work, 20 shares in each.
+fn work(farm: &mut Farm, miner: MinerHandle, job: &Value, first: u32) {
+    for nonce in first..first + 50 {
+        let params = json!(["farm.s19", job[0], "00000001", job[7], format!("{nonce:08x}")]);
+        assert_eq!(farm.submit(miner, params)["result"], true);
+        farm.wait(Duration::from_millis(50));
+    }
+}
+
+/// The difficulties that a pool was asked for, with the request ids.
+fn suggestions(farm: &mut Farm, link: LinkIndex) -> Vec<(Value, f64)> {
+    let heard = farm.pool_hears(link);
+    let lines = heard.iter().map(|line| parse(line));
+    lines
+        .filter(|line| line["method"] == "mining.suggest_difficulty")
+        .map(|line| (line["id"].clone(), line["params"][0].as_f64().unwrap()))
+        .collect()
+}
+
+/// The power of two at which 20 shares a second of [`TRIVIAL`] are a few a second. The farm's short
+/// queue has places for 3.75 a second.
+#[track_caller]
+fn fits(difficulty: f64) {
+    assert_eq!(difficulty.log2().fract(), 0.0, "{difficulty} is no power of two");
+    let per_sec = 20.0 * TRIVIAL / difficulty;
+    assert!((1.0..=10.0).contains(&per_sec), "{difficulty} gives {per_sec} a second");
+}
+
+#[test]
+fn f91_a_pool_that_begins_low_is_asked_once_for_a_difficulty_that_fits() {
+    let (mut farm, link, job) = fast_farm(1, false);
+    let asked = suggestions(&mut farm, link);
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    fits(asked[0].1);
+    // A share of the queue is no answer to it, nor is its answer an oddity.
+    farm.pool_says(link, &json!({"id": asked[0].0, "result": true, "error": null}).to_string());
+    let miner = farm.proxy.miners().next().unwrap().0;
+    work(&mut farm, miner, &job, 100);
+    work(&mut farm, miner, &job, 200);
+    assert!(suggestions(&mut farm, link).is_empty(), "the rate is the same");
+}
+
+#[test]
+fn f91_a_pool_that_is_high_enough_is_asked_for_nothing() {
+    let (mut farm, link) = Farm::live("c0ffee01", 8, HOPELESS);
+    let (miner, heard) = farm.miner("farm.s19");
+    let job = notified(&heard);
+    work(&mut farm, miner, &job, 0);
+    assert!(suggestions(&mut farm, link).is_empty());
+}
+
+#[test]
+fn f91_a_standby_is_asked_as_it_becomes_live() {
+    let (mut farm, first, _) = fast_farm(2, false);
+    farm.pool_hears(first);
+    farm.pool_lost(first);
+    farm.wait(Duration::from_secs(6));
+    let (second, pool) = std::iter::from_fn(|| farm.proxy.poll_dial(farm.now))
+        .find(|(_, pool)| *pool == 1)
+        .expect("the second pool is dialled");
+    assert_eq!(pool, 1);
+    farm.proxy.handle_link_up(second, farm.now);
+    farm.handshake(second, "c0ffee02", 8);
+    assert!(suggestions(&mut farm, second).is_empty(), "not before the handshake is through");
+    farm.pool_says(second, &set_difficulty(TRIVIAL));
+    farm.pool_says(second, &notify("job-1", 1, true));
+    let asked = suggestions(&mut farm, second);
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    fits(asked[0].1);
+}
+
+#[test]
+fn f91_a_pool_that_refuses_to_be_asked_is_not_asked_again() {
+    for hangs_up in [false, true] {
+        let (mut farm, link, _) = fast_farm(1, false);
+        let (id, _) = suggestions(&mut farm, link).remove(0);
+        let health = farm.proxy.links().get(link).unwrap().health().score();
+        if !hangs_up {
+            let unfit = json!({"error": [40, "unfit, ignore"], "id": id, "result": null});
+            farm.pool_says(link, &unfit.to_string());
+            assert_eq!(farm.proxy.links().get(link).unwrap().health().score(), health);
+        }
+        farm.pool_lost(link);
+        farm.wait(Duration::from_secs(3));
+        let link = farm.dialled();
+        farm.pool_up(link, "c0ffee02", 8, TRIVIAL);
+        farm.wait(Duration::from_secs(3));
+        assert!(suggestions(&mut farm, link).is_empty(), "hangs up: {hangs_up}");
+    }
+}

@@ -168,6 +168,18 @@ impl Hub {
                 let text = "no pool has been there for 30 s: what miners find is not paid for";
                 say(Level::Error, Kind::Pool, format_args!("{text}"));
             }
+            Event::Suggested { pool, difficulty } => {
+                let text = "asked for difficulty";
+                say(
+                    Level::Info,
+                    Kind::Pool,
+                    format_args!("pool {}: {text} {difficulty}", pool + 1),
+                );
+            }
+            Event::SuggestionRefused { pool } => {
+                let text = "it does not want to be asked for a difficulty, and is not any more";
+                say(Level::Info, Kind::Pool, format_args!("pool {}: {text}", pool + 1));
+            }
             Event::QueueFull { pool, .. } => {
                 let text = "the queue is full and shares are lost: it answers too slowly for so \
                             many; ask it for a higher difficulty";

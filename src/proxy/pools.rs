@@ -148,6 +148,10 @@ impl Proxy<'_> {
     fn act(&mut self, index: LinkIndex, heard: Heard<'_>, now: Instant) -> Result<(), LinkClose> {
         match heard {
             Heard::Nothing => Ok(()),
+            Heard::SuggestionRefused => {
+                self.handle_suggestion_refused(index);
+                Ok(())
+            }
             Heard::Subscribed => {
                 self.note_size(index);
                 self.handle_early_notify(index, now)
@@ -212,6 +216,7 @@ impl Proxy<'_> {
         if !was_live && link.state == State::Live {
             self.push_event(Event::LinkLive { link: index, pool });
             self.resume_held(index, now);
+            self.suggest_to(index, now);
             // Its job may have come before the authorization, when nobody could be told.
             self.fan_out = true;
         }
@@ -353,6 +358,7 @@ impl Proxy<'_> {
             return;
         }
         let (pool, close) = (link.pool, link.refine(close));
+        self.note_close(index, close, now);
         let Self { links, ledger, table, .. } = self;
         if let Some(link) = links.get_mut(index) {
             link.pending.free_where(|entry| {

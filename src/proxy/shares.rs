@@ -260,7 +260,9 @@ impl Proxy<'_> {
             }
         }
         if bucket != Bucket::Orphaned(Orphan::NoPool) {
-            self.split.credit(self.goal_of(origin.link), origin.difficulty.as_f64());
+            let (goal, difficulty) = (self.goal_of(origin.link), origin.difficulty.as_f64());
+            self.split.credit(goal, difficulty);
+            self.meter(goal, difficulty);
         }
     }
 
@@ -273,11 +275,21 @@ impl Proxy<'_> {
             Who { place: offenders::Place::of(session.peer), miner }
         });
         let unpaid = origin.worth.as_f64() - origin.difficulty.as_f64();
-        self.split.lose(self.goal_of(origin.link), unpaid.max(0.0));
+        let goal = self.goal_of(origin.link);
+        self.split.lose(goal, unpaid.max(0.0));
+        // It shows the farm's rate all the same.
+        self.meter(goal, origin.difficulty.as_f64());
         let Some(link) = self.links.get_mut(origin.link) else { return };
         let pool = link.pool;
         if link.handle_full(who, now) {
             self.push_event(Event::QueueFull { link: origin.link, pool });
+        }
+    }
+
+    /// Counts a good share for the rate of its goal.
+    fn meter(&mut self, goal: u8, difficulty: f64) {
+        if let Some(meter) = self.meters.get_mut(usize::from(goal)) {
+            meter.count(difficulty);
         }
     }
 

@@ -346,6 +346,14 @@ impl Pool {
                 let line = self.notify(session, clean);
                 lines.push((line, Said::Other));
             }
+            // A third refuses, and a third does not answer.
+            "mining.suggest_difficulty" => match self.rng.below(3) {
+                0 => {
+                    say(format!("{{\"error\":[40,\"unfit, ignore\"],\"id\":{id},\"result\":null}}"))
+                }
+                1 => say(format!("{{\"id\":{id},\"result\":true,\"error\":null}}")),
+                _ => {}
+            },
             _ => {}
         }
         lines
