@@ -411,6 +411,9 @@ fn a_geometry_is_remembered_across_restarts() {
     let mut miner = gateway.miner();
     let size = miner.log_in("farm.1")["result"][2].clone();
     miner.wait_for_job();
+    // Nobody waits for that write, so a kill may come before it.
+    let is_there = || ["gateway.0", "gateway.1"].iter().all(|name| folder.join(name).exists());
+    gateway.wait_for("the geometry on the disk", |_| is_there());
     drop(gateway);
     // That pool is the second of the next run, and away: nothing but memory can tell its size.
     let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

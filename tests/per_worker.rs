@@ -411,11 +411,14 @@ fn a_call_that_leaves_something_to_be_done_says_so() {
     };
     do_all(&mut farm);
     assert!(!farm.proxy.has_due());
-    farm.miner("farm.s19");
+    let miner = farm.connect();
+    farm.send(miner, r#"{"id":1,"method":"mining.subscribe","params":["t/1"]}"#);
+    do_all(&mut farm);
+    let authorize = r#"{"id":2,"method":"mining.authorize","params":["farm.s19","x"]}"#;
+    farm.send_unsettled(miner, authorize);
     assert!(farm.proxy.has_due(), "the pool is asked for the name now, not at the next sweep");
     do_all(&mut farm);
     assert!(!farm.proxy.has_due());
-    farm.proxy.drain();
     farm.pool_lost(link);
     assert!(farm.proxy.has_due(), "that the link is lost is worth a line");
 }

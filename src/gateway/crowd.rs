@@ -115,19 +115,24 @@ impl Hub {
     /// Ends connections of a full address that are gone, and has the kernel ask the others.
     pub(super) fn make_room(self: &Rc<Self>, peer: [u8; 16], now: Instant) {
         let place = Place::of(peer);
-        if self.crowd.borrow_mut().may_look(now) {
-            self.end_gone(place);
-        }
-        if !self.crowd.borrow_mut().may_probe(place, now) {
+        let looks = self.crowd.borrow_mut().may_look(now);
+        let probes = self.crowd.borrow_mut().may_probe(place, now);
+        if !looks && !probes {
             return;
         }
         let hub = self.clone();
         event_loop::spawn("crowd", async move {
+            if looks {
+                hub.end_gone(place).await;
+            }
+            if !probes {
+                return;
+            }
             hub.tune(place, socket::probe_now);
             for _ in 0..LOOKS {
                 sleep(LOOK_EVERY).await;
                 hub.crowd.borrow_mut().looked = Some(clock::now());
-                hub.end_gone(place);
+                hub.end_gone(place).await;
             }
             hub.tune(place, |stream| socket::tune(stream));
             hub.crowd.borrow_mut().is_probing = false;
@@ -142,8 +147,9 @@ impl Hub {
         }
     }
 
-    fn end_gone(&self, place: Place) {
-        let silent = silent(place);
+    /// The kernel's table has every connection of the machine, and is read beside the loop.
+    async fn end_gone(&self, place: Place) {
+        let silent = event_loop::beside(move || silent(place)).await.unwrap_or_default();
         if silent.is_empty() {
             return;
         }
@@ -173,6 +179,7 @@ type Ends = (SocketAddr, SocketAddr);
 
 /// Returns the connections with an address whose other end has not answered for long.
 fn silent(place: Place) -> HashSet<Ends> {
+    event_loop::must_not_turn("the table of all connections is read");
     let mut silent = HashSet::new();
     // A family that the machine has not, or a table that may not be read, has none.
     for table in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
