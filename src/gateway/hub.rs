@@ -594,11 +594,10 @@ impl Hub {
             proxy.blocks().records().map(of).collect::<Vec<_>>()
         };
         proxy.handle_blocks_saved();
-        let writing = self.blocks.borrow().as_ref().map(|shelf| {
+        self.blocks.borrow().as_ref().map(|shelf| {
             self.known_blocks.borrow_mut().clone_from(&blocks);
             shelf.put(Blocks::V2(blocks))
-        });
-        writing
+        })
     }
 
     /// Has a miner's answers wait for a write; `false` where there is no room for them to wait in.

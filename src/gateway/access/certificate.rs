@@ -198,10 +198,11 @@ impl Certificate {
         // Without any there was no page yet; it makes one.
         let is_none = kept.brought.is_none() && kept.made.is_none();
         let ready = if is_none { None } else { Some(Self::ready(&kept).await.map_err(failed)?) };
-        let mut state = self.state.borrow_mut();
-        let before = (before, std::mem::replace(&mut state.in_use, ready));
-        let writing = state.put(kept);
-        drop(state);
+        let (before, writing) = {
+            let mut state = self.state.borrow_mut();
+            let before = (before, std::mem::replace(&mut state.in_use, ready));
+            (before, state.put(kept))
+        };
         if let Some(writing) = writing
             && let Err(error) = writing.outcome().await
         {
