@@ -39,8 +39,7 @@ fn notify(job: usize) -> String {
 
 const ANSWER: &str = "{\"id\":4,\"result\":true,\"error\":null}\n";
 
-fn submit(worker: &str, job: &str, extranonce2: &str, nonce: usize) -> String {
-    let time = farm::NTIME;
+fn submit(worker: &str, (job, time): (&str, &str), extranonce2: &str, nonce: usize) -> String {
     format!(
         "{{\"id\":4,\"method\":\"mining.submit\",\"params\":\
          [\"{worker}\",\"{job}\",\"{extranonce2}\",\"{time}\",\"{nonce:08x}\"]}}\n"
@@ -65,7 +64,8 @@ fn an_hour_of_a_thousand_miners_costs_the_wan_a_hundredth() {
             direct += MINERS * (line.len() + 1);
             farm.pool_says(link, &line);
             let job = notified(&farm.due(miners[0]));
-            let job = job[0].as_str().unwrap();
+            // The same work comes again, so miners are told it with a later time.
+            let job = (job[0].as_str().unwrap(), job[7].as_str().unwrap());
             for (number, miner) in miners.iter().enumerate() {
                 farm.proxy.poll_output(*miner, &mut Writer::new(&mut buffer), farm.now).unwrap();
                 for share in 0..SHARES_PER_MINUTE / 2 {
@@ -78,7 +78,7 @@ fn an_hour_of_a_thousand_miners_costs_the_wan_a_hundredth() {
                 }
             }
             // Direct, the pool's vardiff would have every miner send 20 a minute.
-            let line = submit("farm.100", "job-1", "0000000000000001", 1);
+            let line = submit("farm.100", ("job-1", farm::NTIME), "0000000000000001", 1);
             direct += MINERS * POOL_SHARES_PER_MINUTE / 2 * (line.len() + ANSWER.len());
             for line in farm.pool_hears(link) {
                 let answer = json!({"id": parse(&line)["id"], "result": true, "error": null});
