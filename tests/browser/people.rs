@@ -306,6 +306,9 @@ fn workers_are_put_on_the_list_and_taken_off_it() {
     browser.fill("#admit-worker", "farm.hall-1.*");
     browser.click("#admit-form > button");
     browser.wait_for_text("#admit-password-bad", "missing");
+    // A check of the settings clears what it said of settings, and nothing else.
+    browser.run("return check()");
+    assert!(browser.text_of("#admit-password-bad").contains("missing"));
     browser.fill("#admit-password", "of hall 1");
     browser.click("#admit-form > button");
     browser.wait_for_text("#admit-form table", "farm.hall-1.*");

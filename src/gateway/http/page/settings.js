@@ -126,7 +126,8 @@ async function check() {
 function showChanges(changes, isOver, isAway) {
   const place = $('changes');
   place.hidden = !known.edits.length;
-  for (const bad of document.querySelectorAll('.field [role=alert]')) complain(bad.id.slice(0, -4), '');
+  // What other forms say of their own fields stays.
+  for (const bad of document.querySelectorAll('.setting [role=alert]')) complain(bad.id.slice(0, -4), '');
   const others = known.problems.filter((problem) => !complain(problem.key, problem.text));
   if (place.hidden) return place.replaceChildren();
   const rows = isOver || isAway ? known.edits.map(({ key, value }) => h('li', {}, h('code', {}, key), ' → ', value === null ? 'removed' : value))
@@ -191,6 +192,7 @@ function fieldRow(key, field, values) {
     overruled ? `Set by ${origin}, which wins.` : origin && origin !== 'default' ? `From: ${origin}.` : ''];
   const row = labelled(key, label(field), control(key, field, value, locked), field.effect,
     [h('br'), h('small', {}, notes.filter(Boolean).join(' '))]);
+  row.classList.add('setting');
   row.classList.toggle('changed', known.edits.some((one) => one.key === key));
   return row;
 }
