@@ -35,8 +35,8 @@ use loka_stratum::wire::writer::Writer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::answer::{Answer, NO_WORKER};
 use super::clock;
-use super::control::Answer;
 use super::hub::{End, Hub, Signal};
 use super::log::{self, Kind};
 use super::password::Passwords;
@@ -44,9 +44,6 @@ use super::shelf::Shelf;
 
 /// The name of the store.
 pub const NAME: &str = "admitted";
-
-/// What is said of an empty list.
-pub const NOBODY: &str = "no worker is in the list";
 
 /// The workers that are let in by password, and who waits for it.
 pub struct Admissions {
@@ -231,7 +228,7 @@ impl Admissions {
     pub fn show(&self, out: &mut dyn FnMut(Item<'_>)) {
         let workers = self.workers();
         if workers.is_empty() {
-            out(Item::Text(NOBODY));
+            out(Item::Text(NO_WORKER));
         }
         workers.iter().for_each(|worker| out(Item::Text(worker)));
     }

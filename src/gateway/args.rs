@@ -1,6 +1,5 @@
 //! The command line.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::board::Machine;
@@ -24,9 +23,9 @@ pub enum Command {
     /// Check the settings and list everything that is wrong.
     Check(CheckArgs),
     /// Print the state of a running gateway.
-    Status(StatusArgs),
+    Status(super::status::StatusArgs),
     /// Print the time that a time server tells, in seconds since 1970.
-    Time(TimeArgs),
+    Time(super::ntp::TimeArgs),
     /// Keep the slots of a system for its gateway, which may not write them; for images.
     Slots(super::update::keeper::SlotsArgs),
     /// Ask a gateway or change its settings, by its serial line or its page.
@@ -121,25 +120,6 @@ pub struct SettingsArgs {
     /// Keep nothing: block candidates, what is committed and passwords are lost at the end
     #[arg(long)]
     no_state: bool,
-}
-
-/// Flags of `status`.
-#[derive(clap::Args)]
-pub struct StatusArgs {
-    /// Address of the gateway's status port.
-    #[arg(value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    pub address: SocketAddr,
-    /// Print the JSON as it comes.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Flags of `time`.
-#[derive(clap::Args)]
-pub struct TimeArgs {
-    /// Name or address of the server (NTP); with a port where it is not 123.
-    #[arg(value_name = "SERVER")]
-    pub server: String,
 }
 
 impl SettingsArgs {

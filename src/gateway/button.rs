@@ -11,15 +11,11 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
 use super::board::Devices;
-use super::control::reset;
-use super::disk::{Flash, thread};
-use super::hub::Hub;
 use super::log::{self, Kind};
 
 /// Where the kernel describes input devices, and where they are opened.
@@ -28,9 +24,6 @@ const DEVICES: &str = "/dev/input";
 
 /// How long the button is held for a reset, in microseconds: nobody does it by accident.
 const HELD_MICROS_MIN: u64 = 5_000_000;
-
-/// The file in `state.dir` that asks for a reset at the next start.
-pub const RESET_FILE: &str = "factory-reset";
 
 /// Kinds of input events (`linux/input-event-codes.h`).
 const EV_KEY: u16 = 1;
@@ -86,27 +79,6 @@ impl Button {
     /// Waits until the button asks for a reset.
     pub async fn reset(&self) {
         self.asked.notified().await;
-    }
-}
-
-impl Hub {
-    /// Waits until the button, where there is one, asks for a reset, and leaves the file that says
-    /// so.
-    pub async fn reset_asked(self: &Rc<Self>, button: Option<&Button>) {
-        match button {
-            Some(button) => button.reset().await,
-            None => std::future::pending().await,
-        }
-        let folder = self.settings.borrow().state.dir.as_str().to_owned();
-        log::warn(Kind::Process, format_args!("the reset button was held: factory reset"));
-        if folder.is_empty() {
-            log::warn(Kind::Process, format_args!("there is no state.dir: nothing to reset"));
-            return;
-        }
-        let asked = thread::run(move || reset::ask(&Flash, Path::new(&folder))).await;
-        if let Err(error) = asked.and_then(|result| result) {
-            log::error(Kind::Kept, format_args!("the reset cannot be asked for: {error}"));
-        }
     }
 }
 
@@ -238,8 +210,6 @@ mod tests {
         assert_eq!(find(&folder, RESTART).unwrap(), Path::new("event1"));
         assert_eq!(find(&folder, 116).unwrap(), Path::new("event0"));
         assert_eq!(find(&folder, 30).unwrap_err().to_string(), "no key 30 here");
-        reset::ask(&Flash, &folder).unwrap();
-        assert!(folder.join(RESET_FILE).is_file());
         let _ = fs::remove_dir_all(&folder);
     }
 }

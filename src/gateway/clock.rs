@@ -30,6 +30,11 @@ pub fn now() -> Instant {
     Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
+/// Converts a length of the engine's time to one of the standard library.
+pub fn std_time(length: loka_stratum::time::Duration) -> Duration {
+    Duration::from_micros(length.as_micros())
+}
+
 /// Returns the wall clock's time since 1970.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
 pub fn wall() -> Duration {

@@ -40,11 +40,11 @@ use loka_stratum::control::{Item, Refused, Request, Role};
 use loka_stratum::limits::{COMMIT_INTERVAL, COMMITS_BURST_MAX, CONFIRM_MAX};
 use loka_stratum::settings::{Applies, Key, PageAddress, Settings};
 use loka_stratum::work::extranonce::Geometry;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch as channel;
 
 use super::access::Access;
 use super::allowance::Allowance;
+use super::answer::{Actor, Answer, Whence};
 use super::clock;
 use super::config::{self, Merged, Sources};
 use super::disk::{Flash, thread};
@@ -54,11 +54,13 @@ use super::frames;
 use super::http::Ports;
 use super::hub::Hub;
 use super::listen::{Bound, Doors};
+use super::load::{Loaded, dialers_beside, plain_warnings};
 use super::log::{self, Kind};
 use super::report::{self, Report};
+use super::say::say;
 use super::shelf::{self, Writing};
 use super::socket;
-use super::{Loaded, dialers_beside, options, plain_warnings, probe, say};
+use super::{options, probe};
 
 use audit::Audit;
 use bound::Stray;
@@ -66,34 +68,7 @@ use change::{changes, problems};
 use commit::Provisional;
 
 pub use candidate::Candidate;
-pub use commit::NOTHING_TO_COMMIT;
 pub use kept::Kept;
-
-/// Who asks, and from where.
-#[derive(Clone, Debug)]
-pub struct Actor {
-    /// What he may do.
-    pub role: Role,
-    /// Where he is.
-    pub from: Whence,
-}
-
-/// Where somebody asks from.
-///
-/// Variants are appended, never reordered: they are numbers in the audit log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Whence {
-    /// The serial line.
-    Serial,
-    /// The page or a tool, over the network.
-    Web(IpAddr),
-    /// The settings file.
-    File,
-    /// The board's button.
-    Button,
-    /// Nobody: the gateway itself.
-    Gateway,
-}
 
 /// Everything that settings are in effect through.
 pub struct Control {
@@ -138,9 +113,6 @@ pub struct Filed {
     /// Its mark.
     pub mark: Option<u32>,
 }
-
-/// How a request ended.
-pub type Answer = Result<(), Refused<String>>;
 
 impl Control {
     /// Puts the parts together; `loaded` is what the hub was made from.

@@ -32,8 +32,8 @@ use loka_stratum::console::{self, Printer};
 use loka_stratum::control::{Item, Refused, Request};
 use serde_json::{Value, json};
 
-use super::control::NOTHING_TO_COMMIT;
-use super::status::NOT_READY;
+use super::answer::NOTHING_TO_COMMIT;
+use super::summary::NOT_READY;
 use super::{USAGE, say, say_error};
 use find::FindArgs;
 use http::{HttpWay, LogInArgs};

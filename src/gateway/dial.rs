@@ -19,7 +19,6 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin as Pinned;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use loka_stratum::limits;
 use loka_stratum::settings::{Pin, Pool, PoolUrl, Scheme, Trust};
@@ -199,7 +198,7 @@ impl Dialer {
             }
             answer
         });
-        match timeout(std_time(limits::RESOLVE_MAX), answer).await {
+        match timeout(clock::std_time(limits::RESOLVE_MAX), answer).await {
             Ok(Ok(Ok(mut addresses))) => {
                 addresses.dedup();
                 Ok(addresses)
@@ -256,7 +255,7 @@ impl Dialer {
             let chain = tls.verifier.take_offered();
             DialError::Tls { place: self.place(address), source, chain }
         };
-        let stream = match timeout(std_time(limits::TLS_HANDSHAKE_MAX), handshake).await {
+        let stream = match timeout(clock::std_time(limits::TLS_HANDSHAKE_MAX), handshake).await {
             Ok(result) => result.and_then(|shaken| shaken).map_err(|error| failed(Some(error)))?,
             Err(_) => return Err(failed(None)),
         };
@@ -276,7 +275,7 @@ fn look_up(host: String, permit: Option<Permit>) -> Lookup {
 
 /// Connects; an error without a text is that it took too long.
 pub async fn connect(address: SocketAddr) -> Result<TcpStream, Option<io::Error>> {
-    match timeout(std_time(limits::CONNECT_MAX), TcpStream::connect(address)).await {
+    match timeout(clock::std_time(limits::CONNECT_MAX), TcpStream::connect(address)).await {
         Ok(Ok(stream)) => {
             socket::tune(&stream).map_err(Some)?;
             Ok(stream)
@@ -284,10 +283,6 @@ pub async fn connect(address: SocketAddr) -> Result<TcpStream, Option<io::Error>
         Ok(Err(error)) => Err(Some(error)),
         Err(_) => Err(None),
     }
-}
-
-pub fn std_time(length: loka_stratum::time::Duration) -> Duration {
-    Duration::from_micros(length.as_micros())
 }
 
 impl Tls {

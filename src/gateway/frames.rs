@@ -26,7 +26,6 @@ use loka_stratum::wire::hex::Digits;
 
 use super::allowance::Allowance;
 use super::clock;
-use super::dial;
 use super::disk::{Flash, thread};
 use super::log::{self, Kind, Level};
 use super::shelf;
@@ -148,7 +147,7 @@ pub fn forget() {
 pub fn end() {
     defmt::info!("end");
     // A batch that is on its way comes first.
-    thread::finish(dial::std_time(DISK_FINISH_MAX));
+    thread::finish(clock::std_time(DISK_FINISH_MAX));
     if let Some(allowance) = &mut frames().to_ring {
         *allowance = Allowance::new(1, FRAMES_WRITE_INTERVAL);
     }

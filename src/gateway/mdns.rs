@@ -34,19 +34,13 @@ use super::allowance::Allowance;
 use super::clock;
 use super::control::Control;
 use super::log::{self, Kind};
+use super::service::{PAGE, PRODUCT, VERSION};
 use super::socket;
 use responder::{Asked, News, Outgoing, Responder, Told};
 
-/// What miners look for.
-pub const STRATUM: &str = "_stratum._tcp.local.";
 const MINERS: &str = "_stratum._tcp.local";
 const HTTP: &str = "_http._tcp.local";
 const HTTPS: &str = "_https._tcp.local";
-
-/// Keys of what is told beside a port.
-pub const PRODUCT: &str = "product";
-pub const VERSION: &str = "version";
-pub const PAGE: &str = "page";
 
 /// Where everybody listens.
 const PORT: u16 = 5353;

@@ -30,6 +30,7 @@
 mod access;
 mod admission;
 mod allowance;
+mod answer;
 pub mod args;
 mod board;
 mod button;
@@ -51,6 +52,7 @@ mod hub;
 mod journal;
 mod link;
 mod listen;
+mod load;
 mod log;
 mod mdns;
 mod miner;
@@ -62,17 +64,19 @@ mod process;
 mod proven;
 mod pump;
 mod report;
+mod say;
 mod serial;
+mod service;
 mod shelf;
 mod socket;
 mod state;
 pub mod status;
 mod store;
+mod summary;
 pub mod update;
 mod watch;
 
-use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
@@ -83,7 +87,7 @@ use loka_stratum::blocks::BlockRecord;
 use loka_stratum::identity::Account;
 use loka_stratum::limits::{BLOCK_AGE_MAX, DISK_FINISH_MAX, DRAIN_MAX};
 use loka_stratum::proxy::Proxy;
-use loka_stratum::settings::{Key, Pool, Scheme, Settings};
+use loka_stratum::settings::{Pool, Settings};
 use loka_stratum::time::Duration as EngineDuration;
 use loka_stratum::work::extranonce::Geometry;
 use tokio::runtime::{Builder, LocalOptions};
@@ -94,21 +98,19 @@ use access::Access;
 use admission::Admissions;
 use args::{CheckArgs, RunArgs};
 use button::Button;
-use config::{ConfigError, Merged, Problem, Sources};
-use control::{Control, Filed, Kept, reset};
-use dial::{Dialer, DialerError};
+use config::{Merged, Sources};
+use control::{Control, reset};
 use disk::{Flash, thread};
 use hub::Hub;
+use load::{Loaded, Purpose, load, plain_warnings};
 use log::Kind;
 use password::Passwords;
+use say::{USAGE, say, say_error};
 use shelf::Shelf;
 use state::State;
 use store::{Block, Blocks, Memory};
 use update::{Updates, trial};
 use watch::Watch;
-
-/// Exit code for flags or settings that are wrong.
-const USAGE: u8 = 2;
 
 /// Threads for what blocks: the system's resolver, and writes to the store.
 const BLOCKING_THREADS: usize = 4;
@@ -126,39 +128,6 @@ struct Gateway {
     button: Option<Button>,
     /// The serial port that a flag names.
     serial: Option<PathBuf>,
-}
-
-/// What the settings come to.
-pub struct Loaded {
-    /// What counts, under the environment and the flags.
-    pub merged: Merged,
-    /// What the file says.
-    pub filed: Filed,
-    /// Where state is kept, and whether it can be.
-    pub state: State,
-    /// What was committed last.
-    pub kept: Kept,
-    /// What is worth an entry in the audit log.
-    pub news: News,
-    dialers: Vec<Rc<Dialer>>,
-}
-
-/// What was found at the start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct News {
-    /// Somebody asked for a factory reset.
-    pub was_reset: bool,
-    /// The file was edited after the last commit.
-    pub file_was_edited: bool,
-    /// The file cannot be used, so the last commit counts.
-    pub file_is_bad: bool,
-}
-
-/// Whether the state directory may be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
-    Run,
-    Check,
 }
 
 /// Checks the settings and prints what is wrong, or what they come to.
@@ -216,139 +185,6 @@ pub fn run(args: &RunArgs) -> ExitCode {
     };
     log::out::end();
     code
-}
-
-/// Finds the settings that count, the file's or those of the last commit, whichever was written
-/// later; plans the memory, and prepares the ways to the pools. A file that cannot be used leaves
-/// the last commit to count, where there is one.
-fn load(sources: &Sources, purpose: Purpose) -> Result<Loaded, ConfigError> {
-    let read = with_dialers(config::load(sources));
-    let folder = match &read {
-        Ok((merged, _)) => merged.settings.state.dir.as_str().to_owned(),
-        Err(_) => config::state_dir(sources),
-    };
-    let mut news = News::default();
-    let (state, kept) = match purpose {
-        Purpose::Check => (State::look(&folder), Kept::peek(&folder)),
-        Purpose::Run => {
-            let state = State::open(&folder);
-            news.was_reset = reset::carry_out_if_asked(&Flash, &state.folder);
-            let kept = if state.problem.is_some() {
-                Kept::peek(&state.folder)
-            } else {
-                Kept::open(&state.folder)
-            };
-            (state, kept)
-        }
-    };
-    let (merged, dialers) = match read {
-        Ok(read) => read,
-        Err(error) if purpose == Purpose::Run => {
-            return without_the_file(sources, state, kept, news, error);
-        }
-        Err(error) => return Err(error),
-    };
-    let filed = Filed::of(&merged);
-    if let Some(committed) = kept.over(filed.mark) {
-        match with_dialers(config::load_on(committed, sources)) {
-            Ok((merged, dialers)) => {
-                return Ok(Loaded { merged, filed, state, kept, news, dialers });
-            }
-            // As after an update that takes less than the one before.
-            Err(error) => {
-                for Problem { text, .. } in &error.problems {
-                    log::error(Kind::Settings, format_args!("the last commit: {text}"));
-                }
-                let text = "the last commit cannot be used as it is, so the file counts";
-                log::error(Kind::Settings, format_args!("{text}"));
-            }
-        }
-    } else {
-        news.file_was_edited = kept.has_settings();
-    }
-    Ok(Loaded { merged, filed, state, kept, news, dialers })
-}
-
-/// Takes the settings of the last commit, whatever file it was made over, since the file cannot be
-/// used: nobody is to lose a farm by a slip of the pen. Where that cannot be, returns what is wrong
-/// with the file.
-fn without_the_file(
-    sources: &Sources,
-    state: State,
-    kept: Kept,
-    mut news: News,
-    error: ConfigError,
-) -> Result<Loaded, ConfigError> {
-    let Some(committed) = kept.settings() else { return Err(error) };
-    let Ok((merged, dialers)) = with_dialers(config::load_on(committed, sources)) else {
-        return Err(error);
-    };
-    for Problem { text, .. } in &error.problems {
-        log::error(Kind::Settings, format_args!("{text}"));
-    }
-    log::error(Kind::Settings, format_args!("{}", report::BAD_FILE));
-    news.file_is_bad = true;
-    let filed = Filed::unusable(config::mark(sources));
-    Ok(Loaded { merged, filed, state, kept, news, dialers })
-}
-
-fn with_dialers(
-    merged: Result<Merged, ConfigError>,
-) -> Result<(Merged, Vec<Rc<Dialer>>), ConfigError> {
-    let merged = merged?;
-    let dialers = dialers(&merged.settings)?;
-    Ok((merged, dialers))
-}
-
-/// Prepares the ways to the pools, before the loop turns.
-fn dialers(settings: &Settings) -> Result<Vec<Rc<Dialer>>, ConfigError> {
-    assemble(settings.pools.iter().map(|pool| Dialer::new(pool).map(Rc::new)))
-}
-
-/// As [`dialers`] while the loop turns: files of certificates are read beside it. A dialer to a
-/// pool that has not changed is kept, since its TLS sessions may be resumed.
-async fn dialers_beside(
-    settings: &Settings,
-    (pools, dialers): (&[Pool], &[Rc<Dialer>]),
-) -> Result<Vec<Rc<Dialer>>, ConfigError> {
-    let kept = |pool: &Pool| {
-        let is_same = |(old, _): &(&Pool, &Rc<Dialer>)| {
-            (&old.url, &old.ca_file, &old.pins, old.trust)
-                == (&pool.url, &pool.ca_file, &pool.pins, pool.trust)
-        };
-        pools.iter().zip(dialers).find(is_same).map(|(_, dialer)| dialer.clone())
-    };
-    let kept: Vec<_> = settings.pools.iter().map(kept).collect();
-    let of_new = |(pool, kept): (&Pool, &Option<_>)| kept.is_none().then(|| pool.clone());
-    let new: Vec<_> = settings.pools.iter().zip(&kept).map(of_new).collect();
-    let read = event_loop::beside(move || {
-        let read = |pool: Option<Pool>| pool.map(|pool| Dialer::new(&pool));
-        new.into_iter().map(read).collect::<Vec<_>>()
-    });
-    let read = read.await.map_err(ConfigError::of)?;
-    assemble(
-        kept.into_iter().zip(read).filter_map(|(kept, new)| {
-            kept.map(Ok).or_else(|| new.map(|dialer| dialer.map(Rc::new)))
-        }),
-    )
-}
-
-fn assemble(
-    all: impl Iterator<Item = Result<Rc<Dialer>, DialerError>>,
-) -> Result<Vec<Rc<Dialer>>, ConfigError> {
-    let mut dialers = Vec::new();
-    let mut problems = Vec::new();
-    for (index, dialer) in all.enumerate() {
-        match dialer {
-            Ok(dialer) => dialers.push(dialer),
-            Err(error) => {
-                let key = Key::named("pool", error.key, index);
-                let text = format!("pool.{}.{error}", index + 1);
-                problems.push(Problem { key, text });
-            }
-        }
-    }
-    if problems.is_empty() { Ok(dialers) } else { Err(ConfigError { problems }) }
 }
 
 /// Starts everything and serves until the end.
@@ -410,7 +246,7 @@ fn start(
     });
     #[cfg(feature = "defmt")]
     frames::end();
-    if !thread::finish(dial::std_time(DISK_FINISH_MAX)) {
+    if !thread::finish(clock::std_time(DISK_FINISH_MAX)) {
         let text = "the disk does not answer: what was changed last may not be on it";
         log::error(Kind::Kept, format_args!("{text}"));
     }
@@ -563,7 +399,7 @@ impl Gateway {
                     let control = self.control.clone();
                     event_loop::spawn("reload", async move { control.reload().await });
                 }
-                () = self.hub.reset_asked(self.button.as_ref()) => break,
+                () = self.reset_asked() => break,
                 () = self.hub.updates.restart_asked() => break,
             }
         }
@@ -571,6 +407,25 @@ impl Gateway {
         // It has said goodbye meanwhile, or is about to.
         let _ = timeout(mdns::FAREWELL_MAX, name).await;
         Ok(())
+    }
+
+    /// Waits until the button, where there is one, asks for a reset, and leaves the file that says
+    /// so.
+    async fn reset_asked(&self) {
+        match &self.button {
+            Some(button) => button.reset().await,
+            None => std::future::pending().await,
+        }
+        let folder = self.hub.settings.borrow().state.dir.as_str().to_owned();
+        log::warn(Kind::Process, format_args!("the reset button was held: factory reset"));
+        if folder.is_empty() {
+            log::warn(Kind::Process, format_args!("there is no state.dir: nothing to reset"));
+            return;
+        }
+        let asked = thread::run(move || reset::ask(&Flash, Path::new(&folder))).await;
+        if let Err(error) = asked.and_then(|result| result) {
+            log::error(Kind::Kept, format_args!("the reset cannot be asked for: {error}"));
+        }
     }
 
     /// Ends: no more connections, the pools' last answers awaited for ten seconds, miners told
@@ -606,7 +461,7 @@ impl Gateway {
             }
         };
         // The last of all is waited for when the loop has ended.
-        let _ = timeout(dial::std_time(DISK_FINISH_MAX), written).await;
+        let _ = timeout(clock::std_time(DISK_FINISH_MAX), written).await;
         self.hub.end_all();
         let report = self.hub.report();
         let books = serde_json::to_string(&report.ledger).unwrap_or_default();
@@ -623,19 +478,4 @@ impl Hub {
             sleep(POOLS_HEARD_CHECK).await;
         }
     }
-}
-
-/// What is said of pools over plain TCP, at the start and at every reload (F83).
-fn plain_warnings(settings: &Settings) -> impl Iterator<Item = String> + '_ {
-    let is_plain = |(_, pool): &(usize, &Pool)| pool.url.scheme() == Scheme::Tcp;
-    settings.pools.iter().enumerate().filter(is_plain).map(|(i, _)| report::plain_warning(i))
-}
-
-/// Prints a line; a reader that is gone is no reason to fail.
-fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stdout().lock(), "{line}");
-}
-
-fn say_error(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
 }

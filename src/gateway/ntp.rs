@@ -11,8 +11,8 @@ use std::net::{ToSocketAddrs, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::args::TimeArgs;
-use super::{clock, say, say_error};
+use super::clock;
+use super::say::{say, say_error};
 
 /// The port of the protocol.
 const PORT: u16 = 123;
@@ -52,6 +52,14 @@ enum Refused {
     OtherQuestion,
     Unsynchronised { stratum: u8 },
     Early { seconds: u64 },
+}
+
+/// Flags of `time`.
+#[derive(clap::Args)]
+pub struct TimeArgs {
+    /// Name or address of the server (NTP); with a port where it is not 123.
+    #[arg(value_name = "SERVER")]
+    pub server: String,
 }
 
 /// Prints the seconds since 1970; exit code 1 where no server gives them.

@@ -28,9 +28,9 @@ use rustls::{CertificateError, Error as TlsError, PeerIncompatible};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::answer::Answer;
 use super::clock;
-use super::control::Answer;
-use super::dial::{self, Connected, DialError, Dialer, Stream};
+use super::dial::{Connected, DialError, Dialer, Stream};
 use super::event_loop::beside;
 use certificate::Certificate;
 
@@ -115,7 +115,7 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     async fn run(&self, out: &mut dyn FnMut(Item<'_>)) {
-        let result = timeout(dial::std_time(PROBE_MAX), self.steps(out)).await;
+        let result = timeout(clock::std_time(PROBE_MAX), self.steps(out)).await;
         let problem = match result {
             Ok(Ok(())) => return out(Item::Text("the pool is good")),
             Ok(Err(problem)) => problem,

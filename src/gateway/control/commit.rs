@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::bound::Stray;
 use super::change::{changes, problems};
 use super::{Answer, Candidate, Control, Failure, Whence};
+use crate::gateway::answer::NOTHING_TO_COMMIT;
 use crate::gateway::log::{self, Kind};
 use crate::gateway::shelf::Writing;
 use crate::gateway::{clock, config, event_loop};
@@ -23,7 +24,6 @@ const NOT_KEPT: &str = "in use until the next start only: it cannot be written";
 const NO_STATE_DIR: &str = "in use until the next start only: no state.dir is set to keep it in";
 
 /// What is said of a commit that would change nothing.
-pub const NOTHING_TO_COMMIT: &str = "there is nothing to commit";
 
 /// A commit that is not confirmed.
 pub(super) struct Provisional {

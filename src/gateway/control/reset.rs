@@ -14,10 +14,12 @@ use std::path::{Path, PathBuf};
 use super::{audit, kept};
 use crate::gateway::access::{self, certificate};
 use crate::gateway::admission;
-use crate::gateway::button::RESET_FILE;
 use crate::gateway::disk::Disk;
 use crate::gateway::log::{self, Kind};
 use crate::gateway::store;
+
+/// The file in `state.dir` that asks for a reset at the next start.
+pub const RESET_FILE: &str = "factory-reset";
 
 /// What is forgotten: settings, audit log, accounts, the list of miners, the page's own key, the
 /// events as frames.

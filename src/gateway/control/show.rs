@@ -12,7 +12,7 @@ use super::change::{begins, shown};
 use super::{Answer, Candidate, Control, State};
 #[cfg(feature = "defmt")]
 use crate::gateway::frames;
-use crate::gateway::{clock, config, log, status};
+use crate::gateway::{clock, config, log, summary};
 
 /// Hashes that a share of difficulty 1 stands for.
 const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;
@@ -52,7 +52,7 @@ impl Control {
         }
         let report = serde_json::to_value(self.hub.report())
             .map_err(|error| Refused::Failed(error.to_string()))?;
-        status::table(&report).lines().for_each(|line| out(Item::Text(line)));
+        summary::table(&report).lines().for_each(|line| out(Item::Text(line)));
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Conversations with a control whose gateway has an engine, doors and a state directory.
 
 use super::*;
-use crate::gateway::{Purpose, load};
+use crate::gateway::load::{Purpose, load};
 use loka_stratum::control::Origin;
 use loka_stratum::proxy::Proxy;
 use std::fs;

@@ -15,7 +15,7 @@ use loka_stratum::wire::hex;
 
 use super::{CtlError, Way};
 use crate::gateway::frames::{self, BuildId, ring};
-use crate::gateway::{say, say_error};
+use crate::gateway::say::{say, say_error};
 
 /// Longest file of caught frames that is read, in bytes.
 const CAUGHT_BYTES_MAX: u64 = 64 << 20;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant as StdInstant};
 use loka_stratum::limits::FOUND_MAX;
 use mdns_sd::{Receiver, ResolvedService, ServiceDaemon, ServiceEvent};
 
-use crate::gateway::mdns::{PAGE, PRODUCT, STRATUM, VERSION};
-use crate::gateway::{say, say_error};
+use crate::gateway::say::{say, say_error};
+use crate::gateway::service::{PAGE, PRODUCT, STRATUM, VERSION};
 
 /// Flags of `find`.
 #[derive(clap::Args)]

@@ -27,8 +27,8 @@ use tokio::time::timeout;
 use super::CtlError;
 use super::secret;
 use super::tls::{TlsArgs, Trust};
-use crate::gateway::admission::NOBODY;
-use crate::gateway::status;
+use crate::gateway::answer::NO_WORKER;
+use crate::gateway::summary;
 
 /// Time that an exchange may take: what the gateway gives it, and the way there and back.
 const EXCHANGE_MAX: Duration =
@@ -171,7 +171,7 @@ impl HttpWay {
             Request::Rollback => self.done("/api/v1/rollback", &json!({}), out).await,
             Request::Status => {
                 let body = self.get("/api/v1/status").await?;
-                status::table(&body).trim_end().lines().for_each(|line| out(Item::Text(line)));
+                summary::table(&body).trim_end().lines().for_each(|line| out(Item::Text(line)));
                 Ok(())
             }
             Request::Miners { skip } => {
@@ -197,7 +197,7 @@ impl HttpWay {
                 let body = self.get("/api/v1/admitted").await?;
                 let workers = &body["workers"];
                 if workers.as_array().is_none_or(Vec::is_empty) {
-                    out(Item::Text(NOBODY));
+                    out(Item::Text(NO_WORKER));
                 }
                 each(workers, &mut |worker| out(Item::Text(text(worker))));
                 Ok(())

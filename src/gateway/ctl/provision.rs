@@ -23,7 +23,7 @@ use toml::Value;
 use super::http::LogInArgs;
 use super::tls::TlsArgs;
 use super::{CtlError, HttpWay, SerialWay, Way};
-use crate::gateway::say;
+use crate::gateway::say::say;
 
 /// Gateways in a list, at most.
 const GATEWAYS_MAX: usize = 4096;

@@ -6,7 +6,7 @@ use loka_stratum::limits::{UPDATE_HEADER_BYTES_MAX, UPDATE_IMAGE_BYTES_MAX};
 
 use super::{CtlError, Way};
 use crate::gateway::disk::Foreign;
-use crate::gateway::say;
+use crate::gateway::say::say;
 
 /// The word.
 pub const VERB: &str = "update";

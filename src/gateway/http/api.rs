@@ -23,8 +23,9 @@ use super::json::{self, Edit, Items, Problem};
 use super::metrics;
 use super::routes::{self, Body, Call, Route, Who};
 use crate::gateway::access::{Access, Denied, From as Comer, Opened, Proof};
+use crate::gateway::answer::{Actor, Whence};
 use crate::gateway::clock;
-use crate::gateway::control::{Actor, Candidate, Control, Whence};
+use crate::gateway::control::{Candidate, Control};
 use crate::gateway::log::{self, Kind};
 use crate::gateway::report::Report;
 

@@ -6,7 +6,7 @@ use loka_stratum::limits::{UPDATE_HEADER_BYTES_MAX, UPDATE_IMAGE_BYTES_MAX};
 use super::answer::{Answer, Fault};
 use super::api::{self, Api};
 use super::guard::Bearer;
-use crate::gateway::control::Whence;
+use crate::gateway::answer::Whence;
 use crate::gateway::event_loop;
 use crate::gateway::log::{self, Kind};
 use crate::gateway::update::trial;

@@ -26,6 +26,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::super::dial::{self, Plain, Stream};
 use super::super::options::AGENT;
 use super::{Farm, looks_like_http};
+use crate::gateway::clock;
 
 const ID_CONFIGURE: u32 = 1;
 const ID_SUBSCRIBE: u32 = 2;
@@ -72,7 +73,7 @@ pub async fn open_guess(address: SocketAddr) -> Option<Spoken> {
         let guess = Guess::of(bytes).map(Spoken::Other);
         guess.or_else(|| bytes.starts_with(b"{").then_some(Spoken::Stratum))
     };
-    timeout(dial::std_time(CONNECT_MAX), answer).await.ok().flatten()
+    timeout(clock::std_time(CONNECT_MAX), answer).await.ok().flatten()
 }
 
 impl<'a> Talk<'a> {
@@ -101,7 +102,7 @@ impl<'a> Talk<'a> {
             encode::subscribe(ID_SUBSCRIBE, AGENT, None, out)
         })?;
         self.send(&opening).await?;
-        let deadline = Instant::now() + dial::std_time(LINK_HANDSHAKE_MAX);
+        let deadline = Instant::now() + clock::std_time(LINK_HANDSHAKE_MAX);
         let mut framer = Framer::default();
         let mut rest = vec![0; UPSTREAM_LINE_BYTES_MAX];
         let mut bytes = vec![0; 4096];
@@ -147,7 +148,7 @@ impl<'a> Talk<'a> {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
         };
-        match timeout(dial::std_time(LINK_HANDSHAKE_MAX), sent).await {
+        match timeout(clock::std_time(LINK_HANDSHAKE_MAX), sent).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(format!("the connection broke: {}", Plain(&error))),
             Err(_) => Err("the pool does not read what it is sent".to_owned()),

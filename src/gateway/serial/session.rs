@@ -18,7 +18,8 @@ use serial2_tokio::SerialPort;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use crate::gateway::control::{Actor, Answer, Candidate, Control, Whence};
+use crate::gateway::answer::{Actor, Answer, Whence};
+use crate::gateway::control::{Candidate, Control};
 use crate::gateway::log::{self, Kind};
 
 /// Bytes that are read at once.

@@ -13,7 +13,8 @@ use embedded_svc::io::asynch::Read;
 use loka_stratum::control::Refused;
 
 use super::trial;
-use crate::gateway::control::{Control, Whence};
+use crate::gateway::answer::Whence;
+use crate::gateway::control::Control;
 use crate::gateway::event_loop::beside;
 use crate::gateway::hub::Hub;
 use crate::gateway::log::{self, Kind};

@@ -16,8 +16,9 @@ use tokio::time::{Instant, sleep};
 
 use super::client::{Keeper, Standing};
 use super::{Phase, Updates, folder};
+use crate::gateway::answer::Whence;
 use crate::gateway::clock;
-use crate::gateway::control::{Control, Whence};
+use crate::gateway::control::Control;
 use crate::gateway::hub::Hub;
 use crate::gateway::log::{self, Kind};
 use crate::gateway::report::Report;

@@ -1,0 +1,41 @@
+//! Questions to the gateway: the actor, the origin of a question, the form of an answer.
+
+use std::net::IpAddr;
+
+use loka_stratum::control::{Refused, Role};
+use serde::{Deserialize, Serialize};
+
+/// The outcome of a request.
+pub type Answer = Result<(), Refused<String>>;
+
+/// The answer to a commit without a change.
+pub const NOTHING_TO_COMMIT: &str = "there is nothing to commit";
+
+/// The line that a list of admitted workers without an entry consists of.
+pub const NO_WORKER: &str = "no worker is in the list";
+
+/// Who asks, and from where.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// What he may do.
+    pub role: Role,
+    /// Where he is.
+    pub from: Whence,
+}
+
+/// Where somebody asks from.
+///
+/// Variants are appended, never reordered: they are numbers in the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Whence {
+    /// The serial line.
+    Serial,
+    /// The page or a tool, over the network.
+    Web(IpAddr),
+    /// The settings file.
+    File,
+    /// The board's button.
+    Button,
+    /// Nobody: the gateway itself.
+    Gateway,
+}
