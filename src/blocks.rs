@@ -1,24 +1,23 @@
-//! Block candidates that no pool has answered yet: what must outlive the link and the process.
+//! Block candidates without a pool's answer: records that outlive the link and the process.
 //!
-//! A share that is a block is worth more than all others together, so it is kept twice. It waits
-//! in its link's queue as every share does ([`crate::pending`]), and beside that its facts stay
-//! here, as a [`BlockRecord`] that needs neither job nor session any more. The owner writes the
-//! records where they survive a power cut, and hands them back at the next start.
+//! A block is worth more than all other shares together, so it is kept twice. Its share waits in
+//! the link's queue ([`crate::pending`]). Its data also stays here, as a [`BlockRecord`] that needs
+//! neither job nor session. The owner writes the records to durable storage, and restores them at
+//! the next start.
 //!
-//! What became of the queue's copy (the link was lost, the session is another, the process is a
-//! new one) does not matter then: the record is *late*. It is sent to the same account of the same
-//! pool and to nobody else, once in each session. A session with another extranonce1 will most
-//! likely refuse it, but asking costs one line and a block may be worth a house.
+//! If the queue loses its copy (lost link, new session, new process), the record is *late*. It is
+//! sent to the same account of the same pool only, once in each session. A session with another
+//! extranonce1 will most likely refuse it, but the try costs one line.
 //!
-//! A record is kept until its pool has taken the block, or a session has refused it that knew its
-//! job, or [`BLOCK_AGE_MAX`] is over. "Job not found" of a session that was not given the job, and
-//! a refusal by a session with another extranonce1, decide nothing: the right session may come back
-//! (`docs/adr/0014`).
+//! A record is kept until its pool accepts the block, or a session that knew its job refuses it, or
+//! [`BLOCK_AGE_MAX`] passes. Two refusals decide nothing: "job not found" in a session that did not
+//! give the job, and any refusal in a session with another extranonce1. The right session may come
+//! back (`docs/adr/0014`).
 //!
-//! The ledger does not know late tries: the share was counted when it was found. When
-//! [`BLOCKS_KEPT_MAX`] records are kept a further block replaces the oldest that a session has
-//! refused. Where no session has refused any, it is not kept here, counted, and told to the owner;
-//! it waits in its queue as before.
+//! The ledger ignores late tries: the share was counted when it was found. If [`BLOCKS_KEPT_MAX`]
+//! records are kept, a further block replaces the oldest that a session refused. If none was
+//! refused, the new block is not kept here. It is counted and reported, and still waits in its
+//! queue.
 
 use crate::identity::{Account, LinkConnection};
 use crate::limits::{
@@ -29,15 +28,15 @@ use crate::time::{Duration, Instant};
 use crate::wire::error_code::ErrorCode;
 use crate::work::header::{BlockHash, NTime, Nonce};
 
-/// A block candidate as its pool can be told of it, at any time.
+/// A block candidate, with all that its pool needs at any time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockRecord {
-    /// The hash of its header, by which it is known.
+    /// The hash of its header, its key here.
     pub hash: BlockHash,
     /// The pool that gave the job, and the account there. The share goes out under the account's
-    /// user, also where miners have names of their own: every link authorizes this one.
+    /// user, even in the mode *per-worker*: every link authorizes that user.
     pub account: Account,
-    /// What the pool called the session, to ask for it again; empty where it gave no name.
+    /// The pool's name for the session, to resume it; empty if it gave none.
     pub session: heapless::String<SESSION_BYTES_MAX>,
     /// The session's extranonce1.
     pub extranonce1: heapless::Vec<u8, EXTRANONCE1_BYTES_MAX>,
@@ -49,25 +48,25 @@ pub struct BlockRecord {
     pub ntime: NTime,
     /// The nonce in the header.
     pub nonce: Nonce,
-    /// The rolled version bits, where the pool allows any.
+    /// The rolled version bits, if the pool allows any.
     pub version_bits: Option<u32>,
 }
 
-/// A session of a link: one connection may have several, one after the other.
+/// A session of a link: one connection may have several in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkSession {
     /// The connection.
     pub connection: LinkConnection,
-    /// Which of the link's sessions.
+    /// The number of the link's session.
     pub number: u16,
 }
 
-/// What a pool said to a block.
+/// A pool's answer to a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockAnswer {
-    /// It took it.
+    /// The pool accepted it.
     Accepted,
-    /// It did not, and gave this code.
+    /// The pool refused it with this code.
     Refused(ErrorCode),
 }
 
@@ -79,12 +78,12 @@ struct Try {
     request: Option<u32>,
 }
 
-/// How far a kept block has come.
+/// The stage of a kept block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// Its share waits in the queue of a link.
     InQueue,
-    /// Nobody else will send it.
+    /// No queue has it any more; only its record is left.
     Late,
 }
 
@@ -93,23 +92,22 @@ struct Kept {
     record: BlockRecord,
     stage: Stage,
     expires: Instant,
-    /// The connection on which the pool gave its job; none where that is gone.
+    /// The connection on which the pool gave its job; `None` if that is closed.
     given: Option<LinkConnection>,
-    /// The newest session of each link that was sent it.
+    /// For each link, the newest session that was sent it.
     tries: heapless::Vec<Try, LINKS_MAX, u8>,
-    /// A session refused it that was not its own.
+    /// A session other than its own refused it.
     refused: bool,
 }
 
 impl Kept {
-    /// Says whether an answer ends it: it was taken, or a session knows its job and will not have
-    /// it.
+    /// Says whether an answer ends it: an acceptance, or a refusal by a session that knows its job.
     fn is_ended_by(&self, answer: BlockAnswer, at: LinkConnection, extranonce1: &[u8]) -> bool {
         let is_own = self.record.extranonce1 == *extranonce1;
         let was_given = self.given == Some(at);
         match answer {
             BlockAnswer::Accepted => true,
-            // The session is none any more, which says nothing of the block.
+            // The session is gone, which says nothing about the block.
             BlockAnswer::Refused(ErrorCode::Unauthorized | ErrorCode::NotSubscribed) => false,
             BlockAnswer::Refused(ErrorCode::JobNotFound) => is_own && was_given,
             BlockAnswer::Refused(_) => is_own,
@@ -120,28 +118,28 @@ impl Kept {
         self.tries.iter().any(|tried| tried.session == session)
     }
 
-    /// Notes a try; of each link the newest counts.
+    /// Notes a try; only the newest of each link counts.
     fn note(&mut self, tried: Try) {
         let link = tried.session.connection.link;
         self.tries.retain(|before| before.session.connection.link != link);
-        // There is room: no more links are than places.
+        // There is room: there are as many places as links.
         let _ = self.tries.push(tried);
     }
 }
 
-/// What of the records is not written yet.
+/// Whether the records must be written, and how soon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unsaved {
-    /// Nothing: what was written is what is kept.
+    /// Nothing to write: the written records are the kept ones.
     #[default]
     Nothing,
-    /// Records are gone; writing that can wait.
+    /// Records were dropped; the write can wait.
     Gone,
-    /// A block was found; its miner should not be answered before it is written.
+    /// A block was found; write it before its miner is answered.
     Found,
 }
 
-/// No room for another record.
+/// There is no room for another record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlocksFull;
 
@@ -154,12 +152,12 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// Keeps a block whose share was put into a link's queue; `given` is the connection on which
-    /// its job came, where that stands. Returns the hash of a block that made room for it.
+    /// Keeps a block whose share was put into a link's queue. `given` is the connection that gave
+    /// its job, if it still stands. Returns the hash of a block dropped to make room.
     ///
     /// # Errors
     ///
-    /// [`BlocksFull`] where there is no room.
+    /// [`BlocksFull`] if there is no room.
     pub(crate) fn insert(
         &mut self,
         record: BlockRecord,
@@ -179,11 +177,11 @@ impl Blocks {
         Ok(replaced)
     }
 
-    /// Takes back a block of an earlier run, which was found so long ago.
+    /// Restores a block of an earlier run, found `age` ago.
     ///
     /// # Errors
     ///
-    /// [`BlocksFull`] where there is no room.
+    /// [`BlocksFull`] if there is no room.
     pub(crate) fn restore(
         &mut self,
         record: BlockRecord,
@@ -209,7 +207,7 @@ impl Blocks {
         self.kept.push(kept).map_err(|_| BlocksFull)
     }
 
-    /// Lets go of the oldest block that a session has refused.
+    /// Drops the oldest block that a session refused.
     fn give_up_refused(&mut self) -> Option<BlockHash> {
         let index = self.kept.iter().position(|kept| kept.refused)?;
         Some(self.kept.remove(index).record.hash)
@@ -225,12 +223,12 @@ impl Blocks {
         self.kept.is_empty()
     }
 
-    /// Returns how many blocks found no room here.
+    /// Returns the number of blocks that found no room here.
     pub fn not_kept(&self) -> u64 {
         self.not_kept
     }
 
-    /// Says what is not written yet.
+    /// Says whether the records must be written.
     pub fn unsaved(&self) -> Unsaved {
         self.unsaved
     }
@@ -244,14 +242,14 @@ impl Blocks {
         self.kept.remove(index).record.hash
     }
 
-    /// Forgets a block that is too old, and returns its hash.
+    /// Drops a block that is too old, and returns its hash.
     pub(crate) fn forget_old(&mut self, now: Instant) -> Option<BlockHash> {
         let index = self.kept.iter().position(|kept| now >= kept.expires)?;
         Some(self.forget(index))
     }
 
-    /// Finds out what nobody else will send: `is_queued` tells whether a link's queue still has a
-    /// block.
+    /// Marks blocks as late that no queue has any more; `is_queued` says whether a link's queue
+    /// still has a block.
     pub(crate) fn tend(&mut self, is_queued: impl Fn(BlockHash) -> bool) {
         for kept in &mut self.kept {
             if kept.stage == Stage::InQueue && !is_queued(kept.record.hash) {
@@ -260,7 +258,7 @@ impl Blocks {
         }
     }
 
-    /// Returns a late block of an account that a session was not sent yet.
+    /// Returns a late block of an account that was not yet sent in this session.
     pub(crate) fn late(&self, account: &Account, session: LinkSession) -> Option<&BlockRecord> {
         let is_due = |kept: &&Kept| {
             kept.stage == Stage::Late
@@ -270,7 +268,7 @@ impl Blocks {
         self.kept.iter().find(is_due).map(|kept| &kept.record)
     }
 
-    /// The same by the host alone, as it must not be.
+    /// The same by the host alone: a planted defect.
     #[cfg(feature = "canary")]
     pub(crate) fn late_at_host(
         &self,
@@ -285,14 +283,14 @@ impl Blocks {
         self.kept.iter().find(is_due).map(|kept| &kept.record)
     }
 
-    /// Returns the name of a session that is worth asking an account's pool for, on the link that
-    /// has so many of the account's links before it; empty where there is none for that link.
+    /// Returns the session worth asking an account's pool for, on the account's link number `rank`;
+    /// empty if there is none for that link.
     pub(crate) fn session(&self, account: &Account, rank: usize) -> &str {
         let mut names = heapless::Vec::<&str, BLOCKS_KEPT_MAX>::new();
         for kept in self.kept.iter().filter(|kept| kept.record.account.is_same(account)) {
             let name = kept.record.session.as_str();
             if kept.stage == Stage::Late && !name.is_empty() && !names.contains(&name) {
-                // There is room for as many as are kept.
+                // There is room for all kept records.
                 let _ = names.push(name);
             }
         }
@@ -306,13 +304,13 @@ impl Blocks {
         }
     }
 
-    /// Returns the late block that a pool's answer is for.
+    /// Returns the late block that a pool's answer belongs to.
     pub(crate) fn sent(&self, at: LinkConnection, request: u32) -> Option<BlockHash> {
         let is_it = |tried: &Try| (tried.session.connection, tried.request) == (at, Some(request));
         self.kept.iter().find(|kept| kept.tries.iter().any(is_it)).map(|kept| kept.record.hash)
     }
 
-    /// Books a pool's answer to a block, given in a session with this extranonce1; says whether
+    /// Books a pool's answer to a block, given in a session with this extranonce1; returns whether
     /// the block is still kept.
     pub(crate) fn handle_answer(
         &mut self,

@@ -1,16 +1,16 @@
-//! What an operator can ask of a gateway, whichever way it is asked.
+//! The operator's requests to a gateway, independent of the transport.
 //!
-//! Read this first: a serial console, a framed serial line and HTTP are three spellings of the
-//! same [`Request`]s, answered by the same [`Item`]s. Whoever carries them out (the gateway's
-//! `control`) knows no spelling; whoever spells them knows no setting. So a verb that is added here
-//! is there everywhere, and a role that is demanded here is demanded everywhere.
+//! Read this first: a serial console, a framed serial line and HTTP are three encodings of the same
+//! [`Request`]s and [`Item`]s. The gateway's `control` carries them out and knows no encoding; the
+//! encodings know no setting. So a verb added here, and a role demanded here, apply everywhere.
 //!
-//! An answer is any number of items, then an end: done, or refused with one sentence
-//! ([`Refused`]). Texts in items are for people, whole sentences or `key: got X, allowed Y`; what a
-//! program needs stands in fields of its own. No item ever holds a secret.
+//! An answer is any number of items, then an end: done, or refused with one sentence ([`Refused`]).
+//! Texts in items are for people: whole sentences, or `key: got X, allowed Y`. Data for programs
+//! has fields of its own. No item ever holds a secret.
 //!
-//! [`Request::parse`] is the grammar of the console: words divided by spaces, a value is the rest
-//! of the line as it stands. An error has the column where reading stopped, counted from 1 (F73).
+//! [`Request::parse`] is the grammar of the console: words separated by spaces; a value is the
+//! unchanged rest of the line. An error holds the column where reading stopped, counted from 1
+//! (F73).
 //!
 //! ```
 //! use loka_stratum::control::Request;
@@ -29,219 +29,219 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::{Applies, nearest};
 
-/// One thing that is asked.
+/// One request.
 ///
-/// Variants are appended, never reordered: they are numbers on a framed line.
+/// Variants are appended, never reordered: their numbers go over a framed line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request<'a> {
-    /// What this is: a text with name and version.
+    /// Name and version of the gateway, as a text.
     Hello,
-    /// The keys that begin with `prefix`, all for an empty one: a [`Item::Value`] each.
+    /// The keys that begin with `prefix`, or all keys if it is empty: an [`Item::Value`] each.
     Show {
         /// A key, or the first part of one: `pool`, `pool.2`, `miners.max`.
         prefix: &'a str,
     },
-    /// Puts a value into the candidate.
+    /// Sets a value in the candidate.
     Set {
         /// The key.
         key: &'a str,
         /// Its text, as [`crate::settings::Settings::set`] reads it.
         value: &'a str,
     },
-    /// Puts a key of the candidate back to its default; `pool.2` takes that pool away.
+    /// Resets a key of the candidate to its default; `pool.2` removes that pool.
     Unset {
         /// The key, or a pool.
         key: &'a str,
     },
-    /// What a commit would change: a [`Item::Change`] each, and a [`Item::Problem`] for everything
-    /// that would stop it.
+    /// The changes that a commit would make: an [`Item::Change`] each, and an [`Item::Problem`] for
+    /// each obstacle.
     Diff,
-    /// Puts the candidate into use as a whole, or says everything that is wrong with it. Where a
-    /// change may cut the operator off it is provisional ([`Item::Provisional`]).
+    /// Applies the whole candidate, or reports every problem in it. A change that may cut the
+    /// operator off is provisional ([`Item::Provisional`]).
     Commit,
     /// Keeps a provisional commit.
     Confirm,
-    /// Takes a provisional commit back; where there is none, drops the candidate.
+    /// Takes a provisional commit back; without one, drops the candidate.
     Rollback,
-    /// How the gateway is: a [`Item::Text`] per line.
+    /// The gateway's state: an [`Item::Text`] per line.
     Status,
-    /// The miners in the order of their places: a [`Item::Miner`] each.
+    /// The miners in the order of their slots: an [`Item::Miner`] each.
     Miners {
-        /// How many to pass over.
+        /// Number of miners to skip.
         skip: u16,
     },
-    /// The newest lines of the log, the oldest first.
+    /// The newest log lines, oldest first.
     Log {
-        /// How many at most.
+        /// Most lines to return.
         count: u16,
     },
-    /// Tries a pool: name, TCP, TLS with its certificates, subscribe, authorize. A [`Item::Text`]
-    /// for each step, a [`Item::Certificate`] each, a [`Item::Problem`] in words where one fails.
+    /// Tries a pool: name, TCP, TLS with its certificates, subscribe, authorize. An [`Item::Text`]
+    /// per step, an [`Item::Certificate`] each, an [`Item::Problem`] in words for a failure.
     Test {
-        /// An address, or `pool.N` for one of the candidate.
+        /// An address, or `pool.N` for a pool of the candidate.
         pool: &'a str,
     },
-    /// Sets the password of a role; an empty word takes it away from an operator or a viewer.
+    /// Sets the password of a role; an empty word removes it from an operator or a viewer.
     Password {
-        /// Whose.
+        /// The role.
         role: Role,
-        /// The new one, in clear; it is kept as a hash only.
+        /// The new password in clear text; only its hash is kept.
         word: &'a str,
     },
-    /// Forgets all settings, passwords and the audit log, and starts anew.
+    /// Erases all settings, passwords and the audit log, and restarts.
     Reset {
-        /// Must be `reset`, so that it is not done by a slip.
+        /// Must be `reset`, to guard against a slip.
         sure: &'a str,
     },
-    /// The newest entries of the audit log, the oldest first.
+    /// The newest entries of the audit log, oldest first.
     Audit {
-        /// How many at most.
+        /// Most entries to return.
         count: u16,
     },
-    /// Lets a miner's worker in by a password (`admit.mode = "list"`), gives it another, or takes
-    /// it out of the list with an empty one.
+    /// Admits a worker by password (`admit.mode = "list"`), changes its password, or removes it
+    /// with an empty one.
     Admit {
-        /// Its name, or a pattern.
+        /// The worker's name, or a pattern.
         worker: &'a str,
-        /// The password, in clear; it is kept as a hash only.
+        /// The password in clear text; only its hash is kept.
         word: &'a str,
     },
-    /// The workers that are let in by a password: a [`Item::Text`] each.
+    /// The workers admitted by password: an [`Item::Text`] each.
     Admitted,
-    /// The newest events as defmt frames, the oldest first: a [`Item::Text`] with the build that
-    /// made them, then one in hexadecimal for each.
+    /// The newest events as defmt frames, oldest first: an [`Item::Text`] with the build that made
+    /// them, then one in hexadecimal per event.
     Frames {
-        /// How many at most.
+        /// Most events to return.
         count: u16,
     },
 }
 
 /// A part of an answer.
 ///
-/// Variants are appended, never reordered: they are numbers on a framed line.
+/// Variants are appended, never reordered: their numbers go over a framed line.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Item<'a> {
     /// A line for people.
     Text(&'a str),
     /// One key.
     Value {
-        /// Which.
+        /// The key.
         key: &'a str,
         /// Its text; a secret is `(set)` or `(not set)`.
         value: &'a str,
-        /// Where it comes from.
+        /// Where the value comes from.
         origin: Origin<'a>,
-        /// What a change of it needs.
+        /// When a change of it takes effect.
         applies: Applies,
     },
-    /// One key of the candidate that differs from what is in use.
+    /// One key of the candidate that differs from the value in use.
     Change {
-        /// Which.
+        /// The key.
         key: &'a str,
-        /// What is in use; empty for a pool that is added.
+        /// The value in use; empty for an added pool.
         from: &'a str,
-        /// What would be; empty for a pool that is taken away.
+        /// The candidate's value; empty for a removed pool.
         to: &'a str,
-        /// What the change needs.
+        /// When the change takes effect.
         applies: Applies,
     },
-    /// What is wrong, and where.
+    /// A problem, and its key.
     Problem {
-        /// The key; empty where it is of none.
+        /// The key; empty if the problem belongs to none.
         key: &'a str,
         /// `key: got X, allowed Y`.
         text: &'a str,
     },
     /// A commit waits to be confirmed.
     Provisional {
-        /// Seconds until it is taken back.
+        /// Seconds until the commit is taken back.
         seconds_left: u16,
     },
-    /// A certificate of a pool that was tried, the pool's own first.
+    /// A certificate of a tried pool, the pool's own first.
     Certificate {
-        /// Whose it is.
+        /// The subject's name.
         subject: &'a str,
-        /// Who signed it.
+        /// The issuer's name.
         issuer: &'a str,
-        /// The day after which it is not good any more, as `2027-01-31`.
+        /// The last day of its validity, as `2027-01-31`.
         until: &'a str,
-        /// SHA-256 of its public key, 64 hex digits, as `pool.N.pins` takes it.
+        /// SHA-256 of its public key, 64 hex digits, as in `pool.N.pins`.
         pin: &'a str,
     },
     /// A miner.
     Miner {
-        /// Its place in the table.
+        /// Its slot in the table.
         place: u16,
         /// Its address.
         peer: &'a str,
         /// Its worker; empty before it has one.
         worker: &'a str,
-        /// What its firmware calls itself.
+        /// Its firmware's user agent.
         agent: &'a str,
-        /// The difficulty that it has been told.
+        /// The difficulty that it was told.
         difficulty: f64,
-        /// Hashes per second, as its shares show.
+        /// Hashes per second, estimated from its shares.
         hashrate: f64,
-        /// Shares that were good.
+        /// Accepted shares.
         accepted: u32,
-        /// Shares that were not.
+        /// Rejected shares.
         rejected: u32,
     },
 }
 
-/// Where the value of a key comes from.
+/// The source of a key's value.
 ///
-/// Variants are appended, never reordered: they are numbers on a framed line.
+/// Variants are appended, never reordered: their numbers go over a framed line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Origin<'a> {
-    /// Nobody has set it.
+    /// The built-in default.
     Default,
-    /// A file; its line, from 1.
+    /// The settings file, with the line, from 1.
     File(u32),
     /// A commit by the console, the page or a tool.
     Stored,
-    /// A variable of the environment, which wins over the ones above.
+    /// An environment variable, which overrides the sources above.
     Environment(&'a str),
-    /// A flag, which wins over all.
+    /// A flag, which overrides all.
     Flag(&'a str),
-    /// It stands in the candidate and is not in use.
+    /// The candidate; not in use.
     Candidate,
-    /// A commit that is in use and could not be written: a restart loses it.
+    /// A commit that is in use but could not be written: a restart loses it.
     Unkept,
 }
 
-/// What somebody may do; each role may do what those before it may.
+/// Access rights; each role includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Looks on.
+    /// Reads everything.
     Viewer,
-    /// Sets everything about pools, miners and difficulty.
+    /// Changes pools, miners and difficulty.
     Operator,
-    /// Sets everything.
+    /// Changes everything.
     Admin,
 }
 
-/// Why something was not done, in one sentence.
+/// Why a request was refused, in one sentence.
 ///
-/// Variants are appended, never reordered: they are numbers on a framed line.
+/// Variants are appended, never reordered: their numbers go over a framed line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refused<T> {
-    /// The role does not reach.
+    /// The role is too low.
     Forbidden {
-        /// The role that it takes.
+        /// The role needed.
         needs: Role,
     },
-    /// Something is wrong with what was asked.
+    /// The request is wrong.
     Invalid(T),
-    /// It cannot be done now.
+    /// The request cannot be carried out now.
     Conflict(T),
-    /// It failed for a reason of the machine's: a disk, a network.
+    /// A disk, a network or another part of the machine failed.
     Failed(T),
 }
 
 impl<T> Refused<T> {
-    /// Returns the same with another form of its text.
+    /// Returns the same refusal with another form of its text.
     pub fn with_text<'a, U>(&'a self, form: impl FnOnce(&'a str) -> U) -> Refused<U>
     where
         T: AsRef<str>,
@@ -260,11 +260,11 @@ impl<T> Refused<T> {
 pub struct Verb {
     /// Its word.
     pub name: &'static str,
-    /// How it is written.
+    /// Its syntax.
     pub usage: &'static str,
-    /// What it does.
+    /// Its effect, as help shows it.
     pub effect: &'static str,
-    /// The role that it takes.
+    /// The role needed.
     pub role: Role,
 }
 
@@ -294,43 +294,42 @@ const fn verb(name: &'static str, usage: &'static str, effect: &'static str, rol
     Verb { name, usage, effect, role }
 }
 
-/// Lines that `log`, `frames`, `audit` and `miners` show where no count is given.
+/// Lines that `log`, `frames`, `audit` and `miners` show without a count.
 pub const LINES_DEFAULT: u16 = 20;
 
-/// Why a line of the console is no request.
+/// Why a console line is not a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseError<'a> {
     /// Where reading stopped, from 1.
     pub column: usize,
-    /// What is wrong there.
+    /// The error at that column.
     pub kind: ParseErrorKind<'a>,
 }
 
-/// What is wrong with a line of the console.
+/// The error in a console line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParseErrorKind<'a> {
-    /// Nothing that asks anything.
+    /// The line is empty.
     Empty,
-    /// No verb is called that.
+    /// There is no verb of that name.
     UnknownVerb(&'a str),
-    /// Something is missing.
+    /// An argument is missing.
     Missing(&'static Verb),
-    /// Something is too much.
+    /// There is a word too many.
     Extra(&'a str, &'static Verb),
-    /// A number was wanted.
+    /// A number is expected.
     NoNumber(&'a str),
-    /// A role was wanted.
+    /// A role is expected.
     NoRole(&'a str),
 }
 
 impl<'a> Request<'a> {
-    /// Reads a line of the console. `help` is not among what can be asked, since the console
-    /// answers it itself; a password and the word that allows a reset are asked for afterwards,
-    /// and are empty here.
+    /// Reads a console line. `help` is no request, since the console answers it itself. A password,
+    /// and the word that confirms a reset, are asked for later and are empty here.
     ///
     /// # Errors
     ///
-    /// The column where the line stops making sense, and what is wrong there.
+    /// The column where reading stopped, and the error there.
     pub fn parse(line: &'a str) -> Result<Self, ParseError<'a>> {
         let mut words = Words { line, at: 0 };
         let (at, name) =
@@ -362,7 +361,7 @@ impl<'a> Request<'a> {
             "admit" => Self::Admit { worker: words.need(verb)?, word: "" },
             "admitted" => Self::Admitted,
             "reset" => Self::Reset { sure: "" },
-            // `help`, and whatever the list may have that this does not.
+            // `help`, and any verb of the list that this match lacks.
             _ => Self::Hello,
         };
         match words.next() {
@@ -373,8 +372,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Returns the role that it takes. Keys that name who may do what, where the page is, or where
-    /// miners connect take [`Role::Admin`] whatever the verb: see [`crate::settings::Field::role`].
+    /// Returns the role needed. Keys about access, the page's address or the miners' ports need
+    /// [`Role::Admin`] with any verb: see [`crate::settings::Field::role`].
     pub fn role(&self) -> Role {
         match self {
             Self::Hello
@@ -396,8 +395,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Says whether an audit log keeps it: whatever is meant to change something. What is put
-    /// into a candidate changes nothing; a commit says what was in it.
+    /// Says whether the audit log records it: every request that may change something. Changes of a
+    /// candidate are not recorded; its commit is.
     pub fn is_audited(&self) -> bool {
         let is_looked_at =
             matches!(self, Self::Set { .. } | Self::Unset { .. } | Self::Audit { .. });
@@ -406,7 +405,7 @@ impl<'a> Request<'a> {
 }
 
 impl Verb {
-    /// Returns the verb of a name.
+    /// Returns the verb with a name.
     pub fn named(name: &str) -> Option<&'static Self> {
         VERBS.iter().find(|verb| verb.name == name)
     }
@@ -416,7 +415,7 @@ impl Role {
     /// All roles.
     pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
 
-    /// Returns its word.
+    /// Returns the role's word.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
@@ -425,7 +424,7 @@ impl Role {
         }
     }
 
-    /// Returns the role of a word.
+    /// Returns the role for a word.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.name() == name)
     }
@@ -447,7 +446,7 @@ impl<'a> Words<'a> {
         Some((column(self.line, start), word))
     }
 
-    /// Returns what is left, without the space around it.
+    /// Returns the rest of the line, trimmed.
     fn rest(&mut self) -> &'a str {
         let rest = self.line.get(self.at..).unwrap_or_default();
         self.at = self.line.len();
@@ -474,7 +473,7 @@ impl<'a> Words<'a> {
     }
 }
 
-/// Columns are letters, not bytes.
+/// Columns count letters, not bytes.
 fn column(line: &str, at: usize) -> usize {
     line.get(..at).map_or(0, |before| before.chars().count()).saturating_add(1)
 }
@@ -483,15 +482,15 @@ impl fmt::Display for ParseError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "column {}: ", self.column)?;
         match self.kind {
-            ParseErrorKind::Empty => f.write_str("nothing was asked; help lists what can be"),
+            ParseErrorKind::Empty => f.write_str("empty line; help lists the verbs"),
             ParseErrorKind::UnknownVerb(name) => {
-                write!(f, "there is no {name:?}; help lists what there is")?;
+                write!(f, "unknown verb {name:?}; help lists the verbs")?;
                 match nearest(name, VERBS.iter().map(|verb| verb.name)) {
                     Some(verb) => write!(f, "; did you mean {verb}"),
                     None => Ok(()),
                 }
             }
-            ParseErrorKind::Missing(verb) => write!(f, "something is missing; {}", verb.usage),
+            ParseErrorKind::Missing(verb) => write!(f, "an argument is missing; {}", verb.usage),
             ParseErrorKind::Extra(word, verb) => {
                 write!(f, "{word:?} is one word too many; {}", verb.usage)
             }
@@ -560,14 +559,11 @@ mod tests {
     #[test]
     fn f73_an_error_says_the_column() {
         for (line, text) in [
-            ("", "column 1: nothing was asked; help lists what can be"),
-            ("   ", "column 1: nothing was asked; help lists what can be"),
-            (
-                " shwo",
-                "column 2: there is no \"shwo\"; help lists what there is; did you mean show",
-            ),
-            ("set", "column 4: something is missing; set KEY VALUE"),
-            ("set miners.max  ", "column 15: something is missing; set KEY VALUE"),
+            ("", "column 1: empty line; help lists the verbs"),
+            ("   ", "column 1: empty line; help lists the verbs"),
+            (" shwo", "column 2: unknown verb \"shwo\"; help lists the verbs; did you mean show"),
+            ("set", "column 4: an argument is missing; set KEY VALUE"),
+            ("set miners.max  ", "column 15: an argument is missing; set KEY VALUE"),
             ("commit now", "column 8: \"now\" is one word too many; commit"),
             ("log ten", "column 5: got \"ten\", allowed 0..65535"),
             ("log 65536", "column 5: got \"65536\", allowed 0..65535"),

@@ -1,24 +1,24 @@
-//! Which pool gets which miner: the links, the lanes they serve, and the plan that opens, leaves
-//! and closes them.
+//! Assigns pools to miners: the links, the lanes they serve, and the plan that opens, leaves and
+//! closes them.
 //!
 //! A *lane* is a group of miners whose ids are unique within one link. One lane serves the whole
-//! farm as long as the pool's extranonce2 has room; where it leaves one byte for the miner id
-//! further lanes are opened, each with a link of its own of the same login (DESIGN section 2).
+//! farm as long as the pool's extranonce2 has room. If it leaves one byte for the miner id, further
+//! lanes are opened, each with its own link under the same login (DESIGN section 2).
 //!
-//! Miners that came before a pool's extranonce2 was known may need more bytes than it has. Only
-//! they are kept from that pool (F89): a lane has a second route per goal, to the goal's roomiest
-//! pool, while the first goes to one that is too small for some of them.
+//! Miners seated before a pool's extranonce2 was known may need more bytes than it has. Only these
+//! miners are kept from that pool (F89). A lane has a second route per goal, to the goal's roomiest
+//! pool, while the first route's pool is too small for some miners.
 //!
-//! The plan ([`Links::plan`]) is one pure pass over all links. Pools make goals; those of one goal
-//! are an ordered list of which one serves, and the next is kept live as its standby. A pool is
-//! left when its circuit opens ([`crate::health`]), and an earlier one gets its goal back when its
-//! own has closed. A lane has a [`Route`] per goal; pointing it at another link is a new serial for
-//! that link's newest job and nothing else: miners hear a notify with `clean_jobs`, and stay
-//! connected (`docs/adr/0003`, `docs/adr/0007`).
+//! The plan ([`Links::plan`]) is one pure pass over all links. Each goal has an ordered list of
+//! pools; one serves, and the next is kept live as standby. A pool is left when its circuit opens
+//! ([`crate::health`]). A pool earlier in the list gets its goal back when its own circuit has
+//! closed. A lane has a [`Route`] per goal. To point it at another link, that link's newest job
+//! gets a new serial. Miners get a notify with `clean_jobs` and stay connected (`docs/adr/0003`,
+//! `docs/adr/0007`).
 //!
-//! Back-off is one function ([`Links::retry_delay`]): doubling from the least to the most, with
-//! jitter, reset only by health (F55, F57). Where nobody serves a goal a pool that is away is tried
-//! every few seconds all the same (F95, `docs/adr/0015`).
+//! Back-off is one function ([`Links::retry_delay`]): it doubles from a minimum to a maximum, with
+//! jitter, and is reset only by health (F55, F57). While no pool serves a goal, its pools are
+//! dialled every few seconds all the same (F95, `docs/adr/0015`).
 
 use crate::health::Circuit;
 use crate::limits::{
@@ -32,30 +32,31 @@ use crate::work::extranonce::Geometry;
 use crate::work::header::NTime;
 use crate::work::job::{Job, Serial};
 
-/// When pools are left and tried again, and what each goal gets.
+/// When the plan leaves a pool, when it retries one, and each goal's part of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Number of pools in the ordered list.
     pub pools: usize,
     /// The goal of each pool, below [`GOALS_MAX`]; a goal's pools are in order of preference.
     pub goals: [u8; POOLS_MAX],
-    /// What part of the work each goal gets.
+    /// Each goal's part of the work.
     pub weights: Weights,
-    /// Whether the next pool of a goal is kept connected, with a live job.
+    /// Whether the next pool of a goal is kept connected as standby, with a live job.
     pub standby: bool,
-    /// First time between two attempts.
+    /// First retry delay.
     pub retry_min: Duration,
-    /// Longest time between two attempts.
+    /// Longest retry delay.
     pub retry_max: Duration,
-    /// Health that resets the back-off, and that an earlier pool shows before it serves again.
+    /// Time of health that resets the back-off; an earlier pool must show it before it serves
+    /// again.
     pub healthy: Duration,
-    /// Time without a live link after which the next pool is tried, and the longest that the
-    /// farm's work stays with a pool that answers nothing.
+    /// Time without a live link after which the next pool is dialled. It is also the longest time
+    /// that the farm stays with a pool that answers nothing.
     pub failover: Duration,
 }
 
 impl Default for Policy {
-    /// The defaults of the settings, for no pool.
+    /// The settings' defaults, without pools.
     fn default() -> Self {
         let mut weights = [0; GOALS_MAX];
         if let Some(first) = weights.first_mut() {
@@ -96,24 +97,24 @@ impl Policy {
         (0u8..).take(GOALS_MAX).filter(move |goal| policy.pools_of(*goal).next().is_some())
     }
 
-    /// How long a share may wait for its answer before its pool counts as silent: short enough
-    /// that the farm has moved within [`Policy::failover`].
+    /// How long a share may wait for its answer before its pool counts as silent. It is short
+    /// enough that the farm has moved within [`Policy::failover`].
     fn silence(&self) -> Duration {
         Duration::from_micros(self.failover.as_micros().saturating_mul(4) / 5)
     }
 }
 
-/// Where miners of a lane that work for one goal have their jobs from.
+/// The job source for a lane's miners of one goal.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Route {
-    /// The link that gives jobs; kept while that is down, so that late shares find their way.
+    /// The serving link; kept while it is down, so that late shares find it.
     pub(crate) serves: Option<LinkIndex>,
     /// The newest job.
     pub(crate) current: Option<Serial>,
 }
 
 impl Route {
-    /// Returns the link that gives jobs.
+    /// Returns the serving link.
     pub fn serves(&self) -> Option<LinkIndex> {
         self.serves
     }
@@ -124,13 +125,13 @@ impl Route {
     }
 }
 
-/// Miners that share one id space, and the jobs that they should hold, by goal.
+/// Miners that share one id space, and their routes by goal.
 #[derive(Clone, Debug, Default)]
 pub struct Lane {
     /// The ids of its miners.
     pub(crate) ids: IdPool,
     pub(crate) routes: [Route; GOALS_MAX],
-    /// For miners that do not fit the pool that the route goes to.
+    /// Routes for miners that do not fit the first route's pool.
     roomy: [Route; GOALS_MAX],
 }
 
@@ -140,12 +141,12 @@ impl Lane {
         self.ids.used()
     }
 
-    /// Returns where miners that work for `goal` have their jobs from.
+    /// Returns the route of the miners that work for `goal`.
     pub fn route(&self, goal: u8) -> Option<&Route> {
         self.routes.get(usize::from(goal))
     }
 
-    /// Returns where those miners have their jobs from that do not fit the pool of the route.
+    /// Returns the route of the miners that do not fit the first route's pool.
     pub fn roomy_route(&self, goal: u8) -> Option<&Route> {
         self.roomy.get(usize::from(goal))
     }
@@ -159,45 +160,45 @@ impl Lane {
     }
 }
 
-/// A goal's work goes to another pool.
+/// A goal's work moved to another pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Switch {
     /// The goal.
     pub goal: u8,
-    /// The place in the list of the pool that it went to before.
+    /// The list place of the earlier pool.
     pub from: u8,
-    /// That of the pool that it goes to now.
+    /// The list place of the new pool.
     pub to: u8,
-    /// Why.
+    /// The reason.
     pub why: Why,
 }
 
-/// Why a goal's work goes to another pool.
+/// Why a goal's work moved to another pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Why {
-    /// The link to the one before was lost or could not be made.
+    /// The earlier pool's link was lost or could not be made.
     Lost(LinkClose),
-    /// The one before has not become live in time.
+    /// The earlier pool did not become live in time.
     NotReached,
-    /// The one before leaves shares without an answer.
+    /// The earlier pool leaves shares unanswered.
     Silent,
-    /// The one before refuses shares.
+    /// The earlier pool refuses shares.
     Refuses {
-        /// The code of the last, where it has one.
+        /// The code of the last refusal, if it had one.
         code: Option<i64>,
-        /// How many in a row.
+        /// Refusals in a row.
         count: u32,
     },
-    /// The one before serves badly.
+    /// The earlier pool serves badly.
     Unwell {
         /// Its health, 0 to 100.
         health: u8,
     },
-    /// A pool that comes first in the list has been healthy for so long.
+    /// A pool earlier in the list has been healthy long enough.
     Preferred {
-        /// Seconds.
+        /// That time in seconds.
         secs: u64,
     },
     /// The settings name other pools for the goal.
@@ -219,12 +220,12 @@ impl Why {
     }
 }
 
-/// What a pass of the plan changed.
+/// Changes made by a pass of the plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Planned {
-    /// A route has another job: miners are to be told.
+    /// A route has another job: its miners must be told.
     pub fan_out: bool,
-    /// Goals that now work for another pool.
+    /// Goals that moved to another pool.
     pub switched: [Option<Switch>; GOALS_MAX],
 }
 
@@ -239,18 +240,18 @@ pub struct Links<'a> {
     switched_at: [Instant; GOALS_MAX],
     next_serial: Serial,
     random: u64,
-    /// Bytes of each pool's extranonce2, as far as it was ever heard.
+    /// Bytes of each pool's extranonce2, if it was ever heard.
     sizes: [Option<u8>; POOLS_MAX],
     /// Pools that answered a subscription, usable or not.
     heard: [bool; POOLS_MAX],
-    /// Until when pools that were never heard are dialled for that alone.
+    /// Until this time, pools never heard are dialled for their extranonce2 alone.
     hears_until: Instant,
-    /// The most bytes that a seated miner needs of an extranonce2.
+    /// The most bytes of extranonce2 that any seated miner needs.
     need_most: u8,
 }
 
 impl<'a> Links<'a> {
-    /// Takes the links; none is opened before the first plan.
+    /// Takes the links; the first plan opens them.
     pub fn new(
         links: heapless::Vec<Link<'a>, LINKS_MAX>,
         policy: Policy,
@@ -259,7 +260,7 @@ impl<'a> Links<'a> {
     ) -> Self {
         Self {
             links,
-            // The first has room: it serves the farm alone, as a rule.
+            // There is room for the first lane, which usually serves the farm alone.
             lanes: core::iter::once(Lane::default()).collect(),
             policy,
             active: core::array::from_fn(|goal| {
@@ -275,22 +276,22 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// Returns how many bytes a pool's extranonce2 has, where that was ever heard.
+    /// Returns the bytes of a pool's extranonce2, if it was ever heard.
     pub fn size_of(&self, pool: u8) -> Option<u8> {
         self.sizes.get(usize::from(pool)).copied().flatten()
     }
 
-    /// Returns the shortest extranonce2 of any configured pool, as far as they were heard.
+    /// Returns the shortest known extranonce2 of the configured pools.
     pub(crate) fn size_least(&self) -> Option<u8> {
         self.policy.pools().filter_map(|pool| self.size_of(pool)).min()
     }
 
-    /// Says whether every configured pool has said how long its extranonce2 is.
+    /// Says whether the extranonce2 length of every configured pool is known.
     pub(crate) fn knows_all(&self) -> bool {
         self.policy.pools().all(|pool| self.size_of(pool).is_some())
     }
 
-    /// Says whether pools still have time to be heard before miners are answered.
+    /// Says whether miners should still wait for pools that were never heard.
     pub(crate) fn is_hearing(&self, now: Instant) -> bool {
         now < self.hears_until && self.policy.pools().any(|pool| !self.was_heard(pool))
     }
@@ -299,8 +300,8 @@ impl<'a> Links<'a> {
         self.heard.get(usize::from(pool)).copied().unwrap_or(true)
     }
 
-    /// Takes it that a link's pool was heard; returns the length of its extranonce2 where that is
-    /// news.
+    /// Notes that a link's pool was heard; returns the pool and its extranonce2 length if that is
+    /// new.
     pub(crate) fn note_size(&mut self, link: LinkIndex, usable: bool) -> Option<(u8, u8)> {
         let link = self.get(link)?;
         let (pool, size) = (link.pool, link.extranonce2_size());
@@ -312,14 +313,14 @@ impl<'a> Links<'a> {
         (known.replace(size) != Some(size)).then_some((pool, size))
     }
 
-    /// Forgets what was heard of a pool, which is another one now.
+    /// Forgets what was heard of a pool, since the settings now name another pool in its place.
     pub(crate) fn forget_size(&mut self, pool: usize) {
         if let (Some(size), Some(heard)) = (self.sizes.get_mut(pool), self.heard.get_mut(pool)) {
             (*size, *heard) = (None, false);
         }
     }
 
-    /// Takes how many bytes of an extranonce2 the seated miner needs that needs most.
+    /// Sets the most bytes of extranonce2 that any seated miner needs.
     pub(crate) fn set_need_most(&mut self, need: u8) {
         self.need_most = need;
     }
@@ -331,7 +332,8 @@ impl<'a> Links<'a> {
         serial
     }
 
-    /// Returns the serial for the next announcement on a link, which learns the turn of its ids.
+    /// Returns the serial for the next announcement on a link, and gives the link its lane's id
+    /// turn.
     pub(crate) fn issue_on(&mut self, link: LinkIndex) -> Serial {
         let lane = self.get(link).and_then(|link| self.lanes.get(usize::from(link.lane)));
         let turn = lane.map_or(0, |lane| lane.ids.turn());
@@ -341,7 +343,7 @@ impl<'a> Links<'a> {
         self.issue()
     }
 
-    /// Returns the serial that was issued last.
+    /// Returns the serial issued last.
     pub(crate) fn last_issued(&self) -> Serial {
         self.links
             .iter()
@@ -350,8 +352,8 @@ impl<'a> Links<'a> {
             .unwrap_or(Serial::NONE)
     }
 
-    /// Returns the oldest job of all links that is alive, `is_wanted`, and not the newest of its
-    /// link.
+    /// Returns the oldest live job of all links for which `is_wanted` is true, except each link's
+    /// newest.
     pub(crate) fn oldest_but_newest(
         &self,
         is_wanted: impl Fn(&Job) -> bool,
@@ -390,7 +392,7 @@ impl<'a> Links<'a> {
         &self.lanes
     }
 
-    /// Returns the links that routes have their jobs from.
+    /// Returns the links that serve a route.
     pub(crate) fn serving(&self) -> heapless::Vec<LinkIndex, LINKS_MAX> {
         self.iter().map(|(index, _)| index).filter(|index| self.is_serving(*index)).collect()
     }
@@ -399,13 +401,12 @@ impl<'a> Links<'a> {
         self.lanes.iter().flat_map(Lane::all_routes).any(|route| route.serves == Some(link))
     }
 
-    /// Returns where a lane's miners that work for `goal` have their jobs from.
+    /// Returns the route of a lane's miners that work for `goal`.
     pub fn route(&self, lane: u8, goal: u8) -> Option<&Route> {
         self.lanes.get(usize::from(lane))?.route(goal)
     }
 
-    /// Returns the link that gives jobs to the miners of a lane, goal and geometry, where there is
-    /// one that they fit.
+    /// Returns the link that serves a lane, goal and geometry, if one fits.
     pub(crate) fn feed(
         &self,
         lane: u8,
@@ -432,8 +433,8 @@ impl<'a> Links<'a> {
         self.lanes.get_mut(usize::from(lane))
     }
 
-    /// Opens another lane over fresh ids; `false` where [`LANES_MAX`] are open, or where it could
-    /// have no link: its miners would wait for a job in vain.
+    /// Opens another lane with fresh ids. Returns `false` if [`LANES_MAX`] are open, or if no link
+    /// is left for it: its miners would wait in vain.
     pub(crate) fn open_lane(&mut self, ids: IdPool) -> bool {
         self.lanes.len() < self.links.len()
             && self.lanes.push(Lane { ids, ..Lane::default() }).is_ok()
@@ -449,13 +450,13 @@ impl<'a> Links<'a> {
         self.active.get(usize::from(goal)).copied().unwrap_or(0)
     }
 
-    /// Says whether a pool is the one that its goal works for.
+    /// Says whether its goal works for this pool.
     pub fn is_active(&self, pool: u8) -> bool {
         self.active_pool(self.policy.goal_of(pool)) == pool
     }
 
-    /// Returns the weights of the goals that have work to give now, or lost it a moment ago; 0 for
-    /// any other.
+    /// Returns the weights of the goals with a live pool, or with one lost a moment ago; 0 for the
+    /// others.
     pub(crate) fn served(&self, now: Instant) -> Weights {
         let mut served = [0; GOALS_MAX];
         let weights = self.policy.weights;
@@ -473,20 +474,20 @@ impl<'a> Links<'a> {
         served
     }
 
-    /// Announces the newest job of a link anew, with its ntime moved on: miners that had it before
-    /// find other shares for it now (QUIRKS 24).
+    /// Announces a link's newest job again with its ntime moved on, so that miners that had it find
+    /// other shares (QUIRKS 24).
     pub(crate) fn renew(&mut self, link: LinkIndex, now: Instant) -> Option<Serial> {
         let serial = self.issue_on(link);
         let link = self.get_mut(link)?;
         let job = link.announced()?;
         let ahead = u32::try_from(now.since(job.received).as_secs()).unwrap_or(u32::MAX);
-        // To those who had it a moment ago it is news as well.
+        // For miners that had it a moment ago, the ntime must move too.
         let ahead = if job.serial <= link.told { ahead.max(1) } else { ahead };
         let ntime = NTime(job.ntime.0.saturating_add(ahead));
         link.renew(serial, ntime, now)
     }
 
-    /// Takes a job that a link announced; returns whether a lane's miners are to be told.
+    /// Takes a link's new job; returns whether any route's miners must be told.
     pub(crate) fn handle_job(&mut self, link: LinkIndex, serial: Serial, clean: bool) -> bool {
         let mut told = false;
         let routes = self.lanes.iter_mut().flat_map(Lane::all_routes_mut);
@@ -505,7 +506,7 @@ impl<'a> Links<'a> {
         told
     }
 
-    /// Returns the next link to dial, and marks it as being dialled.
+    /// Returns the next link to dial, and marks it as connecting.
     pub(crate) fn poll_dial(&mut self, now: Instant) -> Option<(LinkIndex, u8)> {
         let (index, link) = self.iter_mut().find(|(_, link)| {
             link.state == State::Idle && link.wanted && !link.hangup && link.retry_at <= now
@@ -529,25 +530,25 @@ impl<'a> Links<'a> {
         }
         link.handle_down(close, now);
         link.retry_at = now + Self::retry_delay(&policy, link.attempts, random);
-        // Counted from the dial, so that a dial that waits in vain costs no time twice.
+        // Measured from the dial, so that a slow dial is not waited for twice.
         let least = now + Self::retry_delay(&policy, link.attempts.min(1), random);
         let sooner = least.max(link.dialled_at + unserved);
         link.hasty_at = if close.is_decided() { link.retry_at } else { sooner.min(link.retry_at) };
     }
 
-    /// The time before attempt number `attempts`: doubling, capped, and spread by up to a quarter
-    /// so that a thousand gateways do not come back in step.
+    /// The delay before attempt number `attempts`: doubling, capped, and shortened by up to a
+    /// quarter at random, so that a thousand gateways do not retry in step.
     fn retry_delay(policy: &Policy, attempts: u32, random: u64) -> Duration {
         let doublings = attempts.saturating_sub(1).min(16);
         let full = policy.retry_min.saturating_mul(1 << doublings).as_micros();
         let full = full.min(policy.retry_max.as_micros());
-        // After a healthy link is lost the first attempt comes at once.
+        // The first attempt after the loss of a healthy link comes sooner.
         let full = if attempts == 0 { full / 4 } else { full };
         let spread = (full / 4).max(1);
         Duration::from_micros(full.saturating_sub(random.checked_rem(spread).unwrap_or(0)))
     }
 
-    /// xorshift64: spreads retries, decides nothing else.
+    /// xorshift64, for retry jitter only.
     fn random(&mut self) -> u64 {
         let mut x = self.random;
         x ^= x << 13;
@@ -578,7 +579,7 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// Looks at how every link does.
+    /// Updates the health of every link.
     pub(crate) fn check_health(&mut self, now: Instant) {
         let Policy { healthy, .. } = self.policy;
         let patience = self.policy.silence();
@@ -588,7 +589,7 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// Brings links and lanes into line with the policy and what is live.
+    /// Reconciles links and lanes with the policy and the live links.
     pub(crate) fn plan(&mut self, now: Instant) -> Planned {
         let mut planned = Planned::default();
         self.check_health(now);
@@ -614,8 +615,8 @@ impl<'a> Links<'a> {
         planned
     }
 
-    /// Has links tried sooner than their back-off says whose lane nobody serves for their goal: a
-    /// pool that can be reached again is to have the farm within seconds (F95).
+    /// Shortens the back-off of links whose lane and goal no other link serves: a pool that is
+    /// reachable again should get the farm within seconds (F95).
     fn hasten(&mut self) {
         for index in 0..self.links.len() {
             let Some(link) = self.links.get(index) else { break };
@@ -636,8 +637,9 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// The pool that a goal should work for: the one it works for while that does well, unless an
-    /// earlier one is trusted again; else the first that does well; else the first that is live.
+    /// The pool that a goal should work for. The active pool stays while its circuit is not open,
+    /// unless an earlier pool's circuit has closed. Otherwise the best pool is chosen, see
+    /// [`Self::choose_best`].
     fn choose_active(&self, goal: u8, now: Instant) -> (u8, Why) {
         let active = self.active_pool(goal);
         let mut pools = self.policy.pools_of(goal);
@@ -658,7 +660,7 @@ impl<'a> Links<'a> {
         (self.choose_best(goal).unwrap_or(active), why)
     }
 
-    /// Says what is wrong with a pool whose circuit is open, or that is not live.
+    /// Names the fault of a pool whose circuit is open, or that is not live.
     fn why_left(&self, pool: u8, now: Instant) -> Why {
         let Some(link) = self.find(pool, 0) else { return Why::NotReached };
         let (count, code) = link.refusals.row();
@@ -671,18 +673,19 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// Says whether a pool has had no time yet to become live, as at the start: a later one that
-    /// answers sooner is not to have the farm for that.
+    /// Says whether a pool had no time yet to become live, as at the start. A later pool that
+    /// answers sooner should not get the farm meanwhile.
     fn is_awaited(&self, pool: u8, now: Instant) -> bool {
-        // One without a link, as after a change of settings with every link in use, is not awaited.
+        // A pool without a link is not awaited, as after a change of settings with every link in
+        // use.
         self.find(pool, 0).is_some_and(|link| {
             let failing = self.failing_for(pool, now);
             !link.was_live && link.attempts == 0 && failing < self.policy.failover
         })
     }
 
-    /// The first pool of a goal that is trusted, else that is watched; else the active one where
-    /// that is live at all, else the first that is.
+    /// The first pool of a goal whose circuit is closed, else half-open. Otherwise the active pool
+    /// if it is live, else the first live pool.
     fn choose_best(&self, goal: u8) -> Option<u8> {
         let first =
             |wanted| self.policy.pools_of(goal).find(|pool| self.circuit(*pool) == Some(wanted));
@@ -694,14 +697,14 @@ impl<'a> Links<'a> {
             .or_else(|| self.policy.pools_of(goal).find(live))
     }
 
-    /// The circuit of a pool's live link.
+    /// The circuit of a pool's live link in the first lane.
     fn circuit(&self, pool: u8) -> Option<Circuit> {
         let link = self.find(pool, 0).filter(|link| link.state == State::Live)?;
         Some(link.health.circuit())
     }
 
-    /// Says whether a pool should have a link: those of its goal up to the active one, and behind
-    /// that the next that does not fail, as hot standby or because the active one fails.
+    /// Says whether a pool should have a link. Pools up to the active one do, and so does the next
+    /// pool that does not fail, as hot standby or because the active pool fails.
     fn is_needed(&self, pool: u8, now: Instant) -> bool {
         let goal = self.policy.goal_of(pool);
         let active = self.active_pool(goal);
@@ -718,8 +721,7 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// Says whether a pool has more room than the one that its goal works for, and miners need
-    /// that.
+    /// Says whether a pool has more room than its goal's active pool, and miners need it.
     fn is_roomy(&self, pool: u8) -> bool {
         let active = self.active_pool(self.policy.goal_of(pool));
         match (self.size_of(active), self.size_of(pool)) {
@@ -728,18 +730,18 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// Says whether a further lane should have a link to a pool that it does not work for.
+    /// Says whether a further lane should have a standby link to a pool.
     fn is_standby(&self, pool: u8, now: Instant) -> bool {
         self.policy.standby && self.is_behind(pool) && self.is_needed(pool, now)
     }
 
-    /// Says whether a pool comes after the one that its goal works for.
+    /// Says whether a pool comes after its goal's active pool.
     fn is_behind(&self, pool: u8) -> bool {
         pool > self.active_pool(self.policy.goal_of(pool))
     }
 
-    /// Gives links to what needs one: pools of the first lane, what the further lanes work for,
-    /// and with what is left their standbys.
+    /// Assigns links: first to the pools of the first lane, then to the active pools of further
+    /// lanes, then to their standbys.
     fn want_links(&mut self, now: Instant) {
         let policy = self.policy;
         let further = 1..u8::try_from(self.lanes.len()).unwrap_or(u8::MAX);
@@ -768,8 +770,8 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// Lets go of standbys until as many links as are lacking are on their way to be free: a lane
-    /// that works comes before one that is prepared.
+    /// Releases standbys until enough links are on their way to be free: a working lane comes
+    /// before a prepared one.
     fn take_standbys(&mut self, lacking: usize) {
         let leaving =
             self.links.iter().filter(|link| !link.wanted && link.pending.is_empty()).count();
@@ -786,7 +788,7 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// Says whether a link could be had that late shares need not.
+    /// Says whether a free link exists that late shares do not need.
     fn has_spare(&self) -> bool {
         self.iter().any(|(index, link)| Self::is_free(link) && !self.is_serving(index))
     }
@@ -795,14 +797,14 @@ impl<'a> Links<'a> {
         !link.wanted && link.state == State::Idle && link.pending.is_empty()
     }
 
-    /// Gives a lane a link to a pool; `false` where it has none and every link is in use.
+    /// Gives a lane a link to a pool; `false` if it has none and every link is in use.
     fn want(&mut self, pool: u8, lane: u8, now: Instant) -> bool {
         if self.find(pool, lane).is_some() {
             return true;
         }
-        // Late shares find their way through one that served last, which is taken only where there
-        // is no other. With every link in use the pool has to wait until one is released.
-        // What has most room for shares is for the lane that has most miners.
+        // A link that served last is taken only if no other is free: late shares go out on it. If
+        // every link is in use, the pool waits for a release. The link with the largest queue goes
+        // to the lane with the most miners.
         let free = self.iter().filter(|(_, link)| Self::is_free(link));
         let key = |(index, link): &(LinkIndex, &Link<'_>)| {
             let room = link.pending.capacity();
@@ -822,7 +824,7 @@ impl<'a> Links<'a> {
         true
     }
 
-    /// Points every route at its link of the goal's active pool as soon as that is live.
+    /// Points every route at its link to the goal's active pool once that link is live.
     fn seat_lanes(&mut self, now: Instant) -> bool {
         let policy = self.policy;
         let mut changed = false;
@@ -841,7 +843,7 @@ impl<'a> Links<'a> {
         if let Some(index) = self.index_of(active, lane)
             && before.serves != Some(index)
             && self.is_live(active, lane)
-            // A new serial, so that the route's announcements always grow.
+            // A new serial, so that the serials of a route always grow.
             && let Some(route) = self.route_to(index, now)
         {
             let place = self.lane_mut(lane).and_then(|l| l.routes.get_mut(usize::from(goal)));
@@ -853,18 +855,18 @@ impl<'a> Links<'a> {
         changed | self.seat_roomy(lane, goal, before, now)
     }
 
-    /// Announces the newest job of a link, for a route to it.
+    /// Announces a link's newest job for a new route to it.
     fn route_to(&mut self, index: LinkIndex, now: Instant) -> Option<Route> {
         let serial = self.renew(index, now)?;
         let link = self.get_mut(index)?;
         link.told = serial;
-        // Whoever had jobs of the link before, and of none since, drops them too.
+        // Miners with older jobs of this link, and none since, must drop them too.
         link.clean_since = serial;
         Some(Route { serves: Some(index), current: Some(serial) })
     }
 
-    /// Points the second route of a goal at its roomiest live link while the first one's is too
-    /// small for some miners; what `before` went to is taken over as it is.
+    /// Points a goal's second route at its roomiest live link while the first route's pool is too
+    /// small for some miners. If the link of `before` is roomy enough, that route is kept as it is.
     fn seat_roomy(&mut self, lane: u8, goal: u8, before: Route, now: Instant) -> bool {
         let room = |link: &Link<'_>| link.extranonce2_size().unwrap_or(0);
         let serves = self.route(lane, goal).and_then(|route| self.get(route.serves?));
@@ -890,7 +892,7 @@ impl<'a> Links<'a> {
             let live = self.iter().filter(|(_, l)| l.state == State::Live && of_goal(l));
             let best = live.max_by_key(|(_, link)| room(link)).filter(|(_, l)| room(l) > least);
             match best.map(|(index, _)| index) {
-                // What late shares need stays until there is another.
+                // Late shares need the old route until there is another.
                 None => roomy,
                 Some(index) if roomy.serves == Some(index) => roomy,
                 Some(index) => self.route_to(index, now).unwrap_or_default(),
@@ -904,9 +906,9 @@ impl<'a> Links<'a> {
         changed && next.serves.is_some()
     }
 
-    /// Lets go of links that are not needed any more, once late shares had their time, and of
-    /// further lanes' lost links to any pool that is neither active nor standby: those lanes need
-    /// them elsewhere.
+    /// Releases links that are not needed any more, once late shares had their time. Further lanes
+    /// also release lost links to pools that are neither active nor standby, since they need those
+    /// links elsewhere.
     fn release_links(&mut self, now: Instant) {
         for index in 0..self.links.len() {
             let Some(link) = self.links.get(index) else { break };
@@ -935,7 +937,7 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// Returns the next open link that nobody wants.
+    /// Returns the next open link that the plan does not want.
     pub(crate) fn unneeded(&self) -> Option<LinkIndex> {
         self.iter()
             .find(|(_, link)| !link.wanted && link.state != State::Idle)
@@ -949,13 +951,13 @@ impl<'a> Links<'a> {
         Some(index)
     }
 
-    /// Takes another policy, as after a change of settings; pools that are new are heard again.
+    /// Sets another policy after a change of settings; new pools get time to be heard.
     pub(crate) fn set_policy(&mut self, policy: Policy, now: Instant) {
         self.policy = policy;
         self.hears_until = now + HEAR_MAX;
     }
 
-    /// Returns when the plan wants to be looked at next.
+    /// Returns the time of the plan's next dial.
     pub(crate) fn next_attempt(&self) -> Option<Instant> {
         self.links
             .iter()

@@ -1,18 +1,18 @@
 //! Shares on their way to a pool: the one place where a share waits for its answer.
 //!
-//! A [`Pending`] entry is made when a share reaches the pool's target, and is freed when its
-//! verdict is final: the pool's answer, or the reason why there will be none. Until then it can
-//! be queued, sent, held (the link is down), or answered (the miner waits for the pool's verdict
-//! and has not been told yet). Before all entries are taken miners are read less
-//! (`proxy::holding`); a share that finds none all the same is refused, and orphaned as
-//! `queue_full`; the last [`PENDING_BLOCKS_RESERVED`] are for block candidates only (F39).
+//! A [`Pending`] entry is made when a share reaches the pool's target. It is freed when its verdict
+//! is final: the pool's answer, or the reason why none will come. Until then it is queued, sent,
+//! held (the link is down), or answered (the miner was not told yet). Before the queue is full,
+//! miners are read less (`proxy::holding`). A share without a free entry is refused, and orphaned
+//! as `queue_full`. The last [`PENDING_BLOCKS_RESERVED`] entries are for block candidates only
+//! (F39).
 //!
-//! Every entry stands in exactly one list, of those that are as far as it is, in the order in
-//! which they came there. So whatever is asked for each share takes the same few steps, however
-//! many wait: the next to send, the one that waits longest for its answer, a free entry. A request
-//! id names its entry by arithmetic: the entry's number, and how often it was used.
+//! Every entry is in exactly one list, by its stage, in order of arrival there. Each lookup
+//! therefore takes constant time: the next share to send, the oldest unanswered share, a free
+//! entry. A request id gives its entry by arithmetic, from the entry's number and its count of
+//! uses.
 //!
-//! Nothing here reads or writes lines, and the ledger is moved by the caller.
+//! Nothing here reads or writes lines; the caller moves the ledger.
 
 use crate::identity::{FIRST_AUTHORIZATION, Grant, Named, WorkerName};
 use crate::ledger::Orphan;
@@ -28,42 +28,42 @@ use crate::work::header::BlockHash;
 use crate::work::job::Serial;
 use crate::work::share::AcceptedShare;
 
-/// How far a share has come.
+/// The stage of a waiting share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Not sent yet.
     Queued,
     /// Sent under the entry's request id.
     Sent,
-    /// The link is down. `sent` tells whether the pool may know the share already.
+    /// The link is down.
     Held {
         /// Whether it was sent before the link was lost.
         sent: bool,
     },
-    /// The verdict is known and waits for the miner to be told.
+    /// The verdict is known, but the miner was not told yet.
     Answered(Verdict),
 }
 
-/// What the miner hears when it waits for the pool.
+/// The verdict for a miner that waits for the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The pool took the share.
     Accepted,
     /// The pool refused it.
     Refused {
-        /// With this code of the protocol.
+        /// The protocol's error code.
         code: ErrorCode,
-        /// With these words, where they are still known ([`crate::words::Sayings`]).
+        /// The pool's text, if it is still known ([`crate::words::Sayings`]).
         said: Saying,
     },
-    /// There will be no answer.
+    /// No answer will come.
     NoAnswer,
 }
 
-/// A request id of a miner, kept until its answer is due.
+/// A miner's request id, kept until its answer is due.
 pub type ReplyId = heapless::Vec<u8, REPLY_ID_BYTES_MAX, u8>;
 
-/// Where an answer waits that a miner is due: a link, and the entry's number there.
+/// The place of an answer due to a miner: a link, and the entry's number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub(crate) link: u8,
@@ -80,32 +80,32 @@ impl Place {
 pub struct Pending {
     /// Id of the request to the pool; zero in a free entry.
     pub request: u32,
-    /// How far it has come.
+    /// The stage of the share.
     pub stage: Stage,
-    /// Who found it.
+    /// The miner that found it.
     pub miner: MinerHandle,
-    /// The id to answer under, where the miner waits for the pool's verdict.
+    /// The id to answer under, if the miner waits for the pool's verdict.
     pub reply: Option<ReplyId>,
     /// The job it was made for.
     pub job: Serial,
-    /// The session of the link that it was made in.
+    /// The epoch of the link that it was made in.
     pub epoch: u16,
     /// The share itself.
     pub share: Option<AcceptedShare>,
-    /// Under whose name it goes to the pool.
+    /// The name that it is submitted under.
     pub worker: Named,
-    /// What the pool said about that name on this connection; it is sent once it was granted.
+    /// The pool's verdict on that name on this connection; the share is sent after a grant.
     pub grant: Grant,
-    /// When it came, was sent, or its link was lost, whichever was last.
+    /// Time of the last of: arrival, sending, loss of the link.
     pub since: Instant,
-    /// The goal that it was found for, and what it stands for there: its job's difficulty.
+    /// The goal that it was found for, and its worth there: its job's difficulty.
     pub goal: u8,
     /// See [`Pending::goal`].
     pub worth: f32,
-    /// The entry's place, and the next answer that its miner is due.
+    /// The entry's place, and the next answer due to the same miner.
     pub(crate) place: Place,
     pub(crate) next_answer: Place,
-    /// The queue's own: the request id that it has next, and where it stands.
+    /// For the queue only: the entry's next request id, and its links in its list.
     pub(crate) next_request: u32,
     pub(crate) list: u8,
     pub(crate) next: u16,
@@ -145,12 +145,12 @@ impl Pending {
         self.share.as_ref().filter(|share| share.is_block()).map(AcceptedShare::hash)
     }
 
-    /// Says whether the pool has still to be sent it, or to answer it.
+    /// Says whether the share is still to be sent or answered.
     pub fn is_open(&self) -> bool {
         !matches!(self.stage, Stage::Answered(_))
     }
 
-    /// Returns as what it is booked where no answer came, and none will.
+    /// Returns the reason under which an unanswered share is orphaned.
     pub fn orphaned_as(&self) -> Orphan {
         match self.stage {
             Stage::Sent | Stage::Answered(_) => Orphan::NoAnswer,
@@ -159,14 +159,14 @@ impl Pending {
         }
     }
 
-    /// Notes that its connection is gone, and with it what was granted there.
+    /// Notes that the connection is gone, and with it the name's grant.
     pub fn forget_grant(&mut self) {
         if self.worker != Named::Login {
             self.grant = Grant::Unasked;
         }
     }
 
-    /// The list that it belongs to as it is.
+    /// The list for the entry's present stage.
     fn list(&self) -> u8 {
         match (self.stage, self.grant) {
             _ if self.request == 0 => FREE,
@@ -185,7 +185,7 @@ impl Pending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueFull;
 
-/// Entries that are as far as each other, by their numbers.
+/// A list of entries at the same stage, by their numbers.
 #[derive(Clone, Copy, Debug)]
 struct List {
     first: u16,
@@ -195,8 +195,8 @@ struct List {
 /// No entry.
 const NONE: u16 = u16::MAX;
 
-// The lists, in the order in which [`PendingShares::free_where`] goes through them: an entry that
-// changes its list then seldom meets it again.
+// The lists, in the order of [`PendingShares::free_where`], so that an entry that moves to another
+// list is seldom visited twice.
 const ANSWERED: u8 = 0;
 const SENT: u8 = 1;
 const BLOCKS: u8 = 2;
@@ -209,30 +209,30 @@ const FREE: u8 = 7;
 /// All lists of shares that wait.
 const WAITING: [u8; 7] = [ANSWERED, SENT, BLOCKS, READY, ASKED, UNASKED, HELD];
 
-/// Shares that wait for their name.
+/// Lists of shares that wait for a name's grant.
 const UNNAMED: [u8; 3] = [ASKED, UNASKED, HELD];
 
-/// The shares of one link that wait.
+/// The waiting shares of one link.
 #[derive(Debug)]
 pub struct PendingShares<'a> {
     entries: &'a mut [Pending],
     lists: [List; 8],
     len: usize,
-    /// Block candidates among them that are open.
+    /// Open block candidates among them.
     blocks: usize,
-    /// A miner was held back for want of room, and entries that came free since.
+    /// Whether a miner was held back for want of room, and entries freed since.
     holds: bool,
     freed: usize,
     next_other: u32,
 }
 
-/// Ids below belong to the handshake.
+/// Lower ids belong to the handshake.
 const FIRST_REQUEST: u32 = 16;
 
-/// Ids from here on belong to what is sent beside the shares of the queue.
+/// Ids from here on belong to requests other than queued shares.
 const FIRST_OTHER: u32 = 1 << 29;
 
-/// Ids above belong to authorizations of workers.
+/// Higher ids belong to authorizations of workers.
 const LAST_OTHER: u32 = FIRST_AUTHORIZATION - 1;
 
 const _: () = assert!(PENDING_SHARES_MAX < NONE as usize, "every entry has a number");
@@ -274,35 +274,35 @@ impl<'a> PendingShares<'a> {
         self.len == 0
     }
 
-    /// Returns how many shares could wait.
+    /// Returns the number of entries.
     pub fn capacity(&self) -> usize {
         self.entries.len()
     }
 
-    /// Returns for how many more shares that are no block candidates there is room.
+    /// Returns the free entries for shares other than block candidates.
     pub fn room(&self) -> usize {
         self.usable().saturating_sub(self.len)
     }
 
-    /// Returns for how many more shares of a miner there is room that has `waits` here: it may have
-    /// a part of what is left, so that there is room for others whatever it sends.
+    /// Returns the room for more shares of a miner with `waits` shares here. The miner gets a part
+    /// of the free room, so that others find room whatever it sends.
     pub(crate) fn room_for(&self, waits: usize) -> usize {
         let room = self.room();
         (room / PENDING_PER_MINER_PART).max(1).min(room).saturating_sub(waits)
     }
 
-    /// Returns how many shares that are no block candidates could wait.
+    /// Returns the number of entries for shares other than block candidates.
     pub(crate) fn usable(&self) -> usize {
         self.entries.len().saturating_sub(self.reserved())
     }
 
-    /// Notes that a miner is held back until there is room.
+    /// Notes that a miner is held back until entries come free.
     pub(crate) fn hold_back(&mut self) {
         self.holds = true;
     }
 
-    /// Says, once, that miners that were held back are to be asked again: a good part of the queue
-    /// has come free since, or `anyway`.
+    /// Returns `true`, once, if held-back miners must be asked again: enough entries came free, or
+    /// `anyway` is set.
     pub(crate) fn take_relief(&mut self, anyway: bool) -> bool {
         let is_due =
             self.holds && (anyway || self.freed >= (self.usable() / PENDING_PER_RELIEF).max(1));
@@ -312,21 +312,21 @@ impl<'a> PendingShares<'a> {
         is_due
     }
 
-    /// Says whether there is no room left for a share that is no block candidate.
+    /// Says whether only block candidates still find room.
     pub fn is_crowded(&self) -> bool {
         self.room() == 0
     }
 
-    /// Entries for block candidates only: at least one.
+    /// Entries reserved for block candidates: at least one.
     fn reserved(&self) -> usize {
         (self.entries.len() / PENDING_PER_BLOCK_RESERVED).clamp(1, PENDING_BLOCKS_RESERVED)
     }
 
-    /// Takes a share in, under a request id of its own, which is returned.
+    /// Inserts a share, and returns its new request id.
     ///
     /// # Errors
     ///
-    /// [`QueueFull`] where no entry is free, or only those for block candidates are.
+    /// [`QueueFull`] if no entry is free, or only reserved ones are.
     pub fn insert(&mut self, entry: Pending) -> Result<u32, QueueFull> {
         if !entry.is_block() && self.is_crowded() {
             return Err(QueueFull);
@@ -336,7 +336,7 @@ impl<'a> PendingShares<'a> {
         let capacity = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         let place = self.at_mut(slot).ok_or(QueueFull)?;
         let request = place.next_request;
-        // The same entry has every so many ids; after the last it begins anew (F42).
+        // Each entry has its own series of ids; after the last it restarts (F42).
         let next_request = match request.checked_add(capacity).filter(|next| *next < FIRST_OTHER) {
             Some(next) => next,
             None => FIRST_REQUEST.saturating_add(u32::from(slot)),
@@ -351,7 +351,7 @@ impl<'a> PendingShares<'a> {
         Ok(request)
     }
 
-    /// Returns a request id that no share ever has, for what is sent beside them.
+    /// Returns a request id that no share ever has, for other requests.
     pub(crate) fn unused_request(&mut self) -> u32 {
         let request = self.next_other;
         self.next_other =
@@ -359,7 +359,7 @@ impl<'a> PendingShares<'a> {
         request
     }
 
-    /// Returns the share to send next: block candidates first, then the one that waits longest.
+    /// Returns the share to send next: block candidates first, then the oldest.
     pub fn next_queued(&self) -> Option<&Pending> {
         self.first(BLOCKS).or_else(|| self.first(READY)).and_then(|slot| self.at(slot))
     }
@@ -373,13 +373,13 @@ impl<'a> PendingShares<'a> {
         }
     }
 
-    /// Says whether a share waits whose name nobody asked for.
+    /// Says whether a share waits under a name that no request asked for.
     pub fn has_unasked(&self) -> bool {
         self.first(UNASKED).is_some()
     }
 
-    /// Returns the request id of a share whose name nobody asked for, and that name; all shares of
-    /// the name are then asked for. `name` says what the name of a share is.
+    /// Returns the request id of a share with an unasked name, and the name. All shares of that
+    /// name then count as asked. `name` gives the name of a share.
     pub(crate) fn next_unasked(
         &mut self,
         name: impl Fn(&Pending) -> WorkerName,
@@ -395,7 +395,7 @@ impl<'a> PendingShares<'a> {
         Some((request, asked))
     }
 
-    /// Forgets that names were asked for where `miner`, who is gone, may have been the one to ask.
+    /// Forgets requests for names that `miner`, now gone, may have caused.
     pub fn forget_asked(&mut self, miner: MinerHandle) {
         if self.listed(ASKED).any(|entry| entry.miner == miner) {
             self.walk(ASKED, |entry| {
@@ -405,7 +405,7 @@ impl<'a> PendingShares<'a> {
         }
     }
 
-    /// Returns the share that has the request id.
+    /// Returns the share with the request id.
     pub fn find(&self, request: u32) -> Option<&Pending> {
         self.at(self.slot_of(request)?).filter(|entry| entry.request == request)
     }
@@ -414,12 +414,12 @@ impl<'a> PendingShares<'a> {
         self.at_mut(self.slot_of(request)?).filter(|entry| entry.request == request)
     }
 
-    /// Returns the share that was sent under `request` and has no answer yet.
+    /// Returns the share sent under `request`, if it has no answer yet.
     pub fn sent(&self, request: u32) -> Option<&Pending> {
         self.find(request).filter(|entry| entry.stage == Stage::Sent)
     }
 
-    /// Sends a share that was sent once more, under the link's login.
+    /// Queues a sent share again, under the link's login.
     pub(crate) fn send_again(&mut self, request: u32, now: Instant) {
         self.free_if(request, |entry| {
             if entry.stage == Stage::Sent {
@@ -430,7 +430,7 @@ impl<'a> PendingShares<'a> {
         });
     }
 
-    /// Has all shares that are still to be sent go under the link's login.
+    /// Moves all unsent shares to the link's login.
     pub(crate) fn use_login(&mut self, now: Instant) {
         self.free_where(|entry| {
             if matches!(entry.stage, Stage::Queued | Stage::Held { .. }) {
@@ -443,12 +443,12 @@ impl<'a> PendingShares<'a> {
         });
     }
 
-    /// Returns when the share was sent that waits longest for its answer.
+    /// Returns the sending time of the oldest unanswered share.
     pub fn oldest_sent(&self) -> Option<Instant> {
         self.first(SENT).and_then(|slot| self.at(slot)).map(|entry| entry.since)
     }
 
-    /// Returns the share at a place where an answer waits.
+    /// Returns the answered share at a place.
     pub(crate) fn answered(&self, place: Place) -> Option<&Pending> {
         self.at(place.slot).filter(|entry| !entry.is_open())
     }
@@ -463,7 +463,7 @@ impl<'a> PendingShares<'a> {
         WAITING.into_iter().flat_map(|list| self.listed(list))
     }
 
-    /// Iterates over the shares of a list, in the order in which they came there.
+    /// Iterates over the shares of a list, in order of arrival there.
     fn listed(&self, list: u8) -> impl Iterator<Item = &Pending> {
         let mut at = self.first(list);
         core::iter::from_fn(move || {
@@ -473,17 +473,17 @@ impl<'a> PendingShares<'a> {
         })
     }
 
-    /// Frees entries that are done: those for which `done` answers true.
+    /// Frees the entries for which `done` returns `true`.
     pub fn free_where(&mut self, mut done: impl FnMut(&mut Pending) -> bool) {
         WAITING.into_iter().for_each(|list| self.walk(list, &mut done));
     }
 
-    /// The same for shares that are not sent because they wait for their name, or for the link.
+    /// The same for shares that wait for their name or for the link.
     pub(crate) fn free_unnamed(&mut self, mut done: impl FnMut(&mut Pending) -> bool) {
         UNNAMED.into_iter().for_each(|list| self.walk(list, &mut done));
     }
 
-    /// The same for the one share that has the request id.
+    /// The same for the one share with the request id.
     pub(crate) fn free_if(&mut self, request: u32, done: impl FnOnce(&mut Pending) -> bool) {
         let Some(slot) = self.slot_of(request) else { return };
         if self.at(slot).is_some_and(|entry| entry.request == request) {
@@ -491,14 +491,14 @@ impl<'a> PendingShares<'a> {
         }
     }
 
-    /// Takes an answer that was told to its miner out, and returns the next that this one is due.
+    /// Frees an entry whose verdict was told to its miner; returns the place of its next answer.
     pub(crate) fn take_answered(&mut self, place: Place) -> Option<Place> {
         let next = self.answered(place)?.next_answer;
         self.change(place.slot, |_| true);
         Some(next).filter(|next| *next != Place::NOWHERE)
     }
 
-    /// Goes through a list, as it was when it began.
+    /// Visits the entries that were in a list at the start.
     fn walk(&mut self, list: u8, mut done: impl FnMut(&mut Pending) -> bool) {
         let last = self.lists.get(usize::from(list)).map_or(NONE, |list| list.last);
         let mut at = self.first(list);
@@ -508,7 +508,7 @@ impl<'a> PendingShares<'a> {
         }
     }
 
-    /// Has an entry changed, puts it into the list where it belongs then, or frees it.
+    /// Changes an entry, then moves it to its list or frees it.
     fn change(&mut self, slot: u16, done: impl FnOnce(&mut Pending) -> bool) {
         let Some(entry) = self.at_mut(slot) else { return };
         let was_open = entry.is_block() && entry.is_open();
@@ -527,7 +527,7 @@ impl<'a> PendingShares<'a> {
         self.relist(slot);
     }
 
-    /// Puts an entry into the list where it belongs now.
+    /// Moves an entry to the list of its present stage.
     fn relist(&mut self, slot: u16) {
         let Some(entry) = self.at(slot) else { return };
         let list = entry.list();
@@ -577,7 +577,7 @@ impl<'a> PendingShares<'a> {
         self.entries.get_mut(usize::from(slot))
     }
 
-    /// The entry that a request id is of, whether it has it now or not.
+    /// The entry of a request id, whether the id is its present one or not.
     fn slot_of(&self, request: u32) -> Option<u16> {
         let count = request.checked_sub(FIRST_REQUEST)?;
         let slot = count.checked_rem(u32::try_from(self.entries.len()).ok()?)?;

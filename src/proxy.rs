@@ -1,37 +1,36 @@
-//! The proxy: joins the miners of the farm to the links with the pools.
+//! The proxy: joins the farm's miners to the links with the pools.
 //!
-//! Read this first. [`Proxy`] is the whole engine behind one `&mut self`: it takes bytes, settings
-//! and `now`, and gives bytes, handles and the next deadline. It reads no clock, opens no socket
-//! and allocates nothing; the owner hands in all memory once, as [`Storage`].
+//! Read this first. [`Proxy`] is the whole engine behind one `&mut self`. It takes bytes, settings
+//! and `now`; it returns bytes, handles and the next deadline. It reads no clock, opens no socket
+//! and allocates nothing. The owner hands in all memory once, as [`Storage`].
 //!
-//! There are four kinds of methods (C2): getters take `&self`; `handle_*` take in what happened;
-//! plain verbs are commands of the owner; `poll_*` give out what is to be done. The order of
-//! calls:
+//! Methods come in four kinds (C2). Getters take `&self`. `handle_*` take events. Plain verbs are
+//! commands of the owner. `poll_*` return pending work. The order of calls:
 //!
-//! 1. A connection of a miner: [`Proxy::handle_connect`]. Before every read of it
-//!    [`Proxy::poll_read`] says how much is wanted; for every read:
+//! 1. A miner's connection starts with [`Proxy::handle_connect`]. Before each read,
+//!    [`Proxy::poll_read`] gives the number of bytes to read. After each read call
 //!    [`Proxy::handle_input`], then [`Proxy::poll_output`] into the same buffer, then write the
-//!    buffer; again while input is left. When it is gone: [`Proxy::handle_disconnect`].
-//!    Where the owner wants to be asked who may come in ([`Proxy::ask_admission`]), it takes the
-//!    question after each [`Proxy::handle_input`]: [`Proxy::poll_admission`].
+//!    buffer. Repeat while input is left. When the connection is gone, call
+//!    [`Proxy::handle_disconnect`]. If the owner decides on admission ([`Proxy::ask_admission`]),
+//!    it takes the question after each [`Proxy::handle_input`]: [`Proxy::poll_admission`].
 //! 2. A link: [`Proxy::poll_dial`] asks for a connection; [`Proxy::handle_link_up`] or
-//!    [`Proxy::handle_link_down`] answers; for every read [`Proxy::handle_link_input`];
-//!    [`Proxy::poll_hangup`] asks to close one.
-//! 3. After any of these and after [`Proxy::handle_timeout`] at [`Proxy::poll_timeout`]:
-//!    write what [`Proxy::poll_link_output`] gives for every link, dial and hang up as asked, end
-//!    what [`Proxy::poll_closed`] names, serve [`Proxy::poll_due`], read on where
-//!    [`Proxy::poll_relief`] says so; and where
-//!    [`Proxy::poll_fan_out`] says so, walk the miners by [`Proxy::poll_wanting`].
+//!    [`Proxy::handle_link_down`] answers. Each read goes to [`Proxy::handle_link_input`].
+//!    [`Proxy::poll_hangup`] names a link to close.
+//! 3. After any of these, and after [`Proxy::handle_timeout`] at [`Proxy::poll_timeout`]: write the
+//!    output of [`Proxy::poll_link_output`] for every link, and dial and hang up as asked. Close
+//!    the miners that [`Proxy::poll_closed`] names, and write to those of [`Proxy::poll_due`]. If
+//!    [`Proxy::poll_relief`] returns `true`, resume reading. If [`Proxy::poll_fan_out`] returns
+//!    `true`, walk the miners by [`Proxy::poll_wanting`].
 //!
-//! Block candidates without an answer are [`Proxy::blocks`]: the owner writes them where they
-//! survive, before it hands a miner the answer to one, and gives them back by
+//! [`Proxy::blocks`] holds block candidates without an answer. The owner writes them to durable
+//! storage before it answers the miner. After a restart it returns them by
 //! [`Proxy::restore_block`].
 //!
-//! The parts: `proxy::miners` holds the one `match` over (state, request), `proxy::shares` takes a
-//! submit to its verdict, `proxy::room` has place for what is remembered of it, `proxy::pools`
-//! holds the one `match` over what a pool says, `proxy::holding` reads miners less,
-//! `proxy::suggesting` asks pools for a difficulty,
-//! `proxy::splitting` moves miners between goals, `proxy::admission` asks the owner for workers.
+//! The parts: `proxy::miners` holds the one `match` over (state, request), `proxy::pools` the one
+//! over a pool's lines. `proxy::shares` takes a submit to its verdict; `proxy::room` makes room for
+//! remembered shares. `proxy::holding` slows reads from miners; `proxy::suggesting` suggests
+//! difficulties to pools. `proxy::splitting` moves miners between goals; `proxy::admission` asks
+//! the owner to admit workers.
 
 mod admission;
 mod blame;
@@ -82,28 +81,28 @@ pub use admission::{Admission, Question};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum VerdictMode {
-    /// At once, by the gateway's own check.
+    /// At once, from the gateway's own check.
     #[default]
     Local,
-    /// When the pool has answered.
+    /// After the pool's answer.
     Pool,
 }
 
-/// How the gateway logs in to one pool. Its debug text does not show the password (F99).
+/// A pool login. Its debug text hides the password (F99).
 #[derive(Clone, Default)]
 pub struct PoolLogin {
     /// The account or worker.
     pub user: heapless::String<WORKER_NAME_BYTES_MAX>,
     /// Its password.
     pub password: heapless::String<PASSWORD_BYTES_MAX>,
-    /// The host that `client.reconnect` may name.
+    /// The only host that `client.reconnect` may name.
     pub host: heapless::String<{ crate::limits::HOST_BYTES_MAX }>,
-    /// The port of the settings.
+    /// The port from the settings.
     pub port: u16,
 }
 
 impl PoolLogin {
-    /// Returns whom a link to the pool is dialled as, and where.
+    /// Returns the host, port and user of a link to the pool.
     pub fn account(&self) -> Account {
         Account { host: self.host.clone(), port: self.port, user: self.user.clone() }
     }
@@ -116,73 +115,73 @@ impl core::fmt::Debug for PoolLogin {
     }
 }
 
-/// What the settings ask of the engine.
+/// The engine's settings.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The pools, first choice first.
     pub pools: heapless::Vec<PoolLogin, POOLS_MAX>,
-    /// When pools are left and tried again.
+    /// When the plan leaves a pool and when it tries one again.
     pub links: links::Policy,
     /// Difficulty of the miners.
     pub vardiff: vardiff::Policy,
-    /// Time after which the newest job is sent again, so that no miner thinks the pool dead.
+    /// The newest job is sent again at this age, so that no miner thinks the pool dead.
     pub keepalive: Duration,
     /// When miners hear a verdict.
     pub verdict: VerdictMode,
     /// Under whose name shares go to the pool.
     pub identity: Identity,
-    /// Whether miners get jobs while every pool is away.
+    /// Whether miners get jobs while no pool is reachable.
     pub warm: bool,
-    /// Least time between two submits of one miner, over any longer stretch.
+    /// Minimum interval between two submits of one miner, on average.
     pub submit_interval: Duration,
-    /// How the extranonce2 was divided in earlier runs; it is kept where the pools allow it.
+    /// How the extranonce2 was divided in earlier runs; kept if the pools allow it.
     pub geometry: Option<Geometry>,
     /// The first miner id to give out.
     pub first_miner_id: u16,
-    /// The user agent that pools are told.
+    /// The user agent sent to pools.
     pub agent: heapless::String<USER_AGENT_BYTES_MAX>,
     /// Random bits, for jitter.
     pub seed: u64,
 }
 
-/// The memory of the engine: all of it, for as long as it runs.
+/// All memory of the engine, for its whole life.
 #[derive(Debug)]
 pub struct Storage<'a> {
-    /// One per miner, at most [`MINERS_MAX`].
+    /// One slot per miner, at most [`MINERS_MAX`].
     pub slots: &'a mut [Slot],
-    /// [`DOWNSTREAM_LINE_BYTES_MAX`] bytes per miner, for lines that come in pieces.
+    /// [`DOWNSTREAM_LINE_BYTES_MAX`] bytes per miner, for partial lines.
     pub lines: &'a mut [u8],
-    /// [`Storage::ID_BLOCKS`].
+    /// [`Storage::ID_BLOCKS`] blocks of miner ids.
     pub ids: &'a mut [IdBlock],
-    /// [`Storage::seen_for`] the number of miners, or at least [`Storage::seen_min`].
+    /// [`Storage::seen_for`] the number of miners; at least [`Storage::seen_min`].
     pub seen: &'a mut [[u64; SEEN_BUCKET_PLACES]],
-    /// What a link has of each of the following.
+    /// The size of each link's share of the following slices.
     pub link_sizes: LinkSizes,
-    /// [`LinkSizes::jobs`] per link.
+    /// [`LinkSizes::jobs`] jobs per link.
     pub jobs: &'a mut [Job],
     /// [`LinkSizes::pending_for`] the number of links.
     pub pending: &'a mut [Pending],
-    /// [`LinkSizes::bytes`] per link.
+    /// [`LinkSizes::bytes`] bytes per link.
     pub link_bytes: &'a mut [u8],
 }
 
-/// How much memory one link has; a board may have less than the constants, never more.
+/// Memory of one link. A board may have less than the constants, never more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkSizes {
-    /// Jobs that are kept for late shares, 2 to [`JOBS_PER_LINK`].
+    /// Jobs kept for late shares, 2 to [`JOBS_PER_LINK`].
     pub jobs: usize,
-    /// Shares that wait, 2 to [`PENDING_SHARES_MAX`].
+    /// Places in the share queue, 2 to [`PENDING_SHARES_MAX`].
     pub pending: usize,
-    /// Links that have so many. The rest, which serve further lanes of few miners each, have
-    /// [`PENDING_SHARES_NARROW`] at most.
+    /// Number of links with a full-size share queue. The other links serve further lanes with few
+    /// miners and have at most [`PENDING_SHARES_NARROW`] places.
     pub wide: usize,
-    /// The longest line of a pool in bytes, [`UPSTREAM_LINE_BYTES_LEAST`] to
+    /// The longest line from a pool in bytes, [`UPSTREAM_LINE_BYTES_LEAST`] to
     /// [`UPSTREAM_LINE_BYTES_MAX`].
     pub line_bytes: usize,
 }
 
 impl LinkSizes {
-    /// All that the constants allow.
+    /// The largest sizes that the constants allow.
     pub const MAX: Self = Self {
         jobs: JOBS_PER_LINK,
         pending: PENDING_SHARES_MAX,
@@ -195,7 +194,7 @@ impl LinkSizes {
         self.line_bytes.saturating_add(self.notify_bytes()).saturating_add(self.coinb2_bytes())
     }
 
-    /// Returns how many shares may wait on all links together, where there are so many.
+    /// Returns the total number of share places for `links` links.
     pub const fn pending_for(self, links: usize) -> usize {
         let wide = if links < self.wide { links } else { self.wide };
         let narrow = links.saturating_sub(wide).saturating_mul(self.pending_narrow());
@@ -206,12 +205,12 @@ impl LinkSizes {
         if self.pending < PENDING_SHARES_NARROW { self.pending } else { PENDING_SHARES_NARROW }
     }
 
-    /// Bytes of the encoded notify: the pool's line and what is added to it.
+    /// Bytes of the encoded notify: the pool's line and the fields added to it.
     const fn notify_bytes(self) -> usize {
         self.line_bytes.saturating_add(NOTIFY_LINE_BYTES_MAX - UPSTREAM_LINE_BYTES_MAX)
     }
 
-    /// Bytes of all second coinbase halves; the largest that a line can hold fits twice.
+    /// Bytes of all second coinbase halves; the largest that fits a line fits twice.
     const fn coinb2_bytes(self) -> usize {
         self.line_bytes
     }
@@ -224,26 +223,26 @@ impl LinkSizes {
 }
 
 impl Storage<'_> {
-    /// Bytes of lines and coinbases per link, of the largest size.
+    /// Bytes of lines and coinbases per link at the largest size.
     pub const LINK_BYTES: usize = LinkSizes::MAX.bytes();
 
-    /// Blocks of ids: all of two bytes for the first lane, and one for each further lane.
+    /// Blocks of ids: every two-byte id for the first lane, one block for each further lane.
     pub const ID_BLOCKS: usize = (1 << u8::BITS) + LANES_MAX - 1;
 
-    /// Returns how many buckets of seen shares a table of `miners` needs: places for each
-    /// ([`SEEN_PLACES_PER_MINER`]), and for the pools of a small farm.
+    /// Returns the number of seen-share buckets for a table of `miners`: [`SEEN_PLACES_PER_MINER`]
+    /// places each, with a minimum for a small farm.
     pub const fn seen_for(miners: usize) -> usize {
         let (wanted, least) = (Self::seen_min(miners), SEEN_PLACES_LEAST / SEEN_BUCKET_PLACES);
         if wanted > least { wanted } else { least }
     }
 
-    /// Returns the fewest buckets of seen shares that a table of `miners` can do with.
+    /// Returns the fewest seen-share buckets that a table of `miners` can work with.
     pub const fn seen_min(miners: usize) -> usize {
         miners.saturating_mul(SEEN_PLACES_PER_MINER / SEEN_BUCKET_PLACES)
     }
 
-    /// Returns the bytes of all storage for `miners` and `links` of these sizes, the sum that a
-    /// board's budget is held against (B6).
+    /// Returns the bytes of all storage for `miners` and `links` of these sizes. A board's budget
+    /// is checked against this sum (B6).
     pub const fn bytes_for(miners: usize, links: usize, sizes: LinkSizes) -> usize {
         let per_miner = size_of::<Slot>().saturating_add(DOWNSTREAM_LINE_BYTES_MAX);
         let ids = Self::ID_BLOCKS.saturating_mul(size_of::<IdBlock>());
@@ -265,58 +264,58 @@ const _: () =
     assert!(Storage::bytes_for(10_000, 4, LinkSizes::MAX) <= 64 << 20, "10,000 in 64 MiB");
 const _: () = assert!(size_of::<Proxy<'static>>() <= 96 << 10, "the proxy itself fits a stack");
 
-/// The storage does not fit together.
+/// The parts of the storage do not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageError {
-    /// Not one slot, or more than [`MINERS_MAX`].
+    /// No slot, or more than [`MINERS_MAX`].
     Miners {
         /// Slots that were handed in.
         got: usize,
     },
-    /// Too few bytes for lines.
+    /// Too few bytes for partial lines.
     Lines {
         /// Bytes that were handed in.
         got: usize,
         /// Bytes that the slots need.
         need: usize,
     },
-    /// Too few ids.
+    /// Too few blocks of ids.
     Ids {
         /// Blocks of ids that were handed in.
         got: usize,
         /// Blocks that are needed.
         need: usize,
     },
-    /// Too few buckets of seen shares.
+    /// Too few seen-share buckets.
     Seen {
         /// Buckets that were handed in.
         got: usize,
         /// Buckets that the slots need.
         need: usize,
     },
-    /// Sizes of a link outside of what the constants allow.
+    /// Link sizes outside the limits.
     LinkSizes {
         /// Sizes that were asked for.
         got: LinkSizes,
     },
-    /// Not memory for even one link.
+    /// Not enough memory for one link.
     Links,
 }
 
-/// Why a connection is not taken.
+/// Why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Refusal {
-    /// Every slot is taken.
+    /// Every slot is in use.
     TableFull {
         /// Number of slots.
         capacity: usize,
     },
-    /// The gateway is ending.
+    /// The gateway is shutting down.
     Draining,
-    /// Its address has broken the protocol too often (F50).
+    /// Its address broke the protocol too often (F50).
     Offender {
-        /// Seconds until it is taken again.
+        /// Seconds until the address is accepted again.
         secs: u64,
     },
 }
@@ -342,41 +341,41 @@ impl From<TableFull> for Refusal {
     }
 }
 
-/// Something that the owner may want to log, count or show.
+/// An event that the owner may log, count or show.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Event {
     /// A link is live.
     LinkLive {
-        /// Which.
+        /// The link.
         link: LinkIndex,
         /// Its pool's place in the list.
         pool: u8,
     },
     /// A link was ended or could not be opened.
     LinkDown {
-        /// Which.
+        /// The link.
         link: LinkIndex,
         /// Its pool's place in the list.
         pool: u8,
-        /// Why.
+        /// The reason.
         close: LinkClose,
     },
-    /// A pool was asked for a difficulty that fits the farm.
+    /// A pool was sent a suggested difficulty that fits the farm.
     Suggested {
-        /// Its place in the list.
+        /// The pool's place in the list.
         pool: u8,
-        /// What it was asked for.
+        /// The suggested difficulty.
         difficulty: f64,
     },
-    /// A pool does not want to be asked for a difficulty, and is not any more.
+    /// A pool refused a suggested difficulty; no more are sent to it.
     SuggestionRefused {
-        /// Its place in the list.
+        /// The pool's place in the list.
         pool: u8,
     },
-    /// Every pool has been away for longer than shares are held.
+    /// No pool has been live for longer than shares are held.
     NoPool,
-    /// A share found no room on the way to its pool, and was refused; told once while that goes on.
+    /// A link's share queue is full and a share was refused; reported once until it has room.
     QueueFull {
         /// The link.
         link: LinkIndex,
@@ -385,70 +384,70 @@ pub enum Event {
     },
     /// A pool refused a miner's worker; the link stays.
     WorkerRefused {
-        /// The link that it was asked on.
+        /// The link with the refusal.
         link: LinkIndex,
     },
-    /// A miner sends shares again that were taken before, time and again.
+    /// A miner keeps sending shares that were already accepted.
     Repeats {
-        /// Who, as long as it is connected.
+        /// The miner's handle, valid while it is connected.
         miner: MinerHandle,
-        /// Its address as IPv6, mapped where it is IPv4.
+        /// Its address as IPv6; an IPv4 address is mapped.
         peer: [u8; 16],
-        /// How many in the last minute.
+        /// Repeated shares in the last minute.
         shares: u32,
     },
-    /// A difficulty that a miner wishes for in its password is none; the rest of it is used.
+    /// A miner's password holds an unreadable difficulty; the rest of the password is used.
     WishUnread {
-        /// Who.
+        /// The miner.
         miner: MinerHandle,
     },
-    /// A miner's firmware may not survive what it is given.
+    /// A coinbase or worker name is longer than a miner's firmware is known to handle.
     Unfit {
-        /// Who.
+        /// The miner.
         miner: MinerHandle,
-        /// What.
+        /// The field that is too long.
         unfit: Unfit,
     },
-    /// The farm works for another pool now.
+    /// The farm works for another pool from now on.
     Switched(Switch),
-    /// A pool pays for nothing that it is sent, or for less than half; said once.
+    /// A pool pays for no share, or for less than half; reported once.
     Unpaid {
-        /// The link that it was sent on.
+        /// The link that the shares went out on.
         link: LinkIndex,
         /// Its pool's place in the list.
         pool: u8,
-        /// What it does.
+        /// How the pool fails to pay.
         trouble: Trouble,
     },
-    /// It pays again.
+    /// The pool pays again.
     PaidAgain {
-        /// The link that it was sent on.
+        /// The link that the shares went out on.
         link: LinkIndex,
         /// Its pool's place in the list.
         pool: u8,
     },
-    /// A pool closed twice at `mining.configure`, so it is tried without: no version rolling.
+    /// A pool closed twice at `mining.configure`, so it is left out: no version rolling.
     ConfigureLeftOut {
-        /// The link that it is tried on.
+        /// The link of the new attempt.
         link: LinkIndex,
         /// Its pool's place in the list.
         pool: u8,
     },
-    /// A pool takes one name per connection, so all shares go to it under the link's login.
+    /// A pool takes one name per connection, so all shares use the link's login.
     OneName {
-        /// The link that showed it.
+        /// The link that showed this.
         link: LinkIndex,
         /// Its pool's place in the list.
         pool: u8,
     },
-    /// Newcomers are given a miner id and a roll of these lengths from now on.
+    /// Newcomers get a miner id and a roll of these lengths from now on.
     GeometryFixed {
         /// Bytes of the miner id.
         miner_id_bytes: u8,
         /// Bytes that a miner rolls.
         roll_bytes: u8,
     },
-    /// A miner was given no id.
+    /// No miner id is free for a newcomer.
     NoId(IdsExhausted),
     /// A share is a block.
     Block {
@@ -457,72 +456,72 @@ pub enum Event {
     },
     /// The pool answered a block candidate.
     BlockAnswered {
-        /// Whether the pool took it.
+        /// Whether the pool accepted it.
         accepted: bool,
-        /// Whether it is tried again, in another session.
+        /// Whether the record is kept for another try in a new session.
         kept: bool,
     },
-    /// The pool answered a block candidate that was sent late: of a lost session or an earlier run.
+    /// The pool answered a block candidate of a lost session or an earlier run.
     LateBlockAnswered {
         /// The hash of its header.
         hash: BlockHash,
-        /// Whether the pool took it.
+        /// Whether the pool accepted it.
         accepted: bool,
-        /// Whether it is tried again, in another session.
+        /// Whether the record is kept for another try in a new session.
         kept: bool,
     },
-    /// A block candidate is too old to be worth anything, and no pool has decided about it.
+    /// A block candidate is too old to be worth anything, and no pool has answered it.
     BlockForgotten {
         /// The hash of its header.
         hash: BlockHash,
     },
-    /// So many block candidates wait for their pools that this one is not remembered any more.
+    /// The list of block candidates is full, and this one was dropped from it.
     BlockNotKept {
         /// The hash of its header.
         hash: BlockHash,
     },
-    /// A request to reconnect elsewhere, or too often, was not followed (F82).
+    /// A `client.reconnect` to another host, or one too soon, was ignored (F82).
     ReconnectRefused {
         /// The link that it came on.
         link: LinkIndex,
     },
-    /// A notify made no job.
+    /// A notify could not be made into a job.
     NotifyRefused {
         /// The link that it came on.
         link: LinkIndex,
-        /// The name of the reason.
+        /// The reason's name.
         reason: &'static str,
     },
-    /// The pool wants to say something to people.
+    /// The pool sent a message for people.
     PoolMessage {
         /// The link that it came on.
         link: LinkIndex,
     },
-    /// The extranonce2 of a pool holds no miners.
+    /// The pool's extranonce2 is too short or too long for any miner.
     Incompatible(Incompatible),
-    /// Miners that came before a pool was heard do not fit it.
+    /// Miners seated before a pool's extranonce2 was known do not fit it.
     KeptFrom {
-        /// Its place in the list.
+        /// The pool's place in the list.
         pool: u8,
-        /// Which.
+        /// How many miners, and the lengths.
         kept: KeptFrom,
     },
-    /// Every miner that is there fits a pool again.
+    /// Every connected miner fits the pool again.
     AllFit {
-        /// Its place in the list.
+        /// The pool's place in the list.
         pool: u8,
     },
 }
 
-/// Miners that a pool's extranonce2 is too short for.
+/// Miners whose needs exceed a pool's extranonce2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct KeptFrom {
     /// Bytes of the pool's extranonce2.
     pub got: u8,
-    /// Bytes that the one of them needs that needs most.
+    /// Bytes of extranonce2 needed by the most demanding of these miners.
     pub need: u8,
-    /// How many they are.
+    /// Number of these miners.
     pub miners: u16,
 }
 
@@ -537,14 +536,13 @@ impl core::fmt::Display for KeptFrom {
     }
 }
 
-/// What follows from shares that were settled: single miners that answers are due to (when it is
-/// full all miners are walked instead), and work that was lost.
+/// Consequences of settled shares: miners with answers due, and lost work. If the queue of miners
+/// overflows, all miners are walked instead.
 #[derive(Debug, Default)]
 struct Due {
     miners: heapless::Deque<MinerHandle, EVENTS_MAX>,
     overflowed: bool,
-    /// Work that goals are to be taken back, since their pools were not sent it or left it
-    /// unanswered.
+    /// Work per goal to be taken back: its pool was not sent it, or left it unanswered.
     lost: PerGoal,
 }
 
@@ -560,7 +558,7 @@ impl Due {
     }
 }
 
-/// The engine.
+/// The engine: all state behind one `&mut self`.
 #[derive(Debug)]
 pub struct Proxy<'a> {
     options: Options,
@@ -569,65 +567,65 @@ pub struct Proxy<'a> {
     lines: &'a mut [u8],
     ids: &'a mut [IdBlock],
     pub(crate) links: Links<'a>,
-    /// What newcomers are given, once it was told or a pool was heard.
+    /// The geometry for newcomers, once it was chosen.
     geometry: Option<Geometry>,
-    /// Seated miners, by the bytes that they need of an extranonce2.
+    /// Seated miners, indexed by the bytes of extranonce2 that they need.
     needs: [u16; NEEDS],
-    /// Pools whose extranonce2 is too short for some of them, as was said.
+    /// Pools reported as too short for some seated miners ([`Event::KeptFrom`]).
     keeps_out: [bool; POOLS_MAX],
-    /// When a newcomer was refused last because no id was free.
+    /// When a newcomer was last refused for want of a free id.
     no_id_at: Option<Instant>,
     ledger: Ledger,
-    /// The shares that were accepted and could be sent again.
+    /// Accepted shares that could be sent again.
     seen: SeenShares<'a>,
-    /// When room was made for them last.
+    /// When room for seen shares was made last.
     room_made: Instant,
-    /// A miner sent more light shares for a job than its part.
+    /// A miner used up its part of light shares for one job.
     wants_renewal: bool,
     split: Split,
-    /// The work of each goal's miners.
+    /// The measured work of each goal's miners.
     meters: [Meter; GOALS_MAX],
-    /// Pools that do not want to be asked for a difficulty, a bit for each.
+    /// Pools that refused a suggested difficulty, one bit each.
     dislikes: u8,
-    /// Seated miners of each goal.
+    /// Seated miners per goal.
     at_goal: [u16; GOALS_MAX],
     blocks: Blocks,
     events: heapless::Deque<Event, EVENTS_MAX>,
     events_lost: u64,
     closing: heapless::Deque<(MinerHandle, Close), EVENTS_MAX>,
-    /// Whether the owner is asked for every new worker.
+    /// Whether the owner decides on every new worker.
     asks_admission: bool,
-    /// What it is asked and has not taken yet.
+    /// The open question that the owner has not taken yet.
     question: Option<Question>,
     due: Due,
     fan_out: bool,
-    /// Miners that are held back are to be asked again in any case.
+    /// All held-back miners are to be asked again, whatever their queue says.
     relief: bool,
     sweep_at: Instant,
     sweep_part: u32,
     draining: bool,
     #[cfg(feature = "canary")]
     pub(crate) defect: Option<crate::canary::Defect>,
-    /// When a pool was there last.
+    /// When a pool was last live.
     pool_seen: Instant,
-    /// The last words of pools to shares that they refused.
+    /// Reasons that pools gave when they refused shares.
     sayings: Sayings,
-    /// Pools that take one name per connection, a bit for each.
+    /// Pools that take one name per connection, one bit each.
     one_name: u8,
-    /// Every pool has been away for longer than shares are held.
+    /// No pool has been live for longer than shares are held.
     no_pool: bool,
     workers_refused: u64,
-    /// Names of miners that have left while their shares wait.
+    /// Names of miners that left while their shares wait.
     names: KeptNames,
     oversized_jobs: u64,
 }
 
 impl<'a> Proxy<'a> {
-    /// Takes options and memory.
+    /// Creates the engine from options and memory.
     ///
     /// # Errors
     ///
-    /// [`StorageError`] where the parts of the storage do not fit together.
+    /// [`StorageError`] if the parts of the storage do not fit together.
     pub fn new(storage: Storage<'a>, options: Options, now: Instant) -> Result<Self, StorageError> {
         let miners = storage.slots.len();
         if miners == 0 || miners > MINERS_MAX {
@@ -700,11 +698,11 @@ impl<'a> Proxy<'a> {
         })
     }
 
-    /// Takes a new connection of a miner; `peer` is its address as IPv6, mapped where it is IPv4.
+    /// Takes a new connection of a miner; `peer` is its address as IPv6, with IPv4 mapped.
     ///
     /// # Errors
     ///
-    /// [`Refusal`] where there is no place for it.
+    /// [`Refusal`] if the connection is not accepted.
     pub fn handle_connect(&mut self, peer: [u8; 16], now: Instant) -> Result<MinerHandle, Refusal> {
         if self.draining {
             return Err(Refusal::Draining);
@@ -719,12 +717,12 @@ impl<'a> Proxy<'a> {
         Ok(self.table.insert(session)?)
     }
 
-    /// Frees the slot of a connection that is gone. A stale handle does nothing.
+    /// Frees the slot of a closed connection. A stale handle does nothing.
     pub fn handle_disconnect(&mut self, miner: MinerHandle) {
         let Some(session) = self.table.remove(miner) else { return };
         let mut answer = session.answers;
         while let Some(place) = answer {
-            // Its verdict is booked; there is nobody left to hear it.
+            // The verdict is booked; its miner is gone.
             let link = self.links.get_mut(LinkIndex(place.link));
             answer = link.and_then(|link| link.pending.take_answered(place));
         }
@@ -741,7 +739,7 @@ impl<'a> Proxy<'a> {
         self.leave_seat(seat, worked);
     }
 
-    /// Does what is due at `now`.
+    /// Does all work that is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.check_links(now);
         self.tend_all_earnings(now);
@@ -754,7 +752,7 @@ impl<'a> Proxy<'a> {
         self.sweep(now);
     }
 
-    /// Returns when [`Proxy::handle_timeout`] is to be called next, if nothing else happens.
+    /// Returns the next deadline for [`Proxy::handle_timeout`].
     pub fn poll_timeout(&self) -> Instant {
         #[cfg(feature = "canary")]
         if self.has(crate::canary::Defect::I6Liveness) {
@@ -786,7 +784,7 @@ impl<'a> Proxy<'a> {
         Some((index, pool))
     }
 
-    /// Returns the next link to close, and books it as closed.
+    /// Returns the next link to close; it is already booked as closed.
     pub fn poll_hangup(&mut self, now: Instant) -> Option<LinkIndex> {
         while let Some(link) = self.links.unneeded() {
             self.hang_up(link, LinkClose::Unneeded, now);
@@ -794,23 +792,22 @@ impl<'a> Proxy<'a> {
         self.links.poll_hangup()
     }
 
-    /// Returns a miner that the engine ends, and why; the owner closes its connection.
+    /// Returns a miner to disconnect, and the reason. The owner closes its connection.
     pub fn poll_closed(&mut self) -> Option<(MinerHandle, Close)> {
         self.closing.pop_front()
     }
 
-    /// Returns a single miner that output is due to.
+    /// Returns a single miner with output due.
     pub fn poll_due(&mut self) -> Option<MinerHandle> {
         self.due.miners.pop_front()
     }
 
-    /// Says, once, that output may be due to all miners.
+    /// Returns `true`, once, if any miner may have output due.
     pub fn poll_fan_out(&mut self) -> bool {
         core::mem::take(&mut self.fan_out) | core::mem::take(&mut self.due.overflowed)
     }
 
-    /// Returns the next miner at or after `cursor` that output is due to, and moves the cursor
-    /// behind it.
+    /// Returns the next miner at or after `cursor` with output due, and moves the cursor past it.
     pub fn poll_wanting(&mut self, cursor: &mut usize) -> Option<MinerHandle> {
         let feeds = self.feeds();
         while *cursor < self.table.capacity() {
@@ -832,8 +829,8 @@ impl<'a> Proxy<'a> {
         None
     }
 
-    /// Says whether a call left something that is polled for, beside shares on their way to a pool
-    /// and the next deadline. It costs little, so that an owner may ask after each call.
+    /// Says whether a call left anything to poll, besides shares bound for a pool and the next
+    /// deadline. It is cheap: an owner may ask after each call.
     pub fn has_due(&self) -> bool {
         let asks = |link: &Link<'_>| {
             let authorizations = &link.authorizations;
@@ -847,12 +844,12 @@ impl<'a> Proxy<'a> {
             || self.links.iter().any(|(_, link)| asks(link))
     }
 
-    /// Returns the oldest event that was not taken yet.
+    /// Returns the oldest event not yet taken.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// Takes no more connections, and dials no more links; submits of miners still count.
+    /// Stops accepting connections and dialling links; submits of connected miners still count.
     pub fn drain(&mut self) {
         self.draining = true;
         for index in 0..self.table.capacity() {
@@ -862,9 +859,9 @@ impl<'a> Proxy<'a> {
         }
     }
 
-    /// Settles every share that still waits, as the owner ends and no pool's answer will be heard
-    /// any more (F70): miners that wait for a verdict are due one. Block candidates without an
-    /// answer stay in [`Proxy::blocks`], for the next run.
+    /// Settles every waiting share when the owner ends and no pool's answer can arrive (F70).
+    /// Miners waiting for a verdict are due one. Block candidates without an answer stay in
+    /// [`Proxy::blocks`] for the next run.
     pub fn settle_all(&mut self) {
         #[cfg(feature = "canary")]
         if self.has(crate::canary::Defect::F70Drain) {
@@ -876,7 +873,7 @@ impl<'a> Proxy<'a> {
                 let to = Bucket::Orphaned(entry.orphaned_as());
                 settle(entry, to, Verdict::NoAnswer, ledger, table, due)
             });
-            // Who is held back has nothing to be read for any more.
+            // Held-back miners have no reason to be read any more.
             link.pending.take_relief(true);
         }
     }
@@ -886,7 +883,7 @@ impl<'a> Proxy<'a> {
         self.links.iter().all(|(_, link)| link.pending.is_empty())
     }
 
-    /// Takes other options; miners stay, and links whose pool is another are opened anew.
+    /// Takes new options. Miners stay; links to a changed pool are reopened.
     pub fn apply(&mut self, options: Options, now: Instant) {
         for index in 0..POOLS_MAX {
             let same = match (self.options.pools.get(index), options.pools.get(index)) {
@@ -901,7 +898,7 @@ impl<'a> Proxy<'a> {
             }
         }
         if self.options.identity != options.identity {
-            // Names are asked for anew, or not at all any more.
+            // The names must be authorized anew, or are no longer used.
             (0..POOLS_MAX).for_each(|pool| self.reopen_pool(pool));
         }
         self.options = options;
@@ -910,7 +907,7 @@ impl<'a> Proxy<'a> {
         self.handle_timeout(now);
     }
 
-    /// Lets go of every link of a pool; the plan opens them again.
+    /// Closes every link of a pool; the plan reopens them.
     pub fn reopen_pool(&mut self, pool: usize) {
         self.forget_dislike(pool);
         self.forget_one_name(pool);
@@ -959,18 +956,18 @@ impl<'a> Proxy<'a> {
         (self.table.len(), self.table.capacity())
     }
 
-    /// Returns the links and the lanes they serve.
+    /// Returns the links and their lanes.
     pub fn links(&self) -> &Links<'a> {
         &self.links
     }
 
-    /// Says whether miners should wait to be heard: no miner has a seat, and not every pool has
-    /// said how long its extranonce2 is, nor had its time for that (F89).
+    /// Says whether new miners should wait: no miner has a seat, and some pool may still tell its
+    /// extranonce2 length in time (F89).
     pub fn is_hearing(&self, now: Instant) -> bool {
         self.needs.iter().all(|count| *count == 0) && self.links.is_hearing(now)
     }
 
-    /// Returns which miners a pool's extranonce2 is too short for; they fit when they connect anew.
+    /// Returns the miners that do not fit a pool's extranonce2; they fit after they reconnect.
     pub fn kept_from(&self, pool: u8) -> Option<KeptFrom> {
         let got = self.links.size_of(pool)?;
         let longer = (0u8..).zip(self.needs).filter(|(need, count)| *need > got && *count > 0);
@@ -980,27 +977,27 @@ impl<'a> Proxy<'a> {
         })
     }
 
-    /// Says whether a newcomer was refused a moment ago because no id was free.
+    /// Says whether a newcomer was refused a moment ago for want of a free id.
     pub fn lacks_ids(&self, now: Instant) -> bool {
         self.no_id_at.is_some_and(|at| now.since(at) < NO_ID_SAID)
     }
 
-    /// Returns how the extranonce2 is divided for newcomers, once a pool was heard or a miner came.
+    /// Returns the geometry for newcomers, once a pool was heard or a miner came.
     pub fn geometry(&self) -> Option<Geometry> {
         self.geometry
     }
 
-    /// Returns how many jobs went to miners whose firmware may not survive the coinbase.
+    /// Returns the number of jobs sent to miners whose firmware may not survive the coinbase.
     pub fn oversized_jobs(&self) -> u64 {
         self.oversized_jobs
     }
 
-    /// Returns how many events were dropped because nobody took them.
+    /// Returns the number of events dropped because the queue was full.
     pub fn events_lost(&self) -> u64 {
         self.events_lost
     }
 
-    /// Brings links and routes into line with what is live, and says what changed.
+    /// Reconciles links and routes with the live links, and reports switches.
     fn replan(&mut self, now: Instant) {
         let planned = self.links.plan(now);
         self.fan_out |= planned.fan_out;
@@ -1014,11 +1011,11 @@ impl<'a> Proxy<'a> {
             self.events.pop_front();
             self.events_lost = self.events_lost.saturating_add(1);
         }
-        // There is room: a full queue has just lost its oldest event.
+        // There is room: a full queue has just dropped its oldest event.
         let _ = self.events.push_back(event);
     }
 
-    /// Ends links that are silent, slow or against the protocol.
+    /// Closes links that are silent, slow or break the protocol.
     fn check_links(&mut self, now: Instant) {
         for index in 0..LINKS_MAX {
             let Some(link) = u8::try_from(index).ok().map(LinkIndex) else { break };
@@ -1036,7 +1033,7 @@ impl<'a> Proxy<'a> {
         }
     }
 
-    /// Books a link as closed and has its owner close it.
+    /// Books a link as closed and asks the owner to close it.
     fn hang_up(&mut self, link: LinkIndex, close: LinkClose, now: Instant) {
         self.book_link_down(link, close, now);
         if let Some(link) = self.links.get_mut(link) {
@@ -1044,7 +1041,7 @@ impl<'a> Proxy<'a> {
         }
     }
 
-    /// Notes whether a pool is there, and when all have been away for too long.
+    /// Notes whether any pool is live, and reports when none has been for too long.
     fn note_pools(&mut self, now: Instant) {
         if self.links.iter().any(|(_, link)| link.state == State::Live) {
             self.pool_seen = now;
@@ -1056,12 +1053,12 @@ impl<'a> Proxy<'a> {
         self.no_pool = away;
     }
 
-    /// Says whether miners get jobs: not while every pool is away and they are to look elsewhere.
+    /// Says whether miners get jobs: not while all pools are away, unless the farm is kept warm.
     fn feeds(&self) -> bool {
         !self.no_pool || self.options.warm
     }
 
-    /// Sends the newest job again where it is the keep-alive's age, so that no miner gives up.
+    /// Sends the newest job again at the keep-alive's age, so that no miner gives up.
     fn send_keepalives(&mut self, now: Instant) {
         if !self.feeds() {
             return;
@@ -1078,7 +1075,7 @@ impl<'a> Proxy<'a> {
         }
     }
 
-    /// Settles shares that waited too long, and ends jobs that are too old.
+    /// Settles shares past their deadline, and ends jobs past their age.
     fn settle_overdue(&mut self, now: Instant) {
         let Self { links, ledger, table, due, draining, .. } = self;
         let serving = links.serving();
@@ -1089,15 +1086,15 @@ impl<'a> Proxy<'a> {
                 link.jobs.end_older(before, serving.contains(&index));
             }
             let open = link.state.is_open();
-            // Nobody dials it again: a late share for one of its jobs has nothing to wait for.
+            // The link is not dialled again: late shares for its jobs wait in vain.
             let is_over = link.state == State::Idle && (!link.wanted || *draining);
             let is_crowded = link.pending.is_crowded();
             let mut unanswered = 0_u32;
             link.pending.free_where(|entry| {
                 let age = now.since(entry.since);
-                // A block candidate is worth waiting for as long as its job can live (F39). A pool
-                // that answers none must not fill the queue with them for so long, though: from its
-                // record each is tried late without a place there.
+                // A block candidate waits as long as its job can live (F39). If the pool answers
+                // none and the queue is crowded, candidates leave it sooner: each is tried late
+                // from its record.
                 let hold = if entry.is_block() { JOB_AGE_MAX } else { HOLD_MAX };
                 let answer = if entry.is_block() && !is_crowded { JOB_AGE_MAX } else { ANSWER_MAX };
                 let is_overdue = match entry.stage {
@@ -1120,7 +1117,7 @@ impl<'a> Proxy<'a> {
         }
     }
 
-    /// Looks at a part of the table: deadlines of handshakes, miners that have become slow.
+    /// Sweeps a part of the table: handshake deadlines, vardiff of slow miners, goals.
     fn sweep(&mut self, now: Instant) {
         if now < self.sweep_at {
             return;
@@ -1148,7 +1145,7 @@ impl<'a> Proxy<'a> {
             if session.deadline().is_some_and(|deadline| now >= deadline) {
                 let close = Close::HandshakeTimeout(session.state);
                 if self.closing.push_back((miner, close)).is_err() {
-                    // The rest are found by the next sweep.
+                    // The next sweep finds the rest.
                     break;
                 }
             }
@@ -1159,31 +1156,31 @@ impl<'a> Proxy<'a> {
                 .and_then(|seat| self.links.feed(seat.lane, session.goal(), seat.space.geometry));
             let working = feed.is_some_and(|(_, link)| link.state == State::Live);
             if core::mem::take(&mut session.is_held_back) {
-                // It is silent because it is not read.
+                // A held-back miner is silent because it is not read.
             } else if working && session.told_job != Serial::NONE {
                 session.vardiff.handle_timeout(&self.options.vardiff, now);
             } else {
-                // Silence means nothing while there is no work.
+                // Without work, silence proves nothing.
                 session.vardiff.restart(now);
             }
             self.settle_goal(index, now);
         }
     }
 
-    /// Returns a lane and the blocks of its ids.
+    /// Returns a lane and its blocks of ids.
     fn lane_and_ids(&mut self, lane: u8) -> Option<(&mut links::Lane, &mut [IdBlock])> {
         Some((self.links.lane_mut(lane)?, id_blocks(self.ids, lane)?))
     }
 }
 
-/// Says whether the link that feeds a miner has another job than it was told last.
+/// Says whether a miner's link has a newer job than the miner was told.
 fn is_job_due(links: &Links<'_>, session: &Downstream) -> bool {
     let feed = session.seat.and_then(|s| links.feed(s.lane, session.goal(), s.space.geometry));
     let job = feed.and_then(|(_, link)| link.announced());
     job.is_some_and(|job| job.serial != session.told_job)
 }
 
-/// The blocks of a lane: every one of two-byte ids for the first, a single one for each other.
+/// The blocks of a lane: all two-byte ids for the first, one block for each other.
 fn id_blocks(blocks: &mut [IdBlock], lane: u8) -> Option<&mut [IdBlock]> {
     let (wide, narrow) = blocks.split_at_mut_checked(1 << u8::BITS)?;
     match usize::from(lane).checked_sub(1) {
@@ -1192,11 +1189,11 @@ fn id_blocks(blocks: &mut [IdBlock], lane: u8) -> Option<&mut [IdBlock]> {
     }
 }
 
-/// Places for every number of bytes that a geometry can need.
+/// One place for every number of bytes that a geometry can need.
 const NEEDS: usize = (MINER_ID_BYTES_MAX + ROLL_BYTES_MAX + 1) as usize;
 
-/// Gives a waiting share its final bucket; returns whether its entry is free now. An entry whose
-/// miner waits for the verdict stays until the miner was told.
+/// Gives a waiting share its final bucket; returns whether its entry is free now. If its miner
+/// waits for the verdict, the entry stays until the miner was told.
 fn settle(
     entry: &mut Pending,
     to: Bucket,
@@ -1208,7 +1205,7 @@ fn settle(
     let from = match entry.stage {
         Stage::Held { .. } => Bucket::Held,
         Stage::Queued | Stage::Sent => Bucket::Pending,
-        // Counted already; only its miner may have gone.
+        // Already counted; its miner may have left.
         Stage::Answered(_) => return table.get(entry.miner).is_none(),
     };
     ledger.settle(from, to);
@@ -1242,7 +1239,7 @@ fn links_of<'a>(
         pending = others;
         let (rest, bytes) = bytes.split_at_mut(sizes.line_bytes);
         let (line, coinb2) = bytes.split_at_mut(sizes.notify_bytes());
-        // There is room: no more than LINKS_MAX are taken.
+        // There is room: at most LINKS_MAX are taken.
         let _ = links.push(Link::new(LinkStorage { rest, line, coinb2, jobs, pending: waiting }));
     }
     links

@@ -1,27 +1,26 @@
-//! The table of miners: a fixed number of slots behind generational handles, and the ids that
-//! keep the search spaces of miners apart.
+//! The table of miners: a fixed number of slots behind generational handles, and the ids that keep
+//! the miners' search spaces apart.
 //!
 //! The owner hands in the slots once; nothing here allocates. A [`MinerHandle`] names a slot and
-//! the connection that held it when the handle was made, so a stale handle finds nothing rather
-//! than somebody else (B4).
+//! its connection at that time, so a stale handle finds nothing (B4).
 //!
-//! An [`IdPool`] gives out miner ids, the `P` bytes in front of a miner's own part of the
-//! extranonce2. It goes round: an id that comes back is given out again only after all others were,
-//! and then as another *turn* of it, which is another part of the pool's space
-//! ([`crate::work::extranonce::Space`]). So no id has to rest, and no newcomer is refused as long
-//! as one is free (F88; `docs/adr/0011`). An id that did no work comes back in the same turn.
+//! An [`IdPool`] gives out miner ids, the `P` bytes before a miner's own part of the extranonce2.
+//! Ids are used in rotation: a returned id is given out again only after all others. It then
+//! belongs to another *turn*, which is another part of the pool's space
+//! ([`crate::work::extranonce::Space`]). So no id needs a rest, and a newcomer is accepted as long
+//! as one id is free (F88; `docs/adr/0011`). An id without work is given out again in the same
+//! turn.
 //!
-//! The 256 values of an id's first byte are *blocks*. A block belongs to one geometry as long as
-//! any of its ids is in use, so that miners of several geometries share a link (F89).
+//! The 256 values of an id's first byte are *blocks*. A block belongs to one geometry while any of
+//! its ids is in use, so that miners of several geometries share a link (F89).
 //!
-//! When the table or the ids are used up the answer is an error with the number, and whoever is
-//! connected stays.
+//! When the slots or the ids are used up, the error holds the number, and connected miners stay.
 
 use crate::downstream::Downstream;
 use crate::limits::{ID_BLOCKS_LEAST, ID_BLOCKS_MOST, IDS_SPARE_MAX, SMALL_TABLE_MINERS_MAX};
 use crate::work::extranonce::{Geometry, MinerId, Space};
 
-/// Names one connection of a miner.
+/// A handle of one connection of a miner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct MinerHandle {
@@ -44,7 +43,7 @@ impl MinerHandle {
     }
 }
 
-/// One place of the table.
+/// One slot of the table.
 #[derive(Debug)]
 pub struct Slot {
     generation: u32,
@@ -58,7 +57,7 @@ impl Slot {
     pub const VACANT: Self = Self { generation: 0, next_free: None, session: None };
 }
 
-/// All slots are taken.
+/// Every slot is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct TableFull {
@@ -108,7 +107,7 @@ impl<'a> Table<'a> {
     ///
     /// # Errors
     ///
-    /// [`TableFull`] where there is none; nobody is moved out.
+    /// [`TableFull`] if no slot is free; no miner is evicted.
     pub fn insert(&mut self, session: Downstream) -> Result<MinerHandle, TableFull> {
         let full = TableFull { capacity: self.slots.len() };
         let index = self.first_free.ok_or(full)?;
@@ -120,7 +119,7 @@ impl<'a> Table<'a> {
         Ok(MinerHandle { index, generation: slot.generation })
     }
 
-    /// Frees the slot and returns what it held; a stale handle frees nothing.
+    /// Frees the slot and returns its connection; a stale handle frees nothing.
     pub fn remove(&mut self, miner: MinerHandle) -> Option<Downstream> {
         let slot = self.slots.get_mut(miner.index())?;
         if slot.generation != miner.generation {
@@ -145,7 +144,7 @@ impl<'a> Table<'a> {
         if slot.generation == miner.generation { slot.session.as_mut() } else { None }
     }
 
-    /// Returns the connection in the slot `index` and its handle, where there is one.
+    /// Returns the connection in slot `index` and its handle, if there is one.
     pub fn at(&mut self, index: usize) -> Option<(MinerHandle, &mut Downstream)> {
         let slot = self.slots.get_mut(index)?;
         let handle = MinerHandle { index: u16::try_from(index).ok()?, generation: slot.generation };
@@ -162,7 +161,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The ids that begin with one byte, and whose they are; in a lane of one block all ids.
+/// The ids with one first byte, and their owning geometry; in a lane with one block, all ids.
 #[derive(Clone, Copy, Debug)]
 pub struct IdBlock {
     used: [u64; 4],
@@ -171,7 +170,7 @@ pub struct IdBlock {
 }
 
 impl IdBlock {
-    /// A block that nobody has.
+    /// A block without an owner.
     pub const FREE: Self = Self { used: [0; 4], count: 0, owner: None };
 
     fn word(&mut self, bit: u8) -> Option<(&mut u64, u64)> {
@@ -179,7 +178,7 @@ impl IdBlock {
         self.used.get_mut(usize::from(bit / 64)).map(|word| (word, mask))
     }
 
-    /// Marks an id as used; `false` where it was.
+    /// Marks an id as used; `false` if it was used already.
     fn set(&mut self, bit: u8) -> bool {
         let Some((word, mask)) = self.word(bit) else { return false };
         let is_free = *word & mask == 0;
@@ -220,29 +219,29 @@ pub struct IdsExhausted {
 
 /// The ids of one lane.
 ///
-/// They lie in blocks that their owner keeps and hands in at each call, always the same: one for
-/// each first byte, or a single one, whose ids have one byte and all belong to one geometry.
+/// They lie in blocks that the caller keeps and hands in at each call, always the same ones. There
+/// is one block per first byte, or a single block of one-byte ids for one geometry.
 #[derive(Clone, Debug, Default)]
 pub struct IdPool {
     /// Where the next search begins, as an id of two bytes.
     cursor: u16,
     turn: u32,
     used: usize,
-    /// How many blocks a geometry of two-byte ids takes before it goes round.
+    /// Blocks that a geometry of two-byte ids takes before it reuses ids.
     blocks: u16,
     is_small: bool,
-    /// Ids that came back in this turn and did no work in it.
+    /// Ids returned in this turn without work done in it.
     spare: heapless::Vec<(MinerId, Geometry), IDS_SPARE_MAX>,
 }
 
-/// What a geometry may have of a lane's blocks: so many before it goes round, so many at most.
+/// A geometry's quota of a lane's blocks: usual before it reuses ids, most at any time.
 #[derive(Clone, Copy, Debug)]
 struct Quota {
     usual: usize,
     most: usize,
 }
 
-/// An id's place: its block and its bit there.
+/// An id's block, and its bit in the block.
 #[derive(Clone, Copy, Debug)]
 struct Cell {
     block: u8,
@@ -251,10 +250,10 @@ struct Cell {
 }
 
 impl IdPool {
-    /// Makes all `blocks` free, for a table of `capacity` miners, beginning at the id `first`.
+    /// Frees all `blocks` for a table of `capacity` miners, and starts at the id `first`.
     ///
-    /// A gateway begins at a random id, so that after a restart its miners do not repeat the work
-    /// of the run before on a session that the pool resumes.
+    /// A gateway starts at a random id. After a restart its miners then do not repeat the last
+    /// run's work in a session that the pool resumes.
     pub fn new(blocks: &mut [IdBlock], capacity: usize, first: u16) -> Self {
         blocks.fill(IdBlock::FREE);
         // Twice as many ids as miners: at any time half of them have been free for a while.
@@ -273,16 +272,16 @@ impl IdPool {
         if geometry.miner_id_bytes() > 1 {
             return Quota { usual: usize::from(self.blocks), most: all };
         }
-        // The rest is for miners that came with another geometry, or do not fit this one.
+        // The rest is for miners that joined under another geometry, or do not fit this one.
         let usual = all.saturating_sub(all / 4);
         Quota { usual, most: if self.is_small { all } else { usual } }
     }
 
-    /// Takes the id whose turn it is.
+    /// Takes the next id in rotation.
     ///
     /// # Errors
     ///
-    /// [`IdsExhausted`] where all that `geometry` may have are in use.
+    /// [`IdsExhausted`] if all ids in the quota of `geometry` are in use.
     pub fn take(
         &mut self,
         blocks: &mut [IdBlock],
@@ -303,20 +302,20 @@ impl IdPool {
         Ok(Space { geometry, id: cell.id, turn })
     }
 
-    /// Gives an id back; where its miner `worked`, it is not given out again in this turn.
+    /// Returns an id. If its miner `worked`, the id is not given out again in this turn.
     pub fn give_back(&mut self, blocks: &mut [IdBlock], space: Space, worked: bool) {
         let Some(cell) = cell_of(blocks, space.geometry, space.id) else { return };
         let freed = blocks.get_mut(usize::from(cell.block)).is_some_and(|b| b.clear(cell.bit));
-        // A planted defect has two miners give the same one back.
+        // A planted defect lets two miners return the same id.
         assert!(freed || cfg!(feature = "canary"), "an id is given back once");
         self.used = self.used.saturating_sub(1);
         if !worked && space.turn == self.turn {
-            // Where there is no room it waits for the next turn.
+            // Without room in the list it waits for the next turn.
             let _ = self.spare.push((space.id, space.geometry));
         }
     }
 
-    /// Says whether an id is given to a miner.
+    /// Says whether a miner has the id.
     #[cfg(feature = "canary")]
     pub(crate) fn is_given(blocks: &mut [IdBlock], space: Space) -> bool {
         let Some(cell) = cell_of(blocks, space.geometry, space.id) else { return false };
@@ -324,7 +323,7 @@ impl IdPool {
         block.and_then(|block| block.word(cell.bit)).is_some_and(|(word, mask)| *word & mask != 0)
     }
 
-    /// Says whether every id was given out once; nothing is given again before the next turn.
+    /// Says whether every id was given out once; none is given again before the next turn.
     #[cfg(feature = "canary")]
     pub(crate) fn is_used_up(&mut self, blocks: &[IdBlock], geometry: Geometry) -> bool {
         self.spare.clear();
@@ -337,7 +336,7 @@ impl IdPool {
         self.used
     }
 
-    /// Returns how often the ids have gone round.
+    /// Returns how often the ids have wrapped.
     pub fn turn(&self) -> u32 {
         self.turn
     }
@@ -352,8 +351,8 @@ impl IdPool {
         (block.owner == Some(geometry) && is_free).then_some(cell)
     }
 
-    /// Finds the next free id: in the blocks that the geometry has, then in one more up to its
-    /// quota, then from the beginning, then in any block that nobody uses.
+    /// Finds the next free id. It searches the geometry's blocks, then one more block up to the
+    /// quota, then from the beginning, then any unused block.
     fn next_cell(&mut self, blocks: &mut [IdBlock], geometry: Geometry) -> Option<(Cell, u32)> {
         let quota = self.quota(geometry);
         let owned = blocks.iter().filter(|block| block.owner == Some(geometry)).count();
@@ -389,7 +388,7 @@ impl IdPool {
         self.spare.clear();
     }
 
-    /// Takes the next block that nobody owns, or `also_empty` one that nobody uses any more.
+    /// Takes the next block without an owner, or with `also_empty` one without ids in use.
     fn another_block(
         &mut self,
         blocks: &mut [IdBlock],
@@ -413,7 +412,7 @@ impl IdPool {
         let ahead = all().skip(usize::from(at)).find(|(_, block)| is_free(block));
         let (found, block) = ahead.or_else(|| all().find(|(_, block)| is_free(block)))?;
         if found < at || block.owner.is_some() {
-            // What its ids were used for lies in this turn or before.
+            // Its ids were used in this turn or before.
             self.next_turn();
         }
         if let Some(block) = blocks.get_mut(usize::from(found)) {
@@ -429,7 +428,7 @@ impl IdPool {
     }
 }
 
-/// Where an id lies.
+/// Returns the block and bit of an id.
 fn cell_of(blocks: &[IdBlock], geometry: Geometry, id: MinerId) -> Option<Cell> {
     let [high, low] = id.0.to_be_bytes();
     let (block, bit) = match (blocks.len() > 1, geometry.miner_id_bytes()) {

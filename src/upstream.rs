@@ -1,17 +1,17 @@
-//! One link: a session with a pool, from the handshake to the shares it is owed.
+//! One link: a session with a pool, from the handshake to its unanswered shares.
 //!
-//! Read this first. A [`Link`] keeps what the pool said (extranonce1, difficulty, mask, jobs) and
-//! what it still has to answer. It writes the lines that go to the pool and keeps the one encoded
-//! notify that all miners of a lane are sent. It knows no miner and no ledger: what concerns them
-//! it returns as [`Heard`], and `proxy::pools` acts on it.
+//! Read this first. A [`Link`] keeps the pool's extranonce1, difficulty, mask and jobs, and the
+//! shares without an answer. It writes the lines to the pool and keeps the one encoded notify for
+//! all miners of a lane. It knows no miner and no ledger. Results that concern them are returned as
+//! [`Heard`]; `proxy::pools` acts on them.
 //!
 //! States, in the field's words: *idle*, *connecting* (the owner dials), *configuring*,
-//! *subscribing*, *authorizing*, *live* (subscribed, authorized, a job is known), *draining*
-//! (no miner uses it any more; late shares still go out).
+//! *subscribing*, *authorizing*, *live* (subscribed, authorized, a job is known), *draining* (no
+//! miner uses it any more; late shares still go out).
 //!
-//! Invariants: a new extranonce1, however it comes, begins a new epoch and ends all jobs of the
-//! old one (F24, F36); a pool whose extranonce2 cannot hold any miner is refused with both
-//! numbers (F25); a difficulty or mask that makes no sense leaves the old one in force (F34).
+//! Invariants: a new extranonce1, however it arrives, begins a new epoch and ends all jobs of the
+//! old one (F24, F36). A pool whose extranonce2 is too short for any miner is refused with both
+//! numbers (F25). An invalid difficulty or mask leaves the old one in force (F34).
 //!
 //! Sources: BIP-0310, the NiceHash extension, `pool-*.txt` of the transcripts.
 
@@ -49,7 +49,7 @@ use crate::work::version::{Version, VersionMask};
 
 pub use told::{Reason, Told, is_of_login};
 
-/// Names a link.
+/// The index of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct LinkIndex(pub(crate) u8);
@@ -61,11 +61,11 @@ impl LinkIndex {
     }
 }
 
-/// Where the session with a pool stands.
+/// The state of the session with a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum State {
-    /// Not wanted, or waiting for its next attempt.
+    /// Not wanted, or waiting for the next attempt.
     Idle,
     /// The owner was asked to connect.
     Connecting,
@@ -105,32 +105,32 @@ impl State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum LinkClose {
-    /// A line is longer than the limit, in bytes.
+    /// A line is longer than the limit in bytes.
     LineTooLong {
-        /// The longest line that is read.
+        /// The longest line that is read, in bytes.
         limit: usize,
     },
-    /// The first line is a web server's: a captive portal, or the wrong port (F62).
+    /// The first line comes from a web server: a captive portal, or the wrong port (F62).
     LooksLikeHttp,
-    /// The pool refused the subscription, with this code where it gave one.
+    /// The pool refused the subscription, with this code if it gave one.
     SubscribeRefused(Option<i64>),
-    /// The answer to the subscription cannot be used.
+    /// The answer to the subscription cannot be read.
     SubscribeMalformed,
-    /// The pool refused the account, with this code where it gave one.
+    /// The pool refused the account, with this code if it gave one.
     AuthorizeRefused(Option<i64>),
     /// The pool closed the connection in this state of the handshake.
     ClosedDuring(State),
-    /// The extranonce2 is too small for the miners, or larger than is supported.
+    /// The extranonce2 is too short for the miners, or longer than the limit.
     Incompatible(Incompatible),
     /// A step of the handshake took too long.
     HandshakeTimeout(State),
     /// No job came for [`crate::limits::JOB_SILENCE_MAX`].
     JobSilence,
-    /// Shares wait for an answer and no line comes.
+    /// Shares wait for an answer, and the pool sends no line.
     Unresponsive,
-    /// Jobs come, and no share has been answered for [`crate::limits::UNPAID_AFTER`].
+    /// Jobs arrive, but no share was answered for [`crate::limits::UNPAID_AFTER`].
     NoAnswers,
-    /// Shares are refused in a row with codes that say that the pool forgot the session.
+    /// Share refusals in a row whose codes show that the pool forgot the session.
     SessionForgotten,
     /// The pool broke the protocol too often.
     Oddities,
@@ -142,7 +142,7 @@ pub enum LinkClose {
     Lost(Lost),
 }
 
-/// How the owner lost a connection to a pool or failed to make it.
+/// How the owner lost a connection to a pool, or failed to make one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Lost {
@@ -154,20 +154,20 @@ pub enum Lost {
     Tls,
     /// The pool closed the connection.
     Closed,
-    /// The connection ended without the end of TLS: the pool, or something on the way, cut it.
+    /// The connection ended without a TLS close: the pool or a middlebox cut it.
     Cut,
     /// The connection was reset.
     Reset,
-    /// What was sent was not acknowledged in time: the way to the pool is gone.
+    /// Sent bytes were not acknowledged in time: the route to the pool is down.
     Unacknowledged,
-    /// What came is no TLS any more.
+    /// The received bytes are not TLS any more.
     Garbled,
     /// The connection broke in another way.
     Broken,
 }
 
 impl Lost {
-    /// Says whether the pool, or what stands for it, ended a connection that stood.
+    /// Says whether the pool, or a middlebox, closed an established connection.
     const fn is_close(self) -> bool {
         matches!(self, Self::Closed | Self::Cut | Self::Reset)
     }
@@ -204,8 +204,8 @@ impl LinkClose {
 }
 
 impl LinkClose {
-    /// Says whether the pool, or what it is like, decided it: trying sooner changes nothing, and an
-    /// account that is refused should not be tried every few seconds.
+    /// Says whether the pool decided to refuse us. An earlier attempt changes nothing, and a
+    /// refused account should not be tried every few seconds.
     pub(crate) const fn is_decided(self) -> bool {
         matches!(
             self,
@@ -236,14 +236,16 @@ impl core::fmt::Display for LinkClose {
             }
             Self::HandshakeTimeout(state) => write!(f, "no answer while {}", state.name()),
             Self::JobSilence => write!(f, "no job for two minutes"),
-            Self::Unresponsive => write!(f, "shares wait for an answer and no line comes"),
+            Self::Unresponsive => {
+                write!(f, "no line from the pool while shares wait for an answer")
+            }
             Self::NoAnswers => {
-                write!(f, "jobs come and no share is answered: a new session is asked for")
+                write!(f, "the pool sends jobs but answers no share: reconnecting")
             }
             Self::SessionForgotten => {
-                write!(f, "the pool refuses shares as if it had no session: a new one is asked for")
+                write!(f, "the pool refuses shares as if it lost the session: reconnecting")
             }
-            Self::Oddities => write!(f, "more than {LINK_ODDITIES_MAX} lines against the protocol"),
+            Self::Oddities => write!(f, "more than {LINK_ODDITIES_MAX} protocol violations"),
             Self::Reconnect => write!(f, "the pool asked to reconnect"),
             Self::Unneeded => write!(f, "no miner needs it"),
             Self::Lost(Lost::Name) => write!(f, "the pool's name cannot be resolved"),
@@ -251,42 +253,42 @@ impl core::fmt::Display for LinkClose {
             Self::Lost(Lost::Tls) => write!(f, "TLS refused the pool"),
             Self::Lost(Lost::Closed) => write!(f, "the pool closed the connection"),
             Self::Lost(Lost::Cut) => {
-                write!(f, "the connection was cut: it ended without the end of TLS")
+                write!(f, "the connection was cut: it ended without a TLS close")
             }
             Self::Lost(Lost::Reset) => write!(f, "the connection was reset"),
             Self::Lost(Lost::Unacknowledged) => {
-                write!(f, "nothing that is sent arrives: the way to the pool is gone")
+                write!(f, "sent bytes are not acknowledged: the route to the pool is down")
             }
-            Self::Lost(Lost::Garbled) => write!(f, "what came is no TLS any more"),
+            Self::Lost(Lost::Garbled) => write!(f, "the received bytes are not TLS"),
             Self::Lost(Lost::Broken) => write!(f, "the connection broke"),
         }
     }
 }
 
-/// What a line of the pool means for others.
+/// The effect of a pool's line beyond its link.
 #[derive(Clone, Copy, Debug)]
 pub enum Heard<'a> {
-    /// Nothing that concerns anybody else.
+    /// No effect beyond the link.
     Nothing,
-    /// The length of the pool's extranonce2 is known.
+    /// The pool's extranonce2 length is known.
     Subscribed,
-    /// The pool does not want to be asked for a difficulty.
+    /// The pool refused a suggested difficulty.
     SuggestionRefused,
     /// The share sent under this request id was answered.
     Answer {
         /// The request id.
         request: u32,
-        /// What the pool said.
+        /// The pool's verdict.
         outcome: Outcome<'a>,
     },
 }
 
-/// A job that is ready to be sent to miners.
+/// A job that is ready for miners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announced {
-    /// Its id.
+    /// The job's serial.
     pub serial: Serial,
-    /// Whether everything before it is void.
+    /// Whether all earlier jobs are void.
     pub clean: bool,
 }
 
@@ -295,20 +297,20 @@ const ID_SUBSCRIBE: u32 = 2;
 const ID_AUTHORIZE: u32 = 3;
 const ID_SUGGEST: u32 = 4;
 
-/// The mask that is asked of every pool: all bits, as the pool decides (BIP-0310).
+/// The mask requested from every pool: all bits, since the pool decides (BIP-0310).
 const MASK_ASKED: VersionMask = VersionMask::ALL;
 
-/// An id that the pool waits for an answer to (`client.get_version`, `mining.ping`).
+/// The id of a pool's request that waits for our answer (`client.get_version`, `mining.ping`).
 #[derive(Clone, Debug)]
 struct Owed {
     id: heapless::Vec<u8, { crate::limits::ID_BYTES_MAX }, u8>,
     version: bool,
 }
 
-/// The storage of a link.
+/// The memory of a link.
 #[derive(Debug)]
 pub struct LinkStorage<'a> {
-    /// A partial line of the pool; its length is the longest line that is read.
+    /// A partial line from the pool; its length is the longest line that is read.
     pub rest: &'a mut [u8],
     /// The encoded notify, at most [`crate::limits::NOTIFY_LINE_BYTES_MAX`].
     pub line: &'a mut [u8],
@@ -324,9 +326,9 @@ pub struct LinkStorage<'a> {
 #[derive(Debug)]
 pub struct Link<'a> {
     pub(crate) state: State,
-    /// Index of the pool in the settings; meaningful unless the link is idle and unused.
+    /// Index of the pool in the settings; meaningless while the link is idle and unused.
     pub(crate) pool: u8,
-    /// Whom it was dialled as, and where: other settings may since stand at that index.
+    /// The host, port and user of the dial; the settings at that index may have changed since.
     pub(crate) account: Account,
     /// The lane that the link serves.
     pub(crate) lane: u8,
@@ -342,77 +344,77 @@ pub struct Link<'a> {
     pub(crate) live_since: Option<Instant>,
     /// Since when the link has been wanted without being live.
     pub(crate) failing_since: Instant,
-    /// The port that the pool asked to be dialled at, instead of that of the settings.
+    /// The port that the pool asked for, instead of the port in the settings.
     port: Option<u16>,
-    /// Whether it has been live since it was assigned.
+    /// Whether it was live since it was assigned.
     pub(crate) was_live: bool,
     /// How well its pool serves.
     pub(crate) health: Health,
-    /// The difficulty that the pool was asked for on this connection last, and when.
+    /// The last suggested difficulty on this connection, and its time.
     pub(crate) suggested: Option<(Difficulty, Instant)>,
-    /// It is still to be sent, or answered.
+    /// Whether that suggestion was sent, and whether it was answered.
     suggestion_sent: bool,
     suggestion_answered: bool,
-    /// When a share found no room in its queue last.
+    /// When a share last found the queue full.
     full_at: Option<Instant>,
-    /// When the first share was sent that no line of the pool came after.
+    /// When the first share went out that no line of the pool followed.
     pub(crate) asked: Option<Instant>,
-    /// Attempts since it was healthy last.
+    /// Attempts since it was last healthy.
     pub(crate) attempts: u32,
-    /// When it may be dialled again.
+    /// The earliest time of the next dial.
     pub(crate) retry_at: Instant,
-    /// The same where nobody else serves its goal.
+    /// The same while no other link serves its goal.
     pub(crate) hasty_at: Instant,
-    /// When it was dialled last.
+    /// When it was last dialled.
     pub(crate) dialled_at: Instant,
-    /// A line came on this connection.
+    /// A line arrived on this connection.
     heard: bool,
-    /// How often in a row the pool closed at mining.configure without a word.
+    /// Times in a row that the pool closed silently at mining.configure.
     closed_at_configure: u8,
-    /// Since when mining.configure is left out, and whether that was said.
+    /// Since when mining.configure is left out, and whether that was reported.
     without_configure: Option<Instant>,
     without_was_said: bool,
-    /// What the pool says about names of workers on this connection.
+    /// The pool's verdicts on worker names on this connection.
     pub(crate) names: Names,
     pub(crate) last_close: Option<LinkClose>,
-    /// What the pool said with its refusal, or last before it closed.
+    /// The pool's text with its last refusal, or its last text before it closed.
     words: Words,
-    /// What it wanted people to be shown last on this connection.
+    /// The pool's last message for people on this connection.
     message: Words,
     pub(crate) last_job: Instant,
-    /// Time that the pool took for its last answer to a share.
+    /// Time from the last answered share to its answer.
     pub(crate) answer_time: Option<Duration>,
-    /// What the pool does with the shares that it is sent.
+    /// How the pool answers shares.
     pub(crate) refusals: Refusals,
     pub(crate) framer: Framer,
     pub(crate) rest: &'a mut [u8],
     pub(crate) jobs: JobRing<'a>,
     pub(crate) pending: PendingShares<'a>,
-    /// Miners that had a job of the link before this one are told to drop it.
+    /// Miners with an older job of this link are told to drop it.
     pub(crate) clean_since: Serial,
-    /// How often the ids of its lane have gone round.
+    /// How often the ids of its lane have wrapped.
     pub(crate) turn: u32,
-    /// A planted defect.
+    /// A planted defect for the canary run.
     #[cfg(feature = "canary")]
     pub(crate) keeps_time: bool,
     /// The newest job that miners may have been told.
     pub(crate) told: Serial,
-    /// Counts the link's connections.
+    /// The number of the link's current connection.
     pub(crate) connection: u16,
     pub(crate) authorizations: Authorizations,
     line: NotifyLine<'a>,
     pub(crate) epoch: u16,
     extranonce1: Extranonce1,
     extranonce2_size: Option<u8>,
-    /// What the pool calls the session, to ask for it again; empty where it gave no name.
+    /// The pool's name for the session, to resume it; empty if it gave none.
     session: heapless::String<SESSION_BYTES_MAX>,
-    /// Counts the times that it became live.
+    /// Number of times that the link became live.
     sessions: u16,
-    /// The pool may mind the session that it was asked for last: it is asked for none.
+    /// The pool may reject the session it was asked for last, so none is asked for.
     asks_anew: bool,
-    /// Announced by `mining.set_extranonce`, in force with the next notify (QUIRKS 22).
+    /// Announced by `mining.set_extranonce`; in force with the next notify (QUIRKS 22).
     next_extranonce: Option<(Extranonce1, u8)>,
-    /// The next job ends all before it, whatever its flag says.
+    /// The next job ends all earlier ones, whatever its flag says.
     next_is_clean: bool,
     mask: VersionMask,
     difficulty: Difficulty,
@@ -519,7 +521,7 @@ impl<'a> Link<'a> {
         self.heard = false;
         self.names = Names::default();
         if self.without_configure.is_some_and(|since| now.since(since) >= CONFIGURE_AGAIN_AFTER) {
-            // One more close says that nothing has changed.
+            // One more silent close confirms that nothing has changed.
             self.without_configure = None;
             self.closed_at_configure = self.closed_at_configure.saturating_sub(1);
         }
@@ -531,20 +533,20 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Says, once for each time, that mining.configure is left out.
+    /// Returns `true` once each time that mining.configure starts to be left out.
     pub(crate) fn leaves_configure_out_first(&mut self) -> bool {
         let is_out = self.without_configure.is_some();
         is_out && !core::mem::replace(&mut self.without_was_said, true)
     }
 
-    /// Takes note of a line of the pool.
+    /// Notes that a line arrived from the pool.
     pub(crate) fn note_line(&mut self) {
         self.asked = None;
         self.heard = true;
     }
 
-    /// Counts connections that end at mining.configure without a word: after two the next is tried
-    /// without it, and goes on so while that works (F93).
+    /// Counts connections that end silently at mining.configure. After two in a row the next
+    /// attempt leaves it out, as long as that works (F93).
     fn note_configure(&mut self, close: LinkClose, now: Instant) {
         match close {
             LinkClose::ClosedDuring(State::Configuring) if !self.heard => {
@@ -554,7 +556,7 @@ impl<'a> Link<'a> {
                     self.without_was_said = false;
                 }
             }
-            // It was not mining.configure that the pool minded.
+            // Leaving mining.configure out did not help.
             _ if self.without_configure.is_some() && self.live_since.is_none() => {
                 self.without_configure = None;
                 self.closed_at_configure = 0;
@@ -566,11 +568,11 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Closes the books on a connection that is gone; jobs stay, in case the session comes back.
+    /// Books a closed connection. Jobs stay, in case the session is resumed.
     pub(crate) fn handle_down(&mut self, close: LinkClose, now: Instant) {
         self.note_configure(close, now);
         if self.live_since.is_none() && close != LinkClose::Reconnect {
-            // It leads nowhere: the next attempt goes to the port of the settings again.
+            // This port leads nowhere: the next attempt uses the port in the settings.
             self.port = None;
         }
         if self.live_since.take().is_some() {
@@ -578,32 +580,32 @@ impl<'a> Link<'a> {
         }
         let is_minded = matches!(close, LinkClose::NoAnswers | LinkClose::SessionForgotten);
         if is_minded || self.state == State::Subscribing {
-            // The session may be what the pool minds; the next attempt asks for a new one.
+            // The pool may reject the session; the next attempt asks for a new one.
             self.session.clear();
             self.asks_anew = true;
         }
         if is_minded {
-            // What the old one brought says nothing of the next.
+            // Answers of the old session say nothing about the next.
             self.health.forget_answers();
         }
         self.refusals.handle_session();
         self.answer_time = None;
         match close {
             LinkClose::SubscribeRefused(_) | LinkClose::AuthorizeRefused(_) => {}
-            // What it said before it closed is mostly why.
+            // The last message before a close is mostly its reason.
             LinkClose::ClosedDuring(_) | LinkClose::Lost(_) if self.state.is_open() => {
                 self.words = core::mem::take(&mut self.message);
             }
             _ => self.words = Words::NONE,
         }
-        // What it left unanswered grants nothing on the next connection.
+        // Unanswered authorizations grant nothing on the next connection.
         self.authorizations.clear();
         self.last_close = Some(close);
         self.next_is_clean = true;
         self.enter(State::Idle, now);
     }
 
-    /// Takes over a link that served another pool or lane: nothing of it is kept.
+    /// Reassigns a link to another pool or lane; nothing of its past is kept.
     pub(crate) fn assign(&mut self, pool: u8, lane: u8, now: Instant) {
         self.pool = pool;
         self.lane = lane;
@@ -649,12 +651,13 @@ impl<'a> Link<'a> {
         self.lane
     }
 
-    /// Returns the port to dial, where the pool asked for another than that of the settings.
+    /// Returns the port to dial if the pool asked for another than in the settings.
     pub fn port(&self) -> Option<u16> {
         self.port
     }
 
-    /// Takes the pool's answer for a name, or for its login; none where it gave none in time.
+    /// Takes the pool's answer for a worker name, or for the login; `granted` is `None` after a
+    /// timeout.
     pub(crate) fn note_name(
         &mut self,
         name: Option<&WorkerName>,
@@ -672,37 +675,37 @@ impl<'a> Link<'a> {
         self.wanted
     }
 
-    /// Returns why the link was down last.
+    /// Returns the reason of the last close.
     pub fn last_close(&self) -> Option<LinkClose> {
         self.last_close
     }
 
-    /// Returns the same in words for people, with the pool's own.
+    /// Returns the last close in words for people, with the pool's own text.
     pub fn last_close_told(&self) -> Option<Told<'_>> {
         self.last_close.map(|close| Told::new(close, &self.words))
     }
 
-    /// Returns how long it is until the link is dialled again, where it waits for that.
+    /// Returns the time until the next dial, if the link waits for one.
     pub fn next_attempt(&self, now: Instant) -> Option<Duration> {
         (self.state == State::Idle && self.wanted).then(|| self.retry_at.since(now))
     }
 
-    /// Returns what the pool said with its last refusal, or before it closed; mostly nothing.
+    /// Returns the pool's text with its last refusal, or before it closed; mostly empty.
     pub fn words(&self) -> &Words {
         &self.words
     }
 
-    /// Returns what the pool wanted people to be shown last (`client.show_message`).
+    /// Returns the pool's last message for people (`client.show_message`).
     pub fn message(&self) -> &Words {
         &self.message
     }
 
-    /// Keeps what the pool wants people to be shown.
+    /// Keeps a message from the pool for people.
     pub(crate) fn handle_message(&mut self, text: Text<'_>) {
         self.message = Words::of(text);
     }
 
-    /// Names the step of the handshake in which a pool closed the connection.
+    /// Names the handshake step in which a pool closed the connection.
     pub(crate) fn refine(&self, close: LinkClose) -> LinkClose {
         let is_step = match self.state {
             State::Configuring | State::Subscribing => true,
@@ -717,25 +720,25 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Returns the time that the pool took for its last answer to a share.
+    /// Returns the time that the pool took for its last share answer.
     pub fn answer_time(&self) -> Option<Duration> {
         self.answer_time
     }
 
-    /// Returns what the pool does with the shares that it is sent.
+    /// Returns how the pool answers shares.
     pub fn refusals(&self) -> &Refusals {
         &self.refusals
     }
 
-    /// Returns how well the pool serves, 0 to 100: not at all while it is away or answers nothing;
-    /// `None` where it was never reached.
+    /// Returns how well the pool serves, 0 to 100; 0 while it is away or answers no shares. `None`
+    /// if it was never live.
     pub fn score(&self) -> Option<u8> {
         let serves = matches!(self.state, State::Live | State::Draining);
         let score = if serves && !self.refusals.is_unanswered() { self.health.score() } else { 0 };
         self.was_live.then_some(score)
     }
 
-    /// Says whether it has been live since it was assigned.
+    /// Says whether it was live since it was assigned.
     pub fn was_live(&self) -> bool {
         self.was_live
     }
@@ -745,12 +748,12 @@ impl<'a> Link<'a> {
         &self.health
     }
 
-    /// Returns how long the share has waited that waits longest for the pool's answer.
+    /// Returns the age of the oldest share that waits for the pool's answer.
     pub(crate) fn unanswered_for(&self, now: Instant) -> Duration {
         self.pending.oldest_sent().map_or(Duration::ZERO, |sent| now.since(sent))
     }
 
-    /// Says whether the connection is to be taken for dead: shares went out and no line came (F63).
+    /// Says whether the connection counts as dead: shares went out and no line arrived (F63).
     pub(crate) fn is_unresponsive(&self, now: Instant) -> bool {
         self.asked.is_some_and(|asked| now.since(asked) >= UNRESPONSIVE_MAX)
     }
@@ -765,22 +768,22 @@ impl<'a> Link<'a> {
         &self.extranonce1
     }
 
-    /// Returns what the pool calls the session; empty where it gave no name.
+    /// Returns the pool's name for the session; empty if it gave none.
     pub fn session(&self) -> &str {
         &self.session
     }
 
-    /// Returns which of its connections stands, or stood last.
+    /// Returns the current connection, or the last one.
     pub(crate) fn at(&self, index: LinkIndex) -> LinkConnection {
         LinkConnection { link: index, number: self.connection }
     }
 
-    /// Returns which of its sessions is live, or was last.
+    /// Returns the live session, or the last one.
     pub(crate) fn live_session(&self, index: LinkIndex) -> LinkSession {
         LinkSession { connection: self.at(index), number: self.sessions }
     }
 
-    /// Returns the connection on which a job came; none where that is gone.
+    /// Returns the connection that delivered a job; `None` if it is closed.
     pub(crate) fn given(&self, index: LinkIndex, job: &Job) -> Option<LinkConnection> {
         let stands = self.state.is_open() && job.received >= self.opened;
         stands.then(|| self.at(index))
@@ -801,19 +804,19 @@ impl<'a> Link<'a> {
         &self.pending
     }
 
-    /// Has the pool asked for a difficulty.
+    /// Queues a difficulty suggestion for the pool.
     pub(crate) fn suggest(&mut self, difficulty: Difficulty, now: Instant) {
         self.suggested = Some((difficulty, now));
         (self.suggestion_sent, self.suggestion_answered) = (false, false);
     }
 
-    /// Returns when the pool was asked for a difficulty, where it has not answered.
+    /// Returns when the unanswered suggestion was made, if there is one.
     pub(crate) fn unanswered_suggestion(&self) -> Option<Instant> {
         let asked = self.suggested.filter(|_| self.suggestion_sent && !self.suggestion_answered);
         asked.map(|(_, at)| at)
     }
 
-    /// Books a share that found no room; says whether that is news.
+    /// Books a share that found the queue full; returns whether that is news.
     pub(crate) fn handle_full(&mut self, who: Option<Who>, now: Instant) -> bool {
         let is_news = !self.is_full(now);
         self.full_at = Some(now);
@@ -823,22 +826,22 @@ impl<'a> Link<'a> {
         is_news
     }
 
-    /// Says whether shares were lost lately for want of room in the queue.
+    /// Says whether shares were lost lately because the queue was full.
     pub fn is_full(&self, now: Instant) -> bool {
         self.full_at.is_some_and(|last| now.since(last) < QUEUE_FULL_LASTS)
     }
 
-    /// Returns a job that is still kept, dead or alive.
+    /// Returns a job still in the ring, live or ended.
     pub fn kept_job(&self, serial: Serial) -> Option<&Job> {
         self.jobs.get(serial).map(|(job, _)| job)
     }
 
-    /// Returns the job that is encoded, once there is one.
+    /// Returns the job that is encoded, if there is one.
     pub(crate) fn announced(&self) -> Option<&Job> {
         if self.line.is_empty() { None } else { self.jobs.newest() }
     }
 
-    /// Forgives an oddity now and then.
+    /// Forgives one oddity per [`FORGIVE_INTERVAL`].
     pub(crate) fn forgive(&mut self, now: Instant) {
         if now.since(self.forgiven_at) >= FORGIVE_INTERVAL {
             self.forgiven_at = now;
@@ -852,7 +855,7 @@ impl<'a> Link<'a> {
         if self.oddities > LINK_ODDITIES_MAX { Err(LinkClose::Oddities) } else { Ok(()) }
     }
 
-    /// Reads what cannot be parsed: noise is counted, a web server is named.
+    /// Handles a line that cannot be parsed: noise is counted, HTTP ends the link.
     pub(crate) fn handle_error(&mut self, error: ServerError) -> Result<(), LinkClose> {
         match error {
             ServerError::LooksLikeHttp => Err(LinkClose::LooksLikeHttp),
@@ -875,7 +878,7 @@ impl<'a> Link<'a> {
                 self.enter(State::Subscribing, now);
                 Ok(Heard::Nothing)
             }
-            // The answer to configure may come after its time was up (NiceHash).
+            // The answer to configure may come after its deadline (NiceHash).
             (_, ID_CONFIGURE) => {
                 self.handle_configured(response);
                 Ok(Heard::Nothing)
@@ -916,7 +919,7 @@ impl<'a> Link<'a> {
         });
     }
 
-    /// The words of a refusal; where it has none, what the pool said to people before it.
+    /// The text of a refusal; without one, the pool's last message for people.
     fn words_of(&self, reason: Text<'_>) -> Words {
         if reason.is_empty() { self.message.clone() } else { Words::of(reason) }
     }
@@ -937,7 +940,7 @@ impl<'a> Link<'a> {
         Ok(())
     }
 
-    /// Takes an extranonce1 into use; where it is another, nothing made before counts any more.
+    /// Takes an extranonce1 into use; a different one voids all earlier jobs.
     fn begin_epoch(&mut self, extranonce1: Extranonce1, size: u8) {
         self.next_is_clean = true;
         if self.extranonce1 == extranonce1 && self.extranonce2_size == Some(size) {
@@ -947,11 +950,11 @@ impl<'a> Link<'a> {
         self.extranonce2_size = Some(size);
         self.epoch = self.epoch.wrapping_add(1);
         self.jobs.end_all();
-        // Nobody is to be sent the last job of the old one any more.
+        // The last job of the old epoch is sent to no more miners.
         self.line.clear();
     }
 
-    /// Remembers an extranonce that the next notify brings into force.
+    /// Keeps an extranonce that takes effect with the next notify.
     pub(crate) fn handle_set_extranonce(
         &mut self,
         extranonce1: Text<'_>,
@@ -961,19 +964,19 @@ impl<'a> Link<'a> {
         Ok(())
     }
 
-    /// Takes a difficulty; it holds from the next notify on.
+    /// Takes a difficulty; it takes effect with the next notify.
     pub(crate) fn handle_set_difficulty(&mut self, difficulty: Difficulty) {
         self.difficulty = difficulty;
     }
 
-    /// Takes a mask; it holds at once (BIP-0310): for what the pool is sent from now on, and for
-    /// the next announcement. Jobs that are out keep the one that miners were told with them.
+    /// Takes a mask. It holds at once (BIP-0310): for shares sent from now on, and for the next
+    /// announcement. Announced jobs keep the mask that miners were told.
     pub(crate) fn handle_set_version_mask(&mut self, mask: u32) {
         self.mask = VersionMask(mask);
     }
 
-    /// Answers whether a request of the pool to reconnect is to be followed: to the same host
-    /// only, and not more often than every minute (F82).
+    /// Says whether to follow a pool's request to reconnect: to the same host only, and at most
+    /// once a minute (F82).
     pub(crate) fn allow_reconnect(
         &mut self,
         to_same_host: bool,
@@ -991,15 +994,15 @@ impl<'a> Link<'a> {
         true
     }
 
-    /// Remembers to answer a request of the pool; when too many wait, the new one is dropped.
+    /// Queues the answer to a pool's request; if the queue is full, the new request is dropped.
     pub(crate) fn owe(&mut self, id: Id<'_>, version: bool) {
         if let (false, Ok(id)) = (id.is_null(), heapless::Vec::from_slice(id.as_raw())) {
             let _ = self.owed.push_back(Owed { id, version });
         }
     }
 
-    /// Keeps a notify that came before the answer to mining.subscribe (QUIRKS 10), of which the
-    /// newest counts; `false` where that has been answered.
+    /// Keeps a notify that came before the answer to mining.subscribe (QUIRKS 10); the newest wins.
+    /// Returns `false` if the subscription was already answered.
     pub(crate) fn keep_early_notify(&mut self, line: &[u8]) -> bool {
         if !self.subscribed {
             self.line.keep_early(line);
@@ -1007,12 +1010,12 @@ impl<'a> Link<'a> {
         !self.subscribed
     }
 
-    /// Returns the notify that came early, to be read now.
+    /// Returns the early notify, to be read now.
     pub(crate) fn take_early_notify(&mut self) -> Option<heapless::Vec<u8, EARLY_LINE_BYTES_MAX>> {
         self.line.take_early()
     }
 
-    /// Builds the job of a notify and encodes the line that all miners are sent.
+    /// Builds the job of a notify and encodes its line for all miners.
     pub(crate) fn handle_notify(
         &mut self,
         notify: &Notify<'_>,
@@ -1020,7 +1023,7 @@ impl<'a> Link<'a> {
         now: Instant,
     ) -> Result<Announced, NotifyRefused> {
         if !self.subscribed {
-            // Its extranonce1 is not known yet; a former session's may be another.
+            // The extranonce1 is not known yet; that of a former session may differ.
             return Err(NotifyRefused::NotSubscribed);
         }
         if let Some((extranonce1, size)) = self.next_extranonce.take() {
@@ -1044,8 +1047,8 @@ impl<'a> Link<'a> {
         if !keeps_time {
             self.jobs.move_time_on(&mut job);
         }
-        // A new block ends the miners' old work even where the pool does not say so (QUIRKS 37);
-        // what they found before is still the pool's to judge.
+        // A new block ends the miners' old work even if the pool does not say so (QUIRKS 37).
+        // Shares found before it are still judged by the pool.
         let is_new_block = self.jobs.newest().is_some_and(|old| old.prev_hash != job.prev_hash);
         let clean = ends_all || is_new_block;
         self.jobs.push(job, notify.coinb2).map_err(|_| NotifyRefused::TooLong)?;
@@ -1057,10 +1060,10 @@ impl<'a> Link<'a> {
         Ok(Announced { serial, clean })
     }
 
-    /// Returns the id of the newest job where a pool that was away names that one again.
+    /// Returns the serial of the newest job if a returned pool announces the same work.
     fn known(&self, job: &Job) -> Option<Serial> {
         let newest = self.jobs.newest().filter(|newest| newest.live)?;
-        // A keep-alive may have moved the time on.
+        // A keep-alive may have moved the ntime on.
         let same = (newest.epoch, newest.task) == (job.epoch, job.task)
             && newest.pool_job_id == job.pool_job_id
             && newest.mask == job.mask
@@ -1069,8 +1072,8 @@ impl<'a> Link<'a> {
         same.then_some(newest.serial)
     }
 
-    /// Goes on with the newest job: a session that was resumed with it costs the miners nothing.
-    /// Told to begin it anew, they would find the same shares once more.
+    /// Goes on with the newest job, so that a resumed session costs the miners nothing. A clean
+    /// notify would make them find the same shares again.
     fn go_on(
         &mut self,
         notify: &Notify<'_>,
@@ -1078,7 +1081,7 @@ impl<'a> Link<'a> {
         now: Instant,
     ) -> Result<Announced, NotifyRefused> {
         let extranonce1 = self.extranonce1.as_bytes();
-        // The line was used to decode into.
+        // The line buffer was used as scratch space.
         self.line.encode(notify, extranonce1, serial).map_err(|Full| NotifyRefused::TooLong)?;
         if notify.clean_jobs {
             self.jobs.end_all_but_newest();
@@ -1100,7 +1103,7 @@ impl<'a> Link<'a> {
         let network_target = Target::from_nbits(nbits).map_err(|_| NotifyRefused::NBits)?;
         let pool_job_id: heapless::String<POOL_JOB_ID_BYTES_MAX> =
             notify.job_id.as_raw().try_into().map_err(|_| NotifyRefused::JobId)?;
-        // The line buffer is about to be written anew, so it serves to decode the first half.
+        // The line buffer is about to be rewritten, so it serves as scratch space here.
         let coinb1 =
             hex::decode(notify.coinb1, self.line.scratch()).map_err(|_| NotifyRefused::TooLong)?;
         let prefix = CoinbasePrefix::new(&[coinb1, self.extranonce1.as_bytes()]);
@@ -1139,7 +1142,7 @@ impl<'a> Link<'a> {
         })
     }
 
-    /// Announces the newest job once more, under a new id and with its time moved on.
+    /// Announces the newest job again, under a new id and with its ntime moved on.
     pub(crate) fn renew(&mut self, serial: Serial, ntime: NTime, now: Instant) -> Option<Serial> {
         if self.line.is_empty() {
             return None;
@@ -1157,17 +1160,17 @@ impl<'a> Link<'a> {
         out: &mut Writer<'_>,
     ) -> Result<(), Full> {
         let Some(job) = self.jobs.newest() else { return Ok(()) };
-        // Who does not fit is given no job of this link.
+        // A miner that does not fit gets no job from this link.
         let Ok(pad) = seat.space.pad(job.extranonce2_size) else { return Ok(()) };
         self.line.write(&pad, job.ntime_for(seat.space, seat.since), clean, out)
     }
 
-    /// Says whether miners of a geometry can work for the pool, as far as it is known.
+    /// Says whether miners of a geometry fit the pool, as far as its length is known.
     pub(crate) fn fits(&self, geometry: Geometry) -> bool {
         self.extranonce2_size.is_none_or(|size| geometry.fits(size).is_ok())
     }
 
-    /// Writes it for a miner under another id and so many seconds later; it ends nothing.
+    /// Writes the newest job for one miner under another id, with its ntime moved on; never clean.
     pub(crate) fn write_notify_as(
         &self,
         seat: Seat,
@@ -1195,7 +1198,7 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Writes the next line that the handshake or the pool's own requests ask for; returns
+    /// Writes the next line of the handshake or the next answer to the pool's requests; returns
     /// whether there was one.
     pub(crate) fn write_session(
         &mut self,
@@ -1225,7 +1228,7 @@ impl<'a> Link<'a> {
         match self.state {
             State::Configuring => encode::configure(ID_CONFIGURE, MASK_ASKED.0, 2, out)?,
             State::Subscribing => {
-                // A pool that gives the session back takes what was held over a cut (F56).
+                // A pool that resumes the session takes the shares held over a cut (F56).
                 let known = if self.session.is_empty() { login.session } else { &self.session };
                 let asks = |session: &&str| !session.is_empty() && !self.asks_anew;
                 let session = Some(known).filter(asks);
@@ -1240,7 +1243,7 @@ impl<'a> Link<'a> {
         Ok(true)
     }
 
-    /// Passes over a configure that got no answer in time; other steps end the link.
+    /// Skips a configure without an answer in time; a timeout of another step ends the link.
     pub(crate) fn handle_step_timeout(&mut self, now: Instant) -> Result<(), LinkClose> {
         if now.since(self.since) < crate::limits::LINK_STEP_MAX {
             return Ok(());
@@ -1252,7 +1255,7 @@ impl<'a> Link<'a> {
                 Ok(())
             }
             State::Subscribing => Err(LinkClose::HandshakeTimeout(self.state)),
-            // Once authorized it only waits for a job, which has a bound of its own.
+            // Once authorized it only waits for a job, which has its own deadline.
             State::Authorizing
                 if !self.authorized
                     && now.since(self.opened) >= crate::limits::LINK_HANDSHAKE_MAX =>
@@ -1264,7 +1267,7 @@ impl<'a> Link<'a> {
     }
 }
 
-/// Who the gateway is to a pool.
+/// The gateway's login at a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Login<'a> {
     /// The user agent.
@@ -1273,11 +1276,11 @@ pub struct Login<'a> {
     pub user: &'a str,
     /// Its password, mostly `x`.
     pub password: &'a str,
-    /// A session of an earlier run that is worth asking for; mostly none, which is empty.
+    /// A session of an earlier run worth resuming; mostly empty.
     pub session: &'a str,
 }
 
-/// Why a notify makes no job.
+/// Why a notify was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotifyRefused {
     /// It came before the answer to mining.subscribe.
@@ -1310,7 +1313,7 @@ impl NotifyRefused {
 
 fn read_extranonce(extranonce1: Text<'_>, size: u64) -> Result<(Extranonce1, u8), LinkClose> {
     let got = u8::try_from(size).unwrap_or(u8::MAX);
-    // Any size will do that the smallest geometry can live with: which miners fit is theirs.
+    // Any size is accepted that the smallest geometry fits; each miner's fit is checked apart.
     Geometry::choose(1, Some(got)).map_err(LinkClose::Incompatible)?;
     let mut bytes = [0; EXTRANONCE1_BYTES_MAX];
     let extranonce1 = hex::decode(extranonce1.as_bytes(), &mut bytes)

@@ -283,7 +283,7 @@ fn f73_two_commands_in_a_line_are_neither() {
     let session = Session::typed("commit confirm\rcommit; confirm\r");
     session.asked(&[]);
     let text =
-        "error: column 1: there is no \"commit;\"; help lists what there is; did you mean commit";
+        "error: column 1: unknown verb \"commit;\"; help lists the verbs; did you mean commit";
     assert_eq!(session.last_line(), text);
 }
 

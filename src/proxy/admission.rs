@@ -1,12 +1,11 @@
-//! Workers that the owner lets in, where it wants to be asked.
+//! Admission of workers by the owner, if it wants to decide.
 //!
-//! A name that is new on a connection becomes a [`Question`]; its request has no answer until the
-//! owner gives the verdict, at once or later, and nothing else of the connection waits for it:
-//! what the owner does to find out is its own affair. A further name meanwhile is refused, so a
-//! miner has one question open at most. A miner that is not let in may try again as often as its
-//! budget of odd requests allows.
+//! A worker name that is new on a connection becomes a [`Question`]. Its request stays unanswered
+//! until the owner's verdict, which may come later; the connection goes on meanwhile. A second new
+//! name in that time is refused, so a miner has one open question at most. A refused miner may try
+//! again within its budget of odd requests.
 //!
-//! Names that are authorized on a connection stay, also when the owner changes its mind.
+//! Names authorized on a connection stay so, even if the owner's rules change.
 
 use core::fmt;
 
@@ -23,28 +22,28 @@ use crate::wire::error_code::ErrorCode;
 use crate::wire::id::Id;
 use crate::wire::writer::Writer;
 
-/// What a miner hears that is not let in.
+/// The answer to a worker that is not admitted.
 const UNAUTHORIZED: &str = "unauthorized worker";
 
-/// Whether a worker may come in.
+/// A worker that asks for admission.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Question {
-    /// Who asks.
+    /// The miner.
     pub miner: MinerHandle,
-    /// Under what name.
+    /// Its worker name.
     pub worker: heapless::String<WORKER_NAME_BYTES_MAX>,
-    /// With what password.
+    /// Its password.
     pub password: heapless::String<PASSWORD_BYTES_MAX>,
 }
 
 /// The owner's verdict on a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// The worker is let in.
+    /// The worker is admitted.
     Granted,
-    /// It is not, and the try counts.
+    /// The worker is not admitted, and the attempt counts.
     Refused,
-    /// The owner has too many questions to find out; the try does not count.
+    /// The owner has too many open questions; the attempt does not count.
     Busy,
 }
 
@@ -56,22 +55,22 @@ impl fmt::Debug for Question {
 }
 
 impl Proxy<'_> {
-    /// Has every new name of a miner asked for, or none.
+    /// Sets whether the owner decides on every new worker name.
     pub fn ask_admission(&mut self, asks: bool) {
         self.asks_admission = asks;
     }
 
-    /// Returns the question that the last [`Proxy::handle_input`] left, which stopped at it:
-    /// answer it by [`Proxy::handle_admission`], now or later, and hand in what is left.
+    /// Returns the question at which the last [`Proxy::handle_input`] stopped. Answer it by
+    /// [`Proxy::handle_admission`], now or later, and hand in the rest of the input.
     pub fn poll_admission(&mut self) -> Option<Question> {
         self.question.take()
     }
 
-    /// Takes the owner's verdict and writes the answer; a miner that is gone hears nothing.
+    /// Takes the owner's verdict and writes the answer; nothing if the miner left.
     ///
     /// # Errors
     ///
-    /// [`Close`] where the connection is to be ended, after `out` was sent.
+    /// [`Close`] if the connection must end, after `out` was sent.
     pub fn handle_admission(
         &mut self,
         question: &Question,
@@ -132,7 +131,7 @@ impl Proxy<'_> {
         session.count_odd_request()
     }
 
-    /// Authorizes a worker that may come in, and answers.
+    /// Authorizes an admitted worker, and answers.
     pub(super) fn take_worker(
         &mut self,
         miner: MinerHandle,

@@ -1,5 +1,5 @@
-//! Who a refusal is to be laid to: what a pool finds wrong with a share is booked on its miner, and
-//! on the pool's health by who sent it; who repeats shares is named (F90).
+//! Blame for refusals: a pool's verdict on a share is booked on its miner and, by sender, on the
+//! pool's health. A miner that keeps repeating shares is reported (F90).
 
 use super::{Event, Proxy};
 use crate::health::{Answer, Who};
@@ -10,8 +10,8 @@ use crate::time::{Duration, Instant};
 use crate::upstream::LinkIndex;
 
 impl Proxy<'_> {
-    /// Books what a pool answered to a share of a miner. While it accepts any share at all, one
-    /// that it has already or finds too light is its miner's doing.
+    /// Books a pool's answer to a share of a miner. While the pool accepts any shares, a duplicate
+    /// or too light share is its miner's fault.
     pub(super) fn book_answer(
         &mut self,
         index: LinkIndex,
@@ -21,7 +21,7 @@ impl Proxy<'_> {
     ) {
         let Self { links, table, offenders, closing, .. } = self;
         let Some(link) = links.get_mut(index) else { return };
-        // Of who is gone nobody knows any more whether he was one or many.
+        // The address of a miner that left is gone, so this answer says nothing about one sender.
         let Some(session) = table.get_mut(miner) else { return };
         let who = Who { place: Place::of(session.peer), miner };
         link.health.handle_answer(answer, who, time, now);
@@ -29,14 +29,14 @@ impl Proxy<'_> {
             return;
         }
         if let Err(close) = session.count_faulty_share() {
-            // A full list is of those who end anyway; this one's next refusal ends it.
+            // A full list holds only miners that end anyway; this miner's next refusal ends it.
             let _ = closing.push_back((miner, close));
         }
         offenders.book(session.peer, session.take_offences(), now);
     }
 
-    /// Notes that a miner sent a share that was taken before. One that does so time and again is
-    /// named, once in a while, and its address has that to its account.
+    /// Notes that a miner repeated an accepted share. A miner that keeps doing so is reported at
+    /// intervals, and its address is charged for it.
     pub(super) fn note_repeat(&mut self, miner: MinerHandle, now: Instant) {
         let Some(session) = self.table.get_mut(miner) else { return };
         let peer = session.peer;

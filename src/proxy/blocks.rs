@@ -1,4 +1,4 @@
-//! Block candidates: what is remembered of them, and the late try of those that their queue lost.
+//! Block candidates: their records, and the late try of those that their queue lost.
 
 use super::{Event, Proxy};
 use crate::blocks::{BlockAnswer, BlockRecord, Blocks, BlocksFull};
@@ -14,23 +14,23 @@ use crate::work::share::AcceptedShare;
 use crate::work::version::VersionMask;
 
 impl Proxy<'_> {
-    /// Returns the block candidates that no pool has answered; the owner keeps them where they
-    /// survive its own end, and says so by [`Proxy::handle_blocks_saved`].
+    /// Returns the block candidates that no pool has answered. The owner writes them to durable
+    /// storage and confirms by [`Proxy::handle_blocks_saved`].
     pub fn blocks(&self) -> &Blocks {
         &self.blocks
     }
 
-    /// Takes it that all of [`Proxy::blocks`] is written.
+    /// Confirms that all of [`Proxy::blocks`] is written.
     pub fn handle_blocks_saved(&mut self) {
         self.blocks.handle_saved();
     }
 
-    /// Takes back a block candidate of an earlier run, which was found so long ago: its pool is
-    /// told as soon as it is live.
+    /// Restores a block candidate of an earlier run, found `age` ago. Its pool gets it as soon as
+    /// it is live.
     ///
     /// # Errors
     ///
-    /// [`BlocksFull`] where there is no room.
+    /// [`BlocksFull`] if there is no room.
     pub fn restore_block(
         &mut self,
         record: BlockRecord,
@@ -45,7 +45,7 @@ impl Proxy<'_> {
         self.options.pools.iter().any(|pool| pool.account().is_same(account))
     }
 
-    /// Keeps what a pool must be told of a block, whatever becomes of its share.
+    /// Keeps the record of a block candidate, whatever becomes of its share.
     pub(super) fn keep_block(
         &mut self,
         index: LinkIndex,
@@ -66,7 +66,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Looks which blocks only their records know any more, and which are too old.
+    /// Finds blocks that only their records still hold, and drops those that are too old.
     pub(super) fn tend_blocks(&mut self, now: Instant) {
         while let Some(hash) = self.blocks.forget_old(now) {
             self.push_event(Event::BlockForgotten { hash });
@@ -77,7 +77,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Books what a pool said to a block; says whether that is still kept.
+    /// Books the pool's answer to a block; returns whether its record is kept.
     pub(super) fn handle_block_answer(
         &mut self,
         index: LinkIndex,
@@ -90,7 +90,7 @@ impl Proxy<'_> {
         blocks.handle_answer(hash, answer, link.live_session(index), extranonce1)
     }
 
-    /// Books the answer to a late block; says whether it was for one.
+    /// Books the answer to a late block; returns whether the request was a late block.
     pub(super) fn handle_late_answer(
         &mut self,
         index: LinkIndex,
@@ -105,7 +105,7 @@ impl Proxy<'_> {
         true
     }
 
-    /// Returns the name of an earlier run's session that a link should ask for; mostly none.
+    /// Returns the session of an earlier run that a link should ask for; mostly empty.
     pub(super) fn session_of_blocks(&self, index: LinkIndex) -> &str {
         if self.blocks.is_empty() {
             return "";
@@ -160,23 +160,23 @@ impl Proxy<'_> {
     }
 }
 
-/// What a pool is told of a share beside the job's id and the worker.
+/// The parts of a submit besides the job's id and the worker.
 pub(super) struct SubmitParts {
     pub(super) extranonce2: heapless::Vec<u8, EXTRANONCE2_BYTES_MAX>,
     pub(super) version_bits: Option<u32>,
 }
 
 impl SubmitParts {
-    /// Puts together what belongs to a share for a job of a link whose pool allows `mask` now.
+    /// Builds the parts of a share for a job of a link whose pool allows `mask` now.
     pub(super) fn new(mask: VersionMask, job: &Job, share: &AcceptedShare) -> Self {
-        // There is room: a share's is no longer than the longest.
+        // There is room: both lengths have the same bound.
         let extranonce2 = heapless::Vec::from_slice(share.extranonce2());
         let version_bits = share.pool_bits(job, mask);
         Self { extranonce2: extranonce2.unwrap_or_default(), version_bits }
     }
 }
 
-/// What is remembered of a block candidate.
+/// Makes the record of a block candidate.
 fn record(link: &Link<'_>, job: &Job, accepted: &AcceptedShare) -> BlockRecord {
     let SubmitParts { extranonce2, version_bits } = SubmitParts::new(link.mask(), job, accepted);
     BlockRecord {

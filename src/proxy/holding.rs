@@ -1,16 +1,15 @@
-//! Reading less of miners before the way to their pool is full (F91).
+//! Slows reads from miners before the queue to their pool is full (F91).
 //!
-//! A share that finds no room on its way is lost, and with it what was paid for the power. So a
-//! miner is read only as far as its pool's queue has room for what it may bring: what it sends
-//! beyond that waits in its socket. Of the room that is left one miner may take a part, so that one
-//! that floods is held back first and alone, and the others' shares find room whatever it does.
+//! A share that finds the queue full is lost, and so is its pay. A miner is read only as far as the
+//! queue has room for the shares in those bytes; the rest waits in its socket. One miner may take
+//! only a part of the room left. So a flooding miner is held back first and alone, and the others'
+//! shares find room.
 //!
-//! What goes to miners is not held back: jobs, verdicts and keep-alives reach them as ever, and
-//! none is closed for a silence that is the gateway's own. A block candidate behind what is not
-//! read waits for no more than the queue's first answer; one that was read finds room of its own
-//! (F39).
+//! Output to miners is never held back: jobs, verdicts and keep-alives go out as usual. No miner is
+//! closed for a silence caused by the gateway. A block candidate in an unread socket waits for the
+//! queue's next answer at most; once read, it has room of its own (F39).
 //!
-//! A share for another link than the miner's own, as just after a switch, is not foreseen here.
+//! Shares for a link other than the miner's own, as just after a switch, are not counted here.
 
 use super::Proxy;
 use crate::downstream::State;
@@ -19,8 +18,8 @@ use crate::table::MinerHandle;
 use crate::upstream::LinkIndex;
 
 impl Proxy<'_> {
-    /// Returns how many bytes of a miner the owner may read now, and hand in at once. At 0 the
-    /// miner is held back: it is not to be read before [`Proxy::poll_relief`] has said so.
+    /// Returns the number of bytes that the owner may read from a miner now and hand in at once. At
+    /// 0 the miner is held back: do not read it until [`Proxy::poll_relief`] returns `true`.
     pub fn poll_read(&mut self, miner: MinerHandle) -> usize {
         #[cfg(feature = "canary")]
         if self.has(crate::canary::Defect::F91HoldBack) {
@@ -43,7 +42,7 @@ impl Proxy<'_> {
         self.room_for(miner).is_some_and(|(_, room)| room == 0)
     }
 
-    /// Says, once, that every miner that is held back is to be asked again by [`Proxy::poll_read`].
+    /// Returns `true`, once, if every held-back miner is to be asked again by [`Proxy::poll_read`].
     pub fn poll_relief(&mut self) -> bool {
         let anyway = core::mem::take(&mut self.relief);
         self.links
@@ -51,8 +50,8 @@ impl Proxy<'_> {
             .fold(false, |is_due, (_, link)| link.pending.take_relief(anyway) | is_due)
     }
 
-    /// The link that a miner works for, and for how many of its shares there is room on the way;
-    /// none where what it sends goes nowhere.
+    /// Returns the miner's link and the number of its shares that fit the queue; `None` if its
+    /// shares go nowhere.
     fn room_for(&self, miner: MinerHandle) -> Option<(LinkIndex, usize)> {
         let session = self.table.get(miner)?;
         if self.no_pool || !matches!(session.state, State::Authorized | State::Draining) {

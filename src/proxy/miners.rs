@@ -1,8 +1,8 @@
-//! What miners say, and what they are sent.
+//! Requests from miners, and the output to them.
 //!
-//! [`Proxy::handle_request`] owns the one `match` over (state, request). Requests may come in
-//! every order that firmware is known to use (`docs/stratum-quirks.md`); each gets exactly one
-//! answer under its own id, byte for byte.
+//! [`Proxy::handle_request`] owns the one `match` over (state, request). Requests may arrive in any
+//! order that known firmware uses (`docs/stratum-quirks.md`). Each gets exactly one answer under
+//! its own id, byte for byte.
 
 use super::workers::WORKER_REFUSED;
 use super::{Event, Proxy, VerdictMode};
@@ -35,21 +35,21 @@ use crate::work::job::Job;
 use crate::work::target::Target;
 use crate::work::version::VersionMask;
 
-/// What the gateway says of its own session: miners may give it back when they reconnect.
+/// The session name in our subscribe answer; miners may send it back when they reconnect.
 const SESSION: &str = "loka";
 
-/// What a miner hears that waits for a pool's verdict in vain (F41).
+/// The answer to a share whose pool gave no verdict in time (F41).
 pub(super) const NO_ANSWER: &str = "no answer from pool";
 
 impl Proxy<'_> {
-    /// Takes bytes of a miner and writes the answers.
+    /// Takes bytes from a miner and writes the answers.
     ///
-    /// Whole lines are consumed while `out` has room for an answer
-    /// ([`REPLY_BYTES_MAX`]); what is left of `input` is for the next call, after `out` was sent.
+    /// Whole lines are consumed while `out` has room for an answer ([`REPLY_BYTES_MAX`]). Send
+    /// `out`, then hand the rest of `input` to the next call.
     ///
     /// # Errors
     ///
-    /// [`Close`] where the connection is to be ended, after `out` was sent.
+    /// [`Close`] if the connection must end, after `out` was sent.
     pub fn handle_input(
         &mut self,
         miner: MinerHandle,
@@ -78,7 +78,7 @@ impl Proxy<'_> {
             *input = &[];
             return Ok(());
         };
-        // Only at the start of a line: a read may end anywhere in it (F01).
+        // Only at the start of a line: a read may end in the middle of one (F01).
         if !session.greeted
             && !session.framer.is_partial()
             && let Some(close) = not_stratum(input)
@@ -86,13 +86,13 @@ impl Proxy<'_> {
             return Err(close);
         }
         let mut framer = session.framer;
-        // The lines leave `self` while one of them is read, so that it can be lent to the parts.
+        // The line buffers leave `self` while a line is read, so that `self` can be borrowed.
         let lines = core::mem::take(&mut self.lines);
         let first = miner.index().saturating_mul(DOWNSTREAM_LINE_BYTES_MAX);
         let rest = lines.get_mut(first..first.saturating_add(DOWNSTREAM_LINE_BYTES_MAX));
         let mut result = Ok(());
         if let Some(rest) = rest {
-            // A question is taken before the next line may ask another.
+            // The owner takes a question before the next line may raise another.
             while result.is_ok() && out.room() >= REPLY_BYTES_MAX && !self.has_question() {
                 result = match framer.next_line(rest, input) {
                     Ok(Some(line)) => self.handle_line(miner, line, out, now),
@@ -126,7 +126,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Answers a line that is no request: shape errors count less than lines that are no JSON.
+    /// Answers a line that is no valid request. A malformed request counts less than invalid JSON.
     fn handle_unreadable(
         &mut self,
         miner: MinerHandle,
@@ -142,20 +142,20 @@ impl Proxy<'_> {
             _ => None,
         };
         if method == Some(Method::Submit) {
-            // Shape is looked at after the subscription (`rejects.json`).
+            // The shape is checked after the subscription (`rejects.json`).
             let subscribed = self.table.get(miner).is_some_and(|s| s.seat.is_some());
             let reason = if subscribed { Reject::Malformed } else { Reject::NotSubscribed };
             return self.reject(miner, error.id, reason, out);
         }
         let mut text = heapless::String::<ERROR_TEXT_BYTES_MAX>::new();
-        // A text that is too long is sent as far as it went.
+        // A text that is too long is cut.
         let _ = write!(text, "{}", error.kind);
         answer(out, |out| encode::result_error(error.id, ErrorCode::Other, &text, out));
         let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
         if method.is_some() { session.count_odd_request() } else { session.count_invalid_line() }
     }
 
-    /// The one place where a request meets a state.
+    /// The one place that matches a request to a state.
     fn handle_request(
         &mut self,
         miner: MinerHandle,
@@ -185,7 +185,7 @@ impl Proxy<'_> {
             (_, Request::Authorize(authorize)) => {
                 self.handle_authorize(miner, id, authorize, out, now)
             }
-            // It is never needed: what miners know as extranonce1 does not change.
+            // Subscribing changes nothing: the extranonce1 that miners know never changes.
             (_, Request::ExtranonceSubscribe) => {
                 answer(out, |out| encode::result_true(id, out));
                 Ok(())
@@ -207,7 +207,7 @@ impl Proxy<'_> {
                 answer(out, |out| {
                     encode::result_error(id, ErrorCode::Other, "method not supported", out)
                 });
-                // BFGMiner asks for the transactions again and again, as a sign of life.
+                // BFGMiner polls for the transactions as a sign of life.
                 if matches!(request, Request::GetTransactions) {
                     return Ok(());
                 }
@@ -217,7 +217,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Grants what was asked for, and answers nothing that was not (QUIRKS 12).
+    /// Grants the requested extensions and answers no others (QUIRKS 12).
     fn handle_configure(
         &mut self,
         miner: MinerHandle,
@@ -234,13 +234,13 @@ impl Proxy<'_> {
             let mask = requested.intersect(offered);
             let enough = mask != VersionMask::NONE
                 && mask.bit_count() >= u32::from(rolling.min_bit_count.min(32));
-            // Too few bits are granted all the same: some firmware leaves over a refusal.
+            // Too few bits are granted as well: some firmware leaves after a refusal.
             session.requested_mask = requested;
             session.tell_mask(mask);
             granted.version_rolling = Some((enough || mask != VersionMask::NONE).then_some(mask.0));
         }
         if let Some(least) = configure.minimum_difficulty {
-            // Zero is no difficulty and asks for no minimum, which is granted as well.
+            // Zero is no difficulty: there is no minimum to apply, and the request is granted.
             if let Ok(least) = Difficulty::new(least) {
                 session.vardiff.require_min(&self.options.vardiff, least, now);
             }
@@ -251,7 +251,7 @@ impl Proxy<'_> {
         answer(out, |out| encode::configure_result(id, &granted, out));
     }
 
-    /// The bits that the miner's link allows now; BIP-0320's where no pool is known yet.
+    /// The version bits that the miner's link allows now; BIP-0320's if no pool is known yet.
     fn offered_mask(&self, miner: MinerHandle) -> VersionMask {
         let session = self.table.get(miner);
         let goal = session.map_or(0, Downstream::goal);
@@ -269,7 +269,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Seats the miner, once; a repeated subscribe hears the same again, and is odd (F15).
+    /// Seats the miner, once. A repeated subscribe gets the same answer and counts as odd (F15).
     fn handle_subscribe(
         &mut self,
         miner: MinerHandle,
@@ -309,15 +309,15 @@ impl Proxy<'_> {
             encode::subscribe_result(id, SESSION, &extranonce1, geometry.roll_bytes(), out)
         });
         if seated.is_some() {
-            // The answer is twice as long as the request: what may be repeated is bounded (F51).
+            // The answer is twice as long as the request, so repeats are bounded (F51).
             return session.count_odd_request();
         }
         self.want_workers(miner);
         Ok(())
     }
 
-    /// Takes a seat for a newcomer: such that it fits every pool that is known, else, where no id
-    /// is left for that, the longest of them.
+    /// Takes a seat for a newcomer. It fits every known pool; if no such id is left, it fits the
+    /// pool with the longest extranonce2.
     fn take_seat(&mut self, now: Instant) -> Result<Seat, Close> {
         let geometry = self.choose_geometry();
         let mut space = self.take_space(geometry);
@@ -342,7 +342,7 @@ impl Proxy<'_> {
         Ok(Seat { lane, space, since: self.links.last_issued() })
     }
 
-    /// Takes an id of the first lane that has one; opens a further lane where none has.
+    /// Takes an id from the first lane with a free one; if none has, opens a further lane.
     fn take_space(&mut self, geometry: Geometry) -> Option<(u8, Space)> {
         #[cfg(feature = "canary")]
         let same_for_two = self.has(crate::canary::Defect::I4Identity);
@@ -368,7 +368,7 @@ impl Proxy<'_> {
         None
     }
 
-    /// Opens a further lane, where the geometry and the storage have room for it.
+    /// Opens a further lane if the geometry and the storage allow it.
     fn open_lane(&mut self, geometry: Geometry) -> bool {
         let Ok(lane) = u8::try_from(self.links.lanes().len()) else { return false };
         let (capacity, first) = (self.table.capacity(), self.options.first_miner_id);
@@ -379,14 +379,14 @@ impl Proxy<'_> {
         self.links.open_lane(IdPool::new(blocks, capacity, first))
     }
 
-    /// Gives a seat back that nobody has any more.
+    /// Returns a seat that no miner uses any more.
     pub(super) fn leave_seat(&mut self, seat: Seat, worked: bool) {
         #[cfg(feature = "canary")]
         let same_for_two = self.has(crate::canary::Defect::I4Identity);
         if let Some((lane, blocks)) = self.lane_and_ids(seat.lane) {
             #[cfg(feature = "canary")]
             let seat = {
-                // Two miners were told one id: the second to leave gives back its own.
+                // Two miners were told one id: the second to leave returns its own.
                 let mut seat = seat;
                 if same_for_two && !IdPool::is_given(blocks, seat.space) {
                     seat.space.id = MinerId(seat.space.id.0 | 1);
@@ -402,7 +402,7 @@ impl Proxy<'_> {
         self.note_needs();
     }
 
-    /// Tells the plan how many bytes miners need, and says when all fit a pool again.
+    /// Tells the plan how many bytes miners need, and reports when all fit a pool again.
     fn note_needs(&mut self) {
         let seated = (0u8..).zip(self.needs).filter(|(_, count)| *count > 0);
         self.links.set_need_most(seated.map(|(need, _)| need).max().unwrap_or(0));
@@ -418,8 +418,8 @@ impl Proxy<'_> {
         }
     }
 
-    /// Takes what a pool said of the length of its extranonce2: newcomers are to fit it, and who is
-    /// seated and does not fit is kept from it.
+    /// Takes the length of a pool's extranonce2. Newcomers get a geometry that fits it; seated
+    /// miners that do not fit are kept from that pool.
     pub(super) fn note_size(&mut self, link: LinkIndex) {
         let Some((pool, _)) = self.links.note_size(link, true) else { return };
         self.choose_geometry();
@@ -432,8 +432,8 @@ impl Proxy<'_> {
         self.note_needs();
     }
 
-    /// Divides the extranonce2 for newcomers so that they fit every pool that is known; while
-    /// some are not, what was remembered counts where it fits those that are.
+    /// Divides the extranonce2 for newcomers so that they fit every known pool. While some pools
+    /// are unknown, the remembered geometry is kept if it fits the known ones.
     pub(super) fn choose_geometry(&mut self) -> Geometry {
         let (capacity, size) = (self.table.capacity(), self.links.size_least());
         let any = Geometry::ANY;
@@ -482,7 +482,7 @@ impl Proxy<'_> {
             }
             Some((name, _)) => {
                 let password = authorize.password.map(|text| text.decode::<PASSWORD_BYTES_MAX>());
-                // One that is too long holds no wishes.
+                // A password that is too long holds no wishes.
                 let password = password.and_then(Result::ok).unwrap_or_default();
                 self.take_worker(miner, id, &name, &password, out, now)
             }
@@ -490,7 +490,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Refuses a worker whose name cannot be had.
+    /// Refuses a worker whose name cannot be stored.
     pub(super) fn refuse_name(
         &mut self,
         miner: MinerHandle,
@@ -506,7 +506,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Takes a wish for a difficulty; the next job is sent with it, within the policy.
+    /// Takes a suggested difficulty; it applies within the policy, from the next job.
     fn handle_suggestion(
         &mut self,
         miner: MinerHandle,
@@ -525,7 +525,7 @@ impl Proxy<'_> {
         session.takes_fractions |= difficulty < Difficulty::ONE;
         let steps = session.steps();
         session.vardiff.suggest(&self.options.vardiff, difficulty, steps, now);
-        // A suggestion may come as a notification (QUIRKS 7); that has no answer.
+        // A suggestion may come as a notification, which gets no answer (QUIRKS 7).
         if !id.is_null() {
             answer(out, |out| encode::result_true(id, out));
         }
@@ -533,15 +533,15 @@ impl Proxy<'_> {
         Ok(())
     }
 
-    /// Has a miner that works already be sent its job once more, where its wish is far from what is
-    /// in force (QUIRKS 56).
+    /// Sends a working miner its job once more if its wish is far from the difficulty in force
+    /// (QUIRKS 56).
     pub(super) fn grant_wish(&mut self, miner: MinerHandle, now: Instant) {
         if self.table.get_mut(miner).is_some_and(|session| session.take_wish(now)) {
             self.due.push(miner);
         }
     }
 
-    /// Counts a refused submit and says so.
+    /// Counts a refused submit and answers it.
     pub(super) fn reject(
         &mut self,
         miner: MinerHandle,
@@ -559,22 +559,22 @@ impl Proxy<'_> {
         let Some(session) = self.table.get_mut(miner) else { return Ok(()) };
         session.counts.open(Bucket::Rejected(reason));
         match reason {
-            // Honest miners send these in bursts after a new block.
+            // Honest miners send bursts of these after a new block.
             Reject::Stale | Reject::JobNotFound => Ok(()),
-            // It was good; that its worker is refused is between its owner and the pool.
+            // The share was good; its worker's refusal is between the worker's owner and the pool.
             Reject::WorkerRefused => Ok(()),
-            // It was good as well; its difficulty rises, and the allowance bounds its rate.
+            // The share was good; its difficulty rises, and the allowance bounds its rate.
             Reject::Crowded => Ok(()),
             _ => session.count_excess_reject(),
         }
     }
 
-    /// Writes what is due to a miner: pool verdicts, then the newest job with its difficulty.
+    /// Writes all output due to a miner: pool verdicts, then the newest job with its difficulty.
     /// Returns whether anything was written.
     ///
     /// # Errors
     ///
-    /// [`Full`] where `out` has no room for all of it: send it and call again. An empty buffer of
+    /// [`Full`] if `out` has no room for all of it: send it and call again. An empty buffer of
     /// [`crate::limits::OUTPUT_BYTES_MIN`] always has room.
     pub fn poll_output(
         &mut self,
@@ -621,9 +621,9 @@ impl Proxy<'_> {
         Ok(out.len() > before)
     }
 
-    /// Writes the newest job once more for one miner, with the difficulty that it wished for: under
-    /// an id that nobody else is told and with its time moved on, so that a firmware that begins it
-    /// anew finds other shares. No other miner hears of it.
+    /// Writes the newest job again for one miner, with the difficulty it wished for. The job's id
+    /// is unique to the miner and its ntime is moved on, so that a restarted search finds other
+    /// shares. No other miner gets it.
     fn write_own_job(
         &mut self,
         miner: MinerHandle,
@@ -658,8 +658,8 @@ impl Proxy<'_> {
         Ok(())
     }
 
-    /// Counts a job whose coinbase the miner's firmware may not survive, and says so once: it is
-    /// the pool's job, so there is no other to send.
+    /// Counts a job whose coinbase the miner's firmware may not survive, and reports it once. The
+    /// pool's job is the only one, so it is sent anyway.
     fn note_coinbase(&mut self, miner: MinerHandle, got: u32) {
         let Some(session) = self.table.get_mut(miner) else { return };
         let Some(limit) = session.personality.coinbase_bytes_max.filter(|max| got > *max) else {
@@ -673,7 +673,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Says that a worker's name is longer than the miner's firmware is known to keep.
+    /// Reports a worker name longer than the miner's firmware is known to keep.
     pub(super) fn note_worker(&mut self, miner: MinerHandle, bytes: usize) {
         let max = self.table.get(miner).and_then(|session| session.personality.worker_bytes_max);
         let got = u8::try_from(bytes).unwrap_or(u8::MAX);
@@ -682,7 +682,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Writes the pool's verdicts that the miner waits for, and frees their entries.
+    /// Writes the pool verdicts that the miner waits for, and frees their entries.
     fn write_verdicts(&mut self, miner: MinerHandle, out: &mut Writer<'_>) -> Result<(), Full> {
         let Self { links, table, sayings, .. } = self;
         let Some(session) = table.get_mut(miner) else { return Ok(()) };
@@ -705,8 +705,8 @@ impl Proxy<'_> {
         Ok(())
     }
 
-    /// Writes the last words to a miner whose connection is about to end with the gateway, where
-    /// its firmware heeds any: without them it may go to the pools of its own settings for minutes.
+    /// Writes a farewell to a miner when the gateway stops, if its firmware heeds one. Without it
+    /// such firmware may mine for its own pools for minutes.
     pub fn take_leave(&self, miner: MinerHandle, out: &mut Writer<'_>) {
         let session = self.table.get(miner).filter(|session| session.seat.is_some());
         if session.is_some_and(|s| s.personality.farewell == Farewell::Reconnect) {
@@ -714,13 +714,13 @@ impl Proxy<'_> {
         }
     }
 
-    /// Says whether the miner hears verdicts at once.
+    /// Says whether the miner hears verdicts at once, not after the pool's answer.
     pub(super) fn answers_at_once(&self) -> bool {
         self.options.verdict == VerdictMode::Local
     }
 }
 
-/// Writes mask, difficulty and notify, as far as they are news to the miner (I5: in this order).
+/// Writes mask, difficulty and notify, in this order, each only if it is new to the miner (I5).
 fn write_job(
     session: &mut Downstream,
     seat: Seat,
@@ -747,8 +747,8 @@ fn write_job(
     Ok(())
 }
 
-/// The wanted difficulty, or the nearest to the pool's, and not above, that the firmware takes as
-/// it is (QUIRKS 26, 28).
+/// The wanted difficulty, capped at the pool's. For firmware that takes powers of two only, the cap
+/// is rounded down to one (QUIRKS 26, 28).
 fn below(wanted: Difficulty, pool: Difficulty, steps: Steps) -> Difficulty {
     if wanted <= pool {
         wanted
@@ -759,7 +759,7 @@ fn below(wanted: Difficulty, pool: Difficulty, steps: Steps) -> Difficulty {
     }
 }
 
-/// What a refused submit hears.
+/// The code and text that answer a refused submit.
 fn refusal(reason: Reject) -> (ErrorCode, &'static str) {
     match reason {
         Reject::Malformed => (ErrorCode::Other, "malformed field"),
@@ -777,17 +777,17 @@ fn refusal(reason: Reject) -> (ErrorCode, &'static str) {
     }
 }
 
-/// Says why the connection ends; the line itself, and with it any id, was not kept.
+/// Answers why the connection ends. The line was not kept, so its id is unknown.
 fn say_too_long(limit: usize, out: &mut Writer<'_>) -> Close {
     let close = Close::LineTooLong { limit };
     let mut text = heapless::String::<ERROR_TEXT_BYTES_MAX>::new();
-    // A text that is too long is sent as far as it went.
+    // A text that is too long is cut.
     let _ = write!(text, "{close}");
     answer(out, |out| encode::result_error(Id::NULL, ErrorCode::Other, &text, out));
     close
 }
 
-/// Writes an answer; the caller has made sure of the room.
+/// Writes an answer; the caller ensured the room.
 pub(super) fn answer(
     out: &mut Writer<'_>,
     write: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>,
@@ -796,19 +796,19 @@ pub(super) fn answer(
     debug_assert!(written.is_ok(), "an answer is longer than REPLY_BYTES_MAX");
 }
 
-/// Names what is no Stratum by its first bytes (F10).
+/// Names a protocol other than Stratum by its first bytes (F10).
 fn not_stratum(input: &[u8]) -> Option<Close> {
     if let Some(guess) = Guess::of(input) {
         return Some(Close::NotStratum(Some(guess)));
     }
     match input.trim_ascii_start().first() {
         Some(b'{') | None => None,
-        // Enough of a word that no guess fits.
+        // Enough of a word, and no known protocol begins so.
         Some(_) => Some(Close::NotStratum(None)),
     }
 }
 
-/// Keeps as many characters as fit.
+/// Keeps as many characters as fit, without control characters.
 fn cut<const N: usize>(characters: impl Iterator<Item = char>) -> heapless::String<N> {
     let mut kept = heapless::String::new();
     for character in characters.filter(|c| !c.is_control()) {

@@ -1,7 +1,7 @@
-//! What pools say, and what they are sent.
+//! Lines from pools, and the output to them.
 //!
-//! [`Proxy::handle_link_line`] owns the one `match` over what a pool says; the link keeps the
-//! state of its session and returns what concerns others as [`Heard`].
+//! [`Proxy::handle_link_line`] owns the one `match` over a pool's line. The link keeps the state of
+//! its session and returns the rest as [`Heard`].
 
 use super::blocks::SubmitParts;
 use super::workers::waiting_name;
@@ -27,7 +27,7 @@ use crate::work::difficulty::Difficulty;
 use crate::work::extranonce::Incompatible;
 
 impl Proxy<'_> {
-    /// Takes the connection that [`Proxy::poll_dial`] asked for; the handshake begins.
+    /// Takes the connection requested by [`Proxy::poll_dial`]; the handshake begins.
     pub fn handle_link_up(&mut self, index: LinkIndex, now: Instant) {
         if let Some(link) = self.links.get_mut(index)
             && link.state == State::Connecting
@@ -40,11 +40,11 @@ impl Proxy<'_> {
         }
     }
 
-    /// Takes bytes of a pool.
+    /// Takes bytes from a pool.
     ///
     /// # Errors
     ///
-    /// [`LinkClose`] where the connection is to be closed; it is booked as closed already.
+    /// [`LinkClose`] if the connection must be closed; it is already booked as closed.
     pub fn handle_link_input(
         &mut self,
         index: LinkIndex,
@@ -56,7 +56,7 @@ impl Proxy<'_> {
             return Ok(());
         }
         let mut framer = link.framer;
-        // The buffer leaves the link while a line in it is read.
+        // The buffer leaves the link while one of its lines is read.
         let rest = core::mem::take(&mut link.rest);
         let mut result = Ok(());
         while result.is_ok() {
@@ -79,7 +79,7 @@ impl Proxy<'_> {
         result
     }
 
-    /// The one place where a pool's line is acted on.
+    /// The one place that acts on a pool's line.
     fn handle_link_line(
         &mut self,
         index: LinkIndex,
@@ -160,7 +160,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Says that a pool's extranonce2 holds no miners at all.
+    /// Reports that a pool's extranonce2 has no room for any miner.
     fn note_incompatible(&mut self, index: LinkIndex, incompatible: Incompatible) -> LinkClose {
         let _ = self.links.note_size(index, false);
         self.push_event(Event::Incompatible(incompatible));
@@ -195,7 +195,7 @@ impl Proxy<'_> {
                 };
             }
         };
-        // What mining.set_extranonce said is in force now.
+        // The extranonce of mining.set_extranonce is in force now.
         self.note_size(index);
         self.resume_held(index, now);
         self.fan_out |= self.links.handle_job(index, serial, clean);
@@ -203,7 +203,7 @@ impl Proxy<'_> {
         Ok(())
     }
 
-    /// Sends the newest job out anew, as when the mask changed: that holds at once (BIP-0310).
+    /// Announces the newest job again, for example after a new mask: it holds at once (BIP-0310).
     pub(super) fn announce_again(&mut self, index: LinkIndex, now: Instant) {
         if let Some(serial) = self.links.renew(index, now) {
             self.fan_out |= self.links.handle_job(index, serial, false);
@@ -217,13 +217,13 @@ impl Proxy<'_> {
             self.push_event(Event::LinkLive { link: index, pool });
             self.resume_held(index, now);
             self.suggest_to(index, now);
-            // Its job may have come before the authorization, when nobody could be told.
+            // The job may have come before the authorization, when it could not be announced.
             self.fan_out = true;
         }
     }
 
-    /// Decides what becomes of shares held over a lost link, once the pool gave a first job: the
-    /// same session on the same block takes them; anything else makes them orphans (F56).
+    /// Decides about shares held over a lost link, once the pool gave a first job. The same session
+    /// on the same block takes them; otherwise they become orphans (F56).
     fn resume_held(&mut self, index: LinkIndex, now: Instant) {
         let Self { links, ledger, table, due, .. } = self;
         let Some(link) = links.get_mut(index) else { return };
@@ -263,7 +263,7 @@ impl Proxy<'_> {
         });
     }
 
-    /// Books the pool's answer to a share; one that nobody waits for is an oddity.
+    /// Books the pool's answer to a share. An answer to no waiting share counts as odd.
     fn handle_answer(
         &mut self,
         index: LinkIndex,
@@ -307,7 +307,7 @@ impl Proxy<'_> {
                 (to, Verdict::Refused { code, said }, Fate::Refused(refusal.code), words)
             }
         };
-        // One miner's name says nothing of the session that others share.
+        // A refusal of one miner's name does not concern the session that the others share.
         let is_own = is_farm && entry.worker != Named::Login;
         link.refusals.handle_fate(fate, words, is_own.then_some(miner), now);
         link.pending.free_if(request, |entry| settle(entry, to, verdict, ledger, table, due));
@@ -324,8 +324,8 @@ impl Proxy<'_> {
         Ok(())
     }
 
-    /// Follows a pool's wish to reconnect only to the host it was dialled as; the port may be
-    /// another (F82).
+    /// Follows a pool's request to reconnect, but only to the host it was dialled as; the port may
+    /// change (F82).
     fn handle_reconnect(
         &mut self,
         index: LinkIndex,
@@ -344,14 +344,14 @@ impl Proxy<'_> {
         Ok(())
     }
 
-    /// Books a connection that is gone or could not be made: what it had to answer is held.
+    /// Books a connection that closed or could not be made; its unanswered shares are held.
     pub fn handle_link_down(&mut self, index: LinkIndex, close: LinkClose, now: Instant) {
         self.book_link_down(index, close, now);
-        // The standby takes over now, not with the next timeout.
+        // The standby takes over at once, not at the next timeout.
         self.replan(now);
     }
 
-    /// Books a connection that is gone, for a plan that is made after it.
+    /// Books a closed connection; the caller makes the new plan.
     pub(super) fn book_link_down(&mut self, index: LinkIndex, close: LinkClose, now: Instant) {
         let Some(link) = self.links.get_mut(index) else { return };
         if link.state == State::Idle {
@@ -387,8 +387,8 @@ impl Proxy<'_> {
         self.push_event(Event::LinkDown { link: index, pool, close });
     }
 
-    /// Settles what a link holds whose session nobody will ask for again, so that the link is free;
-    /// a block candidate is tried late, from its record (F39).
+    /// Settles the shares that a link holds when no one will resume its session, so that the link
+    /// is free. A block candidate is tried late, from its record (F39).
     pub(super) fn void_held(&mut self, index: LinkIndex) {
         let Self { links, ledger, table, due, .. } = self;
         let Some(link) = links.get_mut(index) else { return };
@@ -396,13 +396,13 @@ impl Proxy<'_> {
         link.pending.free_where(|entry| settle(entry, to, Verdict::NoAnswer, ledger, table, due));
     }
 
-    /// Writes the next lines for a pool: its own requests and the handshake, then shares, block
-    /// candidates first. Returns whether anything was written.
+    /// Writes the next lines for a pool: session requests and handshake first, then shares, block
+    /// candidates first among them. Returns whether anything was written.
     ///
     /// # Errors
     ///
-    /// [`Full`] where `out` has no room for the next line: send it and call again. An empty buffer
-    /// of [`crate::limits::LINK_OUTPUT_BYTES_MIN`] always has room for one.
+    /// [`Full`] if `out` has no room for the next line: send it and call again. An empty buffer of
+    /// [`crate::limits::LINK_OUTPUT_BYTES_MIN`] always has room for one line.
     pub fn poll_link_output(
         &mut self,
         index: LinkIndex,
@@ -430,7 +430,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Writes the lines of the session itself.
+    /// Writes the session's own lines.
     fn write_session(&mut self, index: LinkIndex, out: &mut Writer<'_>) -> Result<bool, Full> {
         let session: heapless::String<SESSION_BYTES_MAX> =
             self.session_of_blocks(index).try_into().unwrap_or_default();
@@ -454,13 +454,13 @@ impl Proxy<'_> {
     }
 }
 
-/// What became of the share that was to be sent next.
+/// The outcome of writing the next share.
 enum NextShare {
-    /// There is none.
+    /// No share waits.
     None,
-    /// It was sent.
+    /// The share was written.
     Written,
-    /// The pool could not judge it any more.
+    /// The pool could not judge the share any more.
     Void { request: u32, reason: Orphan },
 }
 
@@ -479,11 +479,11 @@ fn write_share(
     let Some(entry) = pending.next_queued() else { return Ok(NextShare::None) };
     let request = entry.request;
     if entry.epoch != *epoch {
-        // It was made for an extranonce1 that is not the session's any more (F24).
+        // Its extranonce1 is no longer the session's (F24).
         return Ok(NextShare::Void { request, reason: Orphan::SessionLost });
     }
     let (Some((job, _)), Some(share)) = (jobs.get(entry.job), &entry.share) else {
-        // The ring let the job go while its share waited.
+        // The ring dropped the job while its share waited.
         return Ok(NextShare::Void { request, reason: Orphan::JobDead });
     };
     let SubmitParts { extranonce2, version_bits } = SubmitParts::new(mask, job, share);
@@ -504,7 +504,7 @@ fn write_share(
     Ok(NextShare::Written)
 }
 
-/// The code of a refusal; where the pool gave none, what its words say.
+/// The code of a refusal; without one, the code that its words imply.
 pub(super) fn refusal_code(code: Option<i64>, reason: Text<'_>) -> ErrorCode {
     if let Some(known) = code.and_then(ErrorCode::from_code) {
         return known;

@@ -1,11 +1,11 @@
-//! Room for the shares that are remembered: who may send how many, and which jobs end or are
-//! announced anew before there is none.
+//! Room for remembered shares: each miner's part, and the jobs that end or are announced anew
+//! before the room runs out.
 //!
-//! A light share that finds no room is refused as [`Reject::Crowded`](crate::ledger::Reject), and
-//! never accepted without being remembered. Before that, in this order: what cannot be sent again
-//! is forgotten; of the jobs that shares are remembered of, the oldest end, but never the newest of
-//! a link; and a newest job that holds much is announced anew, with its ntime moved on, so that it
-//! can end too.
+//! A light share without room is refused as [`Reject::Crowded`](crate::ledger::Reject); no share is
+//! accepted without being remembered. Before that, three steps make room, in this order. Shares
+//! that cannot be sent again are forgotten. Old jobs with remembered shares end, the oldest first,
+//! but never the newest of a link. A newest job with many shares is announced anew with its ntime
+//! moved on, so that it can end too.
 
 use super::Proxy;
 use crate::limits::{
@@ -21,8 +21,8 @@ use crate::work::job::{Job, Serial};
 use crate::work::share::AcceptedShare;
 
 impl Proxy<'_> {
-    /// Remembers a share that is about to be accepted for a job of a link; `false` where it cannot
-    /// be, so that it must be refused.
+    /// Remembers a share before it is accepted for a job of a link. Returns `false` if there is no
+    /// room; the share must then be refused.
     pub(super) fn remember(
         &mut self,
         miner: MinerHandle,
@@ -55,8 +55,8 @@ impl Proxy<'_> {
         true
     }
 
-    /// Says whether a miner has sent its part of light shares for a job. The part is one of the
-    /// room that is left: many may send much while there is, and one alone leaves most to others.
+    /// Says whether a miner used up its part of light shares for a job. The part shrinks with the
+    /// room left, so a single miner leaves most of it to the others.
     fn has_sent_enough(&self, miner: MinerHandle, job: Serial) -> bool {
         let sent = self.table.get(miner).map_or(0, |session| session.light_shares(job));
         sent >= LIGHT_SHARES_LEAST && sent >= self.seen.light_left() / LIGHT_SHARES_PART
@@ -72,7 +72,7 @@ impl Proxy<'_> {
         job.is_some_and(|job| self.seen.insert(&share.hash(), job, share.ntime(), weight).is_ok())
     }
 
-    /// Makes room before there is none.
+    /// Makes room before it runs out.
     pub(super) fn tend_seen(&mut self, now: Instant) {
         if self.seen.is_crowded() {
             self.make_room(now);
@@ -87,7 +87,7 @@ impl Proxy<'_> {
             let age = now.since(job.received);
             let is_large = age >= SEEN_RENEWAL_MIN && self.holds_much(job.serial, share);
             let is_due = wants_renewal && age >= SEEN_RENEWAL_OF_ONE_MIN;
-            // The wish stands until the job is old enough.
+            // The request stands until the job is old enough.
             self.wants_renewal |= wants_renewal && !is_due;
             if is_large || is_due {
                 self.announce_again(index, now);
@@ -95,7 +95,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Says whether the newest jobs of all links hold so many shares, and this one its part of it.
+    /// Says whether the newest jobs hold `share` places in total, a quarter of them for `serial`.
     fn holds_much(&self, serial: Serial, share: u32) -> bool {
         let own = self.seen.shares_of(serial);
         let newest = self.links.iter().filter_map(|(_, link)| link.announced());
@@ -104,7 +104,7 @@ impl Proxy<'_> {
         all >= share && own >= all / 4
     }
 
-    /// Forgets what cannot be sent again, and ends the oldest jobs until there is room.
+    /// Forgets shares that cannot be sent again, and ends the oldest jobs until there is room.
     fn make_room(&mut self, now: Instant) -> &mut Self {
         self.room_made = now;
         let Self { seen, links, .. } = self;
@@ -112,7 +112,7 @@ impl Proxy<'_> {
         while seen.is_crowded() {
             let holds = |job: &Job| seen.shares_of(job.serial) > 0;
             let Some((index, serial)) = links.oldest_but_newest(holds) else { break };
-            // Where a block was found for it, a late one could be sent again.
+            // If the job had a block, a late copy of the block could be sent again.
             let is_forgotten = seen.has_block_of(serial);
             if let Some(link) = links.get_mut(index) {
                 link.jobs.end(serial, is_forgotten);
@@ -123,7 +123,7 @@ impl Proxy<'_> {
     }
 }
 
-/// Says whether a share of a generation could be sent again for a job that is kept.
+/// Says whether a share of a generation could be sent again for a job still kept.
 fn is_replayable(links: &Links<'_>, generation: &Generation) -> bool {
     links.iter().any(|(_, link)| {
         link.jobs.iter().any(|job| generation.is_replayable(job, job.epoch == link.epoch))

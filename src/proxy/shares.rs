@@ -1,4 +1,4 @@
-//! A submit's way to its verdict: checked, counted once, and on to the pool where it is heavy
+//! A submit's way to its verdict: checked, counted once, and forwarded to the pool if it is heavy
 //! enough.
 
 use super::miners::{NO_ANSWER, answer};
@@ -21,23 +21,23 @@ use crate::work::difficulty::Difficulty;
 use crate::work::job::Serial;
 use crate::work::share::{AcceptedShare, Share};
 
-/// What a good share hears while every pool is away.
+/// The answer to a good share while no pool is reachable.
 const NO_POOL: &str = "no pool: not counted";
 
-/// What a good share hears that finds no room on the way to its pool (F91).
+/// The answer to a good share when the pool's queue is full (F91).
 const QUEUE_FULL: &str = "the way to the pool is full: not counted";
 
-/// The job of an accepted share: which link made it, in which session.
+/// The job of an accepted share: its link and its session.
 #[derive(Clone, Copy, Debug)]
 struct Origin {
     link: LinkIndex,
     job: Serial,
     epoch: u16,
-    /// Which of the miner's names it was found under.
+    /// The index of the miner's name that it was found under.
     worker: u8,
-    /// What the miner was told to reach.
+    /// The difficulty that the miner was told.
     difficulty: Difficulty,
-    /// What the pool asked for.
+    /// The difficulty that the pool asked for.
     worth: Difficulty,
 }
 
@@ -53,7 +53,7 @@ impl Proxy<'_> {
     ) -> Result<(), Close> {
         let interval = self.options.submit_interval;
         let allowed = self.table.get_mut(miner).is_some_and(|s| s.allow_submit(interval, now));
-        // The work of a submit beyond the allowance is done all the same: it might be a block.
+        // A submit beyond the allowance is judged all the same: it might be a block.
         match self.judge(miner, submit, now) {
             Err(_) if !allowed => self.reject(miner, id, Reject::RateLimited, out),
             Err(reason) => {
@@ -69,7 +69,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Takes a good share in: counted, answered, and on to its pool.
+    /// Takes a good share: counts it, answers it, and forwards it to its pool.
     fn take_share(
         &mut self,
         miner: MinerHandle,
@@ -79,10 +79,10 @@ impl Proxy<'_> {
         out: &mut Writer<'_>,
         now: Instant,
     ) -> Result<(), Close> {
-        // Nobody will pay for it; a block is worth keeping all the same (F39).
+        // No pool will pay for it; a block is kept all the same (F39).
         let is_unpaid = self.no_pool && !share.is_block();
         let name = self.name_of(miner, origin.worker, origin.link, share.is_block());
-        // The pool does not take this worker; a block goes out under another name (F39).
+        // The pool refuses this worker; a block goes out under another name (F39).
         if !is_unpaid && name.1 == Grant::Refused {
             return self.reject(miner, id, Reject::WorkerRefused, out);
         }
@@ -116,20 +116,20 @@ impl Proxy<'_> {
         if !waits {
             answer(out, |out| encode::result_true(id, out));
         } else if !bucket.is_open() {
-            // The pool will never hear of it, so this is all the answer there will be.
+            // The pool will never get the share, so this is its only answer.
             answer(out, |out| encode::result_error(id, ErrorCode::Other, NO_ANSWER, out));
         }
         Ok(())
     }
 
-    /// Says whether there is no room for a share on its way to the pool. It is not remembered
-    /// then, so that it is as good as new when there is; a block is remembered by its record.
+    /// Says whether the queue has no room for a share. Such a share is not remembered, so it may be
+    /// sent again later. A block is remembered by its record.
     fn finds_no_room(&self, share: &AcceptedShare, link: LinkIndex) -> bool {
         let is_crowded = || self.links.get(link).is_some_and(|link| link.pending.is_crowded());
         share.reaches_pool() && !share.is_block() && is_crowded()
     }
 
-    /// The checks, in the order of `rejects.json`.
+    /// Runs the checks in the order of `rejects.json`.
     fn judge(
         &mut self,
         miner: MinerHandle,
@@ -147,13 +147,14 @@ impl Proxy<'_> {
         let (link, (job, coinb2)) = serves
             .and_then(of)
             .or_else(|| {
-                // A late share goes to the link that made its job; ids of another lane are others'.
+                // A late share goes to the link that made its job; job ids of other lanes do not
+                // count.
                 let mut same_lane = self.links.iter().filter(|(_, link)| link.lane == seat.lane);
                 same_lane.find_map(|(link, _)| of(link))
             })
             .ok_or(Reject::JobNotFound)?;
         let told = session.told_for(link, id).copied();
-        // Who does not fit was never told it either.
+        // A miner that does not fit the pool was never told the job either.
         let told = told.filter(|_| seat.space.geometry.fits(job.extranonce2_size).is_ok());
         let told = told.ok_or(Reject::JobNotFound)?;
         let share = Share::decode(submit, seat.space, job.extranonce2_size)?;
@@ -164,14 +165,14 @@ impl Proxy<'_> {
         let is_known = |hash: &_| self.seen.contains(hash);
         let judge = |mask| share.judge(job, coinb2, mask, &target, is_known);
         let mut verdict = judge(told.mask);
-        // A miner may take a new mask into use for jobs it has already; its hash says which it was.
+        // A miner may apply a new mask to jobs it already has; its hash shows which mask it used.
         if matches!(verdict, Err(Reject::VersionBits | Reject::LowDifficulty))
             && session.told_mask != told.mask
         {
             verdict = judge(session.told_mask).or(verdict);
         }
-        // A pool also ends jobs on the block that it still builds on, so a block candidate is worth
-        // a late try, where the session is the same (F39).
+        // A pool also ends jobs on the block that it still builds on. A block candidate is worth a
+        // late try if the session is the same (F39).
         let same_session = self.links.get(link).is_some_and(|link| link.epoch == job.epoch);
         let late_block = same_session && verdict.as_ref().is_ok_and(AcceptedShare::is_block);
         if !job.live && !late_block {
@@ -187,8 +188,8 @@ impl Proxy<'_> {
         Ok((share, origin))
     }
 
-    /// Gives a share that reaches the pool's target to the link that made its job, and returns
-    /// the bucket it lies in now.
+    /// Queues a share that reaches the pool's target on the link that made its job. Returns the
+    /// share's bucket.
     fn forward(
         &mut self,
         miner: MinerHandle,
@@ -224,13 +225,13 @@ impl Proxy<'_> {
             grant,
             since: now,
             goal,
-            // As near as a part of the work need be.
+            // A part of the work needs no better precision.
             worth: origin.worth.as_f64() as f32,
             place: Place { link: origin.link.0, slot: 0 },
             ..Pending::FREE
         };
         if stage != Stage::Queued {
-            // By the time that it is sent there is another connection.
+            // It will be sent on another connection, which has to grant the name anew.
             entry.forget_grant();
         }
         let inserted = link.pending.insert(entry);
@@ -266,8 +267,8 @@ impl Proxy<'_> {
         }
     }
 
-    /// Counts a share that found no room on the way: it is nobody's work, and what lighter shares
-    /// were credited in its stead is taken back.
+    /// Counts a share that found the queue full. No goal gets its work, and the work credited for
+    /// lighter shares in its stead is taken back.
     fn count_lost(&mut self, miner: MinerHandle, bucket: Bucket, origin: Origin, now: Instant) {
         let session = self.table.get_mut(miner);
         let who = session.map(|session| {
@@ -277,7 +278,7 @@ impl Proxy<'_> {
         let unpaid = origin.worth.as_f64() - origin.difficulty.as_f64();
         let goal = self.goal_of(origin.link);
         self.split.lose(goal, unpaid.max(0.0));
-        // It shows the farm's rate all the same.
+        // It still counts for the farm's rate.
         self.meter(goal, origin.difficulty.as_f64());
         let Some(link) = self.links.get_mut(origin.link) else { return };
         let pool = link.pool;
@@ -286,7 +287,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Counts a good share for the rate of its goal.
+    /// Counts a good share towards its goal's rate.
     fn meter(&mut self, goal: u8, difficulty: f64) {
         if let Some(meter) = self.meters.get_mut(usize::from(goal)) {
             meter.count(difficulty);

@@ -1,7 +1,7 @@
-//! Which miner works for which goal: newcomers are dealt, others moved as the work falls short.
+//! Assigns miners to goals: newcomers are dealt, others move when a goal gets too little work.
 //!
-//! Moving a miner is a word in its slot: it hears of it by the next notify, which is clean, and
-//! stays connected. What it still finds for its old job goes to the pool that made it.
+//! To move a miner, its slot gets another goal. The miner stays connected and gets a clean notify
+//! from the new pool. Shares for its old job still go to the pool that made it.
 
 use super::Proxy;
 use crate::downstream::State;
@@ -22,14 +22,14 @@ impl Proxy<'_> {
         goal
     }
 
-    /// Returns `goal`, or another that has room for a geometry where that has none (F89).
+    /// Returns `goal`, or another with room for the geometry if `goal` has none (F89).
     fn goal_with_room(&self, goal: u8, geometry: Geometry) -> u8 {
         let has_room = |goal: &u8| self.links.has_room(*goal, geometry);
         let mut others = (0u8..).take(GOALS_MAX).filter(|goal| self.split.serves(*goal));
         if has_room(&goal) { goal } else { others.find(has_room).unwrap_or(goal) }
     }
 
-    /// Moves the miner of a slot from a goal whose pools it does not fit to one that it fits.
+    /// Moves the miner of a slot from a goal that it does not fit to one that it fits.
     pub(super) fn settle_goal(&mut self, index: usize, now: Instant) {
         let Some((miner, session)) = self.table.at(index) else { return };
         let Some(seat) = session.seat else { return };
@@ -40,7 +40,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Moves a miner to another goal; it hears of it by its next job.
+    /// Moves a miner to another goal; its next job comes from there.
     fn move_to(&mut self, miner: MinerHandle, goal: u8, now: Instant) {
         let Some(session) = self.table.get_mut(miner) else { return };
         let Some(seat) = session.seat else { return };
@@ -49,7 +49,7 @@ impl Proxy<'_> {
         let feed = self.links.feed(seat.lane, goal, seat.space.geometry);
         let again = feed.and_then(|(index, link)| Some((index, link.announced()?.serial)));
         if let Some((link, _)) = again.filter(|(_, job)| session.has_left(goal, *job)) {
-            // It had that job before, and would find the same shares once more (QUIRKS 24).
+            // The miner had that job before, and would find the same shares again (QUIRKS 24).
             self.announce_again(link, now);
         }
         self.fan_out = true;
@@ -60,22 +60,22 @@ impl Proxy<'_> {
         self.want_workers(miner);
     }
 
-    /// Counts a seated miner out.
+    /// Counts a seated miner out of a goal.
     pub(super) fn leave_goal(&mut self, goal: u8) {
         if let Some(count) = self.at_goal.get_mut(usize::from(goal)) {
             *count = count.saturating_sub(1);
         }
     }
 
-    /// Moves miners from goals that get more than their part to goals that get less, and at once
-    /// from goals that have no pool.
+    /// Moves miners from goals above their part to goals below it, and at once from goals without a
+    /// pool.
     pub(super) fn balance(&mut self, now: Instant) {
         for (goal, lost) in (0u8..).zip(core::mem::take(&mut self.due.lost)) {
             self.split.lose(goal, lost);
         }
         let served = self.links.served(now);
         if served.iter().all(|weight| *weight == 0) {
-            // Everybody stays where they are until a pool is back.
+            // No miner moves until a pool is back.
             return;
         }
         self.split.serve(served);
@@ -92,7 +92,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// The rates of all miners, by goal.
+    /// The summed rates of the miners, by goal.
     fn rates(&self, now: Instant) -> PerGoal {
         let interval = self.options.vardiff.share_interval;
         let mut rates = [0.0; GOALS_MAX];
@@ -106,7 +106,7 @@ impl Proxy<'_> {
         rates
     }
 
-    /// Moves the miner of a slot where that brings the rates nearer to what is wanted.
+    /// Moves the miner of a slot if that brings the rates nearer to the wanted ones.
     fn consider(&mut self, index: usize, rates: &mut PerGoal, wanted: &PerGoal, now: Instant) {
         let interval = self.options.vardiff.share_interval;
         let Some((miner, session)) = self.table.at(index) else { return };
@@ -125,8 +125,8 @@ impl Proxy<'_> {
         let gap = too_much.min(lacks(to).unwrap_or(0.0));
         let stranded = !self.split.serves(from);
         let rested = now.since(session.moved) >= SPLIT_DWELL;
-        // A whole miner is moved where a good part of it is missing: at half of it the rates would
-        // be as far off on the other side, and a lone miner would go to and fro.
+        // A miner moves only if its rate is below 4/3 of the gap. Nearer to twice the gap the error
+        // would only change sides, and a lone miner would move back and forth.
         if !stranded && (!rested || rate <= 0.0 || 1.5 * rate >= 2.0 * gap) {
             return;
         }

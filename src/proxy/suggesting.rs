@@ -1,14 +1,14 @@
-//! Asking pools for a difficulty that fits the farm (`mining.suggest_difficulty`).
+//! Suggests to pools a difficulty that fits the farm (`mining.suggest_difficulty`).
 //!
-//! A pool that begins low would be sent thousands of shares a second. Once it is live and the
-//! farm's rate is known, it is asked for the power of two by which the farm sends it
-//! [`SUGGESTED_SHARES_PER_SEC`], or fewer where its queue is short. The rate is what the goal's
-//! accepted shares prove; it outlives links, so a standby is asked as it becomes live. Pools that
-//! are high enough already are asked for nothing.
+//! A pool with a low initial difficulty would be sent thousands of shares a second. Once it is live
+//! and the farm's rate is known, it is sent a power of two as a suggestion. At that difficulty the
+//! farm sends [`SUGGESTED_SHARES_PER_SEC`], or fewer if its queue is short. The rate is measured
+//! from the goal's accepted shares. It outlives links, so a standby gets its suggestion when it
+//! becomes live. Pools that are already high enough get none.
 //!
-//! What a pool thinks of it is its own affair: an answer `true`, a new difficulty or silence are
-//! all well. One that answers with an error, or hangs up before it has answered, is not asked again
-//! before its settings change, and neither counts against it.
+//! An answer `true`, a new difficulty or silence are all fine. A pool that answers with an error,
+//! or hangs up before an answer, gets no more suggestions until its settings change. Neither counts
+//! against it.
 //!
 //! Sources: `pool-*.txt` of the transcripts; ckpool reads whole numbers only.
 
@@ -21,7 +21,7 @@ use crate::time::Instant;
 use crate::upstream::{LinkClose, LinkIndex, Lost, State};
 use crate::work::difficulty::Difficulty;
 
-/// The work that a goal's miners do, in difficulty per second, as their shares prove it.
+/// The measured work of a goal's miners, in difficulty per second.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Meter {
     work: f64,
@@ -37,7 +37,7 @@ impl Meter {
         self.shares = self.shares.saturating_add(1);
     }
 
-    /// Measures, while somebody works for the goal; what it had before is kept meanwhile.
+    /// Measures the rate while a pool serves the goal; otherwise the last rate is kept.
     fn handle_timeout(&mut self, is_served: bool, now: Instant) {
         let Some(since) = self.since.filter(|_| is_served) else {
             *self = Self { rate: self.rate, since: is_served.then_some(now), ..Self::default() };
@@ -55,7 +55,7 @@ impl Meter {
 }
 
 impl Proxy<'_> {
-    /// Measures the work of each goal, and asks the pools that are to be asked.
+    /// Measures the work of each goal, and picks the pools that are due a suggestion.
     pub(super) fn suggest(&mut self, now: Instant) {
         let Self { links, meters, .. } = self;
         for (goal, meter) in (0u8..).zip(meters) {
@@ -71,7 +71,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Asks a pool for a difficulty, where it is live and that is due.
+    /// Suggests a difficulty to a live pool, if one is due.
     pub(super) fn suggest_to(&mut self, index: LinkIndex, now: Instant) {
         let Some(link) = self.links.get(index) else { return };
         let (pool, state) = (link.pool, link.state);
@@ -99,21 +99,21 @@ impl Proxy<'_> {
         }
     }
 
-    /// The difficulty by which the miners of a link send its pool as little as is wanted.
+    /// The difficulty at which a link's miners send no more than the wanted number of shares.
     fn fitting(&self, index: LinkIndex) -> Option<Difficulty> {
         let link = self.links.get(index)?;
         let goal = self.links.policy().goal_of(link.pool);
         let rate = self.meters.get(usize::from(goal))?.rate?;
         let lanes = self.links.lanes().len().max(1) as f64;
         let places = link.pending.usable().max(1) as f64 / SUGGESTED_PER_QUEUE as f64;
-        // An answer in less than a second may take one now and then.
+        // An answer time below one second is counted as one second.
         let secs = link.answer_time.map_or(1.0, |time| time.as_secs_f64().max(1.0));
         let per_sec = (places / secs).min(SUGGESTED_SHARES_PER_SEC);
         let wanted = Difficulty::new(rate / lanes / per_sec).ok()?;
         Some(wanted.floor_power_of_two())
     }
 
-    /// Remembers that a pool does not want to be asked.
+    /// Remembers that a pool refused a suggestion.
     pub(super) fn handle_suggestion_refused(&mut self, index: LinkIndex) {
         let Some(pool) = self.links.get(index).map(|link| link.pool) else { return };
         if self.dislikes & bit_of(pool) == 0 {
@@ -122,7 +122,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// The same of one that hangs up on it.
+    /// Treats a close soon after a suggestion as a refusal.
     pub(super) fn note_close(&mut self, index: LinkIndex, close: LinkClose, now: Instant) {
         let by_pool = matches!(close, LinkClose::Lost(Lost::Closed | Lost::Broken));
         let asked = self.links.get(index).and_then(|link| link.unanswered_suggestion());
@@ -131,7 +131,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Forgets what a pool thinks of being asked, as when it is another.
+    /// Forgets a refusal, for example when the pool changes.
     pub(super) fn forget_dislike(&mut self, pool: usize) {
         if let Ok(pool) = u8::try_from(pool) {
             self.dislikes &= !bit_of(pool);

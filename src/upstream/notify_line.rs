@@ -1,11 +1,10 @@
 //! The one encoded notify of a link, for all its miners.
 //!
-//! Three things differ from miner to miner and are put in when it is written: the pad, which goes
-//! where the extranonce1 ends; the ntime; and at the end `clean_jobs`, by what each was told
-//! before. The job id has a fixed place and length, so that announcing the job once more writes
-//! eight digits and nothing else.
+//! Three parts differ between miners and are filled in on writing: the pad after the extranonce1,
+//! the ntime, and `clean_jobs` at the end. The job id has a fixed place and length, so that a new
+//! announcement rewrites eight digits only.
 //!
-//! While there is none, its memory keeps a notify that came before its extranonce1 did.
+//! While no notify is encoded, the memory keeps a notify that came before its extranonce1.
 
 use crate::limits::{NOTIFY_LINE_BYTES_MAX, UPSTREAM_LINE_BYTES_MAX};
 use crate::wire::hex;
@@ -19,34 +18,34 @@ const HEAD: &[u8] = b"{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"";
 
 const _: () = assert!(NOTIFY_LINE_BYTES_MAX > UPSTREAM_LINE_BYTES_MAX);
 
-/// A notify that is ready to be sent, but for a miner's own parts.
+/// An encoded notify without the miner's own parts.
 #[derive(Debug)]
 pub(super) struct NotifyLine<'a> {
     bytes: &'a mut [u8],
     len: usize,
-    /// Where the pad goes.
+    /// Offset of the pad.
     pad_at: usize,
-    /// Bytes of a line of the pool that stands here, to be read later.
+    /// Length of an early line of the pool kept in the memory, to be read later.
     early: usize,
 }
 
 impl<'a> NotifyLine<'a> {
-    /// Takes the memory, at most [`NOTIFY_LINE_BYTES_MAX`]; there is no line yet.
+    /// Takes the memory, at most [`NOTIFY_LINE_BYTES_MAX`] bytes; no line is encoded yet.
     pub(super) fn new(bytes: &'a mut [u8]) -> Self {
         Self { bytes, len: 0, pad_at: 0, early: 0 }
     }
 
-    /// Says whether there is nothing to send.
+    /// Says whether no line is encoded.
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Drops the line.
+    /// Drops the encoded line.
     pub(super) fn clear(&mut self) {
         self.len = 0;
     }
 
-    /// Keeps a line of the pool until [`Self::take_early`], where no notify is in the way.
+    /// Keeps a pool's line until [`Self::take_early`], unless a notify is encoded.
     pub(super) fn keep_early(&mut self, line: &[u8]) {
         if let (true, Some(place)) = (self.is_empty(), self.bytes.get_mut(..line.len())) {
             place.copy_from_slice(line);
@@ -54,19 +53,19 @@ impl<'a> NotifyLine<'a> {
         }
     }
 
-    /// Drops the line that was kept.
+    /// Drops the kept early line.
     pub(super) fn forget_early(&mut self) {
         self.early = 0;
     }
 
-    /// Returns the line that was kept last; none where it is longer than `N` bytes.
+    /// Returns the kept early line; `None` if it is longer than `N` bytes.
     pub(super) fn take_early<const N: usize>(&mut self) -> Option<heapless::Vec<u8, N>> {
         let early = core::mem::take(&mut self.early);
         let line = self.bytes.get(..early).filter(|line| !line.is_empty())?;
         heapless::Vec::from_slice(line).ok()
     }
 
-    /// Drops the line and lends its memory, until the next is encoded.
+    /// Drops the line and lends its memory until the next line is encoded.
     pub(super) fn scratch(&mut self) -> &mut [u8] {
         self.clear();
         self.forget_early();
@@ -109,7 +108,7 @@ impl<'a> NotifyLine<'a> {
         Ok(())
     }
 
-    /// Puts another job id into the line; `None` where there is no line.
+    /// Writes another job id into the line; `None` if no line is encoded.
     pub(super) fn renew(&mut self, serial: Serial) -> Option<()> {
         let line = self.bytes.get_mut(..self.len)?;
         line.get_mut(HEAD.len()..HEAD.len().saturating_add(8))?.copy_from_slice(&serial.digits());
@@ -132,7 +131,7 @@ impl<'a> NotifyLine<'a> {
         out.push(if clean { b"\",true]}\n" } else { b"\",false]}\n" })
     }
 
-    /// Writes it under another job id; it is not clean.
+    /// Writes the line under another job id, never clean.
     pub(super) fn write_as(
         &self,
         serial: Serial,
@@ -150,7 +149,7 @@ impl<'a> NotifyLine<'a> {
         out.push(b"\",false]}\n")
     }
 
-    /// What stands before a miner's pad, and behind it up to the ntime.
+    /// The parts before and after a miner's pad, up to the ntime.
     fn parts(&self) -> (&[u8], &[u8]) {
         let line = self.bytes.get(..self.len).unwrap_or(&[]);
         line.split_at_checked(self.pad_at).unwrap_or((line, &[]))

@@ -1,7 +1,7 @@
-//! Why a link was ended, in words for people: the reason with what the pool itself said.
+//! The reason why a link ended, in words for people, with the pool's own text.
 //!
-//! The advice is given only where code or words of the pool ask for it: who is suspended need not
-//! look for a typing error.
+//! The advice to check user and password is given only if the pool's code or text suggests it. A
+//! suspended account needs no search for typing errors.
 
 use core::fmt;
 
@@ -22,7 +22,7 @@ impl<'a> Told<'a> {
     }
 }
 
-/// What the pool's words name where user or password are wrong.
+/// Words in a pool's text that point to a wrong user or password.
 const OF_LOGINS: [&str; 10] = [
     "user",
     "password",
@@ -36,7 +36,7 @@ const OF_LOGINS: [&str; 10] = [
     "account not",
 ];
 
-/// What they name where user and password may well be right.
+/// Words in a pool's text that point elsewhere; user and password may be right.
 const OF_PEOPLE: [&str; 9] = [
     "suspend",
     "banned",
@@ -69,12 +69,12 @@ impl fmt::Display for Told<'_> {
     }
 }
 
-/// What a pool gave as its reason, to be written behind what it refused.
+/// A pool's reason for a refusal, to be appended to the message.
 #[derive(Clone, Copy, Debug)]
 pub struct Reason<'a> {
-    /// Its code.
+    /// The pool's code.
     pub code: Option<i64>,
-    /// Its words.
+    /// The pool's text.
     pub words: &'a Words,
 }
 
@@ -90,8 +90,8 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
-/// Says whether a refusal is about user and password, by its words, and by its code where they
-/// say nothing else.
+/// Says whether a refusal is about user and password, judged by its text, and by its code unless
+/// the text points elsewhere.
 pub fn is_of_login(code: Option<i64>, words: &Words) -> bool {
     !words.name_any(&OF_PEOPLE) && (code == Some(24) || words.name_any(&OF_LOGINS))
 }
