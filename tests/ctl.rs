@@ -70,7 +70,7 @@ fn ctl_has_the_verbs_of_the_console() {
     assert!(error.contains("got 4, allowed 5.."), "{error}");
     let (code, _, error) = ctl(&["shwo"]);
     assert_eq!(code, 2);
-    assert!(error.contains("column 1: there is no \"shwo\""), "{error}");
+    assert!(error.contains("column 1: unknown verb \"shwo\""), "{error}");
 }
 
 #[test]
