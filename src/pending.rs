@@ -419,6 +419,12 @@ impl<'a> PendingShares<'a> {
         self.find(request).filter(|entry| entry.stage == Stage::Sent)
     }
 
+    /// Says whether a share ever had the request id, so that an answer to it is one, however late.
+    pub(crate) fn was_given(&self, request: u32) -> bool {
+        let entry = self.slot_of(request).and_then(|slot| self.at(slot));
+        entry.is_some_and(|entry| request < entry.next_request)
+    }
+
     /// Queues a sent share again, under the link's login.
     pub(crate) fn send_again(&mut self, request: u32, now: Instant) {
         self.free_if(request, |entry| {

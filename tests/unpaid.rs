@@ -170,6 +170,20 @@ fn f93_a_pool_that_answers_no_share_is_closed_and_connected_anew() {
 }
 
 #[test]
+fn f93_an_answer_to_nothing_is_no_answer_to_a_share() {
+    for (id, is_closed) in [(0_u32, true), (7, true), (15, true), (9_999, true), (16, false)] {
+        let (mut farm, link, miner, job) = one();
+        mine(&mut farm, link, (miner, &job, 0), 31, |_| None);
+        // The first has waited for half a minute; what comes for it now is late and an answer.
+        farm.pool_says(link, &format!("{{\"id\":{id},\"result\":true,\"error\":null}}"));
+        let said = mine(&mut farm, link, (miner, &job, 100), 31, |_| None);
+        let is_no_answers =
+            |event: &Event| matches!(event, Event::LinkDown { close: LinkClose::NoAnswers, .. });
+        assert_eq!(said.iter().any(is_no_answers), is_closed, "{id}: {said:?}");
+    }
+}
+
+#[test]
 fn f93_a_few_unanswered_shares_close_no_link() {
     let (mut farm, link, miner, job) = one();
     mine(&mut farm, link, (miner, &job, 0), 2, |_| None);

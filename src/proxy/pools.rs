@@ -290,7 +290,9 @@ impl Proxy<'_> {
         let Self { links, ledger, table, due, sayings, .. } = self;
         let Some(link) = links.get_mut(index) else { return Ok(()) };
         let Some(entry) = link.pending.sent(request) else {
-            link.refusals.handle_late();
+            if link.pending.was_given(request) {
+                link.refusals.handle_late();
+            }
             return link.count_oddity();
         };
         let (block, answer_time) = (entry.block(), now.since(entry.since));
