@@ -302,6 +302,11 @@ impl Names {
         self.shares_named = self.shares_named.saturating_add(u16::from(is_named));
     }
 
+    /// Says whether the pool has taken a name, or a share under one.
+    pub fn are_taken(&self) -> bool {
+        self.granted > 0 || self.shares_taken
+    }
+
     /// Says, once, whether the login is to be asked for once more: its answer tells a pool that
     /// takes one name per connection from one that minds a name.
     pub fn wants_login(&mut self, now: Instant) -> bool {

@@ -336,6 +336,56 @@ fn f16_several_workers_on_a_connection_keep_their_names() {
 }
 
 #[test]
+fn f39_f94_a_block_waits_for_no_name_and_is_sent_again_where_its_name_is_minded() {
+    // Nothing is known of the name yet: a block goes at once, under the login.
+    let (mut farm, link) = live();
+    let (early, _) = farm.miner("farm.s19");
+    farm.pool_hears(link);
+    farm.pool_says(link, &notify("job-1", 1, true).replace("17023774", "207fffff"));
+    farm.wait(AUTHORIZATION_WAIT_MAX + Duration::from_millis(300));
+    let job = notified(&due(&mut farm, early));
+    for nonce in 0..8 {
+        farm.submit(early, share("farm.s19", &job, nonce));
+    }
+    let names = submitted(&mut farm, link);
+    assert!(names.iter().any(|name| name == "farm.gateway"), "{names:?}");
+    assert!(names.iter().any(|name| name == "farm.s19"), "{names:?}: every second is a block");
+
+    // The name was granted, and the pool minds it all the same: the block goes once more.
+    let (mut farm, link) = live();
+    let (miner, _) = granted(&mut farm, link, "farm.s19");
+    farm.pool_says(link, &notify("job-1", 1, true).replace("17023774", "207fffff"));
+    let job = notified(&due(&mut farm, miner));
+    let mut blocks = 0_u64;
+    for nonce in 0..8 {
+        farm.submit(miner, share("farm.s19", &job, nonce));
+        let first = only(&heard(&mut farm, link, "mining.submit"));
+        assert_eq!(first["params"][0], "farm.s19");
+        let is_block = farm.proxy.blocks().records().count() > 0;
+        farm.pool_says(
+            link,
+            &json!({"id": first["id"], "result": null, "error": [20, "Worker mismatch", null]})
+                .to_string(),
+        );
+        let again = heard(&mut farm, link, "mining.submit");
+        assert_eq!(again.len(), usize::from(is_block), "{again:?}");
+        for line in again {
+            assert_eq!(line["params"][0], "farm.gateway");
+            assert_eq!(
+                line["params"].as_array().unwrap()[1..],
+                first["params"].as_array().unwrap()[1..]
+            );
+            let taken = json!({"id": line["id"], "result": true, "error": null});
+            farm.pool_says(link, &taken.to_string());
+            blocks += 1;
+        }
+        assert_eq!(farm.proxy.blocks().records().count(), 0, "it was taken");
+    }
+    assert!((1..8).contains(&blocks), "{blocks} of 8");
+    assert_eq!(of(&farm, Bucket::PoolAccepted), blocks);
+}
+
+#[test]
 fn f39_a_block_of_a_refused_worker_goes_out_under_the_login() {
     let (mut farm, link) = live();
     farm.pool_says(link, &notify("easy", 1, true).replace("17023774", "207fffff"));

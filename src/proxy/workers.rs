@@ -9,6 +9,9 @@
 //! A pool that leaves the request without an answer for [`AUTHORIZATION_WAIT_MAX`] judges each
 //! share instead.
 //!
+//! A block waits for no name: it goes out under the login, which the pool took, unless it has shown
+//! that it takes its miner's; and where it is refused for that, once more under the login (F39).
+//!
 //! A pool that takes one name per connection (QUIRKS 52) is found by what it does
 //! ([`crate::identity::Names`]): from then on all shares go to it under the link's login, those
 //! that wait too, and one that it has just refused is sent once more. That is said, and remembered
@@ -123,7 +126,7 @@ impl Proxy<'_> {
     }
 
     /// Returns under which name a share for `index` goes out, and whether the pool takes it. A
-    /// block candidate of a worker that is refused goes out under the link's login (F39).
+    /// block candidate goes out under the link's login unless the pool takes its worker (F39).
     pub(super) fn name_of(
         &self,
         miner: MinerHandle,
@@ -140,10 +143,11 @@ impl Proxy<'_> {
         let (Some(user), Some(session)) = (user, self.table.get(miner)) else { return login };
         let at = LinkConnection { link: index, number: link.connection };
         let name = session.workers.nth(worker).and_then(|name| upstream_name(user, name));
-        match (name, session.standing.of(at, worker)) {
-            (_, Grant::Refused) | (None, _) if is_block => login,
-            (None, _) => (Named::Login, Grant::Refused),
-            (Some(_), grant) => (Named::Miner(worker), grant),
+        let grant = session.standing.of(at, worker);
+        match name {
+            _ if is_block && !(grant == Grant::Granted && link.names.are_taken()) => login,
+            None => (Named::Login, Grant::Refused),
+            Some(_) => (Named::Miner(worker), grant),
         }
     }
 
@@ -300,9 +304,8 @@ impl Proxy<'_> {
             return false;
         }
         let Some(link) = self.links.get_mut(index) else { return false };
-        if link.pending.sent(request).is_none_or(|entry| entry.worker == Named::Login) {
-            return false;
-        }
+        let own = link.pending.sent(request).filter(|entry| entry.worker != Named::Login);
+        let Some(is_block) = own.map(Pending::is_block) else { return false };
         let Outcome::Refused(refusal) = outcome else {
             link.names.handle_taken();
             return false;
@@ -317,7 +320,7 @@ impl Proxy<'_> {
         if link.names.is_one(now) {
             self.take_one_name(index, now);
         }
-        if self.has_names(index) {
+        if self.has_names(index) && !is_block {
             return false;
         }
         let Some(link) = self.links.get_mut(index) else { return false };
