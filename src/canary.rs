@@ -41,6 +41,10 @@ pub enum Defect {
     F39Blocks,
     /// A pool that pays for nothing is not said.
     F93Unsaid,
+    /// One that answers no share is not said.
+    F93Silent,
+    /// One that leaves most without an answer is not said.
+    F93Some,
     /// A session that the pool forgot is kept.
     F93Forgotten,
     /// Names that a pool takes none of are told it all the same.
@@ -61,7 +65,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them, in the order of the invariants.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::I1Conservation,
         Self::I1Replays,
         Self::I2Bounds,
@@ -74,6 +78,11 @@ impl Defect {
         Self::I8Speech,
         Self::I9Determinism,
         Self::F39Blocks,
+        Self::F93Unsaid,
+        Self::F93Silent,
+        Self::F93Some,
+        Self::F93Forgotten,
+        Self::F94Names,
         Self::F66Leap,
         Self::F70Drain,
         Self::F88Places,

@@ -27,7 +27,7 @@ impl Proxy<'_> {
         let pool = link.pool;
         let change = link.refusals.check(now);
         #[cfg(feature = "canary")]
-        let change = change.filter(|_| self.defect != Some(crate::canary::Defect::F93Unsaid));
+        let change = change.filter(|change| !self.hides(*change));
         match change {
             Some(Change::Began(trouble)) => {
                 self.push_event(Event::Unpaid { link: index, pool, trouble });
@@ -44,6 +44,17 @@ impl Proxy<'_> {
         let renewal = renewal.filter(|_| self.defect != Some(crate::canary::Defect::F93Forgotten));
         if let Some(close) = renewal {
             self.hang_up(index, close, now);
+        }
+    }
+    #[cfg(feature = "canary")]
+    fn hides(&self, change: Change) -> bool {
+        use crate::canary::Defect::{F93Silent, F93Some, F93Unsaid};
+        use crate::refusals::Trouble::{AnswersNone, AnswersSome};
+        match (self.defect, change) {
+            (Some(F93Unsaid), _) => true,
+            (Some(F93Silent), Change::Began(AnswersNone { .. })) => true,
+            (Some(F93Some), Change::Began(AnswersSome { .. })) => true,
+            _ => false,
         }
     }
 }

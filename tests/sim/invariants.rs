@@ -68,8 +68,9 @@ struct Made {
     pool: usize,
     is_block: bool,
     taken: u32,
-    /// Connections to pools that it went out on.
+    /// Connections to pools that it went out on, and those where it had a name of its own.
     sent: Vec<usize>,
+    named: Vec<usize>,
     arrived: bool,
 }
 
@@ -479,14 +480,15 @@ impl Checks {
         view.clean += u32::from(params[8] == "true");
     }
 
-    /// I4: what goes to a pool is a share that a miner made for that job, once.
+    /// I4: what goes to a pool is a share that a miner made for that job, once, and once more under
+    /// the login where the pool takes no other name. Says whether it is sent again.
     pub fn sent_to_pool(
         &mut self,
         (conn, asked, user, takes_one_name): (usize, &[Asked], &str, bool),
         judged: Option<Judged>,
         line: &str,
         now: u64,
-    ) -> Judged {
+    ) -> (Judged, bool) {
         let Some(judged) = judged else {
             broken("I4", format!("a share that nobody made: {line}"));
         };
@@ -501,6 +503,8 @@ impl Checks {
         // A pool that takes one name per connection gets all under its login (F94).
         let is_login = (judged.is_block || takes_one_name) && name == user;
         hold!("I4", is_own || is_login, "another worker's share: {line}");
+        let is_told = !takes_one_name || name == user;
+        hold!("F94", is_told, "a name for a pool of one: {line}");
         // A pool that leaves a request without an answer in time judges each share instead; that it
         // said no to another request of the name, or says so later, changes nothing.
         let in_time =
@@ -512,12 +516,19 @@ impl Checks {
         hold!("I4", taken, "a share of a worker that is refused: {line}");
         let is_heavy = judged.is_block || judged.difficulty >= judged.job_difficulty;
         hold!("I4", is_heavy, "below the pool's difficulty: {judged:?}");
+        let mut is_again = false;
         if let Some(made) = self.made.get_mut(&judged.hash.key()) {
+            let was_named = name == user && made.named.contains(&conn);
+            is_again = made.sent.contains(&conn);
             made.sent.push(conn);
+            if name != user {
+                made.named.push(conn);
+            }
             let times = made.sent.iter().filter(|other| **other == conn).count();
-            hold!("I4", times <= made.taken as usize, "sent {times} times: {line}");
+            let most = made.taken as usize + usize::from(was_named);
+            hold!("I4", times <= most, "sent {times} times: {line}");
         }
-        judged
+        (judged, is_again)
     }
 
     /// Whether a submit is the late try of a block that no queue knows any more.
@@ -546,6 +557,7 @@ impl Checks {
             job_difficulty: 0.0,
             seq: u32::MAX,
             is_block: true,
+            is_login: true,
         }
     }
 
@@ -585,16 +597,29 @@ impl Checks {
     /// I1: what the pool answered is what is counted as answered.
     pub fn pool_said(&mut self, conn: &mut Conn, said: &[Said], ended: bool, now: u64) {
         for said in said {
-            let Said::Answer { id, accepted } = *said else { continue };
+            let (id, accepted, code) = match *said {
+                Said::Answer { id, accepted, code } => (id, accepted, code),
+                Said::NameMinded { id } => (id, false, None),
+                _ => continue,
+            };
             let Some(at) = conn.outstanding.iter().position(|(known, _)| *known == id) else {
                 continue;
             };
             let (_, since) = conn.outstanding.swap_remove(at);
             // Near the end of its time an answer may come too late, and so may one in the same
             // read as the line that ended the link.
-            let in_time = !ended && now - since + 1_000_000 < ANSWER_MAX.as_micros();
+            if matches!(said, Said::NameMinded { .. }) {
+                conn.earnings.minded(now);
+            }
+            let may_go = !accepted && conn.earnings.may_go_again(id, code);
+            let in_time = !ended && !may_go && now - since + 1_000_000 < ANSWER_MAX.as_micros();
             let counts = if accepted { &mut self.accepted } else { &mut self.refused };
-            if in_time { counts.0 += 1 } else { counts.1 += 1 }
+            if in_time {
+                counts.0 += 1
+            } else {
+                counts.1 += 1
+            }
+            conn.earnings.answered(id, in_time.then_some((accepted, code)));
         }
     }
 }

@@ -6,6 +6,7 @@
 mod canary;
 mod clock;
 mod earlier;
+mod earnings;
 mod firmware;
 mod hashing;
 mod invariants;

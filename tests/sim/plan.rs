@@ -190,9 +190,37 @@ pub struct PoolPlan {
     pub hostile: bool,
     pub goal: u8,
     pub address: Address,
+    /// What it does with shares until the faults stop (F93).
+    pub sick: Option<Illness>,
+    /// Takes one authorization per connection, leaves a second without an answer, and refuses
+    /// shares of any other name, as the ckpool family does (F94).
+    pub one_name: bool,
     /// The miners whose workers it refuses, a bit for each.
     refuses: u8,
     pub weather: Weather,
+}
+
+/// What a pool does with shares, though its jobs go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Illness {
+    /// Refuses every one with this code; with 24 and 25 it has forgotten its first session, and
+    /// another one is good.
+    Refuses(u8),
+    /// Answers none.
+    AnswersNone,
+    /// Answers one in so many.
+    AnswersSome(u64),
+}
+
+impl Illness {
+    fn draw(rng: &mut Rng) -> Self {
+        match rng.below(6) {
+            0 => Self::Refuses(rng.within(20, 23) as u8),
+            1 | 2 => Self::Refuses(rng.within(24, 25) as u8),
+            3 => Self::AnswersNone,
+            _ => Self::AnswersSome(rng.within(3, 6)),
+        }
+    }
 }
 
 /// Where a pool is reached, and as whom.
@@ -294,6 +322,29 @@ impl Plan {
             plan.goal = if pool < goals { pool } else { rng.below(goals) } as u8;
         }
         let faults_for = rng.within(5, 25) * SECOND;
+        // Of a sequence of their own, so that they change nothing else.
+        let mut ill = Rng::new(seed ^ 0x7369_636b);
+        let mut has = |kind: u64| size == Size::Small && faults.0 != 0 && ill.once_in(kind);
+        let (is_sick, one_name) = (has(6), has(10));
+        if is_sick || one_name {
+            // The first is used most.
+            let at = if ill.once_in(2) { 0 } else { ill.below(pools.len() as u64) as usize };
+            pools[at].sick = is_sick.then(|| Illness::draw(&mut ill));
+            pools[at].hostile |= is_sick;
+            pools[at].one_name = one_name;
+            // In half of these seeds nothing else goes wrong, and in a quarter there is no other.
+            let (is_calm, is_alone) =
+                *ill.pick(&[(true, true), (true, false), (false, false), (false, false)]);
+            if is_alone {
+                pools = vec![pools[at].clone()];
+            }
+            faults = Faults(if is_calm { 0 } else { faults.0 });
+        }
+        if one_name {
+            pools.iter_mut().for_each(|pool| pool.refuses = 0);
+        }
+        // A minute or more has to pass before what they do is plain.
+        let faults_for = faults_for + if is_sick || one_name { 80 * SECOND } else { 0 };
         let away = (faults.has(Fault::AllAway) && rng.once_in(8))
             .then(|| (rng.within(2, 10) * SECOND, rng.within(20, 45) * SECOND));
         // Of a sequence of their own, so that they change nothing else.
@@ -321,12 +372,17 @@ impl Plan {
             links: if goals > 1 { 6 } else { rng.within(3, 5) as usize },
             weights: weights(&mut rng, goals),
             standby: rng.once_in(2),
-            identity: if rng.once_in(3) { Identity::PerWorker } else { Identity::Single },
+            identity: if rng.once_in(3) || one_name {
+                Identity::PerWorker
+            } else {
+                Identity::Single
+            },
             warm: !rng.once_in(4),
             away,
             drains: rng.once_in(4),
             jobs: rng.within(2, 4) as usize,
-            pending: rng.within(3, 16) as usize,
+            // What has no answer takes a place for half a minute.
+            pending: rng.within(3, 16) as usize + if is_sick { 40 } else { 0 },
             line_bytes: 4096,
             seen: *apart.pick(&[1, 1, 4, 64]),
             verdict: if rng.once_in(2) { VerdictMode::Pool } else { VerdictMode::Local },
@@ -459,6 +515,8 @@ impl PoolPlan {
             hostile: !rng.once_in(3),
             goal: 0,
             address: Address::of(0),
+            sick: None,
+            one_name: false,
             refuses: if faults.has(Fault::RefuseWorkers) { 1 << rng.below(6) & 0x1f } else { 0 },
             weather: Weather::draw(rng, faults, 60 * MILLI),
         }

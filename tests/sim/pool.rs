@@ -9,14 +9,16 @@ use std::rc::Rc;
 use crate::hashing::{Hash, Header, Parts, merkle_root, words_reversed};
 use crate::json::{elements, hex, push_hex, unhex, unquoted};
 use crate::miner::Origin;
-use crate::plan::{Fault, Faults, PoolPlan};
+use crate::plan::{Fault, Faults, Illness, PoolPlan};
 use crate::rng::Rng;
 
 /// A line that a pool sent, as far as the gateway may act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said {
     /// The answer to a submit.
-    Answer { id: u32, accepted: bool },
+    Answer { id: u32, accepted: bool, code: Option<u8> },
+    /// It refused a share for the name that it came under.
+    NameMinded { id: u32 },
     /// It asked to reconnect, to its own host or another.
     Reconnect { same_host: bool },
     /// It takes no shares of the worker that this request asked for.
@@ -57,6 +59,8 @@ pub struct Session {
     pub deaf: bool,
     /// It is the session of an earlier run.
     is_earlier: bool,
+    /// Which of the pool's sessions it is, from 1.
+    number: u32,
 }
 
 /// What a submit turned out to be.
@@ -68,6 +72,8 @@ pub struct Judged {
     pub job_difficulty: f64,
     pub seq: u32,
     pub is_block: bool,
+    /// It came under the name of the pool's account.
+    pub is_login: bool,
 }
 
 pub struct Pool {
@@ -138,6 +144,21 @@ impl Pool {
         !self.honest && self.faults.has(fault) && self.rng.once_in(once_in)
     }
 
+    /// What it does with every share of a session.
+    fn sickness(&self, session: &Session) -> Option<Illness> {
+        let is_forgotten = session.number == 1;
+        let lasts = |ill: &Illness| !matches!(ill, Illness::Refuses(24 | 25)) || is_forgotten;
+        self.plan.sick.filter(|ill| !self.honest && lasts(ill))
+    }
+
+    fn leaves_unanswered(&mut self, session: &Session) -> bool {
+        match self.sickness(session) {
+            Some(Illness::AnswersNone) => true,
+            Some(Illness::AnswersSome(one_in)) => !self.rng.once_in(one_in),
+            _ => false,
+        }
+    }
+
     /// Is honest from now on; a session that nobody could use is forgotten.
     pub fn reform(&mut self) {
         self.honest = true;
@@ -150,7 +171,8 @@ impl Pool {
         if self.does(Fault::NewSize, 3) {
             n2 = *self.rng.pick(&[0, 2, 3, 4, 5, 8, 16, 17]);
         }
-        if let Some(mut saved) = self.saved.take_if(|_| self.plan.resumes) {
+        let resumes = self.plan.resumes && self.plan.sick.is_none();
+        if let Some(mut saved) = self.saved.take_if(|_| resumes) {
             saved.authorized = false;
             saved.subscribed = false;
             saved.mute = false;
@@ -174,6 +196,7 @@ impl Pool {
             mute: false,
             deaf: false,
             is_earlier: false,
+            number: self.sessions,
         }
     }
 
@@ -326,6 +349,7 @@ impl Pool {
                     session.n2
                 ));
             }
+            "mining.authorize" if self.plan.one_name && session.authorized => {}
             "mining.authorize" if name != self.plan.address.user => {
                 let takes = !self.refuses_name(name);
                 let line = format!("{{\"id\":{id},\"result\":{takes},\"error\":null}}");
@@ -382,6 +406,7 @@ impl Pool {
                 let hash = Header::new(&job.parts, &root, version, ntime).hash(nonce);
                 if is_known(&hash) {
                     return Some(Judged {
+                        is_login: text(0) == Some(self.plan.address.user),
                         id: id.parse().ok()?,
                         hash,
                         difficulty: hash.difficulty(),
@@ -398,6 +423,12 @@ impl Pool {
     /// Answers a share that was judged; each line with its delay in microseconds.
     pub fn answer(&mut self, session: &mut Session, judged: &Judged) -> Vec<(u64, String, Said)> {
         self.received += 1;
+        if self.plan.one_name && !judged.is_login {
+            let id = judged.id;
+            let error = "[20,\"Worker mismatch\",null]";
+            let line = format!("{{\"id\":{id},\"result\":null,\"error\":{error}}}");
+            return vec![(self.rng.about(20_000), line, Said::NameMinded { id })];
+        }
         let job = session.jobs.iter().rev().find(|job| job.seq == judged.seq);
         let key = judged.hash.key();
         let is_new = session.seen.insert(key);
@@ -409,12 +440,19 @@ impl Pool {
         } else {
             None
         };
+        // A block is taken all the same: what becomes of those is looked at apart.
+        let code = match self.sickness(session) {
+            Some(Illness::Refuses(code)) if !judged.is_block => Some(code),
+            _ => code,
+        };
         self.accepted += u64::from(code.is_none());
         if code.is_none() && judged.is_block {
             self.taken.insert(key);
         }
         let id = judged.id;
-        let line = match (code, self.rng.below(3)) {
+        // The last form has no code.
+        let forms = if self.plan.sick.is_some() { 2 } else { 3 };
+        let line = match (code, self.rng.below(forms)) {
             (None, _) => format!("{{\"id\":{id},\"result\":true,\"error\":null}}"),
             (Some(code), 0) => {
                 format!("{{\"id\":{id},\"result\":null,\"error\":[{code},\"no\",null]}}")
@@ -428,9 +466,9 @@ impl Pool {
                 "{{\"id\":{id},\"result\":false,\"error\":null,\"reject-reason\":\"stale\"}}"
             ),
         };
-        let said = Said::Answer { id, accepted: code.is_none() };
+        let said = Said::Answer { id, accepted: code.is_none(), code };
         let mut lines = Vec::new();
-        if session.deaf || self.does(Fault::NoAnswers, 4) {
+        if session.deaf || self.does(Fault::NoAnswers, 4) || self.leaves_unanswered(session) {
             return lines;
         }
         self.answered.insert(key);

@@ -28,6 +28,7 @@ use loka_stratum::work::job::Job;
 
 use crate::clock::{Clock, Trick};
 use crate::earlier::{self, Earlier};
+use crate::earnings::Earnings;
 use crate::invariants::{Checks, View, worker_of};
 use crate::json::message;
 use crate::miner::{Miner, Sent};
@@ -174,6 +175,8 @@ pub struct Conn {
     /// The workers that the pool was asked for.
     pub asked: Vec<Asked>,
     pub may_reconnect: bool,
+    /// What the pool did with its shares.
+    pub earnings: Earnings,
 }
 
 /// A request for a worker, on one connection to a pool.
@@ -191,6 +194,10 @@ pub struct LinkEnd {
     /// Counts dials; the answer to an earlier one is void.
     dial: u32,
     pub dialling: bool,
+    /// It was said that its pool pays for nothing, and not that it does again.
+    pub is_unpaid: bool,
+    /// A session was made anew because it paid for nothing.
+    pub was_renewed: bool,
 }
 
 /// Something to come.
@@ -571,6 +578,7 @@ impl<'a> World<'a> {
         while let Some(event) = self.proxy.poll_event() {
             self.note(&event);
         }
+        crate::earnings::f93_said(self);
         let deadline = self.proxy.poll_timeout();
         hold!("F66", deadline > now, "at {now:?} the next deadline is {deadline:?}");
         self.timer_at = self.clock.when(deadline.as_micros(), self.now).max(self.now + MILLI);
@@ -578,10 +586,28 @@ impl<'a> World<'a> {
 
     fn note(&mut self, event: &Event) {
         self.trace.event(self.now, 2, 0, format_args!("event {event:?}"));
+        match event {
+            Event::Unpaid { link, .. } => self.links[link.index()].is_unpaid = true,
+            Event::PaidAgain { link, .. } => {
+                let end = &mut self.links[link.index()];
+                end.is_unpaid = false;
+                if let Some(conn) = end.conn {
+                    self.conns[conn].earnings.forgive();
+                }
+            }
+            Event::LinkDown { link, close, .. } => {
+                let end = &mut self.links[link.index()];
+                let is_silent = *close == LinkClose::NoAnswers;
+                hold!("F93", !is_silent || end.is_unpaid, "closed without a word: {event:?}");
+                end.was_renewed |= is_silent;
+            }
+            _ => {}
+        }
         if let Event::OneName { pool, .. } = event {
             // Each of the others answers for every name, and refuses one at most.
-            let is_hostile = self.pools[usize::from(*pool)].plan.hostile;
-            hold!("F94", is_hostile, "pool {pool} takes names, and is said to take none");
+            let plan = &self.pools[usize::from(*pool)].plan;
+            let is_so = plan.hostile || plan.one_name;
+            hold!("F94", is_so, "pool {pool} takes names, and is said to take none");
         }
         if let Event::LinkDown { link, close, .. } = event {
             self.checks.links_down_said += 1;
@@ -920,6 +946,7 @@ impl<'a> World<'a> {
             outstanding: Vec::new(),
             asked: Vec::new(),
             may_reconnect: false,
+            earnings: Earnings::default(),
         });
         self.conns.len() - 1
     }
@@ -970,11 +997,18 @@ impl<'a> World<'a> {
                     self.checks.tried_late(conn, login, &judged, line);
                     judged
                 } else {
-                    self.conns[conn].outstanding.push((message.id.parse().unwrap_or(0), now));
+                    let id = message.id.parse().unwrap_or(0);
+                    self.conns[conn].outstanding.push((id, now));
                     let user = self.pools[pool].plan.address.user;
                     let one_name = self.proxy.takes_one_name(pool);
                     let to = (conn, self.conns[conn].asked.as_slice(), user, one_name);
-                    self.checks.sent_to_pool(to, judged, line, now)
+                    let (judged, is_again) = self.checks.sent_to_pool(to, judged, line, now);
+                    let earnings = &mut self.conns[conn].earnings;
+                    if is_again {
+                        earnings.sent_again();
+                    }
+                    earnings.sent(id, &judged, now);
+                    judged
                 };
                 hold!("I5", !(judged.is_block && light_was_sent), "a block after a share: {line}");
                 light_was_sent |= !judged.is_block;
