@@ -772,8 +772,8 @@ impl Downstream {
 
 /// The wishes in a worker's password, and in the end of its name: a difficulty to start with (`d`,
 /// `diff`, `difficulty`, `fixed_diff`), a least one (`md`, `minimum`), in any case, as `key=value`
-/// or `key:value` between `,` `;` `+` `&` `|` or blanks (QUIRKS 29). Anything else is ignored, as
-/// passwords are mostly `x`.
+/// or `key:value` between `,` `;` `+` `&` `|` or blanks (QUIRKS 29). The `+` of `1e+3` is a part of
+/// its number. Anything else is ignored, as passwords are mostly `x`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PasswordWishes {
     /// The difficulty to start with.
@@ -788,7 +788,7 @@ impl PasswordWishes {
     /// Reads a password.
     pub fn read(password: &str) -> Self {
         let mut wishes = Self::default();
-        for part in password.split([',', ';', ' ', '+', '&', '|']) {
+        for part in parts(password, &[',', ';', ' ', '+', '&', '|']) {
             let Some((key, value)) = part.split_once(['=', ':']) else { continue };
             let is = |known: &&str| key.trim().eq_ignore_ascii_case(known);
             let place = if ["d", "diff", "difficulty", "fixed_diff"].iter().any(is) {
@@ -810,10 +810,33 @@ impl PasswordWishes {
     /// has no wish; the name stays as it is.
     pub fn of(worker: &str, password: &str) -> Self {
         let mut wishes = Self::read(password);
-        let end = worker.rsplit_once('+').and_then(|(_, end)| difficulty_in(end));
+        let end = parts(worker, &['+']).skip(1).last().and_then(difficulty_in);
         wishes.start = wishes.start.or(end);
         wishes
     }
+}
+
+/// Splits a text at separators, of which the `+` within a number (`1e+3`) is none.
+fn parts<'a>(text: &'a str, separators: &'a [char]) -> impl Iterator<Item = &'a str> {
+    let mut rest = Some(text);
+    core::iter::from_fn(move || {
+        let text = rest?;
+        let is_end = |&(at, letter): &(usize, char)| {
+            separators.contains(&letter) && !(letter == '+' && is_of_exponent(text, at))
+        };
+        let Some((at, letter)) = text.char_indices().find(is_end) else { return rest.take() };
+        rest = text.get(at.saturating_add(letter.len_utf8())..);
+        text.get(..at)
+    })
+}
+
+/// Says whether the `+` at a place is within a number: `1e` stands before it, and a digit behind.
+fn is_of_exponent(text: &str, plus: usize) -> bool {
+    let behind = text.get(plus.saturating_add(1)..).unwrap_or_default();
+    let before = text.get(..plus).and_then(|before| before.strip_suffix(['e', 'E']));
+    let mantissa = before.and_then(|before| before.rsplit(['=', ':', '+']).next());
+    let is_number = |text: &str| text.trim().parse::<f64>().is_ok_and(f64::is_finite);
+    behind.starts_with(|letter: char| letter.is_ascii_digit()) && mantissa.is_some_and(is_number)
 }
 
 /// A difficulty that a miner may wish for; what no pool could ever give is none.
@@ -838,6 +861,13 @@ mod tests {
             assert!(read(text).start.is_some() && !read(text).is_unread, "{text}");
         }
         assert_eq!(read("fixed_diff=512&x").start, difficulty(512.0));
+        for text in ["d=1e+3", "x+d=1.0E+3", "d=1e+3+x", "D:1e+3,x", "d=1e3+x"] {
+            assert_eq!(read(text).start, difficulty(1000.0), "{text}");
+            assert!(!read(text).is_unread, "{text}");
+        }
+        assert_eq!(read("d=1500.5").start, difficulty(1500.5));
+        assert_eq!(read("x=e+d=64").start, difficulty(64.0), "e is no number");
+        assert_eq!(read("md=2+d=1e-3").start, difficulty(0.001));
         assert_eq!(read("minimum=1;d=2048").min, difficulty(1.0));
         for text in ["d=0", "d=-1", "d=", "d=1e30", "d=99999999999999999999", "md=nan", "diff=x"] {
             let unread = PasswordWishes { is_unread: true, ..PasswordWishes::default() };
@@ -846,6 +876,9 @@ mod tests {
         let of = |name, password| PasswordWishes::of(name, password).start;
         assert_eq!(of("acct.m1+1024", "x"), difficulty(1024.0));
         assert_eq!(of("acct.m1+1024", "d=512"), difficulty(512.0));
+        assert_eq!(of("acct.m1+1e+3", "x"), difficulty(1000.0));
+        assert_eq!(of("acct.m1e+1024", "x"), difficulty(1024.0), "a name that ends like a number");
+        assert_eq!(of("acct.m1+1500.5", "x"), difficulty(1500.5));
         for name in ["acct+m1", "acct.m1+", "acct.m1+0", "m1"] {
             assert_eq!(PasswordWishes::of(name, "x"), PasswordWishes::default(), "{name}");
         }

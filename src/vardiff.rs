@@ -265,6 +265,7 @@ mod tests {
         for (wish, power, any) in [
             (1_000.0, 512.0, 1_000.0),
             (512.0, 512.0, 512.0),
+            (1_500.5, 1_024.0, 1_500.5),
             (0.75, 0.5, 0.75),
             // The power of two below lies under the least that is given.
             (0.0014, 0.0014, 0.0014),
