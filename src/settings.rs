@@ -19,7 +19,7 @@
 //! settings.check(&mut |problem| panic!("{problem}"));
 //!
 //! let problem = settings.set(Key::parse("miners.max").unwrap(), "20000").unwrap_err();
-//! assert_eq!(problem.to_string(), "miners.max: got 20000, allowed 1..16384 or \"auto\"");
+//! assert_eq!(problem.to_string(), "Miners, Max (miners.max): got 20000, allowed 1..16384 or \"auto\"");
 //! ```
 
 use core::fmt;
@@ -43,7 +43,7 @@ mod url;
 
 pub use admit::{Admit, AdmitMode, Pattern, Range};
 pub use doors::{Device, HostName, Mdns, PageAddress, Serial, Web};
-pub use field::{Allowed, Applies, Field, Got, Key, Problem};
+pub use field::{Allowed, Applies, Field, Got, Key, Problem, Title};
 pub use fields::FIELDS;
 pub use typed::{nearest, nearest_field, trim};
 pub use url::{PoolUrl, Scheme, UrlError};
@@ -609,7 +609,7 @@ mod tests {
     fn defaults_lack_a_pool_and_nothing_else() {
         let mut all = StdVec::new();
         Settings::default().check(&mut |problem| all.push(problem.to_string()));
-        let text = "pool.1.url: got nothing, allowed at least one pool; none only with state.dir, \
+        let text = "Pool 1, URL (pool.1.url): got nothing, allowed at least one pool; none only with state.dir, \
                     where one that is set while the gateway runs is kept";
         assert_eq!(all, [text]);
         let mut settings = Settings::default();
@@ -734,17 +734,17 @@ mod tests {
                 ("upstream.keepalive_secs", "29")
             ]),
             [
-                "miners.max: got 0, allowed 1..16384 or \"auto\"",
-                "miners.max: got 16385, allowed 1..16384 or \"auto\"",
-                "upstream.keepalive_secs: got 29, allowed 30..60",
+                "Miners, Max (miners.max): got 0, allowed 1..16384 or \"auto\"",
+                "Miners, Max (miners.max): got 16385, allowed 1..16384 or \"auto\"",
+                "Upstream, Keepalive (upstream.keepalive_secs): got 29, allowed 30..60",
             ]
         );
         let long = "u".repeat(129);
         assert_eq!(
             problems(&[("pool.1.user", &long), ("pool.1.password", &long)]),
             [
-                "pool.1.user: got 129 bytes, allowed 1..128 bytes",
-                "pool.1.password: got 129 bytes, allowed 0..128 bytes",
+                "Pool 1, User (pool.1.user): got 129 bytes, allowed 1..128 bytes",
+                "Pool 1, Password (pool.1.password): got 129 bytes, allowed 0..128 bytes",
             ]
         );
         let url = format!("stratum+ssl://{}:3333", "a".repeat(4096));
@@ -752,7 +752,7 @@ mod tests {
         assert_eq!(
             problems(&[("listen.addresses", "127.0.0.1:70000")]),
             [
-                "listen.addresses: got \"127.0.0.1:70000\", allowed 1..4 of address:port, such as 0.0.0.0:3333"
+                "Listen, Addresses (listen.addresses): got \"127.0.0.1:70000\", allowed 1..4 of address:port, such as 0.0.0.0:3333"
             ]
         );
     }
@@ -761,7 +761,7 @@ mod tests {
     fn f79_a_board_is_a_name_and_never_a_path() {
         for path in ["/etc/passwd", "../generic", "generic.toml", "a/b", "Generic", "a b", ""] {
             let expected = format!(
-                "board.profile: got {}, allowed auto, or a profile's name: small letters, \
+                "Board, Profile (board.profile): got {}, allowed auto, or a profile's name: small letters, \
                  digits and hyphens",
                 if path.is_empty() { "nothing".into() } else { format!("{path:?}") }
             );
@@ -788,16 +788,16 @@ mod tests {
         assert_eq!(
             all,
             [
-                "pool.1.trust: got \"pin\", allowed \"pin\" only with at least one key in pins",
-                "pool.2.url: got nothing, allowed an address, since every pool needs one",
-                "pool.2.user: got nothing, allowed a name, since every pool needs one",
-                "difficulty.start: got 32, allowed from difficulty.min to difficulty.max",
-                "upstream.retry_min_secs: got 30, allowed at most upstream.retry_max_secs",
-                "listen.addresses: got 127.0.0.1:1, allowed each address once; 0.0.0.0 and [::] have those of their kind",
-                "status.address: got 127.0.0.1:1, allowed a port of its own, not one of listen.addresses",
-                "web.address: got 127.0.0.1:1, allowed a port of its own, not one of listen.addresses",
-                "web.address: got 127.0.0.1:1, allowed a port of its own, not that of status.address",
-                "admit.mode: got \"name\", allowed \"name\" only with at least one pattern in admit.names",
+                "Pool 1, Trust (pool.1.trust): got \"pin\", allowed \"pin\" only with at least one key in pins",
+                "Pool 2, URL (pool.2.url): got nothing, allowed an address, since every pool needs one",
+                "Pool 2, User (pool.2.user): got nothing, allowed a name, since every pool needs one",
+                "Difficulty, Start (difficulty.start): got 32, allowed from difficulty.min to difficulty.max",
+                "Upstream, Retry min (upstream.retry_min_secs): got 30, allowed at most upstream.retry_max_secs",
+                "Listen, Addresses (listen.addresses): got 127.0.0.1:1, allowed each address once; 0.0.0.0 and [::] have those of their kind",
+                "Status, Address (status.address): got 127.0.0.1:1, allowed a port of its own, not one of listen.addresses",
+                "Web, Address (web.address): got 127.0.0.1:1, allowed a port of its own, not one of listen.addresses",
+                "Web, Address (web.address): got 127.0.0.1:1, allowed a port of its own, not that of status.address",
+                "Admit, Mode (admit.mode): got \"name\", allowed \"name\" only with at least one pattern in admit.names",
             ]
         );
     }
@@ -857,6 +857,25 @@ mod tests {
     }
 
     #[test]
+    fn f80_people_are_told_of_a_key_in_words_with_the_key_behind() {
+        for (path, title) in [
+            ("pool.1.url", "Pool 1, URL (pool.1.url)"),
+            ("pool.2.ca_file", "Pool 2, CA file (pool.2.ca_file)"),
+            ("upstream.retry_min_secs", "Upstream, Retry min (upstream.retry_min_secs)"),
+            ("listen.addresses", "Listen, Addresses (listen.addresses)"),
+        ] {
+            assert_eq!(key(path).title().to_string(), title);
+        }
+        for key in Key::all(limits::POOLS_MAX) {
+            let title = key.title().to_string();
+            let (words, behind) = title.split_once(" (").unwrap();
+            assert_eq!(behind, format!("{key})"));
+            assert!(!words.contains(['_', '.']) && words.len() >= 8, "{title}");
+            assert!(words.starts_with(|first: char| first.is_ascii_uppercase()), "{title}");
+        }
+    }
+
+    #[test]
     fn f80_one_slip_is_one_line_with_the_word_that_was_meant() {
         for (path, text, end) in [
             ("identity.mode", "singel", "; did you mean \"single\""),
@@ -895,7 +914,10 @@ mod tests {
             assert_eq!(settings.show(key(path)).to_string(), kept, "{path}");
         }
         let problem = settings.set(key("pool.1.user"), " \u{200b}\n").unwrap_err();
-        assert_eq!(problem.to_string(), "pool.1.user: got nothing, allowed 1..128 bytes");
+        assert_eq!(
+            problem.to_string(),
+            "Pool 1, User (pool.1.user): got nothing, allowed 1..128 bytes"
+        );
     }
 
     #[test]
@@ -957,6 +979,6 @@ mod tests {
         settings.miners.max = Some(20_000);
         let mut all = StdVec::new();
         settings.check(&mut |problem| all.push(problem.to_string()));
-        assert_eq!(all, ["miners.max: got 20000, allowed 1..16384 or \"auto\""]);
+        assert_eq!(all, ["Miners, Max (miners.max): got 20000, allowed 1..16384 or \"auto\""]);
     }
 }

@@ -101,7 +101,7 @@ fn ctl_sets_up_a_gateway_by_its_api() {
     assert!(shown.starts_with("miners.blocked_secs          9 "), "{shown}");
     let (code, _, error) = ask(&["--commit", "set", "miners.blocked_secs", "4"]);
     assert_eq!(code, 1);
-    assert!(error.contains("miners.blocked_secs: got 4, allowed 5.."), "{error}");
+    assert!(error.contains("Miners, Blocked (miners.blocked_secs): got 4, allowed 5.."), "{error}");
     let (code, status, _) = ask(&["status"]);
     assert_eq!(code, 0);
     assert!(status.starts_with("ready, version"), "{status}");

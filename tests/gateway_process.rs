@@ -168,7 +168,7 @@ fn f70_f78_a_reload_applies_a_good_file_and_keeps_the_old_over_a_bad_one() {
 
     fs::write(file.path(), text(&second, "per_address_max = 0\nnonsense = 1\n")).unwrap();
     gateway.signal("HUP");
-    gateway.wait_for_line("per_address_max: got 0, allowed 1..16384");
+    gateway.wait_for_line("per_address_max): got 0, allowed 1..16384");
     gateway.wait_for_line("nonsense: got an unknown key");
     gateway.wait_for_line("the settings before stay in use");
     assert_eq!(gateway.report()["upstream"][0]["url"], format!("stratum+tcp://{}", first.address));
@@ -243,7 +243,7 @@ fn f69_a_state_directory_that_takes_nothing_is_named_in_log_and_status_and_minin
         let job = miner.wait_for_job();
         assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
         let report = gateway.wait_for("the answer", |r| r["ledger"]["pool_accepted"] == 1);
-        let about = format!("state.dir: got {place}, where nothing can be written: ");
+        let about = format!("State, Dir (state.dir): got {place}, where nothing can be written: ");
         let warnings = report["warnings"].as_array().unwrap();
         let warned = |warning: &&serde_json::Value| {
             warning.as_str().is_some_and(|text| text.starts_with(&about))
@@ -278,12 +278,14 @@ fn f67_a_plan_above_the_budget_does_not_start_and_both_numbers_are_said() {
     for command in ["check", "run"] {
         let (code, text) = limited("-v 65536", command, "9000");
         assert_eq!(code, Some(2), "{text}");
-        assert!(text.starts_with("LOKA_MINERS__MAX: miners.max: got 9000, which takes up to "));
+        assert!(text.starts_with(
+            "LOKA_MINERS__MAX: Miners, Max (miners.max): got 9000, which takes up to "
+        ));
         let budget = "the limit of this process (ulimit -v) gives 67108864; allowed 1..";
         assert!(text.contains(budget), "{text}");
         let (code, text) = limited("-v unlimited", command, "10001");
         assert_eq!(code, Some(2), "{text}");
-        let bound = "miners.max: got 10001, allowed 1..10000 on board glinet-mt6000";
+        let bound = "Miners, Max (miners.max): got 10001, allowed 1..10000 on board glinet-mt6000";
         assert!(text.contains(bound), "{text}");
     }
 }
@@ -443,10 +445,10 @@ fn check_and_exit_codes() {
         "[miners]\nmax = 0\nmin = 1\n[[pool]]\nurl = \"http://pool.example\"\n",
     );
     let expected = format!(
-        "{path}:2: miners.max: got 0, allowed 1..16384 or \"auto\"\n\
+        "{path}:2: Miners, Max (miners.max): got 0, allowed 1..16384 or \"auto\"\n\
          {path}:3: miners.min: got an unknown key, allowed max, blocked_secs; did you mean min in \
          [difficulty]\n\
-         {path}:5: pool.1.url: got \"http://pool.example\", allowed no address of a web page or of \
+         {path}:5: Pool 1, URL (pool.1.url): got \"http://pool.example\", allowed no address of a web page or of \
          getwork; use the pool's Stratum address, which begins with stratum+ssl:// or \
          stratum+tcp://\n",
         path = file.path()
@@ -463,7 +465,10 @@ fn check_and_exit_codes() {
     let output = program().arg("check").args(pool).envs(ca_file).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.starts_with("pool.1.ca_file: got \"/no/such/file\", allowed a file"), "{text}");
+    assert!(
+        text.starts_with("Pool 1, CA file (pool.1.ca_file): got \"/no/such/file\", allowed a file"),
+        "{text}"
+    );
 }
 
 /// What people paste, by the environment: taken as it was meant, or one line that is true and has
@@ -509,7 +514,10 @@ fn f80_a_pasted_address_is_taken_or_refused_in_one_line() {
         assert!(err.contains(way_out), "{url:?}: {err}");
     }
     let (_, _, err) = check("stratum+ssl://p.example:3333", &"u".repeat(129));
-    assert_eq!(err, "LOKA_POOL__1__USER: pool.1.user: got 129 bytes, allowed 1..128 bytes\n");
+    assert_eq!(
+        err,
+        "LOKA_POOL__1__USER: Pool 1, User (pool.1.user): got 129 bytes, allowed 1..128 bytes\n"
+    );
     let (_, _, err) = check("http://me:hunter2@p.example:3333", "a.b");
     assert!(!err.contains("hunter2"), "{err}");
 }

@@ -104,7 +104,7 @@ fn without_a_pool_and_without_a_place_to_keep_one_it_does_not_start() {
         assert_eq!(output.status.code(), Some(2), "{verb}");
         has(
             &output,
-            "pool.1.url: got nothing, allowed at least one pool; none only with state.dir",
+            "Pool 1, URL (pool.1.url): got nothing, allowed at least one pool; none only with state.dir",
         );
     }
 }
@@ -129,7 +129,7 @@ fn f70_a_file_that_is_edited_badly_changes_nothing_and_lists_every_problem() {
     miner.wait_for_job();
     let file = folder.0.join("farm.toml");
     fs::write(&file, pool(&second) + "[miners]\nmax = 0\nmxa = 1\n").unwrap();
-    gateway.wait_for_line("miners.max: got 0, allowed 1..16384");
+    gateway.wait_for_line("Miners, Max (miners.max): got 0, allowed 1..16384");
     gateway.wait_for_line("miners.mxa: got an unknown key");
     gateway.wait_for_line("the settings before stay in use");
     assert_eq!(gateway.report()["upstream"][0]["url"], format!("stratum+tcp://{}", first.address));

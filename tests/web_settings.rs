@@ -89,9 +89,47 @@ fn f77_a_broken_file_and_nothing_committed_is_an_error_that_lists_it_all() {
     let output = program_with_state().arg("run").arg("--config").arg(&file).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
-    for part in [":4: miners.max: got 0, allowed 1..", ":6: pool.1.url: got \"x\", allowed"] {
+    for part in [
+        ":4: Miners, Max (miners.max): got 0, allowed 1..",
+        ":6: Pool 1, URL (pool.1.url): got \"x\", allowed",
+    ] {
         assert!(error.contains(part), "{error}");
     }
+}
+
+/// OpenWrt's init script hands uci's options on so: the page must not say that another is in use.
+#[test]
+fn f77_a_key_that_the_environment_sets_is_refused_by_every_door_with_the_way_out() {
+    let site = Site::with(&[("LOKA_POOL__1__USER", "of.uci")]);
+    let mut admin = Client::with_code(&site);
+    let said = "Pool 1, User (pool.1.user) is set by the environment variable LOKA_POOL__1__USER, \
+                which wins over what is committed; change or remove it where the gateway is started \
+                (its service file, uci on OpenWrt), and start it again";
+    let problems = json!([{"key": "pool.1.user", "text": said}]);
+    let checked = admin.post("/api/v1/check", edit("pool.1.user", "other"));
+    assert_eq!((checked.code, &checked.body["problems"]), (200, &problems), "{}", checked.body);
+    let committed = admin.post("/api/v1/commit", edit("pool.1.user", "other"));
+    assert_eq!((committed.code, &committed.body["problems"]), (400, &problems));
+    let mut trial = edit("pool.1.user", "other");
+    trial["pool"] = json!("pool.1");
+    let tried = admin.post("/api/v1/test", trial);
+    assert_eq!((tried.code, &tried.body["problems"]), (400, &problems));
+    let url = format!("http://{}", site.gateway.status.unwrap());
+    let code = client::code_of(&site.gateway);
+    let mut ctl = program();
+    ctl.args(["ctl", "--http", &url, "--code", &code, "--commit", "set", "pool.1.user", "other"]);
+    let output = ctl.output().unwrap();
+    assert_ne!(output.status.code(), Some(0));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains(said), "{error}");
+    assert_eq!(admin.value("pool.1.user"), "of.uci");
+    // Others beside it, and the value in use, are taken.
+    let both = json!({"edits": [
+        {"key": "pool.1.user", "value": "of.uci"},
+        {"key": "difficulty.start", "value": "2048"},
+    ]});
+    assert_eq!(admin.post("/api/v1/commit", both).code, 200);
+    assert_eq!(admin.value("difficulty.start"), "2048");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use loka_stratum::limits::{
     PROCESS_BYTES_MAX, READ_BYTES_MAX, SERIAL_ANSWER_BYTES_MAX,
 };
 use loka_stratum::proxy::{LinkSizes, Storage};
-use loka_stratum::settings::{AUTO, Settings, nearest};
+use loka_stratum::settings::{AUTO, Key, Settings, nearest};
 use rlimit::Resource;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -335,10 +335,13 @@ impl fmt::Display for Plan {
 
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = self.key();
+        // It is one of the list.
+        if let Some(key) = Key::parse(self.key()) {
+            write!(f, "{}: ", key.title())?;
+        }
         match self {
             Self::Unknown { got } => {
-                write!(f, "{key}: got {got:?}, allowed {AUTO:?}")?;
+                write!(f, "got {got:?}, allowed {AUTO:?}")?;
                 FILES.iter().try_for_each(|(name, _)| write!(f, ", {name:?}"))?;
                 match nearest(got, FILES.iter().map(|(name, _)| *name)) {
                     Some(name) => write!(f, "; did you mean {name:?}"),
@@ -346,24 +349,24 @@ impl fmt::Display for PlanError {
                 }
             }
             Self::Miners { got, max, board } => {
-                write!(f, "{key}: got {got}, allowed 1..{max} on board {board}")
+                write!(f, "got {got}, allowed 1..{max} on board {board}")
             }
             Self::Bytes { plan, miners_max: 0, bound } => write!(
                 f,
-                "{key}: one miner and {} links take up to {} bytes, and {bound} gives {}",
+                "one miner and {} links take up to {} bytes, and {bound} gives {}",
                 plan.links,
                 plan.bytes(),
                 plan.bytes_max
             ),
             Self::Bytes { plan, miners_max, bound } => write!(
                 f,
-                "{key}: got {}, which takes up to {} bytes, and {bound} gives {}; allowed \
+                "got {}, which takes up to {} bytes, and {bound} gives {}; allowed \
                  1..{miners_max}",
                 plan.miners,
                 plan.bytes(),
                 plan.bytes_max
             ),
-            Self::Profile { board, source } => write!(f, "{key}: board/{board}.toml: {source}"),
+            Self::Profile { board, source } => write!(f, "board/{board}.toml: {source}"),
         }
     }
 }
@@ -486,7 +489,10 @@ mod tests {
             format!("{text}ports = 4\n"),
         ] {
             let error = Profile::parse(GENERIC, &wrong).expect_err(&wrong).to_string();
-            assert!(error.starts_with("board.profile: board/generic.toml: "), "{error}");
+            assert!(
+                error.starts_with("Board, Profile (board.profile): board/generic.toml: "),
+                "{error}"
+            );
         }
     }
 
@@ -513,7 +519,7 @@ mod tests {
         assert_eq!(plan.board, "glinet-mt3000");
         assert_eq!(
             refused(&[("board.profile", "commodore-64")], &of_pi),
-            "board.profile: got \"commodore-64\", allowed \"auto\", \"generic\", \
+            "Board, Profile (board.profile): got \"commodore-64\", allowed \"auto\", \"generic\", \
              \"glinet-mt3000\", \"glinet-mt6000\", \"raspberry-pi-4\", \"raspberry-pi-5\", \
              \"virt-aarch64\""
         );
@@ -524,7 +530,7 @@ mod tests {
         let pairs = [("board.profile", "glinet-mt3000"), ("miners.max", "4097")];
         assert_eq!(
             refused(&pairs, &Machine::default()),
-            "miners.max: got 4097, allowed 1..4096 on board glinet-mt3000"
+            "Miners, Max (miners.max): got 4097, allowed 1..4096 on board glinet-mt3000"
         );
         let pairs = [("board.profile", "glinet-mt3000"), ("miners.max", "4096")];
         assert_eq!(Plan::new(&settings(&pairs), &Machine::default()).unwrap().miners, 4096);
@@ -540,15 +546,16 @@ mod tests {
         assert_eq!(
             refused(&[("miners.max", &larger.miners.to_string())], &small),
             format!(
-                "miners.max: got {}, which takes up to {} bytes, and half of this machine's memory \
-                 gives 67108864; allowed 1..{}",
+                "Miners, Max (miners.max): got {}, which takes up to {} bytes, and half of this \
+                 machine's memory gives 67108864; allowed 1..{}",
                 larger.miners,
                 larger.bytes(),
                 most.miners
             )
         );
         let text = refused(&[], &machine("", 16));
-        assert!(text.starts_with("miners.max: one miner and 10 links take up to "), "{text}");
+        let start = "Miners, Max (miners.max): one miner and 10 links take up to ";
+        assert!(text.starts_with(start), "{text}");
         assert!(text.ends_with("gives 8388608"), "{text}");
     }
 

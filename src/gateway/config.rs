@@ -1,9 +1,9 @@
 //! Where settings come from: flags over environment over file over defaults.
 //!
 //! Every source is turned into (key, text) pairs for [`Settings::set`]. All problems of all
-//! sources are collected and shown together, each with the place it came from: `path:line: key:
-//! got X, allowed Y` (F77). Nothing is applied unless nothing is wrong. `check`, `run` and a
-//! reload go through [`load`], so they cannot disagree.
+//! sources are collected and shown together, each with the place it came from (F77):
+//! `path:line: Pool 1, URL (pool.1.url): got X, allowed Y`. Nothing is applied unless nothing is
+//! wrong. `check`, `run` and a reload go through [`load`], so they cannot disagree.
 //!
 //! In the environment `LOKA_MINERS__MAX` stands for `miners.max` and `LOKA_POOL__2__URL` for
 //! `pool.2.url`; lists are separated by commas. A variable that begins with `LOKA_` and names no
@@ -376,7 +376,7 @@ impl Collector {
                 Some(text) => self.set(key, &text, origin),
                 None => {
                     let (got, allowed) = (shape(value.get_ref()), key.field().allowed);
-                    let text = format!("{key}: got {got}, allowed {allowed}");
+                    let text = format!("{}: got {got}, allowed {allowed}", key.title());
                     self.report(&origin, Some(key), &text);
                     self.leave_unread(key);
                 }
@@ -409,6 +409,8 @@ impl Collector {
     fn read_over(&mut self, sources: &Sources) {
         if sources.replaces_pools {
             self.settings.pools.clear();
+            let of_first = Key::all(1).filter(|key| key.field().is_of_pool());
+            self.origins.extend(of_first.map(|key| (key, Origin::Flag("--pool"))));
         }
         self.read_environment(&sources.environment);
         for (flag, path, text) in &sources.flags {
@@ -758,15 +760,15 @@ mod tests {
             "[miners]\nmax = 20000\nmxa = 1\nblocked_secs = \"30\"\n[upstraem]\nx = 1\n\
              [verdict]\nmode = \"both\"\n[[pool]]\nurl = \"stratum+ssl://a.example:1\"\n",
             &[
-                "farm.toml:2: miners.max: got 20000, allowed 1..16384 or \"auto\"",
+                "farm.toml:2: Miners, Max (miners.max): got 20000, allowed 1..16384 or \"auto\"",
                 "farm.toml:3: miners.mxa: got an unknown key, allowed max, blocked_secs; did you mean \
                  max",
-                "farm.toml:4: miners.blocked_secs: got a string, allowed 5..120",
+                "farm.toml:4: Miners, Blocked (miners.blocked_secs): got a string, allowed 5..120",
                 "farm.toml:5: upstraem: got an unknown key, allowed pool, listen, board, miners, \
                  difficulty, upstream, identity, verdict, status, state, web, serial, admit, mdns; \
                  did you mean [upstream]",
-                "farm.toml:8: verdict.mode: got \"both\", allowed \"local\" or \"pool\"",
-                "farm.toml:10: pool.1.user: got nothing, allowed a name, since every pool needs one",
+                "farm.toml:8: Verdict, Mode (verdict.mode): got \"both\", allowed \"local\" or \"pool\"",
+                "farm.toml:10: Pool 1, User (pool.1.user): got nothing, allowed a name, since every pool needs one",
             ],
         );
     }
@@ -779,7 +781,9 @@ mod tests {
         );
         check(
             &format!("{POOL_TEXT}[difficulty]\nmax = 8\nmin = 16\n"),
-            &["farm.toml:6: difficulty.min: got 16, allowed at most difficulty.max"],
+            &[
+                "farm.toml:6: Difficulty, Min (difficulty.min): got 16, allowed at most difficulty.max",
+            ],
         );
         check(
             &format!("{POOL_TEXT}{POOL_TEXT}{POOL_TEXT}{POOL_TEXT}{POOL_TEXT}"),
@@ -828,7 +832,10 @@ mod tests {
         let error = load_with(&text, &wrong).unwrap_err();
         assert_eq!(error.problems.len(), 2, "{error}");
         assert!(lines(&error)[0].starts_with("LOKA_MINERS__MXA: miners.mxa: got an unknown key"));
-        assert!(lines(&error)[1].starts_with("LOKA_POOL__9__URL: pool.9.url: got 9 of them"));
+        assert!(
+            lines(&error)[1]
+                .starts_with("LOKA_POOL__9__URL: Pool 9, URL (pool.9.url): got 9 of them")
+        );
     }
 
     #[test]
@@ -881,7 +888,10 @@ mod tests {
             given.push((&name, bad));
             let error = load_with("", &given).unwrap_err();
             assert_eq!(error.problems.len(), 1, "{key}: {error}");
-            assert!(lines(&error)[0].starts_with(&format!("{name}: {key}: got ")), "{error}");
+            assert!(
+                lines(&error)[0].starts_with(&format!("{name}: {}: got ", key.title())),
+                "{error}"
+            );
             assert!(!lines(&error)[0].contains("got nothing"), "{error}");
         }
     }
@@ -907,11 +917,11 @@ mod tests {
             ),
             (
                 format!("[[pool]]\n{url}\nuser = 7\n"),
-                "farm.toml:3: pool.1.user: got an integer, allowed 1..128 bytes",
+                "farm.toml:3: Pool 1, User (pool.1.user): got an integer, allowed 1..128 bytes",
             ),
             (
                 format!("{POOL_TEXT}[difficulty]\nmin = \"x\"\nstart = 0.0001\n"),
-                "farm.toml:5: difficulty.min: got a string, allowed 0.0000000001..4398046511104",
+                "farm.toml:5: Difficulty, Min (difficulty.min): got a string, allowed 0.0000000001..4398046511104",
             ),
             (
                 format!("{POOL_TEXT}[miners]\nport = 3333\n"),
@@ -932,14 +942,21 @@ mod tests {
     fn f67_what_the_board_does_not_hold_is_reported_where_it_was_set() {
         let text =
             format!("{POOL_TEXT}[board]\nprofile = \"virt-aarch64\"\n[miners]\nmax = 1025\n");
-        check(&text, &["farm.toml:7: miners.max: got 1025, allowed 1..1024 on board virt-aarch64"]);
+        check(
+            &text,
+            &[
+                "farm.toml:7: Miners, Max (miners.max): got 1025, allowed 1..1024 on board virt-aarch64",
+            ],
+        );
         let error = load_with(&text, &[("LOKA_BOARD__PROFILE", "no-such")]).unwrap_err();
         assert!(
-            lines(&error)[0].starts_with("LOKA_BOARD__PROFILE: board.profile: got \"no-such\"")
+            lines(&error)[0].starts_with(
+                "LOKA_BOARD__PROFILE: Board, Profile (board.profile): got \"no-such\""
+            )
         );
         check(
             &format!("{POOL_TEXT}[miners]\nmax = \"1025\"\n"),
-            &["farm.toml:5: miners.max: got a string, allowed 1..16384 or \"auto\""],
+            &["farm.toml:5: Miners, Max (miners.max): got a string, allowed 1..16384 or \"auto\""],
         );
     }
 
@@ -954,8 +971,8 @@ mod tests {
         check(
             &format!("{POOL_TEXT}[miners]\nmax = -1\n[difficulty]\nstart = nan\n"),
             &[
-                "farm.toml:5: miners.max: got -1, allowed 1..16384 or \"auto\"",
-                "farm.toml:7: difficulty.start: got \"nan\", allowed 0.0000000001..4398046511104",
+                "farm.toml:5: Miners, Max (miners.max): got -1, allowed 1..16384 or \"auto\"",
+                "farm.toml:7: Difficulty, Start (difficulty.start): got \"nan\", allowed 0.0000000001..4398046511104",
             ],
         );
     }

@@ -22,6 +22,7 @@ mod candidate;
 mod change;
 mod commit;
 mod kept;
+mod overruled;
 pub mod reset;
 mod show;
 #[cfg(test)]
@@ -240,8 +241,14 @@ impl Control {
                 Ok(())
             }
             Request::Show { prefix } => self.show(candidate, prefix, out),
-            Request::Set { key, value } => candidate.set(&self.base(), key, value, by.role),
-            Request::Unset { key } => candidate.unset(&self.base(), key, by.role),
+            Request::Set { key, value } => {
+                self.is_ours(key, Some(value))?;
+                candidate.set(&self.base(), key, value, by.role)
+            }
+            Request::Unset { key } => {
+                self.is_ours(key, None)?;
+                candidate.unset(&self.base(), key, by.role)
+            }
             Request::Diff => self.diff(candidate, out),
             Request::Commit => self.commit(candidate, writing, out).await,
             Request::Confirm => self.confirm(writing, out).await,

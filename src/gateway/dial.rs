@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use loka_stratum::limits;
-use loka_stratum::settings::{Pin, Pool, PoolUrl, Scheme, Trust};
+use loka_stratum::settings::{Key, Pin, Pool, PoolUrl, Scheme, Trust};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
@@ -570,6 +570,14 @@ fn explain_io(f: &mut fmt::Formatter<'_>, error: &io::Error) -> fmt::Result {
 
 impl std::error::Error for DialError {}
 
+impl DialerError {
+    /// Says it of the pool of an index.
+    pub fn of_pool(&self, index: usize) -> String {
+        Key::named("pool", self.key, index)
+            .map_or_else(|| self.to_string(), |key| format!("{}: {self}", key.title()))
+    }
+}
+
 impl fmt::Display for DialerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, got, reason } = self;
@@ -577,7 +585,7 @@ impl fmt::Display for DialerError {
             "ca_file" => "a file of PEM certificates",
             _ => "a host that TLS can name",
         };
-        write!(f, "{key}: got {got:?}, allowed {allowed}: {reason}")
+        write!(f, "got {got:?}, allowed {allowed}: {reason}")
     }
 }
 

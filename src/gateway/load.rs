@@ -174,7 +174,7 @@ fn assemble(
             Ok(dialer) => dialers.push(dialer),
             Err(error) => {
                 let key = Key::named("pool", error.key, index);
-                let text = format!("pool.{}.{error}", index + 1);
+                let text = error.of_pool(index);
                 problems.push(Problem { key, text });
             }
         }

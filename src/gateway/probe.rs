@@ -73,7 +73,12 @@ pub async fn run(
     let dialer = beside(move || Dialer::new(&of_pool)).await;
     let dialer = match dialer.map_err(|error| Refused::Failed(error.to_string()))? {
         Ok(dialer) => dialer.holding(Arc::new(permit)),
-        Err(error) => return Err(Refused::Invalid(format!("{key}.{error}"))),
+        Err(error) => {
+            let number = key.strip_prefix("pool.").and_then(|text| text.parse::<usize>().ok());
+            let index = number.and_then(|number| number.checked_sub(1));
+            let text = index.map_or_else(|| error.to_string(), |index| error.of_pool(index));
+            return Err(Refused::Invalid(text));
+        }
     };
     Trial { pool: &pool, key: &key, dialer, farm }.run(out).await;
     Ok(())

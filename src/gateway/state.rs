@@ -69,9 +69,9 @@ impl State {
 
 fn problem_of(folder: &str, error: &io::Error) -> String {
     format!(
-        "state.dir: got {folder}, where nothing can be written: {error}. Block candidates, what is \
-         committed, passwords, the certificate of the page and the audit log are lost when the \
-         gateway ends. Name a directory that its user (id {}) may write to, and start it again",
+        "State, Dir (state.dir): got {folder}, where nothing can be written: {error}. Block \
+         candidates, what is committed, passwords, the certificate of the page and the audit log \
+         are lost when the gateway ends. Name a directory that its user (id {}) may write to, and start it again",
         user()
     )
 }
@@ -178,7 +178,8 @@ mod tests {
             let State { folder, problem, .. } = State::open(path.to_str().unwrap());
             assert_eq!(folder, "", "there is nothing to be read");
             let problem = problem.unwrap();
-            for part in ["state.dir: got ", path.to_str().unwrap(), "irector", "Block candidates"] {
+            for part in ["(state.dir): got ", path.to_str().unwrap(), "irector", "Block candidates"]
+            {
                 assert!(problem.contains(part), "{part:?} is not in {problem}");
             }
         }

@@ -107,6 +107,10 @@ pub enum Allowed {
     Relation(&'static str),
 }
 
+/// A key in people's words, as the page has them, with the key behind: `Pool 1, URL (pool.1.url)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Title(Key);
+
 /// What a key was given.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Got {
@@ -279,6 +283,11 @@ impl Key {
         of_pools.chain(fields(false).filter_map(|field| Self::of(field, 0)))
     }
 
+    /// Returns what people are told of it.
+    pub fn title(self) -> Title {
+        Title(self)
+    }
+
     /// Returns what is known of the key whatever its pool.
     pub fn field(self) -> &'static Field {
         self.field
@@ -376,6 +385,29 @@ impl fmt::Display for Key {
     }
 }
 
+/// Writes a word with a capital first; `url` and `ca` are short for others.
+fn capital(word: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let length = if matches!(word, "url" | "ca") { word.len() } else { 1 };
+    let (first, rest) = word.split_at_checked(length).unwrap_or((word, ""));
+    first.chars().try_for_each(|letter| fmt::Write::write_char(f, letter.to_ascii_uppercase()))?;
+    f.write_str(rest)
+}
+
+impl fmt::Display for Title {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(key) = *self;
+        capital(key.field.section, f)?;
+        if key.field.is_of_pool() {
+            write!(f, " {}", key.pool().saturating_add(1))?;
+        }
+        f.write_str(", ")?;
+        let mut words = key.field.name.trim_end_matches("_secs").split('_');
+        capital(words.next().unwrap_or_default(), f)?;
+        words.try_for_each(|word| write!(f, " {word}"))?;
+        write!(f, " ({key})")
+    }
+}
+
 impl fmt::Display for Got {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -417,7 +449,7 @@ impl fmt::Display for Allowed {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: got {}, allowed {}", self.key, self.got, self.allowed)?;
+        write!(f, "{}: got {}, allowed {}", self.key.title(), self.got, self.allowed)?;
         match self.meant() {
             Some(word) => write!(f, "; did you mean {word:?}"),
             None => Ok(()),

@@ -108,8 +108,10 @@ fn every_key_has_a_field_and_what_is_wrong_stands_beside_it() {
     browser.click("a[href='#difficulty']");
     browser.fill("[id='difficulty.start']", "-3");
     browser.press(TAB);
-    let said =
-        browser.wait_for_text("[id='difficulty.start-bad']", "difficulty.start: got -3, allowed");
+    let said = browser.wait_for_text(
+        "[id='difficulty.start-bad']",
+        "Difficulty, Start (difficulty.start): got -3, allowed",
+    );
     println!("{said}");
     assert_eq!(browser.run("return document.querySelector('#commit').disabled"), true);
     assert_eq!(

@@ -158,7 +158,7 @@ fn f103_a_state_directory_that_others_may_write_is_refused_with_what_to_do() {
     site.restart();
     let log = site.gateway.log.join("\n");
     let said = "got mode 0777, which others may write, allowed 0700: chmod 700";
-    assert!(log.contains("ERROR state.dir: got ") && log.contains(said), "{log}");
+    assert!(log.contains("ERROR State, Dir (state.dir): got ") && log.contains(said), "{log}");
     assert!(!log.contains("set-up code"), "{log}");
     assert!(warns(&site.gateway.report(), &format!("{said} {}", state.display())));
     let refused = Client::new(&site).log_in("admin", WORD);

@@ -45,8 +45,9 @@ pub(super) fn strays(before: &[&Settings], new: &Settings, candidate: &Candidate
             && !all().any(|known| known.pins == pool.pins && is_host(known, pool))
         {
             let host = pool.url.host();
+            let title = key.title();
             let text = format!(
-                "{key}: a key that was given for another host does not vouch for {host}; give the \
+                "{title}: a key that was given for another host does not vouch for {host}; give the \
                  keys of {host} in the same change, or unset {key}"
             );
             strays.push(Stray { key, text });
@@ -75,7 +76,7 @@ fn password_text(key: Key, known: Option<&Pool>, pool: &Pool) -> String {
         }
         _ => format!("was given before there was an address, and would go to {host}"),
     };
-    format!("{key}: {what}; give it again in the same change, or unset {key}")
+    format!("{}: {what}; give it again in the same change, or unset {key}", key.title())
 }
 
 #[cfg(test)]

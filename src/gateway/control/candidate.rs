@@ -188,7 +188,7 @@ fn key(path: &str) -> Result<Key, Refused<String>> {
 }
 
 /// Reads `pool.2`: the number of a pool, from 1.
-fn pool(path: &str) -> Option<usize> {
+pub(super) fn pool(path: &str) -> Option<usize> {
     path.strip_prefix("pool.")?.parse::<usize>().ok()?.checked_sub(1)
 }
 
@@ -200,7 +200,7 @@ fn is_allowed(key: Key, role: Role) -> Answer {
     }
     if key.field().applies == Applies::File {
         let text = "is set in the file, the environment or by a flag, since it names a path";
-        return Err(Refused::Invalid(format!("{key} {text}")));
+        return Err(Refused::Invalid(format!("{} {text}", key.title())));
     }
     Ok(())
 }

@@ -114,14 +114,9 @@ impl State {
         let last = |origins: &'_ [(Key, config::Origin)]| {
             origins.iter().rev().find(|(of, _)| *of == key).map(|(_, origin)| origin.clone())
         };
-        let over = self
-            .origins
-            .iter()
-            .rev()
-            .find(|(of, origin)| *of == key && !matches!(origin, config::Origin::File { .. }));
-        match over {
-            Some((_, config::Origin::Environment(name))) => return Origin::Environment(name),
-            Some((_, config::Origin::Flag(flag))) => return Origin::Flag(flag),
+        match self.over(key) {
+            Some(config::Origin::Environment(name)) => return Origin::Environment(name),
+            Some(config::Origin::Flag(flag)) => return Origin::Flag(flag),
             _ => {}
         }
         let show = |settings: &loka_stratum::settings::Settings| settings.show(key).to_string();

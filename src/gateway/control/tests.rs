@@ -313,9 +313,9 @@ fn f77_a_commit_lists_all_problems_and_changes_nothing() {
         operator.done("set difficulty.max 2048").await;
         operator.done("set pool.2.user lonely").await;
         let problems = [
-            "problem pool.2.url: pool.2.url: got nothing, allowed an address, since every pool \
+            "problem pool.2.url: Pool 2, URL (pool.2.url): got nothing, allowed an address, since every pool \
              needs one",
-            "problem difficulty.min: difficulty.min: got 4096, allowed at most difficulty.max",
+            "problem difficulty.min: Difficulty, Min (difficulty.min): got 4096, allowed at most difficulty.max",
         ];
         let said = operator.ask("commit").await;
         assert!(
@@ -337,29 +337,77 @@ fn f79_no_path_is_set_by_a_commit() {
         for key in ["state.dir", "pool.1.ca_file"] {
             let text = operator.refused(&format!("set {key} /etc/passwd")).await;
             let end = "is set in the file, the environment or by a flag, since it names a path";
-            assert_eq!(text, format!("{key} {end}"));
+            let title = Key::parse(key).unwrap().title();
+            assert_eq!(text, format!("{title} {end}"));
             assert_eq!(operator.refused(&format!("unset {key}")).await, text);
         }
         for value in ["/dev/ttyS0", "../ttyS0"] {
             let text = operator.refused(&format!("set serial.device {value}")).await;
-            assert!(text.starts_with("serial.device: got"), "{text}");
+            assert!(text.starts_with("Serial, Device (serial.device): got"), "{text}");
         }
     });
 }
 
+/// What the environment or a flag sets wins: whoever types such a key is told, with the way out.
 #[test]
-fn the_environment_is_shown_as_such_and_stays_over_a_commit() {
+fn f77_what_the_environment_or_a_flag_sets_is_refused_where_it_is_typed() {
     conversation(async {
         let mut place = Place::new("environment");
         place.set("LOKA_DIFFICULTY__START", "512");
-        let mut operator = place.start();
+        place.set("LOKA_POOL__2__URL", "stratum+tcp://127.0.0.1:2");
+        place.set("LOKA_POOL__2__USER", "second");
+        let sources = Sources {
+            flags: vec![("--status", "status.address", "off".to_owned())],
+            ..place.sources()
+        };
+        let control = control(sources);
+        let mut operator = Operator { control, candidate: Candidate::default(), by: ADMIN };
         let value = "512 (environment LOKA_DIFFICULTY__START)";
         assert_eq!(operator.value("difficulty.start").await, value);
+        let end = "which wins over what is committed; change or remove it where the gateway is \
+                   started (its service file, uci on OpenWrt), and start it again";
+        let start = "Difficulty, Start (difficulty.start)";
+        let by = "the environment variable LOKA_DIFFICULTY__START";
+        for line in ["set difficulty.start 1024", "unset difficulty.start"] {
+            assert_eq!(operator.refused(line).await, format!("{start} is set by {by}, {end}"));
+        }
+        let by = "Status, Address (status.address) is set by the flag --status";
+        let text = operator.refused("set status.address 127.0.0.1:9").await;
+        assert_eq!(text, format!("{by}, {end}"));
+        // Another number would be another pool's.
+        for line in ["unset pool.2", "unset pool.1"] {
+            let text = operator.refused(line).await;
+            assert!(text.contains("is set by the environment variable LOKA_POOL__2__U"), "{text}");
+        }
+        // What is in use is no news, and other keys are nobody's but theirs.
+        operator.done("set difficulty.start 512").await;
+        operator.done("set status.address off").await;
+        operator.done("set pool.1.user other").await;
+        operator.done("commit").await;
+        operator.done("confirm").await;
+        assert_eq!(operator.value("difficulty.start").await, value);
+        place.environment.retain(|(name, _)| name == "LOKA_STATE__DIR");
+        assert_eq!(place.start().value("difficulty.start").await, "512 (stored)");
+    });
+}
+
+#[test]
+fn f77_a_pool_that_a_flag_names_is_no_commits() {
+    conversation(async {
+        let place = Place::new("flag-pool");
+        let flags = [("--pool", "pool.1.url", "stratum+tcp://127.0.0.1:3".to_owned())];
+        let user = ("--user", "pool.1.user", "flagged".to_owned());
+        let flags = flags.into_iter().chain([user]).collect();
+        let sources = Sources { flags, replaces_pools: true, ..place.sources() };
+        let control = control(sources);
+        let mut operator = Operator { control, candidate: Candidate::default(), by: ADMIN };
+        for key in ["pool.1.url", "pool.1.password", "pool.2.url", "pool.4.goal"] {
+            let text = operator.refused(&format!("set {key} other")).await;
+            assert!(text.contains(&format!("({key}) is set by the flag --pool")), "{text}");
+        }
+        assert_eq!(operator.value("pool.1.goal").await, " (flag --pool)");
         operator.done("set difficulty.start 1024").await;
         operator.done("commit").await;
-        assert_eq!(operator.value("difficulty.start").await, value);
-        place.environment.pop();
-        assert_eq!(place.start().value("difficulty.start").await, "1024 (stored)");
     });
 }
 
@@ -536,8 +584,9 @@ fn f78_an_update_and_a_commit_that_waits_exclude_each_other() {
 }
 
 /// What is said where the password of the first pool would go elsewhere.
-const ELSEWHERE: &str = "pool.1.password: was given for 127.0.0.1, and would go to evil.example; \
-                         give it again in the same change, or unset pool.1.password";
+const ELSEWHERE: &str = "Pool 1, Password (pool.1.password): was given for 127.0.0.1, and would \
+                         go to evil.example; give it again in the same change, or unset \
+                         pool.1.password";
 
 #[test]
 fn f99_a_stored_password_goes_to_no_other_host_by_commit_or_trial() {
@@ -586,10 +635,9 @@ fn f99_a_password_of_the_environment_stays_with_its_host_too() {
         assert_eq!(operator.refused("test pool.1").await, ELSEWHERE);
         let said = operator.ask("commit").await;
         assert_eq!(said[0], format!("problem pool.1.password: {ELSEWHERE}"), "{said:?}");
-        // Another word in the commit does not count: the environment's is over it.
-        operator.done("set pool.1.password another").await;
-        let said = operator.ask("commit").await;
-        assert_eq!(said[0], format!("problem pool.1.password: {ELSEWHERE}"), "{said:?}");
+        // Another word in the commit would not count: the environment's is over it.
+        let said = operator.refused("set pool.1.password another").await;
+        assert!(said.contains("LOKA_POOL__1__PASSWORD") && !said.contains("hunter22"), "{said}");
         operator.done("rollback").await;
         operator.done("set difficulty.start 1024").await;
         operator.done("commit").await;

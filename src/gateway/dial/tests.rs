@@ -179,6 +179,6 @@ fn a_file_of_certificates_that_holds_none_is_refused() {
     let text = Dialer::new(&settings.pools[0]).map(|_| ()).unwrap_err().to_string();
     assert_eq!(
         text,
-        "ca_file: got \"Cargo.toml\", allowed a file of PEM certificates: it holds no certificate"
+        "got \"Cargo.toml\", allowed a file of PEM certificates: it holds no certificate"
     );
 }

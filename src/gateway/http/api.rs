@@ -178,7 +178,7 @@ impl Api<'_> {
             Call::Check => self.check(asked).await,
             Call::Commit => {
                 let json::Edits { edits } = json::read(asked.body, EDITS)?;
-                self.commit(asked, &edits).await
+                self.commit(asked, &edits, Vec::new()).await
             }
             Call::Confirm => {
                 json::read::<json::Nothing>(asked.body, "{}")?;
@@ -226,16 +226,7 @@ impl Api<'_> {
             },
             Call::Restore => {
                 let edits = backup::read(asked.body, &self.control.base());
-                let edits = edits.map_err(|text| Fault::new(400, text))?;
-                if edits.is_empty() {
-                    // Nothing differs, which is what was wanted.
-                    let seconds_left = self.control.seconds_left();
-                    let stored = seconds_left.is_none() && self.control.is_stored();
-                    let (changes, notes) = (Vec::new(), Vec::new());
-                    let body = json::CommitBody { changes, seconds_left, stored, notes };
-                    return Ok(Answer::json(200, &body));
-                }
-                self.commit(asked, &edits).await
+                self.restore(asked, edits.map_err(|text| Fault::new(400, text))?).await
             }
             Call::Certificate => Ok(self.certificate()),
             Call::BringCertificate => {
@@ -400,7 +391,41 @@ impl Api<'_> {
         Ok(Answer::json(200, &json::CheckBody { changes: items.changes, problems }))
     }
 
-    async fn commit(&self, asked: &Asked<'_>, edits: &[Edit]) -> Result<Answer, Fault> {
+    /// Restores what a backup differs in. What the environment or a flag sets stays, and is said:
+    /// nobody can take it out of a backup.
+    async fn restore(&self, asked: &Asked<'_>, mut edits: Vec<Edit>) -> Result<Answer, Fault> {
+        let stays = |key: &str, value: Option<&str>| self.control.overruled(key, value).is_some();
+        let overruled: Vec<_> = edits
+            .iter()
+            .filter(|edit| stays(&edit.key, edit.value.as_deref()))
+            .map(|edit| edit.key.clone())
+            .collect();
+        // The password that is forgotten with an address is that of the address.
+        let is_left = |key: &str| {
+            overruled.iter().any(|of| of == key || of.replace(".url", ".password") == key)
+        };
+        edits.retain(|edit| !is_left(&edit.key));
+        let mut notes = Vec::new();
+        if !overruled.is_empty() {
+            let keys = overruled.join(", ");
+            notes.push(format!("Not restored, as the environment or a flag sets it: {keys}."));
+        }
+        if !edits.is_empty() {
+            return self.commit(asked, &edits, notes).await;
+        }
+        // Nothing differs, which is what was wanted.
+        let seconds_left = self.control.seconds_left();
+        let stored = seconds_left.is_none() && self.control.is_stored();
+        let changes = Vec::new();
+        Ok(Answer::json(200, &json::CommitBody { changes, seconds_left, stored, notes }))
+    }
+
+    async fn commit(
+        &self,
+        asked: &Asked<'_>,
+        edits: &[Edit],
+        mut notes: Vec<String>,
+    ) -> Result<Answer, Fault> {
         let (mut candidate, problems) = self.edit(asked, edits).await?;
         if !problems.is_empty() {
             let error = "nothing was changed; every problem is listed".to_owned();
@@ -412,7 +437,8 @@ impl Api<'_> {
             .control
             .ask(&self.actor(asked)?, &mut candidate, &commit, &mut |item| items.add(&item))
             .await;
-        let Items { changes, problems, seconds_left, lines: notes, .. } = items;
+        let Items { changes, problems, seconds_left, mut lines, .. } = items;
+        notes.append(&mut lines);
         match ended {
             Ok(()) => {
                 let stored = seconds_left.is_none() && self.control.is_stored();
