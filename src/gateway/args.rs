@@ -56,6 +56,10 @@ pub struct RunArgs {
     /// Print more about what happens.
     #[arg(long)]
     pub verbose: bool,
+    /// Write the log to the system's log by its socket, such as /dev/log, each line with its
+    /// priority and without a time; for a service manager that does not read standard error so.
+    #[arg(long, value_name = "SOCKET")]
+    pub syslog: Option<PathBuf>,
     /// End as by SIGTERM when standard input ends: for a child that must not outlive who started
     /// it.
     #[arg(long)]

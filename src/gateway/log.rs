@@ -7,7 +7,9 @@
 //! say how often a thing happened.
 //!
 //! Where standard error is systemd's journal (`JOURNAL_STREAM`), a line has its priority instead of
-//! time and level: `<4>pool 1: …`, as the journal has a time of its own.
+//! time and level: `<4>pool 1: …`, as the journal has a time of its own. procd takes all of
+//! standard error as errors, so a line goes to the system's log itself there ([`to_syslog`]):
+//! `<28>loka-stratum[123]: pool 1: …`.
 //!
 //! No line repeats text from the network as it came: what is not ours is shown by `{:?}` or not
 //! at all, so nothing that a terminal would obey gets through (F06).
@@ -16,7 +18,9 @@ pub mod out;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -28,6 +32,9 @@ use loka_stratum::time::Instant;
 use super::clock;
 #[cfg(feature = "defmt")]
 use super::frames;
+
+/// The part of a priority that says who speaks: a daemon, in syslog's numbers (RFC 5424, 6.2.1).
+const SYSLOG_DAEMON: u8 = 3 << 3;
 
 /// How grave a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -261,16 +268,33 @@ fn print(level: Level, text: fmt::Arguments<'_>) {
     }
 }
 
+/// Has lines go to the system's log, by its socket, from now on; where it takes none they go to
+/// standard error.
+///
+/// # Errors
+///
+/// There can be no socket.
+pub fn to_syslog(path: &Path) -> io::Result<()> {
+    out::to_syslog(path)
+}
+
 /// Writes a line out, and returns it with its time and level.
 fn put(level: Level, text: fmt::Arguments<'_>) -> String {
+    out::write(form(level, text));
+    whole(level, text)
+}
+
+/// Makes a line as it goes out: who keeps a time and reads a priority is given that.
+fn form(level: Level, text: fmt::Arguments<'_>) -> String {
     static IS_JOURNAL: OnceLock<bool> = OnceLock::new();
-    let line = whole(level, text);
-    if *IS_JOURNAL.get_or_init(is_journal) {
-        out::write(&format!("<{}>{text}", level.priority()));
+    if out::is_syslog() {
+        let priority = SYSLOG_DAEMON | level.priority();
+        format!("<{priority}>loka-stratum[{}]: {text}", std::process::id())
+    } else if *IS_JOURNAL.get_or_init(is_journal) {
+        format!("<{}>{text}", level.priority())
     } else {
-        out::write(&line);
+        whole(level, text)
     }
-    line
 }
 
 /// Says whether standard error is systemd's journal, which keeps the time and reads a priority.

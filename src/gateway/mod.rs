@@ -168,6 +168,9 @@ pub fn run(args: &RunArgs) -> ExitCode {
     if args.verbose {
         log::set_verbose();
     }
+    if let Some(Err(error)) = args.syslog.as_deref().map(log::to_syslog) {
+        log::warn(Kind::Process, format_args!("no way to the system's log: {error}"));
+    }
     let sources = args.settings.sources();
     let loaded = match load(&sources, Purpose::Run) {
         Ok(loaded) => loaded,
@@ -463,9 +466,7 @@ impl Gateway {
         // The last of all is waited for when the loop has ended.
         let _ = timeout(clock::std_time(DISK_FINISH_MAX), written).await;
         self.hub.end_all();
-        let report = self.hub.report();
-        let books = serde_json::to_string(&report.ledger).unwrap_or_default();
-        log::info(Kind::Process, format_args!("ended: {books}"));
+        log::info(Kind::Process, format_args!("ended: {}", self.hub.report().ledger));
     }
 }
 

@@ -5,6 +5,7 @@
 //! fields are those of `/api/v1/status`, and changing one breaks somebody's script.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use loka_stratum::downstream::Close;
@@ -223,6 +224,51 @@ impl Books {
             orphaned: counts(&Orphan::ALL.map(|r| (r.name(), Bucket::Orphaned(r)))),
         }
     }
+}
+
+impl fmt::Display for Books {
+    /// A sentence for people: what there is none of is left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} shares came in", self.submitted)?;
+        if self.submitted == 0 {
+            return Ok(());
+        }
+        write!(f, ", {} were good", self.accepted)?;
+        write!(f, ", {} of them good enough for the pool", self.forwarded)?;
+        write!(f, ": it took {}", self.pool_accepted)?;
+        for (what, counts) in [("it refused", &self.pool_rejected), ("lost to it", &self.orphaned)]
+        {
+            write_counts(f, ", ", what, counts)?;
+        }
+        for (count, what) in [(self.pending, "without an answer"), (self.held, "held")] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        write_counts(f, "; ", "refused here", &self.rejected)
+    }
+}
+
+/// Writes a sum with its reasons, where there is any.
+fn write_counts(
+    f: &mut fmt::Formatter<'_>,
+    before: &str,
+    what: &str,
+    counts: &Counts,
+) -> fmt::Result {
+    let all: u64 = counts.values().sum();
+    if all == 0 {
+        return Ok(());
+    }
+    write!(f, "{before}{what} {all}")?;
+    let mut opening = " (";
+    for (reason, count) in counts.iter().filter(|(_, count)| **count > 0) {
+        // What pools have is codes.
+        let code = if reason.parse::<u16>().is_ok() { "code " } else { "" };
+        write!(f, "{opening}{code}{}: {count}", reason.replace('_', " "))?;
+        opening = ", ";
+    }
+    f.write_str(")")
 }
 
 impl Hub {
@@ -487,5 +533,29 @@ mod tests {
                 + books.held
         );
         assert_eq!(books.rejected.len(), Reject::ALL.len(), "no two reasons share a name");
+    }
+
+    #[test]
+    fn f52_the_books_are_a_sentence_for_people() {
+        let mut ledger = Ledger::ZERO;
+        assert_eq!(Books::new(&ledger).to_string(), "0 shares came in");
+        for bucket in [
+            Bucket::BelowUpstream,
+            Bucket::PoolAccepted,
+            Bucket::PoolAccepted,
+            Bucket::Held,
+            Bucket::PoolRejected(PoolReject::ALL[1]),
+            Bucket::Orphaned(Orphan::NoAnswer),
+            Bucket::Rejected(Reject::ALL[0]),
+        ] {
+            ledger.open(bucket);
+        }
+        let (code, reason) = (PoolReject::ALL[1].code(), Reject::ALL[0].name().replace('_', " "));
+        let expected = format!(
+            "7 shares came in, 6 were good, 5 of them good enough for the pool: it took 2, it \
+             refused 1 (code {code}: 1), lost to it 1 (no answer: 1), 1 held; refused here 1 \
+             ({reason}: 1)"
+        );
+        assert_eq!(Books::new(&ledger).to_string(), expected);
     }
 }

@@ -1,15 +1,19 @@
-//! Standard error, written by a thread of its own while the event loop turns: whoever reads it may
-//! stop reading, and a pipe that is full blocks who writes. What finds no room to wait in is
-//! counted, and the count is a line; all of it is among the lines that are kept.
+//! Standard error, or the system's log, written by a thread of its own while the event loop turns:
+//! whoever reads it may stop reading, and a pipe that is full blocks who writes. What finds no room
+//! to wait in is counted, and the count is a line; all of it is among the lines that are kept.
 
 use std::io::{self, Write};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use loka_stratum::limits::LOG_LINES_KEPT_MAX;
+
+use super::{Level, form};
 
 /// Longest wait at the end for somebody who does not read.
 const END_MAX: Duration = Duration::from_secs(1);
@@ -22,6 +26,24 @@ struct Out {
 
 static OUT: Mutex<Option<Out>> = Mutex::new(None);
 static LOST: AtomicU64 = AtomicU64::new(0);
+/// The way to the system's log, where lines go there.
+static SYSLOG: OnceLock<(UnixDatagram, PathBuf)> = OnceLock::new();
+
+/// Has lines go to the system's log from now on.
+///
+/// # Errors
+///
+/// There can be no socket.
+pub fn to_syslog(path: &Path) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    let _ = SYSLOG.set((socket, path.to_owned()));
+    Ok(())
+}
+
+/// Says whether lines go to the system's log.
+pub fn is_syslog() -> bool {
+    SYSLOG.get().is_some()
+}
 
 /// Has lines written by a thread from now on.
 ///
@@ -36,7 +58,8 @@ pub fn begin() -> io::Result<()> {
         for line in waiting {
             let lost = LOST.swap(0, Ordering::Relaxed);
             if lost > 0 {
-                direct(&format!("{lost} lines were lost: standard error was not read"));
+                let text = format_args!("{lost} lines were lost: they were not read");
+                direct(&form(Level::Warn, text));
             }
             direct(&line);
         }
@@ -46,12 +69,12 @@ pub fn begin() -> io::Result<()> {
 }
 
 /// Writes a line, or has it written.
-pub fn write(line: &str) {
+pub fn write(line: String) {
     let out = OUT.lock().unwrap_or_else(PoisonError::into_inner);
     match &*out {
-        None => direct(line),
+        None => direct(&line),
         Some(Out { lines, .. }) => {
-            if lines.try_send(line.to_owned()).is_err() {
+            if lines.try_send(line).is_err() {
                 LOST.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -68,6 +91,11 @@ pub fn end() {
 }
 
 fn direct(line: &str) {
+    if let Some((socket, path)) = SYSLOG.get()
+        && socket.send_to(line.as_bytes(), path).is_ok()
+    {
+        return;
+    }
     // A log that cannot be written is no reason to stop mining.
     let _ = writeln!(io::stderr().lock(), "{line}");
 }

@@ -186,7 +186,7 @@ fn scripts(shell: &dyn Fn() -> Command, root: &str) -> Result<(), String> {
     for line in [
         "chown loka-stratum:loka-stratum /var/run/loka-stratum",
         "set_param command /usr/sbin/loka-stratum run --status 127.0.0.1:8080 --alive \
-         /var/run/loka-stratum/alive",
+         /var/run/loka-stratum/alive --syslog /dev/log",
         "set_param command /usr/libexec/loka-stratum/watchdog /var/run/loka-stratum/alive \
          /var/run/loka-stratum.pid",
         "append_param command --config /f",
