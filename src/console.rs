@@ -4,6 +4,8 @@
 //! byte at a time ([`Console::handle_byte`]). When that says that a request is there, the owner
 //! carries it out ([`Console::request`]), hands it each part of the answer
 //! ([`Console::handle_item`]) and the end ([`Console::handle_end`]), and only then the next byte.
+//! Enter at an empty prompt is somebody who asks who is there ([`Console::take_call`]): the owner
+//! greets him, or has the prompt shown again.
 //!
 //! A line that is cut off, too long, or holds a byte that is no text is dropped as a whole, and
 //! said to be: noise, a wrong baud rate or a paste of a megabyte changes nothing (F73). Commands
@@ -60,6 +62,8 @@ pub struct Console {
     question: Question,
     word: Text,
     is_ready: bool,
+    /// Enter was pressed at an empty prompt.
+    is_called: bool,
     history: Deque<Text, CONSOLE_HISTORY_MAX>,
     /// How far back in the history the shown line stands; 0 for a new one.
     back: usize,
@@ -109,6 +113,16 @@ impl Console {
         // A terminal that takes nothing any more is no reason to fail.
         let _ = self.take(byte, out);
         self.is_ready
+    }
+
+    /// Says whether somebody pressed Enter at an empty prompt, and has no prompt again yet.
+    pub fn take_call(&mut self) -> bool {
+        core::mem::take(&mut self.is_called)
+    }
+
+    /// Shows the prompt again, for who needs no greeting.
+    pub fn prompt_again(&mut self, out: &mut dyn Write) {
+        self.begin(Question::Verb, out);
     }
 
     /// Returns the request that is there.
@@ -248,7 +262,11 @@ impl Console {
                 self.is_ready = true;
                 return Ok(());
             }
-            Err(error) if error.kind == ParseErrorKind::Empty => Question::Verb,
+            Err(error) if error.kind == ParseErrorKind::Empty => {
+                self.set_question(Question::Verb);
+                self.is_called = true;
+                return Ok(());
+            }
             Err(_) if secret_key(&self.asked).is_some() => Question::Word,
             Err(error) => {
                 write!(out, "error: {error}\r\n")?;

@@ -162,6 +162,10 @@ pub const SERIAL_SILENCE: Duration = Duration::from_millis(500);
 /// Interval between two attempts to open a missing serial port.
 pub const SERIAL_RETRY: Duration = Duration::from_secs(1);
 
+/// Time after a greeting on the serial line before Enter brings another: noise that reads as line
+/// ends brings few bytes.
+pub const SERIAL_GREETING_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Longest text of a frame with no other field of variable length.
 pub const FRAME_TEXT_BYTES_MAX: usize = FRAME_BYTES_MAX - 128;
 

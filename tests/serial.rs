@@ -121,6 +121,15 @@ fn the_console_says_where_the_page_is_what_proves_it_and_how_to_log_in() {
         terminal.wait_for(line);
     }
     terminal.wait_for("loka> ");
+    // Who comes later with a cable presses Enter, and sees the same.
+    terminal.send(b"\r");
+    terminal.wait_for(
+        "loka-stratum 0.1.0\r\nstate: not ready: no pool is set\r\nminers: stratum+tcp://",
+    );
+    for line in &banner {
+        terminal.wait_for(line);
+    }
+    terminal.wait_for("loka> ");
     // Where the page comes to be elsewhere it is said without being asked for.
     terminal.ask("set web.address 127.0.0.2:0");
     terminal.send(b"commit\r");

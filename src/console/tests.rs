@@ -28,6 +28,9 @@ impl Session {
                 self.requests.push(format!("{request:?}"));
                 self.console.handle_end(Ok(()), &mut self.screen);
             }
+            if self.console.take_call() {
+                self.console.prompt_again(&mut self.screen);
+            }
         }
         self
     }
@@ -229,6 +232,34 @@ fn the_prompt_says_what_waits() {
     session.console.set_prompt(Prompt { is_changed: true, seconds_left: Some(7) });
     session.send(b"\r");
     assert_eq!(session.screen, "\r\nloka (not committed) (confirm within 7 s)> ");
+}
+
+#[test]
+fn enter_at_an_empty_prompt_asks_who_is_there() {
+    let mut console = Console::new();
+    let mut screen = String::new();
+    for (line, is_call) in [("\r", true), (" \r", true), ("diff\r", false), ("x\r", false)] {
+        for byte in line.bytes() {
+            console.handle_byte(byte, &mut screen);
+        }
+        assert_eq!(console.take_call(), is_call, "{line:?}");
+        assert!(!console.take_call(), "once");
+        console.prompt_again(&mut screen);
+    }
+    // An empty answer to a question is an answer.
+    for byte in b"password viewer\r\r" {
+        console.handle_byte(*byte, &mut screen);
+    }
+    assert!(!console.take_call());
+    screen.clear();
+    console.drop_line();
+    console.handle_byte(b'\r', &mut screen);
+    assert!(console.take_call());
+    console.greet(["loka-stratum"].into_iter(), &mut screen);
+    assert!(
+        screen.ends_with("loka-stratum\r\nhelp lists what can be asked.\r\nloka> "),
+        "{screen:?}"
+    );
 }
 
 #[test]

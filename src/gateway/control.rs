@@ -330,6 +330,24 @@ impl Control {
         lines
     }
 
+    /// Says how the gateway is and where miners reach it, for somebody at the device.
+    pub fn about_state(&self) -> Vec<String> {
+        let report = self.hub.report();
+        let miners = report.miners.connected;
+        let state = match report.upstream.iter().find(|link| link.error.is_some()) {
+            _ if report.ready => format!("state: ready, {miners} miners connected"),
+            _ if report.upstream.is_empty() => "state: not ready: no pool is set".to_owned(),
+            Some(link) => {
+                let error = link.error.as_deref().unwrap_or_default();
+                format!("state: not ready: pool {}: {error}", link.pool)
+            }
+            None => "state: not ready: no pool is live yet".to_owned(),
+        };
+        let places = self.miners_places();
+        let places = places.iter().map(|place| format!("miners: stratum+tcp://{place}"));
+        std::iter::once(state).chain(places).collect()
+    }
+
     /// Returns where another machine reaches the page; nowhere where it is off.
     pub fn page_places(&self) -> Vec<SocketAddr> {
         self.state.borrow().web.page().map_or_else(Vec::new, socket::reached_at)

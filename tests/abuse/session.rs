@@ -427,7 +427,8 @@ fn f23_a_wish_after_the_first_job_takes_effect_at_once_and_for_its_miner_alone()
     assert_eq!(wish(&mut farm, 300.0).len(), 1, "256 is in force");
     farm.wait(Duration::from_secs(11));
     let heard = wish(&mut farm, 1023.5);
-    let told = heard.iter().map(|line| parse(line)).find(|l| l["method"] == "mining.set_difficulty");
+    let told =
+        heard.iter().map(|line| parse(line)).find(|l| l["method"] == "mining.set_difficulty");
     assert_eq!(told.unwrap()["params"][0].as_f64(), Some(512.0), "a fraction above 1");
 }
 

@@ -12,13 +12,16 @@ use loka_stratum::console::{Console, Prompt};
 use loka_stratum::control::{Item, Refused, Request, Role};
 use loka_stratum::frame::{self, Body, Frame, Received, Receiver, WIRE_BYTES_MAX};
 use loka_stratum::limits::{
-    FRAME_BYTES_MAX, SERIAL_ANSWER_BYTES_MAX, SERIAL_SILENCE, SERIAL_UNREAD_MAX,
+    FRAME_BYTES_MAX, SERIAL_ANSWER_BYTES_MAX, SERIAL_GREETING_INTERVAL, SERIAL_SILENCE,
+    SERIAL_UNREAD_MAX,
 };
+use loka_stratum::time::Instant;
 use serial2_tokio::SerialPort;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::gateway::answer::{Actor, Answer, Whence};
+use crate::gateway::clock;
 use crate::gateway::control::{Candidate, Control};
 use crate::gateway::log::{self, Kind};
 
@@ -44,6 +47,8 @@ pub struct Session<'a> {
     seconds_left: Option<u16>,
     /// What was said of the page.
     page: Vec<String>,
+    /// When who pressed Enter was greeted last.
+    greeted: Option<Instant>,
 }
 
 /// The number of the framed request that was carried out last, and the frames of its answer; a tool
@@ -147,6 +152,7 @@ impl<'a> Session<'a> {
             answered,
             seconds_left: None,
             page: Vec::new(),
+            greeted: None,
         }
     }
 
@@ -188,6 +194,19 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Greets who presses Enter to see who is there, or shows the prompt where he has just seen.
+    async fn answer_call(&mut self) -> io::Result<()> {
+        let now = clock::now();
+        if self.greeted.is_some_and(|last| now.since(last) < SERIAL_GREETING_INTERVAL) {
+            let mut text = String::new();
+            self.console.prompt_again(&mut text);
+            return self.write(&text).await;
+        }
+        self.greeted = Some(now);
+        self.greet().await
+    }
+
+    /// Says who is here: version, state, addresses and, before the page has a password, its code.
     async fn greet(&mut self) -> io::Result<()> {
         let mut text = String::new();
         self.console.set_prompt(self.prompt());
@@ -198,7 +217,10 @@ impl<'a> Session<'a> {
         let page = self.page.iter().map(String::as_str);
         let troubles = self.control.troubles();
         let troubles = troubles.iter().map(String::as_str);
-        let lines = [version].into_iter().chain(page).chain(code.as_deref()).chain(troubles);
+        let state = self.control.about_state();
+        let state = state.iter().map(String::as_str);
+        let about = [version].into_iter().chain(state).chain(page);
+        let lines = about.chain(code.as_deref()).chain(troubles);
         self.console.greet(lines, &mut text);
         self.write(&text).await
     }
@@ -235,6 +257,9 @@ impl<'a> Session<'a> {
         let mut text = String::new();
         let is_ready = self.console.handle_byte(byte, &mut text);
         self.write(&text).await?;
+        if self.console.take_call() {
+            return self.answer_call().await;
+        }
         let stored = self.console.request().as_ref().and_then(Stored::new);
         if let (true, Some(stored)) = (is_ready, stored) {
             self.answer_console(&stored).await?;
