@@ -103,8 +103,8 @@ fn f77_a_key_that_the_environment_sets_is_refused_by_every_door_with_the_way_out
     let site = Site::with(&[("LOKA_POOL__1__USER", "of.uci")]);
     let mut admin = Client::with_code(&site);
     let said = "Pool 1, User (pool.1.user) is set by the environment variable LOKA_POOL__1__USER, \
-                which wins over what is committed; change or remove it where the gateway is started \
-                (its service file, uci on OpenWrt), and start it again";
+                which wins over what is committed; change or remove it where the gateway is \
+                started (its service file, uci on OpenWrt), and start it again";
     let problems = json!([{"key": "pool.1.user", "text": said}]);
     let checked = admin.post("/api/v1/check", edit("pool.1.user", "other"));
     assert_eq!((checked.code, &checked.body["problems"]), (200, &problems), "{}", checked.body);
