@@ -1,12 +1,12 @@
-//! What miners send, typed.
+//! Lines from miners, typed.
 //!
-//! [`parse`] reads one line; it keeps nothing and answers nothing. It is strict where two
-//! readings are possible and tolerant only where firmware on record needs it: nulls and extra
-//! params in subscribe, session ids that are none, numbers as strings in configure and
-//! suggest_difficulty, numbers as passwords, params beyond the sixth of a submit.
+//! [`parse`] reads one line; it keeps no state and answers nothing. It is strict if two readings
+//! are possible. It is tolerant only for recorded firmware: nulls and extra params in subscribe,
+//! invalid session ids, numbers as strings in configure and suggest_difficulty, numbers as
+//! passwords, params beyond the sixth of a submit.
 //!
-//! It does not decode the hex of a submit, does not look up jobs or workers and does not know
-//! the session; a name may still hold escaped control characters.
+//! It does not decode the hex of a submit, look up jobs or workers, or know the session. A name may
+//! still hold escaped control characters.
 //!
 //! Sources: BIP-0310 (configure), the transcripts under `tests/transcripts`.
 //!
@@ -34,13 +34,13 @@ use super::text::Text;
 /// A line of a miner.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientLine<'a> {
-    /// The id to answer under, null where there is none.
+    /// The id to answer under; null if there is none.
     pub id: Id<'a>,
-    /// What is asked.
+    /// The request.
     pub request: Request<'a>,
 }
 
-/// What a miner asks, or that it answers.
+/// A miner's request, or its answer.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Request<'a> {
@@ -62,39 +62,39 @@ pub enum Request<'a> {
     GetTransactions,
     /// `mining.ping`
     Ping,
-    /// `client.get_version`, which is for servers to ask.
+    /// `client.get_version`, normally sent by servers.
     GetVersion,
-    /// A method that is not one of a miner's; to be answered with an error (QUIRKS 13).
+    /// A method unknown in the miner's direction; answered with an error (QUIRKS 13).
     Unknown {
         /// Its name.
         method: Text<'a>,
     },
-    /// An answer to something that was never asked (F12).
+    /// An answer to no request of ours (F12).
     Response,
 }
 
-/// The extensions that a miner asks for with `mining.configure`. Only these may be answered:
-/// WhatsMiner M30S leaves over a key that it did not ask for.
+/// The extensions requested by `mining.configure`. Only these may be answered: WhatsMiner M30S
+/// disconnects at a key that it did not request.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Configure {
     /// `version-rolling`
     pub version_rolling: Option<VersionRolling>,
-    /// `minimum-difficulty` and its value, where that is finite and at least 0; 0 sets none.
+    /// `minimum-difficulty` and its value, if finite and at least 0; 0 sets none.
     pub minimum_difficulty: Option<f64>,
     /// `subscribe-extranonce`
     pub subscribe_extranonce: bool,
     /// `info`
     pub info: bool,
-    /// How many other extensions were asked for.
+    /// Number of other extensions requested.
     pub unknown: u8,
 }
 
 /// The `version-rolling` extension of BIP-0310 as a miner asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VersionRolling {
-    /// The bits that the miner can roll; all where it does not say.
+    /// The bits that the miner can roll; all if it states none.
     pub mask: u32,
-    /// How many bits it needs, 0 to 32; 0 where it does not say.
+    /// Number of bits that it needs, 0 to 32; 0 if it states none.
     pub min_bit_count: u8,
 }
 
@@ -103,7 +103,7 @@ pub struct VersionRolling {
 pub struct Subscribe<'a> {
     /// The name and version of the miner.
     pub user_agent: Option<Text<'a>>,
-    /// The session to resume; any string that a server once gave.
+    /// The session to resume; any string that a server gave.
     pub session_id: Option<Text<'a>>,
 }
 
@@ -112,7 +112,7 @@ pub struct Subscribe<'a> {
 pub struct Authorize<'a> {
     /// The name of the worker.
     pub worker: Text<'a>,
-    /// The password, in which parameters such as `d=1024` may stand.
+    /// The password, which may hold parameters such as `d=1024`.
     pub password: Option<Text<'a>>,
 }
 
@@ -129,16 +129,16 @@ pub struct Submit<'a> {
     pub ntime: Text<'a>,
     /// The nonce of the header.
     pub nonce: Text<'a>,
-    /// The rolled version bits, where the miner sends a sixth param.
+    /// The rolled version bits, if the miner sends a sixth param.
     pub version_bits: Option<Text<'a>>,
 }
 
-/// Why a line of a miner is refused, and the id to say so under.
+/// Why a line of a miner is refused, and the id to answer under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientError<'a> {
-    /// The id, null where it could not be read.
+    /// The id; null if it could not be read.
     pub id: Id<'a>,
-    /// What is wrong.
+    /// The error.
     pub kind: ParseError,
 }
 
@@ -146,8 +146,8 @@ pub struct ClientError<'a> {
 ///
 /// # Errors
 ///
-/// [`ClientError`] where the line is no JSON object, breaks a bound, or is a known method with
-/// params that it cannot have.
+/// [`ClientError`] if the line is not a JSON object, breaks a bound, or is a known method with
+/// invalid params.
 pub fn parse(line: &[u8]) -> Result<ClientLine<'_>, ClientError<'_>> {
     let mut envelope = Envelope::new(line);
     let scanned = envelope.scan();
@@ -162,13 +162,13 @@ pub fn parse(line: &[u8]) -> Result<ClientLine<'_>, ClientError<'_>> {
     message(id, &envelope)
 }
 
-/// Names the protocol of a line that is not JSON, where one is recognised.
+/// Names the protocol of a line that is not JSON, if it is recognised.
 #[cold]
 pub(super) fn not_json(line: &[u8], error: JsonError) -> ParseError {
     Guess::of(line).map_or(ParseError::Json(error), ParseError::NotStratum)
 }
 
-/// Reads what is asked.
+/// Reads the request.
 #[inline(always)]
 fn message<'a>(id: Id<'a>, envelope: &Envelope<'a>) -> Result<ClientLine<'a>, ClientError<'a>> {
     let wrong = |kind| ClientError { id, kind };
@@ -180,7 +180,7 @@ fn message<'a>(id: Id<'a>, envelope: &Envelope<'a>) -> Result<ClientLine<'a>, Cl
         };
     };
     let method = Method::from_text(name);
-    // What comes often is put together where it is returned, everything else is moved there.
+    // Frequent requests are built where they are returned; the others are moved there.
     let request = match method {
         Some(method @ Method::Submit) => {
             let submit = Params::of(method, envelope).and_then(submit).map_err(wrong)?;
@@ -212,7 +212,7 @@ fn rare_request<'a>(
         Method::GetTransactions => params().map(|_| Request::GetTransactions),
         Method::Ping => params().map(|_| Request::Ping),
         Method::GetVersion => params().map(|_| Request::GetVersion),
-        // What only servers send is as unknown as any other name.
+        // Methods that only servers send are unknown here.
         _ => Ok(Request::Unknown { method: name }),
     }
 }
@@ -234,7 +234,7 @@ fn submit<'a>(params: Params<'_, 'a>) -> Result<Submit<'a>, ParseError> {
 fn subscribe<'a>(params: Params<'_, 'a>) -> Result<Subscribe<'a>, ParseError> {
     Ok(Subscribe {
         user_agent: params.optional_text(0)?,
-        // Whatever is no string cannot be a session of ours either.
+        // A value that is not a string cannot be a session of ours.
         session_id: params.text(1).ok(),
     })
 }
@@ -281,8 +281,8 @@ fn configure<'a>(params: Params<'_, 'a>) -> Result<Request<'a>, ParseError> {
     Ok(Request::Configure(asked))
 }
 
-/// Reads the options of `version-rolling`; the count of bits is on record as number, string,
-/// negative and missing.
+/// Reads the options of `version-rolling`. Recorded counts of bits are numbers, strings, negative
+/// or missing.
 fn version_rolling(mask: Value<'_>, min_bit_count: Value<'_>) -> Option<VersionRolling> {
     let mask = match mask {
         Value::Null => u32::MAX,
@@ -298,7 +298,7 @@ fn version_rolling(mask: Value<'_>, min_bit_count: Value<'_>) -> Option<VersionR
     Some(VersionRolling { mask, min_bit_count })
 }
 
-/// Reads the value of `minimum-difficulty`; a miner that names none asks for no minimum.
+/// Reads the value of `minimum-difficulty`; a missing one sets no minimum.
 fn minimum_difficulty(value: Value<'_>) -> Option<f64> {
     match value {
         Value::Null => Some(0.0),
@@ -317,7 +317,7 @@ fn suggest_difficulty<'a>(params: Params<'_, 'a>) -> Result<Request<'a>, ParseEr
     difficulty.map(Request::SuggestDifficulty).ok_or(params.wrong(0))
 }
 
-/// Reads `mining.suggest_difficulty(512)`, the number inside the name, which ckpool takes.
+/// Reads `mining.suggest_difficulty(512)`, with the number inside the name, as ckpool does.
 #[cold]
 fn named_difficulty(name: Text<'_>) -> Option<Result<Request<'static>, ParseError>> {
     let rest = name.plain_bytes()?.strip_prefix(Method::SuggestDifficulty.name().as_bytes())?;
@@ -326,7 +326,7 @@ fn named_difficulty(name: Text<'_>) -> Option<Result<Request<'static>, ParseErro
     Some(difficulty.map(Request::SuggestDifficulty).ok_or(ParseError::Method))
 }
 
-/// Reads a JSON number that stands in a string.
+/// Reads a JSON number from a string.
 fn decimal(text: &[u8]) -> Option<f64> {
     let is_number = matches!(text.first(), Some(b'-' | b'0'..=b'9'));
     let number = json::whole_value(text).filter(|_| is_number)?;

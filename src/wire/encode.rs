@@ -1,12 +1,11 @@
 //! Every line that is written, in both roles.
 //!
-//! Each function appends one whole line, ended by `\n` and without spaces, or nothing at all.
-//! Hot lines are put together from their pieces; rarer ones, and every string that comes from
-//! outside, are written by serde-json-core, so a name with quotes or line feeds stays one
-//! string (F17, F85). Ids of the other side are echoed byte for byte; our own are plain
-//! numbers.
+//! Each function appends one whole line, ended by `\n` and without spaces, or nothing. Hot lines
+//! are assembled from pieces. Rare lines, and every string from outside, are written by
+//! serde-json-core, so a name with quotes or line feeds stays one string (F17, F85). The other
+//! side's ids are echoed byte for byte; our own are plain numbers.
 //!
-//! Errors go out as `[code,"text",null]`, the one form that all firmware reads (QUIRKS 14).
+//! Errors go out as `[code,"text",null]`, a form that all firmware reads (QUIRKS 14).
 //!
 //! ```
 //! use loka_stratum::wire::encode;
@@ -33,10 +32,10 @@ use super::id::Id;
 use super::message::Method;
 use super::writer::{Full, Writer};
 
-/// Bytes of a field that is hex on the wire, as they are at hand.
+/// A field that is hex on the wire.
 #[derive(Clone, Copy, Debug)]
 pub enum HexField<'a> {
-    /// The digits, written as they are.
+    /// The digits, written unchanged.
     Digits(&'a [u8]),
     /// The bytes, written as digits.
     Bytes(&'a [u8]),
@@ -45,11 +44,11 @@ pub enum HexField<'a> {
 /// A job as [`notify`] writes it, without its branches.
 #[derive(Clone, Copy, Debug)]
 pub struct NotifyFields<'a> {
-    /// The name of the job, as JSON text between its quotes.
+    /// The job id, as JSON text between its quotes.
     pub job_id: &'a str,
-    /// The hash of the block before, in the word order of Stratum.
+    /// The hash of the previous block, in the word order of Stratum.
     pub prev_hash: HexField<'a>,
-    /// The parts that the first half of the coinbase is joined of.
+    /// The parts of the coinbase's first half.
     pub coinb1: &'a [HexField<'a>],
     /// The second half of the coinbase.
     pub coinb2: HexField<'a>,
@@ -63,8 +62,8 @@ pub struct NotifyFields<'a> {
     pub clean_jobs: bool,
 }
 
-/// What a miner is granted of the extensions it asked for; `None` is what it did not ask for
-/// and is not answered.
+/// The granted extensions; `None` for an extension that the miner did not request, which gets no
+/// answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Granted {
     /// Whether versions may be rolled, and in which bits.
@@ -82,7 +81,7 @@ pub struct Granted {
 pub struct SubmitFields<'a> {
     /// The name of the worker; it is escaped.
     pub worker: &'a str,
-    /// The job, as the JSON text between the quotes in which the pool sent it.
+    /// The job, as the JSON text between the quotes in the pool's line.
     pub job_id_raw: &'a str,
     /// The rolled extranonce.
     pub extranonce2: &'a [u8],
@@ -90,7 +89,7 @@ pub struct SubmitFields<'a> {
     pub ntime: u32,
     /// The nonce of the header.
     pub nonce: u32,
-    /// The rolled bits of the version, where rolling was granted.
+    /// The rolled version bits, if rolling was granted.
     pub version_bits: Option<u32>,
 }
 
@@ -259,7 +258,7 @@ pub fn notify<'b>(
     })
 }
 
-/// Shows a message to whoever looks at the miner.
+/// Shows a message to people at the miner.
 ///
 /// # Errors
 ///
@@ -268,7 +267,7 @@ pub fn show_message(text: &str, out: &mut Writer<'_>) -> Result<(), Full> {
     notification(Method::ShowMessage, (text,), out)
 }
 
-/// Asks the miner to connect again to the same host and port.
+/// Asks the miner to reconnect to the same host and port.
 ///
 /// # Errors
 ///
@@ -277,7 +276,7 @@ pub fn reconnect(out: &mut Writer<'_>) -> Result<(), Full> {
     notification(Method::Reconnect, NONE, out)
 }
 
-/// Asks the miner to connect again, to another place after `wait_secs` seconds.
+/// Asks the miner to reconnect to another place after `wait_secs` seconds.
 ///
 /// # Errors
 ///
@@ -321,7 +320,7 @@ pub fn configure(id: u32, mask: u32, min_bit_count: u8, out: &mut Writer<'_>) ->
     request(id, Method::Configure, (("version-rolling",), Rolling { mask, min_bit_count }), out)
 }
 
-/// Subscribes, to resume `session` where one is given.
+/// Subscribes, and resumes `session` if there is one.
 ///
 /// # Errors
 ///
@@ -422,7 +421,7 @@ pub fn version_result(id: Id<'_>, version: &str, out: &mut Writer<'_>) -> Result
     })
 }
 
-/// The result of a configure; what was not asked for is left out.
+/// The result of a configure, without extensions that were not requested.
 #[derive(Serialize)]
 struct Extensions<'a> {
     #[serde(rename = "version-rolling", skip_serializing_if = "Option::is_none")]
@@ -494,8 +493,8 @@ fn push_hex(field: HexField<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
     }
 }
 
-/// Writes a number so that reading it gives the same one, never with an exponent. Not finite
-/// is not JSON, and is written as 0, which every reader refuses as a difficulty.
+/// Writes a number in full, never with an exponent, so that it reads back the same. A non-finite
+/// number is not JSON; it is written as 0, which every reader refuses as a difficulty.
 fn push_f64(number: f64, out: &mut Writer<'_>) -> Result<(), Full> {
     let number = if number.is_finite() { number } else { 0.0 };
     write!(out, "{number}").map_err(|_| Full)

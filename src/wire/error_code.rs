@@ -1,14 +1,14 @@
 //! The error codes of Stratum V1, as miners and pools know them.
 //!
-//! Source: the protocol page of slush pool; codes 20 to 25 are what firmware tells apart.
+//! Source: the protocol page of slush pool; firmware distinguishes the codes 20 to 25.
 
 /// Why a request was refused, as its code on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ErrorCode {
-    /// Anything without a code of its own, such as an unreadable or unknown request.
+    /// Any other reason, such as an unreadable or unknown request.
     Other = 20,
-    /// The job of a share is not known, or no longer.
+    /// The job of the share is unknown, or no longer known.
     JobNotFound = 21,
     /// The share was sent before.
     Duplicate = 22,
@@ -21,12 +21,12 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// Returns the code as it stands on the wire.
+    /// Returns the code on the wire.
     pub const fn code(self) -> u8 {
         self as u8
     }
 
-    /// Returns the error with this code, or `None` for a code that is not of the six.
+    /// Returns the error with this code, or `None` for a code other than the six.
     pub const fn from_code(code: i64) -> Option<Self> {
         match code {
             20 => Some(Self::Other),

@@ -1,16 +1,16 @@
-//! What it is that speaks something other than Stratum (F10, F62).
+//! Names a protocol other than Stratum by its first bytes (F10, F62).
 //!
-//! Scanners, browsers and mis-set miners reach the port; a pool's address can lead to a web
-//! server or a captive portal. Naming the guess saves the operator the packet capture.
+//! Scanners, browsers and misconfigured miners reach the port; a pool's address can lead to a web
+//! server or a captive portal. The name saves the operator a packet capture.
 
 use core::fmt;
 
-/// A protocol that is known by its first bytes.
+/// A protocol recognised by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Guess {
-    /// HTTP, either side, or a page of it.
+    /// HTTP from either side, or an HTML page.
     Http,
     /// A TLS record.
     Tls,

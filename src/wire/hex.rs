@@ -1,8 +1,8 @@
 //! Hex digits, strictly: an even count of `0-9a-fA-F` and nothing else (F13).
 //!
-//! No `0x`, no spaces, no sign, no odd digit, nothing cut or padded: two spellings of a field
-//! are the same bytes or one of them is refused, so a share cannot be counted twice by writing
-//! it differently. Both cases are read; lower case is written.
+//! No `0x`, no spaces, no sign, no odd digit, nothing cut or padded. Two spellings of a field give
+//! the same bytes, or one is refused, so no spelling can count a share twice. Both cases are read;
+//! lower case is written.
 //!
 //! ```
 //! use loka_stratum::wire::hex::{self, HexError};
@@ -17,7 +17,7 @@ use core::fmt;
 
 use super::writer::{Full, Writer};
 
-/// What is wrong with a hex field.
+/// The error in a hex field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -32,21 +32,21 @@ pub enum HexError {
         /// The position of the byte.
         at: usize,
     },
-    /// The field decodes to more bytes than there is room for.
+    /// The field decodes to more bytes than fit.
     TooLong {
         /// The room, in bytes.
         limit: usize,
     },
-    /// The field has another length than it must have.
+    /// The field has a wrong length.
     Length {
         /// The count of digits.
         got: usize,
-        /// The count of digits it must have.
+        /// The right count of digits.
         want: usize,
     },
 }
 
-/// Bytes that show themselves as lower-case digits.
+/// Bytes that are displayed as lower-case digits.
 #[derive(Clone, Copy)]
 pub struct Digits<'b>(pub &'b [u8]);
 
@@ -60,7 +60,7 @@ impl fmt::Display for Digits<'_> {
 ///
 /// # Errors
 ///
-/// [`HexError::Odd`], [`HexError::Digit`], or [`HexError::TooLong`] where `out` is too short.
+/// [`HexError::Odd`], [`HexError::Digit`], or [`HexError::TooLong`] if `out` is too short.
 pub fn decode<'b>(hex: &[u8], out: &'b mut [u8]) -> Result<&'b [u8], HexError> {
     let len = check(hex)?;
     let limit = out.len();
@@ -107,7 +107,7 @@ pub fn check(hex: &[u8]) -> Result<usize, HexError> {
     if !hex.len().is_multiple_of(2) {
         return Err(HexError::Odd { len: hex.len() });
     }
-    // No early way out: this shape is what the compiler turns into vector instructions.
+    // No early exit, so that the compiler emits vector instructions.
     let all = hex.iter().fold(true, |all, &byte| all & is_digit(byte));
     if all { Ok(hex.len() / 2) } else { Err(bad_digit(hex)) }
 }
@@ -116,7 +116,7 @@ pub fn check(hex: &[u8]) -> Result<usize, HexError> {
 ///
 /// # Errors
 ///
-/// [`Full`] where they do not fit; then nothing is written.
+/// [`Full`] if they do not fit; then nothing is written.
 pub fn encode_into(bytes: &[u8], out: &mut Writer<'_>) -> Result<(), Full> {
     let place = out.reserve(bytes.len().checked_mul(2).ok_or(Full)?)?;
     let (pairs, _) = place.as_chunks_mut::<2>();
@@ -137,7 +137,7 @@ pub fn digits(number: u32) -> [u8; 8] {
     digits
 }
 
-/// Decodes digits that were checked into as many bytes as `out` has.
+/// Decodes checked digits into all of `out`.
 #[inline]
 fn decode_checked(hex: &[u8], out: &mut [u8]) {
     let (eights, tail) = hex.as_chunks::<8>();
@@ -157,8 +157,8 @@ fn decode_checked(hex: &[u8], out: &mut [u8]) {
 const fn four_bytes(digits: [u8; 8]) -> [u8; 4] {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let digits = u64::from_le_bytes(digits);
-    // The value of a digit is its low four bits, and 9 more for a letter, which is what has the
-    // bit 0x40. No lane exceeds 15, so none spills into the next.
+    // The value of a digit is its low four bits, plus 9 for a letter, which has the bit 0x40 set.
+    // No lane exceeds 15, so none overflows into the next.
     let values = (digits & (0x0f * ONES)) + ((digits >> 6) & ONES) * 9;
     // Each even lane takes the lane above it as its low half, then the even lanes move together.
     let pairs = ((values << 4) | (values >> 8)) & 0x00ff_00ff_00ff_00ff;

@@ -1,8 +1,8 @@
 //! The id of a request, kept as its JSON text so that it is echoed byte for byte.
 //!
-//! Firmware drops an answer whose id changed its type: bmminer sent `3642` and got `"3642"`;
-//! BFGMiner names its requests `"auth"`; cpuminer sends every submit with id 4. So an id is
-//! never a key, and never anything but the bytes that came (F08).
+//! Firmware drops an answer whose id changed its type: bmminer sent `3642` and got `"3642"`.
+//! BFGMiner names its requests `"auth"`; cpuminer sends every submit with id 4. So an id is never a
+//! key, only the bytes received (F08).
 
 use core::fmt;
 
@@ -18,8 +18,8 @@ impl<'a> Id<'a> {
     /// The id of a notification, and of an answer to a request whose id could not be read.
     pub const NULL: Id<'static> = Id(b"null");
 
-    /// Takes an id from its JSON text, or `None` where it is no JSON value, is an array or
-    /// object, or has more than [`ID_BYTES_MAX`] bytes.
+    /// Takes an id from its JSON text. `None` if it is not a JSON value, is an array or object, or
+    /// has more than [`ID_BYTES_MAX`] bytes.
     pub fn from_raw(raw: &'a [u8]) -> Option<Self> {
         Self::from_scanned(json::whole_value(raw)?)
     }
@@ -43,8 +43,8 @@ impl<'a> Id<'a> {
         self.0 == b"null"
     }
 
-    /// Reads the id as a number: decimal digits without sign, point, exponent or leading zero,
-    /// also as a string, since some pools echo numbers so.
+    /// Reads the id as a number: decimal digits without sign, point, exponent or leading zero. A
+    /// string of digits counts too, since some pools echo numbers so.
     pub fn as_u64(self) -> Option<u64> {
         let quoted = self.0.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
         let digits = quoted.unwrap_or(self.0);

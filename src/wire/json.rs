@@ -1,18 +1,17 @@
-//! The span scanner: one pass over a line that finds where its values lie.
+//! The span scanner: one pass over a line that finds its values.
 //!
-//! It checks the line against RFC 8259 to the last byte and hands out borrowed spans; it builds
-//! no tree, keeps no number as a float and decodes no string. It is iterative: nesting is a
-//! counter and a bit per level, so depth costs neither stack nor heap (F07).
+//! It checks the whole line against RFC 8259 and returns borrowed spans. It builds no tree, keeps
+//! no number as a float and decodes no string. It is iterative: nesting is a counter and a bit per
+//! level, so depth costs neither stack nor heap (F07).
 //!
-//! What it refuses beyond RFC 8259: anything but an object at the top, nesting deeper than
+//! Beyond RFC 8259 it refuses: anything but an object at the top, nesting deeper than
 //! [`JSON_DEPTH_MAX`](crate::limits::JSON_DEPTH_MAX), numbers longer than
-//! [`NUMBER_BYTES_MAX`](crate::limits::NUMBER_BYTES_MAX), lone surrogates, and a second
-//! `id`, `method`, `params`, `result`, `error` or `reject-reason`, however escaped. Other
-//! keys are checked as JSON and ignored.
+//! [`NUMBER_BYTES_MAX`](crate::limits::NUMBER_BYTES_MAX), lone surrogates, and a second `id`,
+//! `method`, `params`, `result`, `error` or `reject-reason`, however escaped. Other keys are
+//! checked as JSON and ignored.
 //!
-//! What it accepts, serde_json accepts as well; the tests hold the two against each other.
-//! serde-json-core does not stand here because it has no depth limit and takes junk in values
-//! that it ignores.
+//! Every line that it accepts, serde_json accepts too; the tests compare both. serde-json-core is
+//! not used, because it has no depth limit and accepts junk in ignored values.
 //!
 //! ```
 //! use loka_stratum::wire::json::{self, Value};
@@ -31,16 +30,15 @@ use super::scanner::{Broken, Kind, Scanner, Span};
 use super::text::Text;
 use crate::limits::{PARAMS_KEPT_MAX, UPSTREAM_LINE_BYTES_MAX};
 
-/// What a line of Stratum holds at its top; every value is a span of the line.
+/// The top level of a Stratum line; every value is a span of the line.
 #[derive(Clone, Debug)]
 pub struct Envelope<'a> {
     line: &'a [u8],
-    /// Where the values lie, by [`Key`].
+    /// The values' spans, by [`Key`].
     values: [Span; Key::COUNT],
-    /// The first elements of `params` where that is an array, since the scan passes them
-    /// anyway.
+    /// The first elements of `params` if it is an array, since the scan passes them anyway.
     first_params: [Span; PARAMS_KEPT_MAX],
-    /// How many elements `params` has.
+    /// Number of elements of `params`.
     params_count: usize,
 }
 
@@ -77,12 +75,12 @@ pub struct Elements<'a>(Scanner<'a>);
 #[derive(Clone, Debug)]
 pub struct Members<'a>(Scanner<'a>);
 
-/// Why a line is not read; `at` is a byte position in the line.
+/// Why a line cannot be read; `at` is a byte position in the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum JsonError {
-    /// The line is longer than any that is read.
+    /// The line is longer than the limit.
     TooLong {
         /// The limit in bytes.
         limit: u32,
@@ -92,9 +90,9 @@ pub enum JsonError {
         /// The first byte that is not.
         at: u32,
     },
-    /// The line is something other than an object.
+    /// The line is not an object.
     NotAnObject,
-    /// The byte here cannot stand where it stands.
+    /// This byte is not allowed here.
     Unexpected {
         /// Its position.
         at: u32,
@@ -109,28 +107,28 @@ pub enum JsonError {
         /// Its position.
         at: u32,
     },
-    /// An escape is not one of JSON's, or is a lone surrogate.
+    /// An escape is unknown to JSON, or is a lone surrogate.
     Escape {
         /// The position of its backslash.
         at: u32,
     },
-    /// A number is longer than is read.
+    /// A number is longer than the limit.
     NumberTooLong {
-        /// Where it begins.
+        /// Its position.
         at: u32,
         /// The limit in bytes.
         limit: u8,
     },
-    /// Arrays and objects are nested deeper than is read.
+    /// Arrays and objects are nested deeper than the limit.
     TooDeep {
-        /// The bracket that is one too many.
+        /// The position of the first bracket beyond the limit.
         at: u32,
         /// The limit in levels.
         limit: u8,
     },
-    /// A key of the envelope is there twice.
+    /// A key of the envelope occurs twice.
     DuplicateKey {
-        /// Where the second begins, or the space before it.
+        /// The position of the second key, or of the space before it.
         at: u32,
     },
     /// Something follows the object.
@@ -151,7 +149,7 @@ pub fn scan(line: &[u8]) -> Result<Envelope<'_>, JsonError> {
     Ok(envelope)
 }
 
-/// Returns the text of `raw` if it is one JSON value and nothing else, no space either.
+/// Returns the text of `raw` if it is one JSON value without anything else, even space.
 pub(super) fn whole_value(raw: &[u8]) -> Option<&[u8]> {
     if raw.first().is_none_or(u8::is_ascii_whitespace) {
         return None;
@@ -210,44 +208,43 @@ impl<'a> Envelope<'a> {
         self.value(Key::RejectReason)
     }
 
-    /// Returns how many elements `params` has, 0 where it is no array.
+    /// Returns the number of elements of `params`, 0 if it is not an array.
     #[inline]
     pub(super) const fn params_count(&self) -> usize {
         self.params_count
     }
 
-    /// Returns the element of `params` at a position that the scan kept.
+    /// Returns the kept element of `params` at a position.
     #[inline]
     pub(super) fn param(&self, at: usize) -> Option<Value<'a>> {
         self.first_params.get(at)?.value(self.line)
     }
 
-    /// Returns the element of `params` at a position that the scan kept, where it is a string.
+    /// Returns the kept element of `params` at a position, if it is a string.
     #[inline(always)]
     pub(super) fn param_text(&self, at: usize) -> Option<Text<'a>> {
         self.first_params.get(at)?.text(self.line)
     }
 
-    /// Returns whether there is no element of `params` at a position, or none that the scan
-    /// kept, or null.
+    /// Says whether the element of `params` at a position is null, missing, or was not kept.
     #[inline(always)]
     pub(super) fn param_is_null(&self, at: usize) -> bool {
         let kind = self.first_params.get(at).map_or(Kind::Missing, |span| span.kind);
         matches!(kind, Kind::Missing | Kind::Null)
     }
 
-    /// Returns `method` where it is a string.
+    /// Returns `method` if it is a string.
     #[inline(always)]
     pub(super) fn method_text(&self) -> Option<Text<'a>> {
         self.span(Key::Method).text(self.line)
     }
 
-    /// Returns whether there is no `method`, or null.
+    /// Says whether `method` is missing or null.
     pub(super) fn has_no_method(&self) -> bool {
         matches!(self.span(Key::Method).kind, Kind::Missing | Kind::Null)
     }
 
-    /// Returns whether the line answers something.
+    /// Says whether the line is an answer.
     pub(super) fn is_answer(&self) -> bool {
         [Key::Result, Key::Error, Key::RejectReason]
             .into_iter()
@@ -264,8 +261,8 @@ impl<'a> Envelope<'a> {
         self.values.get(key as usize).copied().unwrap_or(Span::MISSING)
     }
 
-    /// Scans the line; on an error, what was read before it stays, so that an id which came
-    /// first can still be answered.
+    /// Scans the line. After an error the values read so far stay, so that an id read before can
+    /// still be answered.
     pub(super) fn scan(&mut self) -> Result<(), JsonError> {
         if self.line.len() > UPSTREAM_LINE_BYTES_MAX {
             return Err(JsonError::TooLong { limit: UPSTREAM_LINE_BYTES_MAX as u32 });
@@ -299,7 +296,7 @@ impl<'a> Envelope<'a> {
         Ok(())
     }
 
-    /// Scans a key and its value and files the value.
+    /// Scans a key and its value, and stores the value's span.
     #[inline(always)]
     fn member(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Broken> {
         let key_at = scanner.position();
@@ -312,7 +309,7 @@ impl<'a> Envelope<'a> {
         };
         let Some(place) = self.values.get_mut(key as usize) else { return Ok(()) };
         if place.kind != Kind::Missing && !matches!(key, Key::Other) {
-            // Of two ids neither may be answered.
+            // With two ids, neither may be answered.
             *place = Span::MISSING;
             return scanner.broken_by(JsonError::DuplicateKey { at: key_at });
         }
@@ -387,7 +384,7 @@ impl Span {
     }
 }
 
-/// The keys of the envelope that have a meaning.
+/// The keys of the envelope with a meaning.
 #[derive(Clone, Copy, Debug)]
 enum Key {
     Id,
@@ -396,7 +393,7 @@ enum Key {
     Result,
     Error,
     RejectReason,
-    /// Any other; its value is checked and forgotten.
+    /// Any other key; its value is checked and ignored.
     Other,
 }
 
@@ -429,7 +426,7 @@ impl Key {
         scanner.aside(Self::scan_rare)
     }
 
-    /// Scans a key that does not stand right here, or that is not recognised at once.
+    /// Scans a key after a space, or one that is not recognised at once.
     #[inline(never)]
     fn scan_rare(scanner: &mut Scanner<'_>) -> Result<Self, JsonError> {
         scanner.skip_space();
@@ -444,8 +441,8 @@ impl Key {
         Ok(name.map_or(Self::Other, Self::from_text))
     }
 
-    /// Recognises the keys of nearly every line by the eight bytes at their opening quote;
-    /// returns the key and its length with both quotes.
+    /// Recognises the most frequent keys by the eight bytes from their opening quote; returns the
+    /// key and its length with both quotes.
     #[inline(always)]
     fn from_opening(bytes: [u8; 8]) -> Option<(Self, usize)> {
         const METHOD: u64 = u64::from_le_bytes(*b"\"method\"");
@@ -469,7 +466,7 @@ impl Key {
         }
     }
 
-    /// Returns the key called `name`, escapes or not, or the one for all others.
+    /// Returns the key with `name`, with or without escapes; unknown names give `Other`.
     fn from_text(name: Text<'_>) -> Self {
         Self::OURS
             .into_iter()
@@ -560,7 +557,7 @@ impl<'a> Iterator for Elements<'a> {
     #[inline]
     fn next(&mut self) -> Option<Value<'a>> {
         let first = self.0.skip_separators();
-        // The text was scanned before; the closing bracket is what fails here.
+        // The text was scanned before; only the closing bracket fails here.
         self.0.value(first, 0).ok()?.value(self.0.line())
     }
 }

@@ -1,11 +1,11 @@
 //! Bounded framing: bytes in, lines out.
 //!
-//! A [`Framer`] hands out complete lines as they lie in the input, without a copy. Only the
-//! partial line at the end of an input is kept, in storage of the caller's, whose size is the
-//! line limit. `\n` and `\r\n` end a line; empty lines are skipped.
+//! A [`Framer`] returns complete lines as they are in the input, without a copy. Only a partial
+//! line at the end of an input is stored, in the caller's memory, whose size is the line limit.
+//! `\n` and `\r\n` end a line; empty lines are skipped.
 //!
-//! It does not look inside a line, and it does not recover: after [`LineTooLong`] the stream
-//! has no meaning any more and the connection is to be closed.
+//! It does not look inside a line and does not recover: after [`LineTooLong`] the stream is
+//! meaningless and the connection must be closed.
 //!
 //! Invariants: cutting the input anywhere changes nothing (F01); a line of exactly the limit is
 //! handed out and one byte more is refused, in one piece or many (F03); nothing is stored
@@ -31,12 +31,12 @@ use core::fmt;
 
 use super::swar;
 
-/// The state of a stream between two inputs, four bytes; the bytes of a partial line are in
-/// storage that the caller passes with each call, the same each time.
+/// The state of a stream between two inputs, four bytes. The caller passes the storage of the
+/// partial line with each call, the same each time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Framer {
-    /// Bytes of the partial line in the storage; with [`HELD_RETURN`] a `\r` follows them that
-    /// is not stored, since it does not count where a `\n` comes next.
+    /// Bytes of the partial line in the storage. With [`HELD_RETURN`], an unstored `\r` follows
+    /// them; it does not count if a `\n` comes next.
     state: u32,
 }
 
@@ -57,14 +57,14 @@ impl Framer {
         self.state != 0
     }
 
-    /// Takes the next line from `input`, which is advanced behind it.
+    /// Takes the next line from `input` and advances `input` past it.
     ///
-    /// `rest` is the storage of the partial line; its length is the line limit in bytes, less
-    /// than 2^31. Returns `None` when the input is used up and its tail is kept.
+    /// `rest` is the storage of the partial line; its length is the line limit in bytes, below
+    /// 2^31. Returns `None` when the input is used up and its tail is stored.
     ///
     /// # Errors
     ///
-    /// [`LineTooLong`] where a line exceeds the limit; the stream is then useless.
+    /// [`LineTooLong`] if a line exceeds the limit; the stream is then useless.
     pub fn next_line<'x, 'i: 'x>(
         &mut self,
         rest: &'x mut [u8],
@@ -110,7 +110,7 @@ impl Framer {
             return Ok(());
         }
         if self.state & HELD_RETURN != 0 {
-            // Something other than `\n` came behind it, so it belongs to the line.
+            // A byte other than `\n` followed it, so it belongs to the line.
             self.append(rest, b"\r")?;
         }
         match piece.strip_suffix(b"\r") {
@@ -133,7 +133,7 @@ impl Framer {
     }
 }
 
-/// Splits off what lies before the first line feed; the line feed is dropped.
+/// Splits off the bytes before the first line feed; the line feed is dropped.
 #[inline]
 fn split_line<'i>(input: &&'i [u8]) -> Option<(&'i [u8], &'i [u8])> {
     let (line, end) = input.split_at_checked(swar::find_line_feed(input)?)?;

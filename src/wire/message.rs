@@ -1,5 +1,5 @@
-//! What the messages of both directions share: the names of the methods, the reading of params
-//! by position, and the error that says which position was wrong.
+//! Code for both directions: the names of the methods, the reading of params by position, and the
+//! error that names the wrong position.
 
 use core::fmt;
 
@@ -97,7 +97,7 @@ impl Method {
         Self::from_bytes(name.as_bytes())
     }
 
-    /// Compares with the names that come most first, in words of a fixed size.
+    /// Compares with the most frequent names first, in words of a fixed size.
     #[inline(always)]
     fn from_bytes(name: &[u8]) -> Option<Self> {
         one(name, b"mining.submit", Self::Submit)
@@ -105,7 +105,7 @@ impl Method {
             .or_else(|| Self::from_rare_bytes(name))
     }
 
-    /// Compares by length first: the names of one length are few.
+    /// Compares by length first: few names have the same length.
     #[inline(never)]
     fn from_rare_bytes(name: &[u8]) -> Option<Self> {
         match name.len() {
@@ -127,7 +127,7 @@ impl Method {
         }
     }
 
-    /// Returns the method whose name `text` is, escapes or not.
+    /// Returns the method with the name `text`, with or without escapes.
     #[inline(always)]
     pub(super) fn from_text(text: Text<'_>) -> Option<Self> {
         match text.plain_bytes() {
@@ -143,7 +143,7 @@ fn one<const N: usize>(name: &[u8], known: &[u8; N], method: Method) -> Option<M
     whole.then_some(method)
 }
 
-/// Why a line is no message, whichever side sent it.
+/// Why a line is not a message, from either side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -157,36 +157,36 @@ pub enum ParseError {
         /// The longest id that is echoed, in bytes.
         limit: u8,
     },
-    /// There is no method and no answer either, or the method is no string.
+    /// There is neither a method nor an answer, or the method is not a string.
     Method,
-    /// The params are no array.
+    /// The params are not an array.
     NotAnArray {
-        /// Whose params.
+        /// The method.
         method: Method,
     },
     /// Params are missing.
     TooFewParams {
-        /// Whose params.
+        /// The method.
         method: Method,
-        /// How many there are.
+        /// Params found.
         got: u8,
-        /// How many there must be.
+        /// Params needed.
         need: u8,
     },
-    /// A param has another type than it must have, or a value that it cannot have.
+    /// A param has a wrong type or value.
     Params {
-        /// Whose params.
+        /// The method.
         method: Method,
         /// The position of the param, from 0.
         at: u8,
     },
-    /// A param is not the hex that it must be.
+    /// A param is not the hex field that it must be.
     Hex {
-        /// Whose params.
+        /// The method.
         method: Method,
         /// The position of the param, from 0.
         at: u8,
-        /// What is wrong with it.
+        /// The error in the hex.
         error: HexError,
     },
 }
@@ -210,7 +210,7 @@ pub(super) struct Params<'e, 'a> {
 }
 
 impl<'e, 'a> Params<'e, 'a> {
-    /// Takes the params of `method`; where they are missing or null there are none.
+    /// Takes the params of `method`; missing or null params are none.
     #[inline(always)]
     pub(super) fn of(method: Method, envelope: &'e Envelope<'a>) -> Result<Self, ParseError> {
         match envelope.params() {
@@ -229,8 +229,8 @@ impl<'e, 'a> Params<'e, 'a> {
         Ok(self)
     }
 
-    /// Returns the param at a position, null where it is missing. Positions beyond what the
-    /// scan kept are missing; [`Self::last`] reaches them.
+    /// Returns the param at a position; null if it is missing. Positions that the scan did not keep
+    /// count as missing; [`Self::last`] reaches them.
     #[inline(always)]
     pub(super) fn value(self, at: u8) -> Value<'a> {
         self.envelope.param(usize::from(at)).unwrap_or(Value::Null)
@@ -254,7 +254,7 @@ impl<'e, 'a> Params<'e, 'a> {
         self.envelope.param_text(usize::from(at)).ok_or(self.wrong(at))
     }
 
-    /// Returns the string at a position, or `None` where it is null or missing.
+    /// Returns the string at a position, or `None` if it is null or missing.
     #[inline(always)]
     pub(super) fn optional_text(self, at: u8) -> Result<Option<Text<'a>>, ParseError> {
         match self.envelope.param_text(usize::from(at)) {
@@ -264,7 +264,7 @@ impl<'e, 'a> Params<'e, 'a> {
         }
     }
 
-    /// Reads what `read` makes of the digits at a position.
+    /// Decodes the digits at a position by `read`.
     pub(super) fn hex<T>(
         self,
         at: u8,
@@ -273,7 +273,7 @@ impl<'e, 'a> Params<'e, 'a> {
         read(self.text(at)?.as_bytes()).map_err(|error| self.bad_hex(at, error))
     }
 
-    /// Makes the error for a param that is not the hex it must be.
+    /// Makes the error for a param with wrong hex.
     #[cold]
     pub(super) const fn bad_hex(self, at: u8, error: HexError) -> ParseError {
         ParseError::Hex { method: self.method, at, error }

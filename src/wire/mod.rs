@@ -1,10 +1,10 @@
 //! Stratum V1 on the wire: bytes to typed messages and back.
 //!
-//! Read in this order: [`mod@line`] cuts a stream into bounded lines; [`json`] finds in one pass
-//! where the values of a line lie and checks the JSON; [`client`] types what miners send and
-//! [`server`] what pools send; [`encode`] writes every line of either side into a [`writer`].
-//! [`text`], [`id`] and [`hex`] are the fields, [`message`] is what both directions share,
-//! [`error_code`] the codes of a refusal and [`guess`] a name for what is not Stratum at all.
+//! Read in this order. [`mod@line`] cuts a stream into bounded lines. [`json`] finds a line's
+//! values in one pass and checks the JSON. [`client`] types lines from miners, [`server`] lines
+//! from pools. [`encode`] writes every line of either side into a [`writer`]. [`text`], [`id`] and
+//! [`hex`] are the fields, and [`message`] is common to both directions. [`error_code`] holds the
+//! codes of refusals, and [`guess`] names protocols other than Stratum.
 //!
 //! The module knows no session, no job and no clock. It borrows from the line, copies nothing
 //! and allocates nothing.
@@ -15,7 +15,7 @@
 //! - where two readings are possible the line is refused; the exceptions are forms that real
 //!   firmware and pools send, each named where it is read;
 //! - a value that is echoed (ids, job ids) keeps its bytes;
-//! - what is written is one line and stays one line, whatever a name holds.
+//! - a written line stays one line, whatever a name holds.
 //!
 //! Stratum V1 has no standard. The sources are BIP-0310, the specifications of NiceHash, the
 //! sources of ckpool, cgminer and ESP-Miner, and recorded sessions.

@@ -1,18 +1,17 @@
-//! The pass over a line that [`json`](super::json) describes: it moves a position forward, one
-//! value at a time, and says where each value lies and of what kind it is.
+//! The scanner below [`json`](super::json): it moves a position forward by one value at a time, and
+//! returns each value's place and kind.
 //!
-//! What is called for nearly every line is inlined into one loop, so that the position stays in
-//! a register; what is rare works on a copy of the scanner, out of line. For the same reason
-//! the error of a [`Broken`] line is kept aside: a result that carries nothing else costs one
-//! comparison. Kinds that are common are told apart by comparisons and not by a jump table:
-//! where the processor guards indirect jumps, one costs as much as a short string. The figures
-//! are those of `benches/wire.rs`.
+//! Code for nearly every line is inlined into one loop, so that the position stays in a register.
+//! Rare cases work on a copy of the scanner, out of line. For the same reason the error of a
+//! [`Broken`] line is kept aside: a result without contents costs one comparison. Frequent kinds
+//! are told apart by comparisons, not by a jump table. On processors that guard indirect jumps, a
+//! jump costs as much as a short string. `benches/wire.rs` gives the figures.
 
 use super::json::JsonError;
 use super::swar;
 use crate::limits::{JSON_DEPTH_MAX, NUMBER_BYTES_MAX};
 
-/// Where a value lies in its line, quotes and brackets included, and what it is.
+/// A value's place in its line, quotes and brackets included, and its kind.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     pub(super) kind: Kind,
@@ -20,7 +19,7 @@ pub(super) struct Span {
     pub(super) end: u32,
 }
 
-/// What a value is.
+/// The kind of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// There is no value.
@@ -29,7 +28,7 @@ pub(super) enum Kind {
     False,
     True,
     Number,
-    /// A string in which decoded and raw are the same.
+    /// A string whose decoded and raw texts are equal.
     Plain,
     /// A string with escapes.
     Escaped,
@@ -49,12 +48,11 @@ pub(super) struct Scanner<'a> {
     error: Option<JsonError>,
 }
 
-/// The line is not to be read on; the scanner knows why.
+/// The line is invalid; the scanner holds the error.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Broken;
 
-/// What stands where no byte is left. It can stand nowhere outside a string, so no rule needs
-/// to ask for the end.
+/// The byte read at the end. It is invalid outside strings, so no rule needs to check for the end.
 const END: u8 = 0;
 
 impl<'a> Scanner<'a> {
@@ -64,13 +62,13 @@ impl<'a> Scanner<'a> {
         Self { line, at, error: None }
     }
 
-    /// Returns what the positions are positions in.
+    /// Returns the line that the positions refer to.
     #[inline(always)]
     pub(super) const fn line(&self) -> &'a [u8] {
         self.line
     }
 
-    /// Returns why the line is broken.
+    /// Returns the error of a broken line.
     pub(super) fn error(&self) -> JsonError {
         self.error.unwrap_or_else(|| self.unexpected())
     }
@@ -153,7 +151,7 @@ impl<'a> Scanner<'a> {
         Err(Broken)
     }
 
-    /// Does what is rare on a copy, so that only the copy needs a place in memory.
+    /// Runs rare code on a copy, so that only the copy needs memory.
     #[inline(always)]
     pub(super) fn aside<T>(
         &mut self,
@@ -396,7 +394,7 @@ impl<'a> Scanner<'a> {
         self.line.get(self.at).copied().unwrap_or(END)
     }
 
-    /// Returns what is not passed yet.
+    /// Returns the rest of the line.
     #[inline(always)]
     pub(super) fn rest(&self) -> &'a [u8] {
         self.line.get(self.at..).unwrap_or_default()

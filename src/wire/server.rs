@@ -1,12 +1,12 @@
-//! What pools send, typed, as the gateway hears it in the role of a miner.
+//! Lines from pools, typed; the gateway reads them in the role of a miner.
 //!
-//! [`parse`] reads one line. What pools vary is read in every form on record: refusals as
-//! array, object, string, `reject-reason` or nothing at all; subscribe results in any order and
-//! flat; reconnect with and without its params. What bears on money is strict: a notify whose
-//! hex, lengths or flag are off is refused whole.
+//! [`parse`] reads one line. It accepts every recorded variation of pools: refusals as array,
+//! object, string, `reject-reason` or nothing at all; subscribe results in any order and flat;
+//! reconnect with and without its params. Fields that bear on money are strict: a notify with wrong
+//! hex, lengths or flag is refused whole.
 //!
-//! It does not match answers to requests, does not judge difficulties or extranonce sizes
-//! beyond their type, and obeys nothing.
+//! It does not match answers to requests or judge difficulties or extranonce sizes beyond their
+//! type. It carries out nothing.
 //!
 //! Invariants: the hex of a [`Notify`] decodes; its branches are at most
 //! [`MERKLE_BRANCHES_MAX`] of 32 bytes each.
@@ -47,20 +47,20 @@ pub enum ServerLine<'a> {
     SetDifficulty(f64),
     /// `mining.set_extranonce`; takes effect with the next notify.
     SetExtranonce {
-        /// Hex.
+        /// Hex digits.
         extranonce1: Text<'a>,
-        /// In bytes, as the pool says it.
+        /// Bytes, as stated by the pool.
         extranonce2_size: u64,
     },
     /// `mining.set_version_mask`; valid at once.
     SetVersionMask(u32),
     /// `client.reconnect`
     Reconnect {
-        /// Where to, or `None` for the same host.
+        /// The new host, or `None` for the same one.
         host: Option<Text<'a>>,
-        /// Where to, or `None` for the same port.
+        /// The new port, or `None` for the same one.
         port: Option<u16>,
-        /// How long to wait first, in seconds.
+        /// Seconds to wait first.
         wait_secs: Option<u32>,
     },
     /// `client.show_message`
@@ -75,7 +75,7 @@ pub enum ServerLine<'a> {
         /// The id to answer under.
         id: Id<'a>,
     },
-    /// A method that is not one of a pool's.
+    /// A method unknown in the pool's direction.
     Unknown {
         /// The id to answer under.
         id: Id<'a>,
@@ -89,40 +89,40 @@ pub enum ServerLine<'a> {
 pub struct Response<'a> {
     /// The id of the request.
     pub id: Id<'a>,
-    /// `result`, null where it is missing.
+    /// `result`; null if missing.
     pub result: Value<'a>,
-    /// `error`, null where it is missing.
+    /// `error`; null if missing.
     pub error: Value<'a>,
     /// `reject-reason` of ckpool.
     pub reject_reason: Option<Text<'a>>,
 }
 
-/// What a response says to a request that is answered with yes or no.
+/// The verdict in a response.
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome<'a> {
-    /// Yes.
+    /// The request was granted.
     Accepted,
-    /// No.
+    /// The request was refused.
     Refused(Refusal<'a>),
 }
 
-/// A no.
+/// A refusal by the pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal<'a> {
-    /// The code, where the pool gave one: as a number, or as its digits in a string.
+    /// The code, if the pool gave one: a number, or its digits in a string.
     pub code: Option<i64>,
-    /// The reason, empty where the pool gave none.
+    /// The reason; empty if the pool gave none.
     pub reason: Text<'a>,
 }
 
 /// The result of `mining.subscribe`.
 #[derive(Clone, Copy, Debug)]
 pub struct Subscription<'a> {
-    /// Hex, possibly none.
+    /// Hex digits; may be empty.
     pub extranonce1: Text<'a>,
-    /// In bytes, as the pool says it.
+    /// Bytes, as stated by the pool.
     pub extranonce2_size: u64,
-    /// The id of the `mining.notify` subscription, by which a session may be resumed.
+    /// The id of the `mining.notify` subscription, which may resume a session.
     pub session_id: Option<Text<'a>>,
 }
 
@@ -131,20 +131,20 @@ pub struct Subscription<'a> {
 pub struct ConfigureResult {
     /// Whether version rolling is granted.
     pub version_rolling: bool,
-    /// The bits that may be rolled, where the pool says so.
+    /// The bits that may be rolled, if the pool states them.
     pub mask: Option<u32>,
 }
 
 /// `mining.notify`
 #[derive(Clone, Copy, Debug)]
 pub struct Notify<'a> {
-    /// An opaque name, to be sent back as it is (QUIRKS 35).
+    /// An opaque id, returned to the pool unchanged (QUIRKS 35).
     pub job_id: Text<'a>,
     /// 64 hex digits, in the word order of Stratum.
     pub prev_hash: &'a [u8],
     /// Hex of the coinbase before extranonce1.
     pub coinb1: &'a [u8],
-    /// Hex of the coinbase behind extranonce2.
+    /// Hex of the coinbase after extranonce2.
     pub coinb2: &'a [u8],
     /// The merkle branches, each 64 hex digits.
     pub branches: Branches<'a>,
@@ -156,8 +156,7 @@ pub struct Notify<'a> {
     pub nbits: u32,
     /// The time of the header, in seconds since 1970.
     pub ntime: u32,
-    /// Whether older jobs are dead. The ninth param, or the last where there are more
-    /// (QUIRKS 36).
+    /// Whether older jobs are dead. The ninth param, or the last if there are more (QUIRKS 36).
     pub clean_jobs: bool,
 }
 
@@ -172,25 +171,25 @@ pub struct Branches<'a> {
 #[derive(Clone, Debug)]
 pub struct BranchIter<'a>(Elements<'a>);
 
-/// Why a line of a pool is not read.
+/// Why a line of a pool cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ServerError {
     /// The line is HTTP: a web server or a captive portal answers at the pool's address (F62).
     LooksLikeHttp,
-    /// The line is no message, or one with wrong params.
+    /// The line is not a message, or its params are wrong.
     Parse(ParseError),
     /// A job has more merkle branches than any block can need.
     TooManyBranches {
-        /// How many it has.
+        /// Branches in the job.
         got: usize,
         /// The limit.
         limit: usize,
     },
     /// The result of a subscribe is not subscriptions, extranonce1 and extranonce2 size.
     Subscription,
-    /// The result of a configure is no object of extensions, or its mask is no mask.
+    /// The result of a configure is not an object of extensions, or its mask is invalid.
     Configuration,
 }
 
@@ -198,8 +197,8 @@ pub enum ServerError {
 ///
 /// # Errors
 ///
-/// [`ServerError`] where the line is no JSON object, breaks a bound, or is a known method with
-/// params that it cannot have.
+/// [`ServerError`] if the line is not a JSON object, breaks a bound, or is a known method with
+/// invalid params.
 pub fn parse(line: &[u8]) -> Result<ServerLine<'_>, ServerError> {
     let mut envelope = Envelope::new(line);
     envelope.scan().map_err(|error| not_json(line, error))?;
@@ -227,7 +226,7 @@ pub fn parse(line: &[u8]) -> Result<ServerLine<'_>, ServerError> {
         Method::ShowMessage => Ok(ServerLine::ShowMessage(params()?.at_least(1)?.text(0)?)),
         Method::GetVersion => Ok(params().map(|_| ServerLine::GetVersion { id })?),
         Method::Ping => Ok(params().map(|_| ServerLine::Ping { id })?),
-        // What only miners send is as unknown as any other name.
+        // Methods that only miners send are unknown here.
         _ => Ok(ServerLine::Unknown { id, method: name }),
     }
 }
@@ -309,8 +308,7 @@ fn set_version_mask<'a>(params: Params<'_, 'a>) -> Result<ServerLine<'a>, ParseE
     params.at_least(1)?.hex(0, hex::u32_be).map(ServerLine::SetVersionMask)
 }
 
-/// Reads where to reconnect; every param may be missing, and numbers may be strings
-/// (QUIRKS 45).
+/// Reads a reconnect. Every param may be missing, and numbers may be strings (QUIRKS 45).
 fn reconnect<'a>(params: Params<'_, 'a>) -> Result<ServerLine<'a>, ParseError> {
     let port = whole_number(params.value(1)).ok_or(params.wrong(1))?;
     let wait = whole_number(params.value(2)).ok_or(params.wrong(2))?;
@@ -321,7 +319,7 @@ fn reconnect<'a>(params: Params<'_, 'a>) -> Result<ServerLine<'a>, ParseError> {
     })
 }
 
-/// Reads a number, also from a string; null is no number, `None` is not readable.
+/// Reads a number, also from a string. Null gives `Some(None)`; an unreadable value gives `None`.
 fn whole_number(value: Value<'_>) -> Option<Option<u64>> {
     match value {
         Value::Null => Some(None),
@@ -340,11 +338,10 @@ impl<'a> Response<'a> {
         }
     }
 
-    /// Returns whether this is a yes, in every form that pools have of saying no.
+    /// Returns the verdict, in every form that pools use.
     ///
-    /// A yes is a result of `true`, or one with contents, and no error. Everything else is a
-    /// no: also `null`, a number and a string, since a share must not be counted as accepted
-    /// by a guess.
+    /// An acceptance is a result of `true`, or one with contents, and no error. Everything else is
+    /// a refusal, even `null`, a number or a string: a share must not count as accepted by a guess.
     pub fn outcome(&self) -> Outcome<'a> {
         let mut refusal = match (self.error, self.result) {
             (Value::Null | Value::Bool(false), result) => match result {
@@ -360,23 +357,23 @@ impl<'a> Response<'a> {
             (Value::Bool(true), _) => Refusal::because(Text::EMPTY),
         };
         if refusal.reason.is_empty() {
-            // ckpool has the reason in a member of its own, others in place of the result.
+            // ckpool gives the reason in a member of its own, other pools in place of the result.
             let result = self.result.as_text();
             refusal.reason = self.reject_reason.or(result).unwrap_or(Text::EMPTY);
         }
         Outcome::Refused(refusal)
     }
 
-    /// Reads the result of a subscribe: the last two elements are extranonce1 and the size of
-    /// extranonce2, what comes before them are subscriptions, nested or not.
+    /// Reads the result of a subscribe. The last two elements are extranonce1 and the size of
+    /// extranonce2; the elements before them are subscriptions, nested or not.
     ///
     /// # Errors
     ///
-    /// [`ServerError::Subscription`] where there are fewer than three elements, extranonce1
-    /// is not hex, or the size is no whole number.
+    /// [`ServerError::Subscription`] if there are fewer than three elements, extranonce1 is not
+    /// hex, or the size is not a whole number.
     pub fn subscribe(&self) -> Result<Subscription<'a>, ServerError> {
         let Value::Array(result) = self.result else { return Err(ServerError::Subscription) };
-        // The last two elements seen; what they push out are the subscriptions.
+        // The last two elements seen; earlier ones are the subscriptions.
         let mut last = (Value::Null, Value::Null);
         let mut count = 0_usize;
         let mut session_id = None;
@@ -399,7 +396,7 @@ impl<'a> Response<'a> {
     ///
     /// # Errors
     ///
-    /// [`ServerError::Configuration`] where the result is no object, or a granted mask is not
+    /// [`ServerError::Configuration`] if the result is not an object, or a granted mask is not
     /// eight hex digits.
     pub fn configure(&self) -> Result<ConfigureResult, ServerError> {
         let Value::Object(result) = self.result else { return Err(ServerError::Configuration) };
@@ -436,7 +433,7 @@ fn notify_session(entry: Array<'_>) -> Option<Text<'_>> {
 }
 
 impl<'a> Refusal<'a> {
-    /// Reads a text, which is a code where it is digits alone.
+    /// Reads a text; digits alone are a code.
     fn because(text: Text<'a>) -> Self {
         match code_of(Value::Text(text)) {
             Some(code) => Self { code: Some(code), reason: Text::EMPTY },

@@ -1,9 +1,9 @@
-//! Finds the bytes that matter eight at a time, in safe code: a `u64` holds eight lanes, and
-//! one subtraction flags all lanes that are smaller than a bound. A borrow can flag a lane
-//! wrongly only above a lane that is flagged rightly, so the lowest flag is always true.
+//! Finds significant bytes eight at a time, in safe code. A `u64` holds eight lanes, and one
+//! subtraction flags all lanes below a bound. A borrow flags a lane wrongly only above a rightly
+//! flagged lane, so the lowest flag is always right.
 //!
-//! Names and job ids end within a few words. What is longer is the hex of a coinbase, and is
-//! skipped in blocks, in a shape that the compiler turns into vector instructions.
+//! Names and job ids end within a few words. Longer strings are the hex of a coinbase. They are
+//! skipped in blocks, in a loop that the compiler turns into vector instructions.
 
 #![expect(
     clippy::arithmetic_side_effects,
@@ -14,13 +14,12 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 const LANES: usize = 8;
 
-/// After so many words, the rest is skipped in blocks.
+/// Words after which the rest is skipped in blocks.
 const SHORT_WORDS: usize = 4;
 const BLOCK: usize = 64;
 
-/// Returns how many bytes lie before the first that does not belong to a plain string: a
-/// quote, a backslash, a control character below 0x20 or anything that is not ASCII. All of
-/// them where there is none.
+/// Returns the number of bytes before the first stop: a quote, a backslash, a control character
+/// below 0x20 or a byte outside ASCII. Returns the whole length if there is no stop.
 #[inline(always)]
 pub(super) fn plain_string_len(bytes: &[u8]) -> usize {
     let mut rest = bytes;
@@ -45,7 +44,7 @@ fn string_tail(bytes: &[u8], len: usize) -> usize {
     match bytes.last_chunk::<LANES>() {
         Some(_) if len == 0 => 0,
         Some(chunk) => {
-            // The lanes before the tail fall out; zeroes come in behind it and end it.
+            // The lanes before the tail are shifted out; the zeroes shifted in after it end it.
             let word = u64::from_le_bytes(*chunk) >> ((LANES - len) * 8);
             first_lane(string_stops(word))
         }
@@ -74,7 +73,7 @@ fn skip_plain_blocks(bytes: &[u8]) -> &[u8] {
     skip_blocks(bytes, is_plain)
 }
 
-/// Skips blocks in which every byte passes.
+/// Skips blocks whose bytes all pass.
 #[inline(always)]
 fn skip_blocks(bytes: &[u8], passes: impl Fn(u8) -> bool) -> &[u8] {
     let mut rest = bytes;

@@ -1,16 +1,15 @@
-//! The inside of a JSON string, as it lies in the line.
+//! The inside of a JSON string, as it is in the line.
 //!
-//! A [`Text`] is still escaped: it borrows from the line and costs nothing. What it guarantees,
-//! because only the scanner makes one: valid UTF-8, no control character, every escape well
-//! formed, no lone surrogate. So decoding cannot fail but for want of room. It does not
-//! guarantee that the *decoded* text is free of control characters: `\u0000` is legal JSON, and
-//! who keeps a name decides about it.
+//! A [`Text`] is still escaped: it borrows from the line and costs nothing. Only the scanner makes
+//! one, so it is valid UTF-8, without control characters or lone surrogates, and every escape is
+//! well formed. Decoding therefore fails only for want of room. The *decoded* text may hold control
+//! characters: `\u0000` is legal JSON, and the code that keeps a name decides about it.
 //!
-//! It holds bytes: most texts are compared or decoded as bytes, and what is not ASCII was
-//! checked when it was scanned. Asking for a `str` checks again.
+//! It holds bytes: most texts are compared or decoded as bytes, and the scanner checked the UTF-8.
+//! A `str` is checked again on request.
 //!
-//! The unescaping is done here and not by serde-json-core, whose `EscapedStr` refuses
-//! surrogate pairs and takes `\u+12f`.
+//! serde-json-core's `EscapedStr` is not used for unescaping: it refuses surrogate pairs and
+//! accepts `\u+12f`.
 
 use core::fmt;
 
@@ -21,10 +20,10 @@ pub struct Text<'a> {
     has_escapes: bool,
 }
 
-/// The decoded text is longer than its place.
+/// The decoded text is longer than its buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TextTooLong {
-    /// The size of the place, in bytes.
+    /// The size of the buffer, in bytes.
     pub limit: usize,
 }
 
@@ -38,42 +37,41 @@ impl<'a> Text<'a> {
     /// The empty text.
     pub const EMPTY: Text<'static> = Text { raw: b"", has_escapes: false };
 
-    /// Takes over what the scanner checked.
+    /// Takes text checked by the scanner.
     #[inline]
     pub(super) const fn from_scanned(raw: &'a [u8], has_escapes: bool) -> Self {
         Self { raw, has_escapes }
     }
 
-    /// Returns the text as it stands between the quotes, escapes included.
+    /// Returns the raw text between the quotes, escapes included.
     pub fn as_raw(self) -> &'a str {
         core::str::from_utf8(self.raw).unwrap_or_default()
     }
 
-    /// Returns the bytes as they stand between the quotes, escapes included.
+    /// Returns the raw bytes between the quotes, escapes included.
     #[inline]
     pub const fn as_bytes(self) -> &'a [u8] {
         self.raw
     }
 
-    /// Returns the text where it has no escapes, so that raw and decoded are the same.
+    /// Returns the text if it has no escapes, so that raw and decoded are the same.
     pub fn plain(self) -> Option<&'a str> {
         if self.has_escapes { None } else { Some(self.as_raw()) }
     }
 
-    /// Returns the bytes of the text where it has no escapes, so that raw and decoded are the
-    /// same.
+    /// Returns the bytes of the text if it has no escapes, so that raw and decoded are the same.
     #[inline]
     pub const fn plain_bytes(self) -> Option<&'a [u8]> {
         if self.has_escapes { None } else { Some(self.raw) }
     }
 
-    /// Returns whether there is nothing between the quotes.
+    /// Says whether the text is empty.
     #[inline]
     pub const fn is_empty(self) -> bool {
         self.raw.is_empty()
     }
 
-    /// Returns the decoded characters, one after the other.
+    /// Returns the decoded characters in order.
     pub fn chars(self) -> Decoded<'a> {
         Decoded { rest: self.as_raw().chars() }
     }
@@ -91,7 +89,7 @@ impl<'a> Text<'a> {
     ///
     /// # Errors
     ///
-    /// [`TextTooLong`] where the decoded text has more than `N` bytes; it is never cut.
+    /// [`TextTooLong`] if the decoded text has more than `N` bytes; it is never cut.
     pub fn decode<const N: usize>(self) -> Result<heapless::String<N>, TextTooLong> {
         let mut decoded = heapless::String::new();
         let room = match self.plain() {
@@ -115,8 +113,8 @@ impl Iterator for Decoded<'_> {
 }
 
 impl Decoded<'_> {
-    /// Decodes an escape whose backslash is read. The scanner has checked it; what it would
-    /// have refused becomes a replacement character.
+    /// Decodes an escape after its backslash. The scanner has checked it; an invalid one would
+    /// become a replacement character.
     fn escaped(&mut self) -> char {
         match self.rest.next() {
             Some('b') => '\u{8}',
@@ -130,7 +128,7 @@ impl Decoded<'_> {
         }
     }
 
-    /// Decodes the digits of `\u`, and the second half where they are a high surrogate.
+    /// Decodes the digits of `\u`, and the second half of a surrogate pair.
     fn code_point(&mut self) -> Option<char> {
         let first = self.code_unit()?;
         let mut units = [first, 0];

@@ -1,7 +1,7 @@
 //! Writing into a caller's fixed buffer.
 //!
-//! What does not fit is not written: each push is whole or nothing, and [`Writer::line`] makes
-//! a whole line so. The buffer never grows.
+//! Each push writes all of its bytes or none, and [`Writer::line`] does the same for a whole line.
+//! The buffer never grows.
 
 use core::fmt;
 
@@ -17,7 +17,7 @@ pub struct Writer<'b> {
 /// The longest escape of one byte with its quotes, `"\u001f"`.
 const ESCAPED_BYTES_MAX: usize = 8;
 
-/// The buffer has no room for what was to be written; nothing of it was.
+/// The buffer has no room for the bytes; none were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -28,7 +28,7 @@ impl<'b> Writer<'b> {
         Self { buf, len: 0 }
     }
 
-    /// Returns how many bytes are written.
+    /// Returns the number of bytes written.
     #[inline]
     pub const fn len(&self) -> usize {
         self.len
@@ -40,25 +40,25 @@ impl<'b> Writer<'b> {
         self.len == 0
     }
 
-    /// Returns how many bytes more fit.
+    /// Returns the number of bytes that still fit.
     #[inline]
     pub const fn room(&self) -> usize {
         self.buf.len().saturating_sub(self.len)
     }
 
-    /// Returns what is written.
+    /// Returns the bytes written.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
         self.buf.get(..self.len).unwrap_or_default()
     }
 
-    /// Forgets everything written.
+    /// Drops all bytes written.
     #[inline]
     pub const fn clear(&mut self) {
         self.len = 0;
     }
 
-    /// Forgets what was written after the first `len` bytes.
+    /// Drops the bytes after the first `len`.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
@@ -68,14 +68,14 @@ impl<'b> Writer<'b> {
     ///
     /// # Errors
     ///
-    /// [`Full`] where they do not fit; then none is written.
+    /// [`Full`] if they do not fit; then none is written.
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Full> {
         self.reserve(bytes.len())?.copy_from_slice(bytes);
         Ok(())
     }
 
-    /// Writes what `write` writes, or nothing where it runs out of room.
+    /// Runs `write`, and undoes it if it runs out of room.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ impl<'b> Writer<'b> {
     ///
     /// # Errors
     ///
-    /// [`Full`] where it does not fit; then nothing is written.
+    /// [`Full`] if it does not fit; then nothing is written.
     pub fn push_json<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Full> {
         let room = self.buf.get_mut(self.len..).unwrap_or_default();
         let written = serde_json_core::to_slice(value, room).map_err(|_| Full)?;
@@ -105,13 +105,12 @@ impl<'b> Writer<'b> {
         Ok(())
     }
 
-    /// Writes `text` as a JSON string: runs without an escape are copied whole, and each character
-    /// that needs one goes through serde-json-core, so that the bytes are those of
-    /// [`push_json`](Self::push_json).
+    /// Writes `text` as a JSON string. Runs without escapes are copied whole; other characters go
+    /// through serde-json-core, so that the bytes equal those of [`push_json`](Self::push_json).
     ///
     /// # Errors
     ///
-    /// [`Full`] where it does not fit; then nothing is written.
+    /// [`Full`] if it does not fit; then nothing is written.
     pub fn push_text(&mut self, text: &str) -> Result<(), Full> {
         let needs_escape = |byte: &u8| *byte < b' ' || matches!(*byte, b'"' | b'\\');
         self.line(|out| {
@@ -132,7 +131,7 @@ impl<'b> Writer<'b> {
         })
     }
 
-    /// Takes the next `count` bytes of the buffer, to be filled by the caller.
+    /// Reserves the next `count` bytes of the buffer for the caller to fill.
     #[inline]
     pub(super) fn reserve(&mut self, count: usize) -> Result<&mut [u8], Full> {
         let end = self.len.checked_add(count).ok_or(Full)?;

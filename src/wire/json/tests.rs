@@ -342,7 +342,7 @@ fn longest_number(line: &[u8]) -> usize {
     line.split(|byte| !is_number(byte)).map(<[u8]>::len).max().unwrap_or(0)
 }
 
-/// What serde_json says within our bounds; `None` where it gives up over the size of a number,
+/// What serde_json says within our bounds; `None` if it gives up over the size of a number,
 /// which we leave to whoever reads it.
 fn oracle(line: &[u8]) -> Option<bool> {
     let value: serde_json::Value = match serde_json::from_slice(line) {
