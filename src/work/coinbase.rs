@@ -1,13 +1,13 @@
-//! The hash of a coinbase of which all but a few bytes are the same for every share.
+//! The hash of a coinbase that is the same for every share except a few bytes.
 //!
 //! ```text
 //! coinb1 ‖ E1 ‖ pad │ miner id ‖ roll │ coinb2
 //! ─── the prefix ───  ── a share's ──   ── the job's ──
 //! ```
 //!
-//! [`CoinbasePrefix`] hashes what lies before a share's bytes once per job; a share then costs
-//! the blocks from its own bytes on. **It does not** parse a coinbase: the pool may put anything
-//! in it, and a wrong one only makes a wrong hash.
+//! [`CoinbasePrefix`] hashes the bytes before a share's own once per job; a share then costs the
+//! blocks from its own bytes on. **It does not** parse a coinbase: the pool may put anything in it,
+//! and a wrong one only makes a wrong hash.
 //!
 //! # Examples
 //!
@@ -26,7 +26,7 @@
 
 use super::sha256d::{DIGEST_BYTES, Sha256d};
 
-/// The part of a coinbase before a miner's own bytes, hashed as far as it goes.
+/// The part of a coinbase before a miner's own bytes, hashed as far as whole blocks go.
 #[derive(Clone, Copy, Debug)]
 pub struct CoinbasePrefix {
     hash: Sha256d,
@@ -59,7 +59,7 @@ impl CoinbasePrefix {
         self.hash.bytes()
     }
 
-    /// Tells whether nothing lies before a miner's bytes.
+    /// Says whether no bytes precede the miner's.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,4 +1,4 @@
-//! A share's difficulty, and the exact way from it to a target and back from a hash.
+//! A share's difficulty, and its exact conversion to a target and from a hash.
 //!
 //! Difficulty 1 is the target `0xffff * 2^208` (what cgminer, ckpool, ESP-Miner and most pools
 //! mean by it; a few others divide `2^224 - 1`, which is 1.5e-5 more). A difficulty `D` is the
@@ -13,8 +13,8 @@
 //! mantissa is a 53-bit integer and its exponent a shift. The way back, from a hash to its
 //! difficulty, is rounded once, to the nearest double.
 //!
-//! **It does not** choose difficulties; it only knows the power of two below one, as ASICs want
-//! it. **Invariant:** a [`Difficulty`] is finite and above zero.
+//! **It does not** choose difficulties; it only gives the power of two below one, for ASICs.
+//! **Invariant:** a [`Difficulty`] is finite and above zero.
 //!
 //! Sources: the target rule and its 140 worked examples in `tests/vectors`; IEEE 754-2008.
 //!
@@ -74,12 +74,12 @@ const QUOTIENT_BITS: u32 = 55;
 /// Bits of that quotient behind its binary point.
 const QUOTIENT_POINT: i32 = QUOTIENT_BITS as i32 - 1;
 
-/// How hard a share is to find: finite and above zero.
+/// The difficulty of a share: finite and above zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Difficulty(f64);
 
-/// Why a number is no difficulty.
+/// Why a number is not a difficulty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -117,8 +117,8 @@ impl Difficulty {
 
     /// Returns the highest hash that has this difficulty.
     ///
-    /// That is [`Target::MAX`] where every hash has it (below about 2.4e-10), and zero where no
-    /// hash but zero has it (above about 1.8e67).
+    /// It is [`Target::MAX`] if every hash has it (below about 2.4e-10), and zero if no hash but
+    /// zero has it (above about 1.8e67).
     #[must_use]
     pub fn to_target(self) -> Target {
         let (mantissa, exponent) = parts(self.0);
@@ -152,15 +152,15 @@ impl Difficulty {
         Self(f64::from_bits(exponent))
     }
 
-    /// Returns the difficulty that `hash` has: the double nearest to `0xffff * 2^208 / hash`.
+    /// Returns the difficulty of `hash`: the double nearest to `0xffff * 2^208 / hash`.
     ///
-    /// A hash of zero has an infinite one, which is why this is no [`Difficulty`].
+    /// A hash of zero gives infinity, so the result is not a [`Difficulty`].
     #[must_use]
     pub fn from_hash(hash: BlockHash) -> f64 {
         nearest_ratio(limbs(&hash.0))
     }
 
-    /// Returns the difficulty of the highest hash that meets `target`, or `None` where the
+    /// Returns the difficulty of the highest hash that meets `target`, or `None` if the
     /// target is zero.
     #[must_use]
     pub fn from_target(target: Target) -> Option<Self> {
@@ -275,7 +275,7 @@ fn rounded(quotient: u64, scale: i32) -> f64 {
     f64::from_bits((exponent << MANTISSA_STORED_BITS).wrapping_add(stored))
 }
 
-/// Returns how many zero bits a number of 256 bits starts with, or `None` where it is zero.
+/// Returns how many zero bits a number of 256 bits starts with, or `None` if it is zero.
 fn leading_zeros(number: [u64; LIMBS]) -> Option<u32> {
     let whole = number.iter().rev().take_while(|limb| **limb == 0).count() as u32;
     let first = number.iter().rev().find(|limb| **limb != 0)?;

@@ -1,7 +1,7 @@
 //! How the gateway divides a pool's extranonce2 among its miners.
 //!
 //! A pool gives one connection a search space of `n2` bytes. The gateway takes `P` of them to
-//! number its miners and leaves `D` to each miner to roll; what is over is the pad, which the miner
+//! number its miners and leaves `D` to each miner to roll. The rest is the pad, which the miner
 //! sees as the end of `coinb1`:
 //!
 //! ```text
@@ -11,14 +11,14 @@
 //!               the miner's extranonce1 ┘          └ the miner's extranonce2
 //! ```
 //!
-//! So a miner's extranonce1 never changes while the pool, its E1 or its `n2` does. Miners that came
-//! at different times may have different `P` and `D` on one link. A [`Space`] is what one of them
-//! has of every pool. **It does not** hand out ids: that live miners' ids differ, and that an id's
-//! first byte belongs to one geometry at a time, is promised by [`crate::table::IdPool`].
+//! So a miner's extranonce1 never changes when the pool, its E1 or its `n2` does. Miners that
+//! joined at different times may have different `P` and `D` on one link. A [`Space`] is a miner's
+//! part of every pool. **It does not** hand out ids: [`crate::table::IdPool`] ensures that live
+//! miners' ids differ, and that an id's first byte belongs to one geometry at a time.
 //!
 //! The pad begins with the first byte of the miner id and ends with the *turn*: how often the ids
-//! had gone round when this one was given out. So the first byte of an extranonce2 is the id's,
-//! with any pad and without; and an id that is given out again is another part of the space.
+//! had wrapped when this one was given out. So the first byte of an extranonce2 is the id's, with
+//! any pad or none. An id that is given out again gets another part of the space.
 //!
 //! **Invariants.** A [`Geometry`] has `1 <= P <= 2` and `2 <= D <= 8`. Two spaces of one geometry
 //! and different ids never give the same extranonce2, nor do two of different geometries whose ids
@@ -61,7 +61,7 @@ pub struct Extranonce1(Vec<u8, EXTRANONCE1_BYTES_MAX>);
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct MinerId(pub u16);
 
-/// How many bytes of an extranonce2 number the miners, and how many each miner rolls.
+/// Bytes of an extranonce2 for the miner id, and bytes for each miner's roll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Geometry {
@@ -77,39 +77,39 @@ pub struct Space {
     pub geometry: Geometry,
     /// Its number.
     pub id: MinerId,
-    /// How often the ids had gone round when it was given this one.
+    /// The number of wraps of the ids when it got this one.
     pub turn: u32,
 }
 
-/// A pool's extranonce1 is longer than any recorded one.
+/// A pool's extranonce1 is longer than the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Extranonce1TooLong {
     /// Its length in bytes.
     pub got: usize,
-    /// The longest that is taken, in bytes.
+    /// The longest that is accepted, in bytes.
     pub limit: usize,
 }
 
-/// A pool's extranonce2 has a size that cannot be divided so.
+/// A pool's extranonce2 has an unusable size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Incompatible {
     /// The pool's size in bytes.
     pub got: u8,
-    /// The nearest size that would do, in bytes: above `got` where the pool gives too little,
-    /// below it where it gives more than is taken.
+    /// The nearest usable size in bytes: above `got` if the pool gives too little, below `got` if
+    /// it gives too much.
     pub need: u8,
 }
 
-/// Why a miner's bytes are no part of a pool's extranonce2.
+/// Why a miner's bytes do not fit a pool's extranonce2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Extranonce2Error {
     /// The geometry does not fit the pool's size.
     Incompatible(Incompatible),
-    /// What the miner rolled has another length than it was told.
+    /// The miner's roll has a wrong length.
     Roll {
         /// Bytes that the miner sent.
         got: usize,
@@ -126,7 +126,7 @@ pub enum Extranonce2Error {
 }
 
 impl Extranonce1 {
-    /// Takes a pool's extranonce1; pools exist that give an empty one.
+    /// Takes a pool's extranonce1; some pools give an empty one.
     ///
     /// # Errors
     ///
@@ -145,10 +145,10 @@ impl Extranonce1 {
 }
 
 impl Geometry {
-    /// The smallest, which every pool fits that can be used at all.
+    /// The smallest geometry, which fits every usable pool.
     pub const ANY: Self = Self { miner_id_bytes: 1, roll_bytes: ROLL_BYTES_MIN };
 
-    /// Takes a geometry that was chosen before, or `None` where it is none.
+    /// Takes a geometry chosen earlier, or `None` if it is invalid.
     #[must_use]
     pub fn new(miner_id_bytes: u8, roll_bytes: u8) -> Option<Self> {
         let is_geometry = (1..=MINER_ID_BYTES_MAX).contains(&miner_id_bytes)
@@ -157,7 +157,7 @@ impl Geometry {
     }
 
     /// Chooses a geometry for a table of `capacity` miners and pools whose smallest extranonce2
-    /// has `n2` bytes; `None` where no pool has answered yet.
+    /// has `n2` bytes; `None` if no pool has answered yet.
     ///
     /// | capacity | n2 | P | D |
     /// | --- | --- | --- | --- |
@@ -165,12 +165,12 @@ impl Geometry {
     /// | up to 128 | 4, 5, 6 and more, unknown | 1 | 2, 3, 4, 2 |
     /// | above 128 | 4, 5, 6 and more, unknown | 2 | 2, 3, 4, 2 |
     ///
-    /// A table larger than the ids that `P` bytes give is for the table to refuse, or to serve by
+    /// If a table has more miners than `P` bytes have ids, the table refuses the rest or opens
     /// further links: see [`miner_ids`](Self::miner_ids).
     ///
     /// # Errors
     ///
-    /// [`Incompatible`] where `n2` is below 3 or above
+    /// [`Incompatible`] if `n2` is below 3 or above
     /// [`EXTRANONCE2_BYTES_MAX`].
     pub fn choose(capacity: usize, n2: Option<u8>) -> Result<Self, Incompatible> {
         let is_small = capacity <= SMALL_TABLE_MINERS_MAX;
@@ -204,17 +204,17 @@ impl Geometry {
         self.roll_bytes
     }
 
-    /// Returns how many miner ids there are.
+    /// Returns the number of miner ids.
     #[must_use]
     pub const fn miner_ids(self) -> u32 {
         1_u32.wrapping_shl(u8::BITS.wrapping_mul(self.miner_id_bytes as u32))
     }
 
-    /// Returns how many bytes of a pool's extranonce2 of `n2` bytes are over, the padding.
+    /// Returns the length of the pad for a pool's extranonce2 of `n2` bytes.
     ///
     /// # Errors
     ///
-    /// [`Incompatible`] where `n2` is too small, or above [`EXTRANONCE2_BYTES_MAX`].
+    /// [`Incompatible`] if `n2` is too small, or above [`EXTRANONCE2_BYTES_MAX`].
     pub fn fits(self, n2: u8) -> Result<u8, Incompatible> {
         let need = self.miner_id_bytes.saturating_add(self.roll_bytes);
         if usize::from(n2) > EXTRANONCE2_BYTES_MAX {
@@ -231,9 +231,9 @@ impl Geometry {
 }
 
 impl Space {
-    /// Returns what the miner is told as its extranonce1.
+    /// Returns the miner's extranonce1.
     ///
-    /// Of an id that the geometry does not have, it is the low bytes.
+    /// For an id that the geometry does not have, these are the low bytes.
     #[must_use]
     pub fn extranonce1(self) -> Vec<u8, { MINER_ID_BYTES_MAX as usize }> {
         let [high, low] = self.id.0.to_be_bytes();
@@ -244,12 +244,12 @@ impl Space {
         bytes.unwrap_or_default()
     }
 
-    /// Returns what stands between the extranonce1 of a pool, whose extranonce2 has `n2` bytes, and
-    /// the miner's: the first byte of the id, and the turn in what is left.
+    /// Returns the pad between the extranonce1 of a pool and the miner's, for an extranonce2 of
+    /// `n2` bytes. It holds the first byte of the id, and the turn in the remaining bytes.
     ///
     /// # Errors
     ///
-    /// [`Incompatible`] where the geometry does not fit `n2`.
+    /// [`Incompatible`] if the geometry does not fit `n2`.
     pub fn pad(self, n2: u8) -> Result<Vec<u8, EXTRANONCE2_BYTES_MAX>, Incompatible> {
         let len = usize::from(self.geometry.fits(n2)?);
         let turn = self.turn.to_be_bytes();
@@ -262,18 +262,18 @@ impl Space {
         Ok(first.into_iter().chain(rest).take(len).collect())
     }
 
-    /// Says whether a pad has room for the turn, so that an id is another space each time.
+    /// Says whether a pad has room for the turn, so that a reused id gets a new space.
     #[must_use]
     pub fn shows_turn(self, n2: u8) -> bool {
         self.geometry.fits(n2).is_ok_and(|pad| pad > 1)
     }
 
-    /// Returns the extranonce2 that a pool is told for a share with `roll`.
+    /// Returns the extranonce2 that the pool gets for a share with `roll`.
     ///
     /// # Errors
     ///
-    /// [`Extranonce2Error`] where the geometry does not fit `n2`, `roll` has not `D` bytes, or the
-    /// id needs more than `P`.
+    /// [`Extranonce2Error`] if the geometry does not fit `n2`, `roll` does not have `D` bytes, or
+    /// the id needs more than `P`.
     pub fn extranonce2(
         self,
         n2: u8,

@@ -1,15 +1,14 @@
-//! Jobs: what a pool asked to be hashed, kept as long as a late share may come for it.
+//! Jobs: a pool's work, kept as long as a late share may come for it.
 //!
-//! A [`Job`] holds a notify in the form that a share check needs: the hash state after the
-//! constant front of the coinbase, the branches as bytes, the targets, and the pool's own job id
-//! verbatim. A [`JobRing`] keeps the last jobs of one link; the second coinbase
-//! halves, which may be 32 KiB, share one store. When ring or store is full the oldest job makes
-//! room.
+//! A [`Job`] holds a notify in the form of the share check: the hash state after the constant front
+//! of the coinbase, the branches as bytes, the targets, and the pool's own job id verbatim. A
+//! [`JobRing`] keeps the last jobs of one link. The second coinbase halves, of up to 32 KiB, share
+//! one store. When the ring or the store is full, the oldest job is dropped.
 //!
-//! Every announcement to miners has a [`Serial`] of its own, unique over all links and
-//! reconnects, and never used again: it is the job id that miners see (F36). A keep-alive is a
-//! new job too, with the same pool job behind it and a later ntime, because firmware that starts
-//! its extranonce2 anew at each notify would otherwise repeat its shares (QUIRKS 24).
+//! Every announcement to miners has its own [`Serial`], unique over all links and reconnects and
+//! never reused: miners see it as job id (F36). A keep-alive is a new job too, with the same pool
+//! job and a later ntime. Otherwise firmware that restarts its extranonce2 at each notify would
+//! repeat its shares (QUIRKS 24).
 
 use crate::limits::{
     JOBS_PER_LINK, MERKLE_BRANCHES_MAX, NTIME_MOVED_SECS_MAX, POOL_JOB_ID_BYTES_MAX,
@@ -31,14 +30,14 @@ use crate::work::version::{Version, VersionMask};
 pub struct Serial(u32);
 
 impl Serial {
-    /// Before the first.
+    /// No announcement; sorts before the first.
     pub const NONE: Self = Self(0);
 
-    /// The first that is given out. It begins with a letter, so that an id in the wrong case is
-    /// another id; at a job a second the first digit lasts for eight years.
+    /// The first serial. It begins with a letter, so that an id in the wrong case is a different
+    /// id. At a job a second the first digit lasts for eight years.
     pub const FIRST: Self = Self(0xa000_0000);
 
-    /// Returns the one after this.
+    /// Returns the next serial.
     #[must_use]
     pub const fn next(self) -> Self {
         match self.0.checked_add(1) {
@@ -47,25 +46,24 @@ impl Serial {
         }
     }
 
-    /// Returns the number itself.
+    /// Returns the number.
     pub(crate) const fn number(self) -> u32 {
         self.0
     }
 
-    /// Returns the eight lower-case hex digits that miners are told.
+    /// Returns the eight lower-case hex digits of the miners' job id.
     pub fn digits(self) -> [u8; 8] {
         hex::digits(self.0)
     }
 
-    /// Reads what a miner sent as its job id; only the exact form that was given out is known.
+    /// Reads a miner's job id; only the exact form given out is accepted.
     pub fn from_digits(text: &[u8]) -> Option<Self> {
         let serial = Self(hex::u32_be(text).ok()?);
         (serial.digits() == text && serial != Self::NONE).then_some(serial)
     }
 }
 
-/// What a job has miners hash, but for its time: two jobs with the same task are the same
-/// work.
+/// The work of a job without its ntime: two jobs with the same task are the same work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Task([u8; 32]);
 
@@ -73,8 +71,8 @@ impl Task {
     /// No task at all.
     pub const NONE: Self = Self([0; 32]);
 
-    /// Names the task of a coinbase without miners' bytes, branches and header fields; `numbers`
-    /// are version, nbits and where the miners' bytes stand.
+    /// Computes the task from the coinbase without miners' bytes, the branches and the header
+    /// fields. `numbers` are version, nbits and the place of the miners' bytes.
     pub fn of(
         coinbase: [u8; 32],
         branches: &[[u8; 32]],
@@ -90,14 +88,14 @@ impl Task {
     }
 }
 
-/// A job as it came, with the parts that do not come from the notify itself.
+/// A pool's job, with fields from outside the notify.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// The id that miners know; [`Serial::NONE`] in a place that was never used.
+    /// The id that miners know; [`Serial::NONE`] in an unused place.
     pub serial: Serial,
-    /// The session of the link that gave it; a share for another session's job is void.
+    /// The epoch of its link; shares from another epoch's job are void.
     pub epoch: u16,
-    /// What it has miners hash.
+    /// The work for miners.
     pub task: Task,
     /// Cleared when a later job with `clean_jobs`, another session, or age ends it.
     pub live: bool,
@@ -109,9 +107,9 @@ pub struct Job {
     pub prefix: CoinbasePrefix,
     /// Bytes of the pool's extranonce2.
     pub extranonce2_size: u8,
-    /// Under what its task was announced first.
+    /// The serial of its task's first announcement.
     pub first: Serial,
-    /// How often the ids of its lane had gone round by then.
+    /// The turn of its lane's ids at that time.
     pub turn: u32,
     /// Merkle branches in header order.
     pub branches: heapless::Vec<[u8; 32], MERKLE_BRANCHES_MAX>,
@@ -131,16 +129,16 @@ pub struct Job {
     pub target: Target,
     /// The target of `nbits`.
     pub network_target: Target,
-    /// What is hashed for it, whatever its ids, times and version bits are: two jobs for which the
-    /// same header could be found have the same; set by the ring.
+    /// A digest of the work without ids, ntimes and version bits. Two jobs with the same value
+    /// share their headers. Set by the ring.
     pub(crate) work: u64,
-    /// Where the ring keeps the second coinbase half; set by it.
+    /// The place of the second coinbase half in the ring's store; set by the ring.
     pub(crate) coinb2_start: u32,
     pub(crate) coinb2_len: u32,
 }
 
 impl Job {
-    /// A place that was never used.
+    /// An unused place.
     pub fn vacant() -> Self {
         Self {
             serial: Serial::NONE,
@@ -174,9 +172,9 @@ impl Job {
         prefix.saturating_add(u32::from(self.extranonce2_size)).saturating_add(self.coinb2_len)
     }
 
-    /// Returns the time that a miner with `space` is told, whose place was taken when `newest` was
-    /// the newest job. Another may have had its id for this task before; where the pad does not
-    /// keep the two apart, the time does, for as long as the task is announced.
+    /// Returns the ntime for a miner with `space`, seated when `newest` was the newest job. Another
+    /// miner may have had its id for this task before. If the pad does not separate the two, the
+    /// ntime does, for as long as the task is announced.
     pub fn ntime_for(&self, space: Space, newest: Serial) -> NTime {
         let is_later = self.first > newest;
         if is_later || space.shows_turn(self.extranonce2_size) {
@@ -202,16 +200,16 @@ pub struct CoinbaseTooLong {
     pub limit: usize,
 }
 
-/// The jobs of one link, newest last; when it is full the oldest makes room.
+/// The jobs of one link, newest last; when it is full, the oldest is dropped.
 #[derive(Debug)]
 pub struct JobRing<'a> {
     jobs: &'a mut [Job],
-    /// The serials of `jobs`, place by place: what a submit is looked up in.
+    /// The serials of `jobs`, place by place, for fast lookup.
     serials: [Serial; JOBS_PER_LINK],
     store: &'a mut [u8],
     /// Place of the newest job.
     newest: usize,
-    /// Where the next second half goes.
+    /// Start of the next second half.
     free: usize,
 }
 
@@ -222,11 +220,11 @@ impl<'a> JobRing<'a> {
         Self { jobs, serials: [Serial::NONE; JOBS_PER_LINK], store, newest: 0, free: 0 }
     }
 
-    /// Makes `job` the newest; its second coinbase half is given as hex, already checked.
+    /// Makes `job` the newest. Its second coinbase half is hex, already checked.
     ///
     /// # Errors
     ///
-    /// [`CoinbaseTooLong`] where the half does not fit into the whole store.
+    /// [`CoinbaseTooLong`] if the half does not fit into the whole store.
     pub fn push(&mut self, mut job: Job, coinb2_hex: &[u8]) -> Result<Serial, CoinbaseTooLong> {
         let len = coinb2_hex.len() / 2;
         let start = self.reserve(len)?;
@@ -240,7 +238,7 @@ impl<'a> JobRing<'a> {
     }
 
     /// Announces the newest job again under `serial`, with its ntime moved on to `ntime` and with
-    /// the bits that may be rolled by now.
+    /// the present version mask.
     pub fn renew(
         &mut self,
         serial: Serial,
@@ -252,7 +250,7 @@ impl<'a> JobRing<'a> {
         let len = job.coinb2_len as usize;
         let from = job.coinb2_start as usize;
         let start = self.reserve(len).ok()?;
-        // Where the store had to wrap onto the newest job itself, both share one copy.
+        // If the store wrapped onto the newest job itself, both share one copy.
         if !job.overlaps(start, start.saturating_add(len)) {
             self.store.copy_within(from..from.saturating_add(len), start);
             job.coinb2_start = u32::try_from(start).ok()?;
@@ -278,7 +276,7 @@ impl<'a> JobRing<'a> {
         serial
     }
 
-    /// Finds `len` bytes of the store and ends the jobs that lie there.
+    /// Finds `len` bytes of the store, and ends the jobs stored there.
     fn reserve(&mut self, len: usize) -> Result<usize, CoinbaseTooLong> {
         if len > self.store.len() {
             return Err(CoinbaseTooLong { limit: self.store.len() });
@@ -299,7 +297,7 @@ impl<'a> JobRing<'a> {
         Ok(start)
     }
 
-    /// Returns the newest job, dead or alive.
+    /// Returns the newest job, live or ended.
     pub fn newest(&self) -> Option<&Job> {
         self.jobs.get(self.newest).filter(|job| job.serial != Serial::NONE)
     }
@@ -313,12 +311,12 @@ impl<'a> JobRing<'a> {
         Some((job, coinb2))
     }
 
-    /// Iterates over the jobs that are kept, dead or alive.
+    /// Iterates over the kept jobs, live or ended.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Job> {
         self.jobs.iter().filter(|job| job.serial != Serial::NONE)
     }
 
-    /// Ends a job; where it is also forgotten, not even a late block is taken for it.
+    /// Ends a job. If it is also forgotten, not even a late block is accepted for it.
     pub(crate) fn end(&mut self, serial: Serial, is_forgotten: bool) {
         let places = self.jobs.iter_mut().zip(&mut self.serials);
         for (job, known) in places.filter(|(_, known)| **known == serial) {
@@ -330,17 +328,18 @@ impl<'a> JobRing<'a> {
         }
     }
 
-    /// Ends all jobs: what comes for them from now on is stale.
+    /// Ends all jobs: later shares for them are stale.
     pub fn end_all(&mut self) {
         for job in self.jobs.iter_mut() {
             job.live = false;
         }
     }
 
-    /// Moves the time of a job on behind those with the same work, so that it is news to every
-    /// miner: one that compares would keep the old id, one that begins anew would repeat itself.
+    /// Moves a job's ntime past all jobs with the same work, so that it is new to every miner.
+    /// Firmware that compares jobs would keep the old id; firmware that restarts would repeat its
+    /// shares.
     pub fn move_time_on(&self, job: &mut Job) {
-        // The task names the extranonce1, so a session that is had again is known as well.
+        // The task includes the extranonce1, so a resumed session is recognised too.
         let same = |old: &&Job| old.serial != Serial::NONE && old.task == job.task;
         let Some(last) = self.jobs.iter().filter(same).max_by_key(|old| old.ntime) else { return };
         (job.first, job.turn) = (last.first, last.turn);
@@ -349,8 +348,8 @@ impl<'a> JobRing<'a> {
         job.ntime = NTime(next.clamp(job.ntime.0, most));
     }
 
-    /// Ends all jobs but those whose work `job`, as the pool gave it, repeats: what is found for
-    /// them is as good as ever, under the id and at the difficulty that the pool knows now.
+    /// Ends all jobs except those whose work `job` repeats, as the pool gave it. Shares for them
+    /// stay valid, under the id and at the difficulty of the pool's new job.
     pub fn end_all_but_repeated(&mut self, job: &Job) {
         for old in self.jobs.iter_mut() {
             let repeats = (old.epoch, old.task) == (job.epoch, job.task) && old.ntime >= job.ntime;
@@ -371,7 +370,7 @@ impl<'a> JobRing<'a> {
         }
     }
 
-    /// Ends the jobs that came before `before`, less the newest where miners still work on it.
+    /// Ends the jobs received before `before`; the newest stays if miners still work on it.
     pub fn end_older(&mut self, before: Instant, in_use: bool) {
         let newest = self.newest;
         for (place, job) in self.jobs.iter_mut().enumerate() {
@@ -381,7 +380,7 @@ impl<'a> JobRing<'a> {
         }
     }
 
-    /// Forgets all jobs, as when the link goes to another pool.
+    /// Forgets all jobs when the link moves to another pool.
     pub fn clear(&mut self) {
         for job in self.jobs.iter_mut() {
             job.serial = Serial::NONE;
@@ -392,7 +391,7 @@ impl<'a> JobRing<'a> {
     }
 }
 
-/// Sums up what a job's headers are made of beside what a miner adds.
+/// Digests the header data of a job without the miner's part.
 fn work_of(job: &Job, coinb2: &[u8]) -> u64 {
     let low = |bytes: &[u8; 32]| u64::from_le_bytes(*bytes.first_chunk().unwrap_or(&[0; 8]));
     let root = merkle::root(job.prefix.hash_with(&[], coinb2), &job.branches);

@@ -1,10 +1,9 @@
 //! The merkle root of a block, from its coinbase and the branches beside it.
 //!
-//! A pool sends the branches instead of the transactions: the coinbase always is the first leaf,
-//! so each branch is the right-hand neighbour on the way up. Branches come in the order and the
-//! byte order in which they are hashed; they are **not** reversed, unlike the hashes that block
-//! explorers show. How many there may be is a parser's bound
-//! ([`MERKLE_BRANCHES_MAX`](crate::limits::MERKLE_BRANCHES_MAX)), not this module's.
+//! A pool sends the branches instead of the transactions. The coinbase is always the first leaf, so
+//! each branch is the right-hand neighbour on the way up. Branches arrive in the order and byte
+//! order in which they are hashed; they are **not** reversed, unlike the hashes in block explorers.
+//! The parser bounds their number ([`MERKLE_BRANCHES_MAX`](crate::limits::MERKLE_BRANCHES_MAX)).
 //!
 //! # Examples
 //!

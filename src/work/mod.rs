@@ -1,4 +1,4 @@
-//! Work as values: what a job's bytes become on the way to a share's verdict.
+//! Work as values: from a job's bytes to a share's verdict.
 //!
 //! The chain of a share, each step in the module named:
 //!
@@ -11,20 +11,19 @@
 //! block hash <= target of the difficulty, of nbits target, difficulty
 //! ```
 //!
-//! **What it does not do.** Nothing here knows a session, a clock, a message or hex text on the
-//! wire (a target's 64 digits are the one exception), and nothing is judged: a value says what
-//! is so, the share check and the ledger say what follows from it.
+//! **It does not** know a session, a clock, a message or hex text on the wire; a target's 64 digits
+//! are the one exception. Nothing is judged here: the share check and the ledger act on the values.
 //!
 //! **Invariants.** All arithmetic that decides about a share is on integers and exact: no
 //! floating-point operation stands between a difficulty and its target, or between a hash and
 //! its comparison. Nothing allocates, nothing panics on any input, and every function's work is
 //! bounded by the lengths in [`limits`](crate::limits).
 //!
-//! **Byte orders.** Bytes are kept as they are hashed. What people read (block explorers, pool
-//! logs) is the reverse of that for the 32-byte hashes, and only `Display` writes it; Stratum
-//! has a third order for the previous block's hash, which
-//! [`PrevHash::from_stratum`](header::PrevHash::from_stratum) undoes. A 32-bit number is a
-//! `u32` everywhere; Stratum writes it as 8 digits, most significant first.
+//! **Byte orders.** Bytes are kept as they are hashed. For the 32-byte hashes people read the
+//! reverse (block explorers, pool logs), which only `Display` writes. Stratum has a third order for
+//! the previous block's hash, which [`PrevHash::from_stratum`](header::PrevHash::from_stratum)
+//! undoes. A 32-bit number is a `u32` everywhere; Stratum writes it as 8 digits, most significant
+//! first.
 //!
 //! **Sources.** BIP-0310 and BIP-0320 (version rolling), Bitcoin's `arith_uint256::SetCompact`
 //! (nbits), and recorded jobs and blocks whose every intermediate value `tests/vectors.rs`

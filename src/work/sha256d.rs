@@ -1,16 +1,15 @@
-//! SHA-256 applied twice, the one hash of Bitcoin's coinbases, merkle trees and headers.
+//! SHA-256 applied twice: the hash of Bitcoin's coinbases, merkle trees and headers.
 //!
-//! It calls the block function of `sha2` directly, for three reasons: the state after a job's
-//! constant bytes can be kept ([`Midstate`], [`Sha256d`]) and continued for each share; the
-//! padding of the lengths that occur again and again (a digest, a merkle node, a header) is
-//! known beforehand; and the second hash always is one block. `sha2` picks the CPU's SHA
-//! instructions at run time where there are some.
+//! It calls the block function of `sha2` directly, for three reasons. The state after a job's
+//! constant bytes can be kept ([`Midstate`], [`Sha256d`]) and continued for each share. The padding
+//! of frequent lengths (a digest, a merkle node, a header) is computed beforehand. The second hash
+//! is always one block. `sha2` picks the CPU's SHA instructions at run time, if there are any.
 //!
-//! **What it does not do.** No single SHA-256, no other digest, no constant time: nothing hashed
+//! **It does not** compute single SHA-256 or other digests, or run in constant time: nothing hashed
 //! here is secret.
 //!
-//! **Cost.** Each function says how many times it runs the block function, since that is nearly
-//! all of its time.
+//! **Cost.** Each function states how often it runs the block function, since that takes nearly all
+//! of its time.
 //!
 //! # Examples
 //!
@@ -84,7 +83,7 @@ const fn padding<const USED: usize>(message_bytes: u64) -> [u8; BLOCK_BYTES] {
 
 /// The state of the first hash after whole blocks.
 ///
-/// Shares that have those blocks in common start here.
+/// Shares with the same first blocks start here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Midstate {
     state: [u32; 8],
@@ -115,7 +114,7 @@ impl Midstate {
     ///
     /// # Panics
     ///
-    /// Panics where this state took anything else than one block, which is not a header's.
+    /// Panics if this state took anything other than one block.
     pub fn header_hash(&self, end: &[u8; HEADER_BYTES - BLOCK_BYTES]) -> [u8; DIGEST_BYTES] {
         assert_eq!(self.bytes, BLOCK_BYTES as u64, "a header's first block");
         let mut state = self.state;
@@ -132,7 +131,7 @@ impl Default for Midstate {
 
 /// A message on its way through the first hash, in pieces of any length.
 ///
-/// It is `Copy`: a copy continues on its own, which is how a job's constant part is kept.
+/// It is `Copy`: a copy continues on its own, so a job's constant part can be kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Sha256d {
     midstate: Midstate,
@@ -162,7 +161,7 @@ impl Sha256d {
         assert!(over.is_empty(), "less than a block always fits the tail");
     }
 
-    /// Returns the message's sha256d; two compressions, three where the tail is above 55 bytes.
+    /// Returns the message's sha256d; two compressions, three if the tail has more than 55 bytes.
     pub fn finish(&self) -> [u8; DIGEST_BYTES] {
         let length = self.bytes().wrapping_mul(8);
         let mut block = self.tail;
@@ -181,7 +180,7 @@ impl Sha256d {
         second_hash(&state)
     }
 
-    /// Copies what fits of `bytes` to the tail, and hashes the tail where that fills it.
+    /// Copies the bytes that fit to the tail, and hashes the tail if it is full.
     ///
     /// Returns the bytes that did not fit.
     fn fill_tail<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
@@ -207,8 +206,8 @@ impl Default for Sha256d {
     }
 }
 
-/// Returns the sha256d of `bytes`; `bytes.len() / 64 + 2` compressions, one more where the last
-/// block holds over 55 bytes.
+/// Returns the sha256d of `bytes`; `bytes.len() / 64 + 2` compressions, one more if the last block
+/// holds over 55 bytes.
 pub fn sha256d(bytes: &[u8]) -> [u8; DIGEST_BYTES] {
     let mut hash = Sha256d::new();
     hash.update(bytes);
@@ -233,7 +232,7 @@ pub fn header_hash(header: &[u8; HEADER_BYTES]) -> [u8; DIGEST_BYTES] {
     second_hash(&state)
 }
 
-/// Returns the SHA-256 of the digest that `state` is; one compression.
+/// Returns the SHA-256 of the digest in `state`; one compression.
 fn second_hash(state: &[u32; 8]) -> [u8; DIGEST_BYTES] {
     let mut second = START;
     compress256(&mut second, &[filled(&AFTER_DIGEST, &digest(state))]);

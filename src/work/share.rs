@@ -1,11 +1,11 @@
 //! The share check: from a submit's fields to a verdict, bit-exactly.
 //!
-//! The order of checks is that of `rejects.json`: field shapes, version bits, ntime, then the
+//! The checks run in the order of `rejects.json`: field shapes, version bits, ntime. Then the
 //! header is built and hashed once, and the hash decides duplicate, difficulty, pool, block. An
 //! [`AcceptedShare`] can be made only here, and only it can be forwarded (M4).
 //!
-//! Duplicates are equal headers, whoever sends them and in whatever spelling; which were accepted
-//! before, [`crate::seen`] knows.
+//! Duplicates are equal headers, from any sender and in any spelling; [`crate::seen`] knows the
+//! accepted ones.
 
 use crate::ledger::Reject;
 use crate::limits::{EXTRANONCE2_BYTES_MAX, NTIME_AHEAD_SECS_MAX, ROLL_BYTES_MAX};
@@ -18,7 +18,7 @@ use crate::work::merkle;
 use crate::work::target::Target;
 use crate::work::version::{Version, VersionMask};
 
-/// What a miner found: the fields of a submit as numbers.
+/// A miner's solution: the fields of a submit as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     extranonce2: [u8; EXTRANONCE2_BYTES_MAX],
@@ -27,7 +27,7 @@ pub struct Share {
     pub ntime: NTime,
     /// The nonce in the header.
     pub nonce: Nonce,
-    /// The rolled version bits; none where the submit had no sixth parameter.
+    /// The rolled version bits; `None` if the submit had no sixth parameter.
     pub version_bits: Option<u32>,
 }
 
@@ -37,7 +37,7 @@ impl Share {
     ///
     /// # Errors
     ///
-    /// [`Reject::Malformed`] where a field is not strict hex of its exact length.
+    /// [`Reject::Malformed`] if a field is not strict hex of its exact length.
     pub fn decode(submit: &Submit<'_>, space: Space, n2: u8) -> Result<Self, Reject> {
         let field = |text: &[u8]| hex::u32_be(text).map_err(|_| Reject::Malformed);
         let ntime = NTime(field(submit.ntime.as_bytes())?);

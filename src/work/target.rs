@@ -1,7 +1,7 @@
-//! What a hash is held against: a number of 256 bits, and the header's short form of it.
+//! Targets: a number of 256 bits that a hash must not exceed, and its short form in the header.
 //!
-//! A hash meets a target when it is **not above** it; equal counts. **It does not** turn
-//! difficulties into targets: that is [`Difficulty::to_target`].
+//! A hash meets a target if it is **not above** it; equal counts. **It does not** turn difficulties
+//! into targets: see [`Difficulty::to_target`].
 //!
 //! The short form (`nbits`) is a floating-point number of its own: the first byte counts the
 //! target's bytes, the other three are the most significant ones. Its sign bit must be clear and
@@ -64,29 +64,29 @@ pub struct Target {
     limbs: [u64; LIMBS],
 }
 
-/// Why an `nbits` is no target.
+/// Why an `nbits` is not a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum NBitsError {
     /// The sign bit is set.
     Negative {
-        /// What was given.
+        /// The `nbits` given.
         nbits: u32,
     },
     /// The target needs more than 256 bits.
     Overflow {
-        /// What was given.
+        /// The `nbits` given.
         nbits: u32,
     },
     /// The target is zero.
     Zero {
-        /// What was given.
+        /// The `nbits` given.
         nbits: u32,
     },
 }
 
-/// Why a text is no target.
+/// Why a text is not a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -96,7 +96,7 @@ pub enum TargetHexError {
         /// Bytes of the text.
         got: usize,
     },
-    /// A byte is no hex digit.
+    /// A byte is not a hex digit.
     Digit {
         /// The byte's position, from 0.
         at: usize,
@@ -111,7 +111,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// [`NBitsError`] where the short form is negative, zero or above 256 bits.
+    /// [`NBitsError`] if the short form is negative, zero or above 256 bits.
     pub fn from_nbits(nbits: NBits) -> Result<Self, NBitsError> {
         let NBits(nbits) = nbits;
         let [size, ..] = nbits.to_be_bytes();
@@ -144,7 +144,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// [`TargetHexError`] where there are not exactly 64 of them.
+    /// [`TargetHexError`] if there are not exactly 64 of them.
     pub fn from_be_hex(hex: &[u8]) -> Result<Self, TargetHexError> {
         let (pairs, odd) = hex.as_chunks::<2>();
         if pairs.len() != DIGEST_BYTES || !odd.is_empty() {

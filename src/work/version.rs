@@ -1,8 +1,8 @@
 //! A header's version and the bits of it that a miner may roll (BIP-0310, BIP-0320).
 //!
-//! A pool grants a mask; a share carries the miner's choice of the bits within it, and the
-//! header is hashed with those bits over the job's version. **It does not** negotiate: what was
-//! asked for and granted is a session's business.
+//! A pool grants a mask. A share carries the miner's choice of the bits within it, and the header
+//! is hashed with those bits over the job's version. **It does not** negotiate: the session handles
+//! requests and grants.
 //!
 //! # Examples
 //!
@@ -38,7 +38,7 @@ impl Version {
 }
 
 impl VersionMask {
-    /// Every bit: what a miner that states no mask of its own asks for.
+    /// Every bit: the request of a miner that states no mask.
     pub const ALL: Self = Self(0xffff_ffff);
 
     /// No bit: version rolling was not granted.
@@ -58,7 +58,7 @@ impl VersionMask {
         bits & !self.0 == 0
     }
 
-    /// Returns how many bits may be rolled, for a `min-bit-count` to be held against.
+    /// Returns the number of bits that may be rolled, to compare with `min-bit-count`.
     pub const fn bit_count(self) -> u32 {
         self.0.count_ones()
     }
