@@ -1,6 +1,6 @@
-//! Which miners are let in: by the name of their worker, by a list, or by where they are.
+//! Admission of miners: by worker name, by a list with passwords, or by address.
 //!
-//! What is said here is what may be; the gateway asks it ([`Pattern::matches`],
+//! This module holds the rules; the gateway applies them ([`Pattern::matches`],
 //! [`Range::contains`]). Names are compared byte for byte, as pools compare them.
 //!
 //! ```
@@ -23,36 +23,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 
-/// Which miners are let in.
+/// The admission of miners.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admit {
-    /// How that is decided.
+    /// The rule in force.
     pub mode: AdmitMode,
-    /// The names of workers, for [`AdmitMode::Name`].
+    /// Patterns of worker names, for [`AdmitMode::Name`].
     pub names: Vec<Pattern, { limits::ADMIT_MAX }>,
-    /// Where miners are, for [`AdmitMode::Address`].
+    /// Ranges of addresses, for [`AdmitMode::Address`].
     pub addresses: Vec<Range, { limits::ADMIT_MAX }>,
 }
 
-/// How it is decided which miners are let in.
+/// The rule that decides about admission.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AdmitMode {
-    /// All are.
+    /// Every miner is admitted.
     #[default]
     Any,
-    /// Those whose worker matches a pattern.
+    /// The worker must match a pattern.
     Name,
-    /// Those whose worker is in the list, with its password.
+    /// The worker must be in the list, with its password.
     List,
-    /// Those that connect from a range of addresses.
+    /// The miner must connect from one of the address ranges.
     Address,
 }
 
-/// A name in which `*` stands for any text, also none.
+/// A name in which `*` stands for any text, even an empty one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pattern(String<{ limits::PATTERN_BYTES_MAX }>);
 
-/// A range of IP addresses: all that begin with the same bits.
+/// A range of IP addresses that share their first bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
     first: IpAddr,
@@ -75,8 +75,8 @@ impl AdmitMode {
 }
 
 impl Pattern {
-    /// Says whether a name is one that is meant. The time is bounded by the product of both
-    /// lengths, whatever the pattern.
+    /// Says whether a name matches. The time is bounded by the product of both lengths, whatever
+    /// the pattern.
     pub fn matches(&self, name: &str) -> bool {
         let mut rest = name.as_bytes();
         let mut parts = self.0.as_bytes().split(|byte| *byte == b'*');
@@ -86,7 +86,7 @@ impl Pattern {
         rest = after_first;
         let mut last = None;
         for part in parts {
-            // A part with another behind it may lie anywhere; the earliest leaves the most.
+            // A part with another after it may match anywhere; the earliest match leaves the most.
             if let Some(part) = last.replace(part) {
                 let Some(after) = after(rest, part) else { return false };
                 rest = after;
@@ -104,7 +104,7 @@ impl Pattern {
     }
 }
 
-/// Returns what follows the first place of a part.
+/// Returns the rest after the first occurrence of a part.
 fn after<'a>(text: &'a [u8], part: &[u8]) -> Option<&'a [u8]> {
     let mut rest = text;
     loop {
@@ -116,14 +116,14 @@ fn after<'a>(text: &'a [u8], part: &[u8]) -> Option<&'a [u8]> {
 }
 
 impl Range {
-    /// Says whether an address lies in it; one of IPv4 that is written as IPv6 is one of IPv4.
+    /// Says whether an address is in the range; an IPv4 address mapped to IPv6 counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_ipv4() == self.first.is_ipv4()
             && (u128_of(address) ^ u128_of(self.first)) & self.mask() == 0
     }
 
-    /// The bits that all have in common, as those of [`u128_of`].
+    /// The mask of the common bits, as in [`u128_of`].
     fn mask(&self) -> u128 {
         let behind = width(self.first).saturating_sub(u32::from(self.bits));
         u128::MAX.checked_shl(behind).unwrap_or(0)
@@ -169,7 +169,7 @@ impl FromStr for Range {
             None => width(first),
         };
         let range = Self { first, bits: u8::try_from(bits).map_err(|_| ())? };
-        // 10.0.0.5/8 is either a slip in the address or in the bits.
+        // 10.0.0.5/8 has a slip in the address or in the bits.
         if bits > width(first)
             || first != first.to_canonical()
             || u128_of(first) & !range.mask() != 0

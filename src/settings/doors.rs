@@ -1,7 +1,7 @@
-//! Where operators come in: the page, the serial line, and the name that the gateway is found by.
+//! Access for operators: the page, the serial line, and the gateway's mDNS name.
 //!
-//! None of these is a path or can become one (F79): a serial port is a name of letters and digits
-//! that the gateway puts `/dev/` before.
+//! No setting here can become a path (F79): a serial port is a name of letters and digits, and the
+//! gateway prefixes `/dev/`.
 
 use core::fmt;
 use core::net::SocketAddr;
@@ -16,23 +16,23 @@ use crate::limits;
 /// The page and the API over TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Web {
-    /// Where they are.
+    /// Their address.
     pub address: PageAddress,
-    /// Names that the page answers to, beside IP addresses, `localhost` and the mDNS name.
+    /// Host names that the page answers to, besides IP addresses, `localhost` and the mDNS name.
     pub hosts: Vec<HostName, { limits::WEB_HOSTS_MAX }>,
 }
 
-/// Where the page is.
+/// The address of the page.
 ///
-/// On flash the first two are what an optional address was before there was a third.
+/// On flash, the first two variants equal the earlier optional address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PageAddress {
-    /// Nowhere.
+    /// No page.
     Off,
-    /// At this address.
+    /// This address.
     At(SocketAddr),
-    /// At [`limits::PAGE_PORT`] of every address, for the local network alone, where there is a
-    /// place to remember who may come in.
+    /// Port [`limits::PAGE_PORT`] of every address, for the local network only, if there is storage
+    /// for the passwords.
     #[default]
     Auto,
 }
@@ -40,36 +40,36 @@ pub enum PageAddress {
 /// The serial line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Serial {
-    /// Which port.
+    /// The port.
     pub device: Device,
     /// Its speed, in bits per second.
     pub baud: u32,
 }
 
-/// The name that the gateway is found by.
+/// The gateway's mDNS name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mdns {
-    /// The label before `.local`; none where it is off.
+    /// The label before `.local`; `None` if mDNS is off.
     pub name: Option<HostName>,
 }
 
 /// A serial port.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Device {
-    /// None.
+    /// No port.
     #[default]
     Off,
-    /// The board's, where its profile names one.
+    /// The board's port, if its profile names one.
     Auto,
-    /// The one of this name: letters and digits.
+    /// The port of this name: letters and digits.
     Named(String<{ limits::DEVICE_NAME_BYTES_MAX }>),
 }
 
-/// The name of a host, in small letters.
+/// The name of a host, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostName(String<{ limits::HOST_BYTES_MAX }>);
 
-/// The word of a key that turns something off.
+/// The word that switches a key off.
 pub(super) const OFF: &str = "off";
 
 impl HostName {

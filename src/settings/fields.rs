@@ -1,4 +1,4 @@
-//! The list itself: every key with its range, its effect, and how its text is read and shown.
+//! The list of keys, each with its range, its effect, and how its text is read and shown.
 
 use core::fmt;
 use core::str::FromStr;
@@ -10,12 +10,12 @@ use super::field::{Allowed, Applies, Field, Got, REFUSED, Refused, parts};
 use super::{AUTO, AdmitMode, HostName, IdentityMode, Pool, PoolUrl, Settings, Trust, VerdictMode};
 use crate::limits;
 
-/// Highest difficulty that a setting may name: the first power of two above the most that any
-/// ASIC of today finds a share of in a year (500 TH/s: 2^42).
+/// Highest difficulty in a setting: the first power of two above any share that an ASIC of today
+/// finds in a year (500 TH/s: 2^42).
 pub(super) const DIFFICULTY_MAX: f64 = (1_u64 << 42) as f64;
 
-/// Lowest difficulty that a setting may name. Every hash is a share at 2.3e-10 and below, which
-/// is what a rehearsal or a load test asks for; a microcontroller finds one of 1e-6 in a second.
+/// Lowest difficulty in a setting. At 2.3e-10 and below every hash is a share, as a rehearsal or a
+/// load test wants. A microcontroller finds a share of 1e-6 in a second.
 const DIFFICULTY_MIN: f64 = 1e-10;
 
 const ADDRESS_FORM: &str = "address:port, such as 0.0.0.0:3333";
@@ -35,7 +35,7 @@ pub const FIELDS: &[Field] = &[
                  the path can take the hash-rate, and the gateway warns of it.",
         set: |s, pool, text| {
             let url = text.parse::<PoolUrl>().map_err(|error| Refused {
-                // What stands before an '@' may be a password.
+                // The text before an '@' may be a password.
                 got: text.contains('@').then_some(Got::Hidden),
                 allowed: Some(Allowed::UrlPart(error)),
             })?;
@@ -534,7 +534,7 @@ fn set_text<const N: usize>(value: &mut String<N>, text: &str) -> Result<(), Ref
     Ok(())
 }
 
-/// Sets a name, in which nothing of a path has a place (F79).
+/// Sets a name without any path characters (F79).
 fn set_name<const N: usize>(value: &mut String<N>, text: &str) -> Result<(), Refused> {
     let is_of_name = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     if text.is_empty() || !text.bytes().all(is_of_name) {

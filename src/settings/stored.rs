@@ -1,13 +1,12 @@
-//! The settings as they lie on flash: one form per version, and the way from each to the present.
+//! The settings as stored on flash: one form per version, and the conversion of each to the present
+//! one.
 //!
-//! postcard does not describe itself, so bytes mean what the version's number says and nothing
-//! else. A version is never changed: its bytes stand in a test. When a key is added or a form
-//! changes, what [`Settings`] was before is written down here as a struct of its own, and a
-//! version is appended.
+//! postcard is not self-describing: bytes mean only what their version's number says. A version is
+//! never changed; a test holds its bytes. When a key is added or a form changes, the old
+//! [`Settings`] are kept here as a struct of their own, and a version is appended.
 //!
-//! With the settings goes the mark of the file that they were committed over (its field `over`).
-//! As long as the file is that one, the commit was written last and counts; a file that was edited
-//! since counts itself.
+//! The mark of the file below a commit is stored with it (its field `over`). While the file has
+//! that mark, the commit is newer and counts. If the file was edited since, the file counts.
 
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
@@ -18,24 +17,24 @@ use super::{
 };
 use crate::limits;
 
-/// What is kept of the last commit.
+/// The record of the last commit.
 ///
-/// Variants are appended, never reordered: they are numbers on flash.
+/// Variants are appended, never reordered: their numbers are on flash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "there is no heap here, and there is one at a time")]
 pub enum Stored {
-    /// Before the page over TLS, the serial line, admission of miners and mDNS had settings.
+    /// Without settings for the TLS page, the serial line, admission and mDNS.
     V1(Kept<SettingsV1>),
-    /// With them.
+    /// With these settings.
     V2(Kept<Settings>),
 }
 
-/// Settings, and the file that they were committed over.
+/// Settings, and the mark of the file that they were committed over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kept<S> {
-    /// CRC-32 of the file, where there was one.
+    /// CRC-32 of the file, if there was one.
     pub over: Option<u32>,
-    /// What was committed; none where the file has counted since.
+    /// The committed settings; `None` if the file counts instead.
     pub settings: Option<S>,
 }
 
@@ -55,7 +54,7 @@ pub struct SettingsV1 {
 }
 
 impl Stored {
-    /// Returns it in the present form, in which it is written.
+    /// Converts it to the present form, in which it is written.
     pub fn into_present(self) -> Kept<Settings> {
         match self {
             Self::V1(Kept { over, settings }) => {
@@ -67,7 +66,7 @@ impl Stored {
 }
 
 impl From<SettingsV1> for Settings {
-    /// What version 1 did not have is as it is by default.
+    /// Settings that version 1 lacked get their defaults.
     fn from(old: SettingsV1) -> Self {
         let SettingsV1 {
             pools,

@@ -1,18 +1,18 @@
-//! Texts as people type and paste them: the blanks around one, and the word that was meant.
+//! Typed and pasted texts: the blanks around them, and the probable word behind a typing error.
 //!
-//! Nothing here guesses a value. What is meant by a wrong word is a hint in a message, and the word
-//! stays refused.
+//! Nothing here guesses a value. The probable word is a hint in a message; the wrong word stays
+//! refused.
 
 use super::{FIELDS, Field};
 use crate::visible;
 
-/// Bytes of the longest text that is compared; longer ones are no slip of a finger.
+/// Bytes of the longest text that is compared; a longer one is no typing error.
 const WORD_BYTES_MAX: usize = 64;
 
-/// One slip is taken for such in any word, one more for every so many letters.
+/// One slip is forgiven in any word, and one more per this many letters.
 const LETTERS_PER_SLIP: usize = 4;
 
-/// Names that other programs have for what a pool's keys are.
+/// Names of other programs for a pool's keys.
 const OTHER_NAMES: &[(&str, &str)] = &[
     ("host", "url"),
     ("address", "url"),
@@ -23,24 +23,24 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("pw", "password"),
 ];
 
-/// Cuts what a paste brings around a text: blanks of every kind, line ends, and letters without a
-/// width, such as the mark of byte order that an editor puts first.
+/// Trims the leftovers of a paste: blanks of every kind, line ends, and zero-width letters such as
+/// an editor's byte order mark.
 pub fn trim(text: &str) -> &str {
     text.trim_matches(is_blank)
 }
 
-/// Says whether a letter shows nothing and is never meant at the end of a value.
+/// Says whether a letter is invisible and never meant at the end of a value.
 fn is_blank(letter: char) -> bool {
     letter.is_whitespace() || visible::is_hidden(letter)
 }
 
-/// Returns the word that was meant by another, where one is near.
+/// Returns the nearest of some words, if one is near.
 pub fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = |candidate: &&str| slips(word, candidate).is_some();
     words.into_iter().filter(near).min_by_key(|candidate| slips(word, candidate))
 }
 
-/// Returns the field that was meant by a path, where one is near: `miners.mxa`, `POOL_URL`, `url`.
+/// Returns the field nearest to a path, if one is near: `miners.mxa`, `POOL_URL`, `url`.
 pub fn nearest_field(path: &str) -> Option<&'static Field> {
     let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
     let mut parts = words(path).filter(|part| !is_number(part));
@@ -76,14 +76,14 @@ pub fn nearest_field(path: &str) -> Option<&'static Field> {
     near(&of_whole).or_else(|| by_other_name(name).filter(|_| is_pool))
 }
 
-/// Returns a pool's field by the name that another program has for it.
+/// Returns a pool's field by its name in another program.
 fn by_other_name(name: &str) -> Option<&'static Field> {
     let (_, name) = OTHER_NAMES.iter().find(|(other, _)| name.eq_ignore_ascii_case(other))?;
     FIELDS.iter().find(|field| field.is_of_pool() && field.name == *name)
 }
 
-/// Returns how many slips of a finger lie between two texts, where they are few: a letter too
-/// much, too little or another, or two that changed places. The beginning of a word is near too.
+/// Returns the number of slips between two texts, if they are few: a letter inserted, dropped or
+/// replaced, or two swapped. The beginning of a word is near too.
 fn slips(word: &str, wanted: &str) -> Option<usize> {
     let (a, b) = (word.as_bytes(), wanted.as_bytes());
     if a.is_empty() || b.is_empty() || a.len().max(b.len()) > WORD_BYTES_MAX {
@@ -105,7 +105,7 @@ fn is_same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| letter(*a) == letter(*b))
 }
 
-/// The letter as it is compared: small, and every separator alike.
+/// The letter in its form for comparison: lower case, and every separator alike.
 fn letter(byte: u8) -> u8 {
     match byte {
         b'-' | b'.' | b' ' => b'_',
@@ -113,7 +113,7 @@ fn letter(byte: u8) -> u8 {
     }
 }
 
-/// The distance of Damerau and Levenshtein in which no letter is moved twice.
+/// The Damerau-Levenshtein distance in which no letter is moved twice.
 fn distance(a: &[u8], b: &[u8]) -> usize {
     let mut before = [0_usize; WORD_BYTES_MAX + 1];
     let mut last = [0_usize; WORD_BYTES_MAX + 1];
@@ -148,7 +148,7 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
     cell(&last, b.len())
 }
 
-/// The words of a path, whatever is between them.
+/// The words of a path, with any separators.
 fn words(path: &str) -> impl DoubleEndedIterator<Item = &str> + Clone {
     path.split(['.', '_', '-', ' ']).filter(|part| !part.is_empty())
 }
@@ -160,7 +160,7 @@ struct Joined(heapless::String<{ WORD_BYTES_MAX + 1 }>);
 impl Joined {
     fn push(&mut self, part: &str) {
         let is_first = self.0.is_empty();
-        // What does not fit is cut; it is near to nothing then.
+        // A text that does not fit is cut, and then near to nothing.
         let _ = if is_first { Ok(()) } else { self.0.push('_') };
         let _ = self.0.push_str(part);
     }

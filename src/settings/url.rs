@@ -1,9 +1,9 @@
 //! The address of a pool: `stratum+ssl://host:port` or `stratum+tcp://host:port`.
 //!
-//! There is no form without a scheme and none without a port, so that nobody mines over plain
-//! TCP by omission (F83). The spellings that can mean TLS only are read as `stratum+ssl`, which is
-//! what pools print; what might mean plain TCP must say so as `stratum+tcp`. What is wrong is said
-//! of the part that it is wrong with, as people paste these from help pages and other programs.
+//! Scheme and port are mandatory, so that no miner uses plain TCP by omission (F83). Spellings that
+//! can only mean TLS are read as `stratum+ssl`, since pools print them. A spelling that may mean
+//! plain TCP must be written as `stratum+tcp`. An error names the wrong part, since people paste
+//! addresses from help pages and other programs.
 
 use core::fmt;
 use core::net::Ipv6Addr;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::trim;
 use crate::limits;
 
-/// How a pool is reached.
+/// The transport to a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Scheme {
@@ -35,34 +35,34 @@ pub struct PoolUrl {
     port: u16,
 }
 
-/// Why a text is no address of a pool.
+/// Why a text is not a pool address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum UrlError {
-    /// It begins with a scheme that nobody knows.
+    /// The scheme is unknown.
     Scheme,
-    /// It does not say whether there is TLS: without a scheme, or `tcp://`.
+    /// TLS or plain TCP is not stated: there is no scheme, or `tcp://`.
     Unsaid,
     /// `//` is missing after the scheme.
     Slashes,
-    /// It has two schemes.
+    /// There are two schemes.
     Schemes,
-    /// It is one of Stratum V2.
+    /// The address is for Stratum V2.
     V2,
-    /// It is one of a web page, or of getwork.
+    /// The address is for a web page or getwork.
     Web,
-    /// It is one of a WebSocket.
+    /// The address is for a WebSocket.
     WebSocket,
-    /// It holds a user name, which belongs in a key of its own.
+    /// The address holds a user name, which belongs in a key of its own.
     User,
-    /// The host is missing, too long, or holds other characters than a host may.
+    /// The host is missing, too long, or has characters not allowed in hosts.
     Host,
-    /// The host is an IPv6 address without its brackets.
+    /// The host is an IPv6 address without brackets.
     Brackets {
         /// The address.
         host: [u8; 16],
-        /// The port behind it; 0 where there is none.
+        /// The port after it; 0 if there is none.
         port: u16,
     },
     /// The port is missing.
@@ -81,14 +81,14 @@ pub enum UrlError {
     Fragment,
 }
 
-/// The schemes that mean TLS and nothing else.
+/// Schemes that can only mean TLS.
 const TLS: [&str; 5] = ["stratum+ssl", "stratum+tls", "stratum+tcps", "ssl", "tls"];
 
-/// The schemes that say too little: most programs mean plain TCP by them, some TLS.
+/// Ambiguous schemes: most programs mean plain TCP by them, some TLS.
 const UNSAID: [&str; 4] = ["tcp", "stratum", "stratum1", "stratum1+tcp"];
 
 impl PoolUrl {
-    /// Returns how the pool is reached.
+    /// Returns the transport.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
@@ -159,12 +159,12 @@ fn split_scheme(text: &str) -> Result<(Scheme, &str), UrlError> {
     }
 }
 
-/// Returns the host and the port, if nothing is behind them.
+/// Returns the host and the port, if nothing follows them.
 fn before_path(authority: &str) -> Result<&str, UrlError> {
     match authority.find(['/', '?', '#']) {
         None => Ok(authority),
         Some(0) => Err(UrlError::Host),
-        // A slash before it is a path of no name.
+        // A slash before it is an empty path.
         Some(at) => Err(match authority.get(at..).unwrap_or_default().trim_start_matches('/') {
             behind if behind.starts_with('?') => UrlError::Query,
             behind if behind.starts_with('#') => UrlError::Fragment,
@@ -186,7 +186,7 @@ fn split_port(authority: &str) -> Result<(&str, &str), UrlError> {
     }
     let (host, port) = authority.rsplit_once(':').ok_or(UrlError::NoPort)?;
     if host.contains(':') {
-        // The last group of an address may look like a port; brackets say which it is.
+        // The last group of an address may look like a port; only brackets tell them apart.
         let with_port = host.parse::<Ipv6Addr>().ok().zip(number(port));
         let without = || authority.parse::<Ipv6Addr>().ok().map(|host| (host, 0));
         return Err(match with_port.or_else(without) {
@@ -197,7 +197,7 @@ fn split_port(authority: &str) -> Result<(&str, &str), UrlError> {
     if port.is_empty() { Err(UrlError::NoPort) } else { Ok((host, port)) }
 }
 
-/// Reads a port; `parse` alone would take a sign.
+/// Reads a port; `parse` alone would accept a sign.
 fn number(port: &str) -> Option<u16> {
     let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     port.parse().ok().filter(|_| is_number)
