@@ -1,4 +1,4 @@
-//! What Tab makes of a word that was begun: verbs, keys, and the words that a key takes.
+//! Completion by Tab: verbs, keys, and the words that a key takes.
 
 use core::fmt::{self, Display, Write};
 
@@ -10,15 +10,15 @@ use crate::settings::{Allowed, FIELDS, Key};
 /// Columns of a listed word, five to a line of 80.
 const WORD_COLUMNS: usize = 30;
 
-/// What a word may become.
+/// The possible completions of a word.
 pub(super) struct Found {
-    /// How many words begin like it.
+    /// Number of words that begin like it.
     pub count: usize,
-    /// What they all go on with.
+    /// The letters that they all continue with.
     pub common: Text,
 }
 
-/// Returns what the last word of a line may become.
+/// Returns the completions of the last word of a line.
 pub(super) fn complete(line: &str) -> Found {
     let word = last_word(line);
     let mut found = Found { count: 0, common: Text::new() };
@@ -36,7 +36,7 @@ pub(super) fn complete(line: &str) -> Found {
     found
 }
 
-/// Prints everything that the last word of a line may become, in columns.
+/// Prints all completions of the last word of a line, in columns.
 pub(super) fn list(line: &str, out: &mut dyn Write) -> fmt::Result {
     let word = last_word(line);
     let (mut column, mut result) = (0_usize, Ok(()));
@@ -58,7 +58,7 @@ fn last_word(line: &str) -> &str {
     line.rsplit(' ').next().unwrap_or_default()
 }
 
-/// Hands out every word that may stand where the last word of a line stands.
+/// Yields every word that may stand in the place of a line's last word.
 fn candidates(line: &str, out: &mut dyn FnMut(&str)) {
     let mut words = line.split_whitespace();
     let (verb, key) = (words.next(), words.next());
@@ -82,7 +82,7 @@ fn candidates(line: &str, out: &mut dyn FnMut(&str)) {
     }
 }
 
-/// Hands out every key, those of each pool too.
+/// Yields every key, including those of each pool.
 fn keys(out: &mut dyn FnMut(&str)) {
     for field in FIELDS {
         let pools = if field.is_of_pool() { POOLS_MAX } else { 1 };

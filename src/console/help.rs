@@ -1,4 +1,4 @@
-//! What `help` says, from the lists of verbs and keys.
+//! The output of `help`, from the lists of verbs and keys.
 
 use core::fmt::{self, Write};
 
@@ -6,14 +6,14 @@ use super::show::{Clean, INDENT, wrap};
 use crate::control::{VERBS, Verb};
 use crate::settings::{Applies, FIELDS, Key};
 
-/// Returns what a line asks help about; empty for everything.
+/// Returns the subject of a help request; empty for all of it.
 pub(super) fn about(line: &str) -> Option<&str> {
     let mut words = line.split_whitespace();
     let is_help = matches!(words.next(), Some("help" | "?"));
     is_help.then(|| words.next().unwrap_or_default())
 }
 
-/// Prints help about a verb, a key, or everything.
+/// Prints help about a verb or a key, or all of it.
 pub(super) fn print(about: &str, out: &mut dyn Write) -> fmt::Result {
     if about.is_empty() {
         return overview(out);

@@ -1,7 +1,7 @@
-//! One line as it is typed: letters, a cursor, and what a terminal is told so that it shows them.
+//! One line while it is typed: letters, a cursor, and the terminal output that shows them.
 //!
-//! Not here: what a line means. A line is as long as it may be or not there at all: what does not
-//! fit, or is no text, spoils it, and nothing of it is read (F73).
+//! The meaning of a line is elsewhere. A line is read whole or not at all: an overlong line, or a
+//! byte that is not text, spoils all of it (F73).
 
 use core::fmt::{self, Write};
 
@@ -12,18 +12,18 @@ use crate::limits::{CONSOLE_LINE_BYTES_MAX, ESCAPE_BYTES_MAX};
 /// The letters of a line.
 pub(super) type Text = String<CONSOLE_LINE_BYTES_MAX>;
 
-/// What is done to a line.
+/// An edit of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Edit {
-    /// A letter is put in.
+    /// Inserts a letter.
     Letter(char),
-    /// The letter before the cursor goes.
+    /// Deletes the letter before the cursor.
     Backspace,
-    /// The letter under the cursor goes.
+    /// Deletes the letter under the cursor.
     Delete,
-    /// Everything goes.
+    /// Deletes the whole line.
     Clear,
-    /// The word before the cursor goes.
+    /// Deletes the word before the cursor.
     WordBack,
     Left,
     Right,
@@ -31,16 +31,16 @@ pub(super) enum Edit {
     End,
 }
 
-/// Why nothing of a line is read.
+/// Why a line is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spoiled {
     /// It is longer than [`CONSOLE_LINE_BYTES_MAX`].
     TooLong,
-    /// A byte that is no text came, at this column.
+    /// A byte at this column is not text.
     NoText { column: usize, byte: u8 },
 }
 
-/// A line as it is typed.
+/// A line while it is typed.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     letters: Vec<char, CONSOLE_LINE_BYTES_MAX>,
@@ -51,12 +51,12 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Begins anew; a hidden line is not shown.
+    /// Starts a new line; a hidden line is not shown.
     pub(super) fn begin(&mut self, is_hidden: bool) {
         *self = Self { is_hidden, ..Self::default() };
     }
 
-    /// Returns the letters, or why they are not to be read.
+    /// Returns the letters, or why they must not be read.
     pub(super) fn text(&self) -> Result<Text, Spoiled> {
         match self.spoiled {
             None => Ok(collect(self.letters.iter())),
@@ -69,13 +69,13 @@ impl Line {
         collect(self.letters.iter().take(self.cursor))
     }
 
-    /// Says that nothing of this line is to be read.
+    /// Marks the line as spoiled by a byte that is not text.
     pub(super) fn spoil(&mut self, byte: u8) {
         let column = self.cursor.saturating_add(1);
         self.spoiled.get_or_insert(Spoiled::NoText { column, byte });
     }
 
-    /// Shows all of the line, behind whatever stands there.
+    /// Shows the whole line after the prompt.
     pub(super) fn show(&self, out: &mut dyn Write) -> fmt::Result {
         if self.is_hidden {
             return Ok(());
@@ -84,7 +84,7 @@ impl Line {
         move_back(self.letters.len().saturating_sub(self.cursor), out)
     }
 
-    /// Puts another text in the place of all letters.
+    /// Replaces all letters by a text.
     pub(super) fn replace(&mut self, text: &str, out: &mut dyn Write) -> fmt::Result {
         self.edit(Edit::Clear, out)?;
         for letter in text.chars() {
@@ -93,7 +93,7 @@ impl Line {
         Ok(())
     }
 
-    /// Does something to the line, and shows it.
+    /// Edits the line, and shows the result.
     pub(super) fn edit(&mut self, edit: Edit, out: &mut dyn Write) -> fmt::Result {
         let (from, length) = (self.cursor, self.letters.len());
         match edit {
@@ -158,7 +158,7 @@ impl Line {
         move_back(self.letters.len().saturating_sub(self.cursor), out)
     }
 
-    /// Takes away so many letters before the cursor.
+    /// Deletes `count` letters before the cursor.
     fn remove_before(&mut self, count: usize) {
         for _ in 0..count.min(self.cursor) {
             self.cursor = self.cursor.saturating_sub(1);
@@ -171,7 +171,7 @@ impl Line {
         self.letters.iter().skip(from).try_for_each(|letter| out.write_char(*letter))
     }
 
-    /// Shows what stands at the cursor and after it, over `gone` letters that stood there.
+    /// Shows the letters from the cursor on, over `gone` letters shown there before.
     fn show_rest(&self, gone: usize, out: &mut dyn Write) -> fmt::Result {
         if self.is_hidden || gone == 0 {
             return Ok(());
@@ -190,7 +190,7 @@ impl Line {
     }
 }
 
-/// Letters to text; they fit, since their bytes are counted as they come.
+/// Joins letters to a text; they fit, since their bytes are counted on insertion.
 fn collect<'a>(letters: impl Iterator<Item = &'a char>) -> Text {
     let mut text = Text::new();
     for letter in letters {
@@ -203,29 +203,29 @@ fn move_back(count: usize, out: &mut dyn Write) -> fmt::Result {
     if count == 0 { Ok(()) } else { write!(out, "\x1b[{count}D") }
 }
 
-/// What a terminal's key means.
+/// A key of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Edit(Edit),
     Enter,
     Tab,
-    /// `^C`: the line is given up.
+    /// `^C`: drops the line.
     Interrupt,
     /// The line before in the history.
     Up,
     /// The line after in the history.
     Down,
-    /// A key that means nothing here.
+    /// A key without a meaning here.
     Unknown,
-    /// What no key sends; a line that ends with it ends all the same.
+    /// A byte that no key sends. A later line end still ends the line.
     Noise(u8),
 }
 
-/// Puts bytes of a terminal together to keys.
+/// Assembles a terminal's bytes to keys.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     state: KeyState,
-    /// A line that ended with CR; an LF after it belongs to it.
+    /// The last byte was a CR; an LF after it belongs to the same line end.
     was_return: bool,
 }
 
@@ -233,16 +233,16 @@ pub(super) struct Keys {
 enum KeyState {
     #[default]
     Plain,
-    /// Within a letter of several bytes.
+    /// Inside a letter of several bytes.
     Letter { bytes: [u8; 4], length: u8, wanted: u8 },
     /// After ESC.
     Escape,
-    /// After ESC and `[` or `O`; the number so far, and the letters.
+    /// After ESC and `[` or `O`: the number so far, and the count of letters.
     Sequence { number: u8, letters: u8 },
 }
 
 impl Keys {
-    /// Takes in a byte, and returns the key that it completes.
+    /// Takes a byte, and returns the key that it completes.
     pub(super) fn handle_byte(&mut self, byte: u8) -> Option<Key> {
         let was_return = core::mem::replace(&mut self.was_return, byte == b'\r');
         match core::mem::take(&mut self.state) {

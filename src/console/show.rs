@@ -1,17 +1,17 @@
-//! Answers as people read them: lines of up to 80 columns.
+//! Answers in lines of up to 80 columns, for people.
 
 use core::fmt::{self, Display, Write};
 
 use crate::control::{Item, Origin};
 use crate::settings::Applies;
 
-/// Columns that a line is meant to have at most; a value that is longer is not cut.
+/// Target width of a line; a longer value is not cut.
 const COLUMNS: usize = 80;
 
-/// Columns of a key.
+/// Width of a key.
 const KEY_COLUMNS: usize = 28;
 
-/// Columns by which what belongs to a line above is moved in.
+/// Indentation of lines that belong to the line above.
 pub(super) const INDENT: usize = 4;
 
 /// Prints the items of one answer.
@@ -77,7 +77,7 @@ impl Printer {
     }
 }
 
-/// Above the table of miners.
+/// The head of the miners' table.
 const HEAD: &str =
     "place peer                  worker            difficulty   hashes/s   good   bad";
 
@@ -95,7 +95,7 @@ fn print_value(key: &str, value: &str, origin: Origin<'_>, out: &mut dyn Write) 
     writeln!(out, "{:blank$}{origin}", "")
 }
 
-/// Prints words, moved in, in lines that end where the screen does.
+/// Prints words with an indent, wrapped at the width of the screen.
 pub(super) fn wrap(text: &str, indent: usize, out: &mut dyn Write) -> fmt::Result {
     let mut used = 0_usize;
     for word in text.split_whitespace() {
@@ -114,13 +114,13 @@ pub(super) fn wrap(text: &str, indent: usize, out: &mut dyn Write) -> fmt::Resul
     writeln!(out)
 }
 
-/// Prints something and blanks after it, up to so many columns.
+/// Prints something, padded with blanks to `width` columns.
 fn pad(what: &dyn Display, width: usize, out: &mut dyn Write) -> fmt::Result {
     let blank = width.saturating_sub(columns(what));
     write!(out, "{what}{:blank$}", "")
 }
 
-/// Returns how many letters something is shown with.
+/// Returns the width of something, in letters.
 fn columns(what: &dyn Display) -> usize {
     struct Count(usize);
     impl Write for Count {
@@ -134,7 +134,7 @@ fn columns(what: &dyn Display) -> usize {
     count.0
 }
 
-/// A text that a terminal shows and never obeys, whoever wrote it (F06).
+/// A text that a terminal shows and never obeys, whatever its source (F06).
 #[derive(Clone, Copy)]
 pub(super) struct Clean<'a>(pub &'a str);
 
@@ -144,7 +144,7 @@ impl Display for Clean<'_> {
     }
 }
 
-/// As [`Clean`], and not longer than so many letters.
+/// Like [`Clean`], and cut to this many letters.
 #[derive(Clone, Copy)]
 struct Cut<'a>(&'a str, usize);
 
@@ -158,7 +158,7 @@ fn shown(letter: char) -> char {
     if letter.is_control() { '?' } else { letter }
 }
 
-/// A value of a change, which may be nothing.
+/// A value of a change, which may be empty.
 #[derive(Clone, Copy)]
 struct OrNothing<'a>(&'a str);
 
@@ -171,7 +171,7 @@ impl Display for OrNothing<'_> {
     }
 }
 
-/// A number in ten columns, with the letter of its thousands.
+/// A number in ten columns, with a suffix for its thousands.
 #[derive(Clone, Copy)]
 struct Short(f64);
 
