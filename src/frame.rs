@@ -1,22 +1,22 @@
-//! Requests and answers for programs, over a serial line that loses, turns and makes up bits.
+//! Requests and answers for programs, over a serial line that loses, flips and adds bits.
 //!
-//! Read this first. A frame is `0 COBS(postcard(head, body) ++ CRC-32) 0`: COBS leaves no zero
-//! within, so the next zero after any noise is a place to begin anew. The same line carries the
-//! console ([`crate::console`]), and no program or person ever has to switch: a zero is what no
-//! terminal sends, so it begins a frame wherever it comes, and after a good frame's last zero, or
-//! a silence, bytes are the console's again.
+//! Read this first. A frame is `0 COBS(postcard(head, body) ++ CRC-32) 0`. COBS leaves no zero
+//! inside, so after noise the next zero is a new start. The same line carries the console
+//! ([`crate::console`]), and neither programs nor people have to switch. No terminal sends a zero,
+//! so a zero always begins a frame. After a good frame's last zero, or a silence, bytes go to the
+//! console again.
 //!
-//! What a noisy line costs, and never more than that:
+//! Noise on the line costs at most this:
 //!
-//! - A frame that is not whole is dropped and counted. Who asked hears nothing, and asks again
+//! - A damaged frame is dropped and counted. Its sender gets no answer, and repeats the request
 //!   under the same number ([`Head::seq`]).
-//! - A number that was answered last is answered again from memory, not carried out again; that
-//!   memory is the owner's.
-//! - Items of an answer are numbered and its end says how many there are, so an answer with a
-//!   hole is known to have one.
+//! - The number answered last is answered again from memory, not carried out again; that memory is
+//!   the owner's.
+//! - Items of an answer are numbered, and its end holds their count, so a missing item is noticed.
 //!
-//! The version is read before anything else and never changes its place: postcard describes
-//! nothing, so a peer of another version must not be guessed at.
+//! The version is read first and never changes its place: postcard is not self-describing, so a
+//! peer of another version must not be guessed at.
+//!
 //!
 //! ```
 //! use loka_stratum::control::Request;
@@ -50,27 +50,27 @@ use crate::limits::{FRAME_BYTES_MAX, FRAME_TEXT_BYTES_MAX};
 
 pub use crate::limits::FRAME_WIRE_BYTES_MAX as WIRE_BYTES_MAX;
 
-/// The version of this protocol. A body that another version cannot read takes a new one; a
-/// variant that is appended does not.
+/// The version of this protocol. It changes with a body that older versions cannot read; an
+/// appended variant does not change it.
 pub const VERSION: u8 = 1;
 
 const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
-/// What every frame begins with, in every version.
+/// The start of every frame, in every version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// [`VERSION`].
     pub version: u8,
-    /// The number of the question; its answer has the same.
+    /// The number of the request; its answer has the same.
     pub seq: u32,
 }
 
-/// What a frame says.
+/// The content of a frame.
 ///
-/// Variants are appended, never reordered: they are numbers on the line.
+/// Variants are appended, never reordered: their numbers go over the line.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Body<'a> {
-    /// Something is asked.
+    /// A request.
     #[serde(borrow)]
     Request(Request<'a>),
     /// A part of an answer.
@@ -80,43 +80,43 @@ pub enum Body<'a> {
         /// The part.
         item: Item<'a>,
     },
-    /// The end of an answer: it was done.
+    /// The end of an answer: the request was carried out.
     Done {
-        /// The items that came before.
+        /// Number of items before it.
         items: u16,
     },
-    /// The end of an answer: it was not done.
+    /// The end of an answer: the request was refused.
     Refused {
-        /// The items that came before.
+        /// Number of items before it.
         items: u16,
-        /// Why.
+        /// The reason.
         why: Refused<&'a str>,
     },
 }
 
-/// A frame that came whole.
+/// A frame with the right checksum.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Frame<'a> {
-    /// The number of the question.
+    /// The number of the request.
     pub seq: u32,
-    /// What it says.
+    /// The content.
     pub body: Result<Body<'a>, Unreadable>,
 }
 
-/// A frame came whole and says nothing that is known here.
+/// A frame with the right checksum that this version cannot read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    /// Its version is another.
+    /// It has another version.
     Version(u8),
-    /// Its version is ours, and what it says is none of ours.
+    /// Its version is ours, but its content is unknown.
     Body,
 }
 
-/// The texts of a frame are longer than it has room for.
+/// The texts do not fit a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameTooLong;
 
-/// Writes a frame with the zeroes around it.
+/// Writes a frame between two zeroes.
 ///
 /// # Errors
 ///
@@ -138,7 +138,7 @@ pub fn encode<'b>(
     wire.get(..inner.saturating_add(1)).ok_or(FrameTooLong)
 }
 
-/// Returns as much of a text as a frame has room for.
+/// Returns the start of a text, cut to fit a frame.
 pub fn fit(text: &str) -> &str {
     let mut end = FRAME_TEXT_BYTES_MAX.min(text.len());
     while !text.is_char_boundary(end) {
@@ -147,7 +147,7 @@ pub fn fit(text: &str) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// Returns an item of which every text fits into a frame together with the others.
+/// Returns an item whose texts are cut so that together they fit a frame.
 pub fn fit_item(item: Item<'_>) -> Item<'_> {
     match item {
         Item::Text(text) => Item::Text(fit(text)),
@@ -156,7 +156,7 @@ pub fn fit_item(item: Item<'_>) -> Item<'_> {
     }
 }
 
-/// Tells frames and a console's bytes apart, and puts frames together.
+/// Separates frames from console bytes, and assembles frames.
 pub struct Receiver {
     state: State,
     decoder: DecoderState,
@@ -167,26 +167,26 @@ pub struct Receiver {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Bytes are the console's.
+    /// Bytes go to the console.
     Text,
     /// After a zero, before the first byte of a frame.
     Open,
     /// Within a frame.
     Inside,
-    /// Within what is no frame, until the next zero.
+    /// Inside a damaged frame, until the next zero.
     Spoiled,
 }
 
-/// What a byte came to.
+/// The effect of a byte.
 #[derive(Debug, PartialEq)]
 pub enum Received<'a> {
-    /// It is the console's.
+    /// A byte for the console.
     Text(u8),
-    /// A frame begins; what stood on the console's line is nothing.
+    /// A frame begins; a partial console line is void.
     Opened,
-    /// It is part of a frame, or of what is none.
+    /// A byte of a good or damaged frame.
     Nothing,
-    /// A frame is there.
+    /// A frame is complete.
     Frame(Frame<'a>),
 }
 
@@ -197,7 +197,7 @@ impl Default for Receiver {
 }
 
 impl Receiver {
-    /// Begins with the console.
+    /// Starts in console mode.
     pub const fn new() -> Self {
         Self {
             state: State::Text,
@@ -208,7 +208,7 @@ impl Receiver {
         }
     }
 
-    /// Takes in a byte.
+    /// Takes a byte.
     pub fn handle_byte(&mut self, byte: u8) -> Received<'_> {
         match (self.state, byte) {
             (State::Text, 0) => {
@@ -223,8 +223,7 @@ impl Receiver {
         }
     }
 
-    /// Says that nothing has come for a while: what was begun will not be ended, and whoever
-    /// types is no program.
+    /// Notes a silence: a partial frame will not be completed, and later bytes come from a person.
     pub fn handle_silence(&mut self) {
         if matches!(self.state, State::Inside | State::Spoiled) {
             self.bad = self.bad.saturating_add(1);
@@ -232,12 +231,12 @@ impl Receiver {
         self.state = State::Text;
     }
 
-    /// Says whether bytes are the console's.
+    /// Says whether bytes go to the console.
     pub fn is_text(&self) -> bool {
         self.state == State::Text
     }
 
-    /// Returns how often something came that was no frame.
+    /// Returns the number of damaged frames.
     pub fn bad(&self) -> u32 {
         self.bad
     }
@@ -248,7 +247,7 @@ impl Receiver {
         self.length = 0;
     }
 
-    /// Drops what came; its last zero may be the first of the next frame.
+    /// Drops the frame; its last zero may begin the next one.
     fn refuse(&mut self) -> Received<'_> {
         self.bad = self.bad.saturating_add(1);
         self.open();
@@ -281,7 +280,7 @@ impl Receiver {
         Received::Frame(Frame { seq, body: body(payload) })
     }
 
-    /// Returns the number of a frame whose checksum is right.
+    /// Returns the request number of a frame with the right checksum.
     fn verified(&self) -> Option<u32> {
         let payload = self.payload.get(..self.length)?;
         let (content, crc) = payload.split_last_chunk::<4>()?;
@@ -293,7 +292,7 @@ impl Receiver {
     }
 }
 
-/// Reads what a payload says whose checksum is right.
+/// Reads the content of a payload with the right checksum.
 fn body(payload: &[u8]) -> Result<Body<'_>, Unreadable> {
     let (content, _) = payload.split_last_chunk::<4>().ok_or(Unreadable::Body)?;
     let (head, rest) = postcard::take_from_bytes::<Head>(content).map_err(|_| Unreadable::Body)?;

@@ -1,8 +1,8 @@
 //! The engine of Loka Stratum: hundreds to thousands of Stratum V1 miners, one link to the pool.
 //!
-//! This library is everything that can be decided without a socket, a clock, a thread or a heap:
-//! it takes bytes and `now`, and gives bytes, handles and the next deadline. The binary beside it
-//! (`src/main.rs`, `src/gateway`) is everything else. `docs/ARCHITECTURE.md` draws both.
+//! This library decides everything that needs no socket, clock, thread or heap. It takes bytes and
+//! `now`, and returns bytes, handles and the next deadline. The binary beside it (`src/main.rs`,
+//! `src/gateway`) does the rest. `docs/ARCHITECTURE.md` draws both.
 //!
 //! # Where things live, in reading order
 //!
@@ -37,20 +37,20 @@
 //! # The one idea
 //!
 //! A miner never sees the pool's extranonce1. It is told `coinb1 ‖ E1 ‖ pad` as `coinb1` and its
-//! own id as extranonce1, so nothing it was told changes when the pool does: failover, reconnect
-//! and a new extranonce1 cost one notify, the notify is the same bytes for every miner, and nobody
-//! is disconnected because of the WAN (`docs/adr/0003-invisible-upstream.md`).
+//! own id as extranonce1. So nothing it was told changes with the pool: failover, reconnect and a
+//! new extranonce1 cost one notify. The notify has the same bytes for every miner, and no miner is
+//! disconnected because of the WAN (`docs/adr/0003-invisible-upstream.md`).
 //!
 //! # Features
 //!
 //! None is needed: `cargo build --lib --no-default-features` is the engine alone, `no_std`, without
-//! `alloc`. `defmt` derives `defmt::Format` for what the engine reports; `canary` plants
-//! defects for the simulation to find, and is for its test only.
+//! `alloc`. `defmt` derives `defmt::Format` for the engine's reports. `canary` plants defects for
+//! the simulator to find, and is for its test only.
 
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
-// What a peer sends never reaches a panic or a wrap-around (E5). Exceptions say why, in place.
+// No peer's input reaches a panic or a wrap-around (E5). Exceptions state their reason in place.
 #![cfg_attr(
     not(test),
     deny(

@@ -1,11 +1,11 @@
 //! Loka Stratum: the mining gateway for Bitcoin farms.
 //!
-//! The root of the binary: the command line, and which part carries it out. The engine is the
-//! library beside it (`src/lib.rs`); what needs sockets, files and a clock is [`gateway`]; the
-//! pool, the swarm and the demo that show it working are `lab`, left out of router builds.
+//! The root of the binary: it reads the command line and runs the matching part. The engine is the
+//! library beside it (`src/lib.rs`). Sockets, files and the clock are in [`gateway`]. The test
+//! pool, the swarm and the demo are in `lab`, which router builds leave out.
 
 #![cfg_attr(not(feature = "defmt"), forbid(unsafe_code))]
-// defmt's encoder, in `gateway::frames`, is an unsafe trait; it is the one exception.
+// The one exception: defmt's encoder, in `gateway::frames`, is an unsafe trait.
 #![cfg_attr(feature = "defmt", deny(unsafe_code))]
 
 mod gateway;

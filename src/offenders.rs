@@ -1,17 +1,17 @@
-//! Who broke the protocol lately, by address: budgets that outlive a connection (F50).
+//! Addresses that broke the protocol lately: budgets that outlive a connection (F50).
 //!
-//! A connection has budgets of its own and is closed when one is used up. Whoever reconnects has
-//! new ones, under another name and from another port; so what was used of them is booked to the
-//! address, and one that has used up several connections' worth is refused for a time. Only what no
-//! miner does is booked: lines that cannot be read, requests that are wrong, another protocol, a
-//! flood. Whoever is connected stays: many miners may share an address, of which one is broken.
-//! That they work speaks for the address, so each accepted share takes some of it back.
+//! A connection has its own budgets and is closed when one is used up. A reconnect would start with
+//! new ones, so used budget is booked to the address. An address that used up several connections'
+//! worth is refused for a time. Only offences that no miner commits are booked: unreadable lines,
+//! wrong requests, another protocol, a flood. Connected miners stay, since many may share an
+//! address with one broken device. Their work speaks for the address: each accepted share forgives
+//! some of its offences.
 //!
-//! The table is small and fixed. An address leaves it only when it owes nothing any more. While
-//! every entry is held by one that does, those who have none get the strict default: their
-//! connections have a part of the usual budgets ([`STRICT_DIVISOR`](crate::limits::STRICT_DIVISOR)).
+//! The table is small and fixed. An address leaves it only when it owes nothing. While every entry
+//! is in use, other addresses get the strict default: their connections have a part of the usual
+//! budgets ([`STRICT_DIVISOR`](crate::limits::STRICT_DIVISOR)).
 //!
-//! This machine's own connections are not booked, nor those of no known address.
+//! Connections from this machine, or from no known address, are not booked.
 
 use core::net::{IpAddr, Ipv6Addr};
 
@@ -20,12 +20,13 @@ use crate::limits::{
 };
 use crate::time::{Duration, Instant};
 
-/// What counts as one address: all of IPv4, the /64 of IPv6, in which a host may choose.
+/// The key of one address: all of an IPv4 address, or the /64 of an IPv6 address, within which a
+/// host may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place([u8; 16]);
 
 impl Place {
-    /// Takes an address as IPv6, mapped where it is IPv4.
+    /// Takes an address as IPv6, with IPv4 mapped.
     pub fn of(peer: [u8; 16]) -> Self {
         let mut place = peer;
         if address(peer).is_ipv6()
@@ -43,7 +44,7 @@ impl From<IpAddr> for Place {
     }
 }
 
-/// Returns an address as the engine takes it: IPv6, mapped where it is IPv4.
+/// Returns an address as the engine takes it: IPv6, with IPv4 mapped.
 pub fn octets(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
@@ -51,8 +52,8 @@ pub fn octets(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// Says whether a connection is one of this machine to itself, which no address limits: whoever
-/// makes it could do worse.
+/// Says whether a connection comes from this machine. No address limit applies: a local process
+/// could do worse.
 pub fn is_this_machine(peer: [u8; 16]) -> bool {
     let address = address(peer);
     address == IpAddr::from([127, 0, 0, 1]) || address == IpAddr::V6(Ipv6Addr::LOCALHOST)
@@ -66,25 +67,25 @@ fn is_booked(peer: [u8; 16]) -> bool {
     !is_this_machine(peer) && peer != [0; 16]
 }
 
-/// An address and what it owes.
+/// An address and its offences.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     place: Place,
-    /// When all of it is forgiven: what it owes is the time until then.
+    /// When all of it is forgiven: the time until then measures the offences.
     clean_at: Instant,
-    /// It went beyond what is allowed and has not come down to half of that.
+    /// It exceeded the limit and has not come down to half of it.
     is_refused: bool,
 }
 
-/// The addresses that owe something.
+/// The addresses with unforgiven offences.
 #[derive(Debug, Default)]
 pub struct Offenders {
     entries: heapless::Vec<Entry, OFFENDERS_MAX>,
-    /// When the last of them owes nothing; until then there is something to look for.
+    /// When the last of them is clean; the table is searched only until then.
     clean_at: Instant,
 }
 
-/// What an address may owe before it is refused, and what it must be down to to be taken again.
+/// Limit of an address's offences, and the level at which it is accepted again.
 const ALLOWED: Duration = OFFENCE_FORGIVEN_IN.saturating_mul(OFFENCES_ALLOWED as u64);
 const HALF: Duration = Duration::from_micros(ALLOWED.as_micros() / 2);
 
@@ -100,7 +101,7 @@ impl Offenders {
         let fresh = Entry { place, clean_at: now, is_refused: false };
         let index = match found.or_else(free) {
             Some(index) => index,
-            // Full of addresses that owe: this one has the strict default.
+            // All entries are in use: this address gets the strict default.
             None if self.entries.push(fresh).is_err() => return,
             None => self.entries.len().saturating_sub(1),
         };
@@ -109,13 +110,13 @@ impl Offenders {
             *entry = fresh;
         }
         let owed = OFFENCE_FORGIVEN_IN.saturating_mul(u64::from(offences));
-        // Twice what is allowed is the most, so that the longest refusal has a bound.
+        // Twice the limit is the maximum, so that the longest refusal is bounded.
         entry.clean_at = (entry.clean_at + owed).min(now + ALLOWED.saturating_mul(2));
         entry.is_refused |= entry.clean_at.since(now) >= ALLOWED;
         self.clean_at = self.clean_at.max(entry.clean_at);
     }
 
-    /// Takes an accepted share as a word for its address.
+    /// Counts an accepted share in favour of its address.
     pub fn vouch(&mut self, peer: [u8; 16], now: Instant) {
         if now >= self.clean_at {
             return;
@@ -126,7 +127,7 @@ impl Offenders {
         }
     }
 
-    /// Returns how long an address is refused yet, where it is.
+    /// Returns how much longer an address is refused, if it is.
     pub fn refused_for(&mut self, peer: [u8; 16], now: Instant) -> Option<Duration> {
         if now >= self.clean_at {
             return None;
@@ -137,8 +138,8 @@ impl Offenders {
         entry.is_refused.then_some(left)
     }
 
-    /// Says whether a connection from an address has the strict default: there is no room left to
-    /// book what it does.
+    /// Says whether a connection from an address gets the strict default, because the table has no
+    /// entry left for it.
     pub fn is_strict_for(&self, peer: [u8; 16], now: Instant) -> bool {
         let place = Place::of(peer);
         let is_held = |entry: &Entry| entry.clean_at > now && entry.place != place;

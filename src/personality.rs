@@ -1,56 +1,55 @@
-//! What a firmware is like, as far as it is on record (`docs/stratum-quirks.md`): which
-//! difficulties it takes as they are, how long a coinbase it survives, how long a name it keeps,
-//! and how it is asked to come back.
+//! Known firmware and its limits (`docs/stratum-quirks.md`): the difficulties it takes unchanged,
+//! the longest coinbase and worker name it handles, and how to ask it to come back.
 //!
 //! A [`Personality`] is chosen by the user agent of mining.subscribe, which may be missing, shared
-//! by many devices or made up. So it never decides whether a miner is served, and what is unknown
-//! is treated as an ASIC of the strictest kind. What a miner does counts more than what it says:
-//! one that suggests a difficulty below 1 takes fractions, whatever its name.
+//! by many devices or made up. So it never decides whether a miner is served. Unknown firmware is
+//! treated as an ASIC of the strictest kind. Behaviour counts more than the name: a miner that
+//! suggests a difficulty below 1 takes fractions, whatever its user agent.
 //!
-//! What holds for every firmware is not here: only what was asked is answered in configure
-//! (QUIRKS 12), and the answer is the next line (QUIRKS 11).
+//! Rules for every firmware are elsewhere: configure answers only the requested extensions (QUIRKS
+//! 12), and the answer is the next line (QUIRKS 11).
 
-/// Which difficulties a firmware takes as they are.
+/// The difficulties that a firmware takes unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Steps {
-    /// Powers of two; others are rounded, down or up, and shares or hash-rate are lost (QUIRKS 26).
+    /// Powers of two. Others are rounded up or down, which loses shares or hash-rate (QUIRKS 26).
     PowersOfTwo,
     /// Any number (QUIRKS 27).
     Any,
 }
 
-/// How a firmware is asked to come back when the gateway ends for a moment.
+/// How a firmware is asked to come back after a restart of the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Farewell {
-    /// By `client.reconnect` without a host, which is obeyed at once; cgminer refuses a host
-    /// without a dot, such as an address of the LAN may be (QUIRKS 45).
+    /// By `client.reconnect` without a host, which it obeys at once. cgminer refuses a host without
+    /// a dot, as an address of the LAN may be (QUIRKS 45).
     Reconnect,
-    /// Not at all: it ignores the request, or nobody knows; its connection ends and it tries again
-    /// when it does.
+    /// Not at all: it ignores the request, or its behaviour is unknown. Its connection ends, and it
+    /// retries on its own.
     Silent,
 }
 
-/// What a firmware is like.
+/// A firmware's known limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Personality {
-    /// What logs and status pages call it.
+    /// The name in logs and on status pages.
     pub name: &'static str,
-    /// What its user agent contains, in lower case; any of them.
+    /// Parts of its user agent, in lower case; one match is enough.
     agents: &'static [&'static str],
-    /// Which difficulties it takes as they are.
+    /// The difficulties that it takes unchanged.
     pub steps: Steps,
-    /// The longest coinbase that it survives, in bytes, where one is on record.
+    /// The longest coinbase that it survives, in bytes, if recorded.
     pub coinbase_bytes_max: Option<u32>,
-    /// The longest worker name that it surely keeps whole, in bytes, where one is on record.
+    /// The longest worker name that it surely keeps whole, in bytes, if recorded.
     pub worker_bytes_max: Option<u8>,
     /// How it is asked to come back.
     pub farewell: Farewell,
 }
 
 impl Personality {
-    /// Nothing is known.
+    /// Firmware about which nothing is known.
     pub const UNKNOWN: Self = Self {
         name: "unknown",
         agents: &[],
@@ -60,7 +59,7 @@ impl Personality {
         farewell: Farewell::Silent,
     };
 
-    /// The first whose name fits the user agent.
+    /// Returns the first known firmware that matches the user agent.
     pub fn of(user_agent: &str) -> &'static Self {
         let fits = |known: &&Self| known.agents.iter().any(|part| contains(user_agent, part));
         KNOWN.iter().find(fits).unwrap_or(&UNKNOWN)
@@ -69,7 +68,7 @@ impl Personality {
 
 static UNKNOWN: Personality = Personality::UNKNOWN;
 
-/// All that are on record, the narrower names first.
+/// All known firmware, narrower names first.
 static KNOWN: [Personality; 8] = [
     Personality {
         name: "antminer-s21",
@@ -115,7 +114,7 @@ static KNOWN: [Personality; 8] = [
         name: "avalon",
         farewell: Farewell::Reconnect,
         agents: &["cgminer/4.11.1"],
-        // QUIRKS 44: names are cut to 63 letters, so one of 63 may be a part of a name.
+        // QUIRKS 44: names are cut to 63 letters, so a name of 63 may be truncated.
         worker_bytes_max: Some(62),
         ..Personality::UNKNOWN
     },
@@ -135,22 +134,22 @@ static KNOWN: [Personality; 8] = [
     },
 ];
 
-/// What a firmware may not survive.
+/// A field too long for a firmware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Unfit {
     /// The coinbase of a job, in bytes.
     Coinbase {
-        /// What the pool gives.
+        /// Bytes in the pool's job.
         got: u32,
-        /// What it is known to survive.
+        /// Bytes that the firmware is known to survive.
         limit: u32,
     },
     /// The name of its worker, in bytes.
     WorkerName {
-        /// What it was given.
+        /// Bytes in its name.
         got: u8,
-        /// What it is known to keep.
+        /// Bytes that the firmware is known to keep.
         limit: u8,
     },
 }
@@ -168,7 +167,7 @@ impl core::fmt::Display for Unfit {
     }
 }
 
-/// Says whether `text` contains `part`, which is lower case, in either case.
+/// Says whether `text` contains the lower-case `part`, ignoring ASCII case.
 fn contains(text: &str, part: &str) -> bool {
     text.as_bytes().windows(part.len()).any(|piece| piece.eq_ignore_ascii_case(part.as_bytes()))
 }

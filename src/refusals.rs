@@ -1,17 +1,17 @@
-//! Whether a pool pays: what it answers to shares, and when people are to hear that it does not.
+//! Whether a pool pays: how it answers shares, and when to report that it does not.
 //!
-//! A pool can go bad without closing (QUIRKS 55): it refuses every share, or answers none, and
-//! sends jobs all the same. [`Refusals`] watch one link for that, whatever the code:
+//! A pool can fail without closing (QUIRKS 55): it refuses every share, or answers none, and still
+//! sends jobs. [`Refusals`] watches one link for three signs, whatever the code:
 //!
-//! - more than half of the shares of a minute came back refused or not at all;
-//! - [`REFUSALS_IN_A_ROW`] in a row were refused; or fewer, over a whole minute;
-//! - none was answered for a minute, and [`UNPAID_SHARES_MIN`] of them wait or waited.
+//! - more than half of a minute's shares were refused or unanswered;
+//! - [`REFUSALS_IN_A_ROW`] shares in a row were refused; or fewer, over a whole minute;
+//! - no share was answered for a minute, and at least [`UNPAID_SHARES_MIN`] are unanswered.
 //!
-//! That is one [`Trouble`], said when it begins and when it ends; its numbers go on meanwhile. It
-//! ends with shares that are taken, not with another connection. Where the session itself may be
-//! what is wrong, as with codes 24 and 25, [`Refusals::renewal`] asks for another one, seldom.
+//! Each is one [`Trouble`], reported when it begins and when it ends; its counts go on meanwhile.
+//! Accepted shares end it; a reconnect does not. If the session itself may be the cause, as with
+//! codes 24 and 25, [`Refusals::renewal`] asks for a new one at intervals.
 //!
-//! Nothing here acts, and no single miner is judged: `proxy` and [`crate::health`] do.
+//! Nothing here acts or judges a single miner: `proxy` and [`crate::health`] do.
 
 use core::fmt;
 
@@ -24,54 +24,54 @@ use crate::time::{Duration, Instant};
 use crate::upstream::{LinkClose, Reason};
 use crate::words::Words;
 
-/// What a pool did with a share.
+/// The outcome of a share at a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It took it.
+    /// The pool accepted it.
     Accepted,
-    /// It refused it, with this code where it gave one.
+    /// The pool refused it, with this code if it gave one.
     Refused(Option<i64>),
-    /// It left it without an answer for [`crate::limits::ANSWER_MAX`].
+    /// The pool left it unanswered for [`crate::limits::ANSWER_MAX`].
     Unanswered,
 }
 
-/// Why a pool's work earns nothing, or less than half.
+/// Why a pool pays nothing, or for less than half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Trouble {
-    /// It refuses shares.
+    /// The pool refuses shares.
     Refuses {
-        /// The code of the last, where it has one.
+        /// The code of the last refusal, if it had one.
         code: Option<i64>,
-        /// How many were refused.
+        /// Refused shares.
         count: u32,
-        /// Of how many that were answered.
+        /// Answered shares.
         of: u32,
     },
-    /// It answers no share, though it sends jobs.
+    /// The pool answers no share, though it sends jobs.
     AnswersNone {
-        /// How many have had no answer.
+        /// Unanswered shares.
         count: u32,
     },
-    /// It leaves shares without an answer.
+    /// The pool leaves shares unanswered.
     AnswersSome {
-        /// How many had none.
+        /// Unanswered shares.
         count: u32,
-        /// Of how many.
+        /// Shares in total.
         of: u32,
     },
 }
 
-/// A change that people are to hear of.
+/// A change that is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The pool does not pay.
+    /// The pool stopped paying.
     Began(Trouble),
-    /// It does again.
+    /// The pool pays again.
     Ended,
 }
 
-/// Shares of half a minute, or so.
+/// The shares of about half a minute.
 #[derive(Clone, Copy, Debug, Default)]
 struct Part {
     good: u32,
@@ -79,28 +79,28 @@ struct Part {
     unanswered: u32,
 }
 
-/// What a pool did with the shares of one link.
+/// How a pool answers the shares of one link.
 #[derive(Debug, Default)]
 pub struct Refusals {
-    /// The minute, in two parts: the one before and the present one.
+    /// The minute in two parts: the previous one and the present one.
     parts: [Part; 2],
     part_since: Instant,
-    /// Refused without one that was taken between them, and since when.
+    /// Refusals in a row, and since when.
     in_a_row: u32,
     row_since: Instant,
-    /// The same with codes that say that the session is gone, and whether that is about more than
-    /// one miner's name.
+    /// The same for codes that say that the session is gone, and whether more than one miner's name
+    /// is affected.
     forgotten_in_a_row: u32,
     row_name: Option<MinerHandle>,
     is_of_all: bool,
     good_in_a_row: u32,
-    /// Sent since the last answer, and when the first of them was.
+    /// Shares sent since the last answer, and the time of the first.
     silent: u32,
     silent_since: Instant,
     code: Option<i64>,
     words: Words,
     trouble: Option<Trouble>,
-    /// Sessions that were made anew without a share that was taken since.
+    /// Sessions renewed since the last accepted share.
     renewals: u8,
     renewed_at: Option<Instant>,
 }
@@ -124,13 +124,13 @@ impl Trouble {
         )
     }
 
-    /// Returns it in words, with what the pool said to the last refused share.
+    /// Returns it in words, with the pool's text on the last refused share.
     pub fn told(self, words: &Words) -> TroubleTold<'_> {
         TroubleTold { trouble: self, words }
     }
 }
 
-/// A trouble with the pool's own words, as what the pool does.
+/// A trouble with the pool's own text, as a predicate of the pool.
 #[derive(Clone, Copy, Debug)]
 pub struct TroubleTold<'a> {
     trouble: Trouble,
@@ -155,13 +155,13 @@ impl fmt::Display for TroubleTold<'_> {
 }
 
 impl Refusals {
-    /// Forgets what was of another session; the trouble stays until shares are taken.
+    /// Forgets the counts of the old session; the trouble stays until shares are accepted.
     pub(crate) fn handle_session(&mut self) {
         self.parts = [Part::default(); 2];
         (self.in_a_row, self.forgotten_in_a_row, self.silent) = (0, 0, 0);
     }
 
-    /// Takes note of a share that was sent.
+    /// Notes that a share was sent.
     pub(crate) fn handle_sent(&mut self, now: Instant) {
         if self.silent == 0 {
             self.silent_since = now;
@@ -169,13 +169,13 @@ impl Refusals {
         self.silent = self.silent.saturating_add(1);
     }
 
-    /// Takes note of an answer that came too late to count: the pool is not silent.
+    /// Notes an answer that came too late to count: the pool is not silent.
     pub(crate) fn handle_late(&mut self) {
         self.silent = 0;
     }
 
-    /// Takes note of what became of a share; `words` are the pool's where it refused it, `name` is
-    /// whose name it went under where that is not the link's login.
+    /// Books the outcome of a share. `words` is the pool's text with a refusal. `name` is the miner
+    /// whose name it went under, if not the link's login.
     pub(crate) fn handle_fate(
         &mut self,
         fate: Fate,
@@ -216,7 +216,7 @@ impl Refusals {
         }
     }
 
-    /// Begins another part of the minute where it is time.
+    /// Starts another part of the minute when it is due.
     fn turn(&mut self, now: Instant) {
         let half = Duration::from_micros(UNPAID_AFTER.as_micros() / 2);
         let passed = now.since(self.part_since);
@@ -229,11 +229,11 @@ impl Refusals {
         self.part_since = now;
     }
 
-    /// Returns what people are to hear now, if anything.
+    /// Returns the change to report now, if any.
     pub(crate) fn check(&mut self, now: Instant) -> Option<Change> {
         self.turn(now);
         if self.has_ended(now) {
-            // What was refused before counts no more.
+            // Earlier refusals do not count any more.
             self.parts = [Part::default(); 2];
             self.trouble = None;
             return Some(Change::Ended);
@@ -253,7 +253,7 @@ impl Refusals {
         self.trouble.is_some() && is_good
     }
 
-    /// The trouble that there is by the rules now.
+    /// The trouble that the rules find now.
     fn find(&self, now: Instant) -> Option<Trouble> {
         if self.is_silent(now) {
             return Some(Trouble::AnswersNone { count: self.silent });
@@ -293,12 +293,12 @@ impl Refusals {
         self.silent >= UNPAID_SHARES_MIN && now.since(self.silent_since) >= UNPAID_AFTER
     }
 
-    /// Returns why the session is to be made anew, where it is time for that: another may heal what
-    /// this one has. The time between two doubles, further where another pool serves meanwhile.
+    /// Returns the reason for a new session, if one is due: a new session may fix the fault. The
+    /// interval between two doubles, up to a longer one while another pool serves.
     pub(crate) fn renewal(&mut self, is_spare: bool, now: Instant) -> Option<LinkClose> {
         let is_long = now.since(self.row_since) >= UNPAID_AFTER;
         let least = if is_long { UNPAID_SHARES_MIN } else { UNPAID_ANSWERS_MIN };
-        // A session that is gone serves nobody.
+        // A session counts as gone only if no share was accepted in it.
         let is_of_all = self.is_of_all && self.minute().good == 0;
         let is_forgotten = is_of_all && self.forgotten_in_a_row >= least;
         let close = if self.is_silent(now) {
@@ -319,22 +319,22 @@ impl Refusals {
         Some(close)
     }
 
-    /// Returns what is wrong, as long as it is.
+    /// Returns the present trouble.
     pub fn trouble(&self) -> Option<Trouble> {
         self.trouble
     }
 
-    /// Returns what the pool said to the last share that it refused.
+    /// Returns the pool's text on the last refused share.
     pub fn words(&self) -> &Words {
         &self.words
     }
 
-    /// Returns how many shares were refused in a row, and the code of the last.
+    /// Returns the number of refusals in a row, and the last code.
     pub(crate) fn row(&self) -> (u32, Option<i64>) {
         (self.in_a_row, self.code)
     }
 
-    /// Says whether the last shares that were sent have had no answer at all.
+    /// Says whether the last shares are all unanswered.
     pub fn is_unanswered(&self) -> bool {
         self.silent >= UNPAID_SHARES_MIN
     }

@@ -1,22 +1,21 @@
-//! The shares that were accepted: none is accepted twice in the life of its job (F27, F28, F90).
+//! The accepted shares: none is accepted twice in the life of its job (F27, F28, F90).
 //!
-//! Two shares are the same where their headers are, and those are where their hashes are, whoever
-//! sends them, on whichever connection, in whatever spelling. [`SeenShares`] keeps 48 bits of each
-//! hash and finds them by 64 others, for the whole farm in one table. A share lies in one of two
-//! buckets of a processor's cache line each, chosen by a seed that nobody outside knows: looking
-//! one up reads both and no more.
+//! Two shares are equal if their headers are, and so their hashes, whatever the sender, connection
+//! or spelling. [`SeenShares`] keeps 48 bits of each hash and looks them up by 64 others, in one
+//! table for the whole farm. A share is in one of two buckets of a cache line each. A seed unknown
+//! to peers chooses them, and a lookup reads both and no more.
 //!
 //! **How long.** Each entry belongs to a [`Generation`]: the shares of one announcement. A header
-//! can be replayed against any job that hashes the same coinbase, branches and block, which is its
-//! [`Job::work`], and whose lowest ntime is not above the header's own. So a generation lives on
-//! as long as such a job does, under whatever serial: renewed, resumed, or sent once more by its
-//! pool. The owner knows the jobs and says so ([`SeenShares::reclaim`]); freeing a generation is
-//! one number, and its entries are overwritten one by one.
+//! can be replayed against any job with the same [`Job::work`], that is the same coinbase, branches
+//! and block, whose lowest ntime is not above the header's. A generation therefore lives as long as
+//! such a job does, under whatever serial: renewed, resumed, or sent again by its pool. The owner
+//! knows the jobs and reports them ([`SeenShares::reclaim`]). To free a generation, one number
+//! changes; its entries are overwritten one by one.
 //!
-//! **When it is full** nothing is accepted without being remembered. Light shares may take
-//! [`SEEN_LIGHT_EIGHTHS`] of the places, those that reach their pool [`SEEN_HEAVY_EIGHTHS`], and
-//! beyond that a few places of their own, of which the last are for block candidates. The owner
-//! makes room before: see `proxy::room`.
+//! **When it is full**, no share is accepted without being remembered. Light shares may take
+//! [`SEEN_LIGHT_EIGHTHS`] of the places, and shares that reach their pool [`SEEN_HEAVY_EIGHTHS`].
+//! Beyond that there are a few spare places, the last of them for block candidates. The owner makes
+//! room earlier: see `proxy::room`.
 
 use crate::limits::{
     SEEN_BUCKET_PLACES, SEEN_GENERATIONS, SEEN_GENERATIONS_OF_WORK, SEEN_HEAVY_EIGHTHS,
@@ -25,10 +24,10 @@ use crate::limits::{
 use crate::work::header::{BlockHash, NTime};
 use crate::work::job::{Job, Serial};
 
-/// What a share is worth, which decides how much room it may take.
+/// The class of a share, which decides how much room it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weight {
-    /// It stays here.
+    /// It is too light for the pool.
     Light,
     /// It reaches the pool's target.
     Heavy,
@@ -40,17 +39,17 @@ pub enum Weight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// The shares of one announcement, and of further ones of the same work where there are many.
+/// The shares of one announcement, or of several announcements of one work that has many.
 #[derive(Clone, Copy, Debug)]
 pub struct Generation {
-    /// What tells its entries from those of the generation before it in this place; never zero.
+    /// Tells its entries from those of the place's previous generation; never zero.
     lap: u8,
     is_used: bool,
     /// The last announcement that it was used for.
     serial: Serial,
-    /// What its shares were made of.
+    /// The work of its shares: coinbase, branches and block.
     work: u64,
-    /// The highest time in their headers.
+    /// The highest ntime in their headers.
     ntime_max: NTime,
     has_block: bool,
     shares: u32,
@@ -67,8 +66,8 @@ impl Generation {
         shares: 0,
     };
 
-    /// Says whether a share of it could be sent once more for `job`. A job that is dead takes
-    /// block candidates yet, as long as its session is the same.
+    /// Says whether one of its shares could be sent again for `job`. A dead job still takes block
+    /// candidates in the same session.
     pub fn is_replayable(&self, job: &Job, same_session: bool) -> bool {
         self.work == job.work
             && job.ntime <= self.ntime_max
@@ -76,40 +75,40 @@ impl Generation {
     }
 }
 
-/// Low bits of an entry: the place of its generation and the lap. The rest is of the hash.
+/// Low bits of an entry: the generation's place and its lap. The other bits are from the hash.
 const TAG_BITS: u32 = 16;
 
-/// Serials that are found without a search.
+/// Serials found without a search.
 const LATEST: usize = 64;
 
-/// Where a share lies, if it was seen.
+/// The buckets and fingerprint of a share.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     buckets: [usize; 2],
     fingerprint: u64,
 }
 
-/// All shares that were accepted and could be sent again.
+/// All accepted shares that could be sent again.
 #[derive(Debug)]
 pub struct SeenShares<'a> {
     buckets: &'a mut [[u64; SEEN_BUCKET_PLACES]],
     spare: heapless::Vec<u64, SEEN_SPARE>,
     generations: [Generation; SEEN_GENERATIONS],
-    /// The place of the generation of a serial, by its low bits.
+    /// The place of each serial's generation, by the serial's low bits.
     latest: [u8; LATEST],
     used: u32,
     seed: u64,
 }
 
 impl<'a> SeenShares<'a> {
-    /// Takes the memory, and a number that peers do not know.
+    /// Takes the memory, and a seed unknown to peers.
     pub fn new(buckets: &'a mut [[u64; SEEN_BUCKET_PLACES]], seed: u64) -> Self {
         let generations = [Generation::FREE; SEEN_GENERATIONS];
         let spare = heapless::Vec::new();
         Self { buckets, spare, generations, latest: [0; LATEST], used: 0, seed }
     }
 
-    /// Returns how many shares are remembered.
+    /// Returns the number of remembered shares.
     pub fn len(&self) -> usize {
         self.used as usize
     }
@@ -119,17 +118,17 @@ impl<'a> SeenShares<'a> {
         self.used == 0
     }
 
-    /// Returns how many light shares may be remembered.
+    /// Returns the limit for light shares.
     pub fn light_max(&self) -> u32 {
         self.eighths(SEEN_LIGHT_EIGHTHS)
     }
 
-    /// Returns how many more light shares may be remembered now.
+    /// Returns the room left for light shares.
     pub fn light_left(&self) -> u32 {
         self.light_max().saturating_sub(self.used)
     }
 
-    /// Says whether room should be made.
+    /// Says whether it is time to make room.
     pub fn is_crowded(&self) -> bool {
         self.light_left() < self.light_max() / 8
     }
@@ -147,11 +146,11 @@ impl<'a> SeenShares<'a> {
         mark.buckets.iter().any(has) || self.spare.iter().any(is_it)
     }
 
-    /// Remembers a share that `contains` does not know.
+    /// Remembers a share not yet known to `contains`.
     ///
     /// # Errors
     ///
-    /// [`Full`] where no place is free for it.
+    /// [`Full`] if no place is free for it.
     pub fn insert(
         &mut self,
         hash: &BlockHash,
@@ -176,7 +175,7 @@ impl<'a> SeenShares<'a> {
         Ok(())
     }
 
-    /// Puts an entry into the emptier of its buckets, or to the spare ones.
+    /// Puts an entry into the emptier of its buckets, or into a spare place.
     fn put(&mut self, mark: &Mark, entry: u64, weight: Weight) -> Result<(), Full> {
         if weight == Weight::Light || self.used < self.eighths(SEEN_HEAVY_EIGHTHS) {
             let [first, second] = mark.buckets.map(|at| (self.free_in(at), at));
@@ -211,15 +210,15 @@ impl<'a> SeenShares<'a> {
         is_alive(&self.generations, entry)
     }
 
-    /// Where a share with this hash would lie. Of a share's hash the low bytes are as good as
-    /// random, whatever its difficulty is.
+    /// The buckets and fingerprint of a hash. A share's low hash bytes are as good as random,
+    /// whatever its difficulty.
     fn mark(&self, hash: &BlockHash) -> Mark {
         let mut halves = [0; 16];
         halves.copy_from_slice(hash.0.first_chunk::<16>().unwrap_or(&[0; 16]));
         let bits = u128::from_le_bytes(halves);
         let mixed = mix(bits as u64 ^ self.seed);
         let buckets = self.buckets.len() as u64;
-        // The high half of 32 bits times the number is a number below it.
+        // The high half of 32 bits times a number is below that number.
         let below = |bits: u64| (bits.wrapping_mul(buckets) >> 32) as usize;
         Mark {
             buckets: [below(mixed >> 32), below(mixed & u64::from(u32::MAX))],
@@ -227,7 +226,7 @@ impl<'a> SeenShares<'a> {
         }
     }
 
-    /// The place of the generation that a job's shares go to; `None` where none is free.
+    /// The place of the generation for a job's shares; `None` if none is free.
     fn generation_of(&mut self, job: &Job) -> Option<u8> {
         let slot = job.serial.number() as usize % LATEST;
         let is_it = |it: &Generation| it.is_used && it.serial == job.serial;
@@ -243,8 +242,8 @@ impl<'a> SeenShares<'a> {
         Some(place)
     }
 
-    /// Opens a generation for a job. Of a work that has many already the newest goes on: it may
-    /// live longer for it, and never shorter.
+    /// Opens a generation for a job. If the work has many already, the newest is extended: it may
+    /// live longer for that, never shorter.
     fn open(&mut self, job: &Job) -> Option<usize> {
         let of_work = |it: &&Generation| it.is_used && it.work == job.work;
         if self.generations.iter().filter(of_work).count() >= SEEN_GENERATIONS_OF_WORK {
@@ -262,7 +261,7 @@ impl<'a> SeenShares<'a> {
         Some(place)
     }
 
-    /// Frees the generations of which no share can be sent again, as `is_replayable` says.
+    /// Frees the generations for which `is_replayable` is false.
     pub fn reclaim(&mut self, is_replayable: impl Fn(&Generation) -> bool) {
         for place in 0..SEEN_GENERATIONS {
             let generation = self.generations.get_mut(place);
@@ -278,7 +277,7 @@ impl<'a> SeenShares<'a> {
         }
     }
 
-    /// Clears what is left of a place's generations, before their laps are used again.
+    /// Clears the leftover entries of a place before its laps are used again.
     fn forget(&mut self, place: usize) {
         let is_of =
             |entry: u64| entry.to_le_bytes().first().is_some_and(|p| usize::from(*p) == place);
@@ -288,8 +287,8 @@ impl<'a> SeenShares<'a> {
         self.spare.retain(|entry| !is_of(*entry));
     }
 
-    /// Returns how many shares are remembered of an announcement; one that others go on with has
-    /// none of its own.
+    /// Returns the number of remembered shares of an announcement; 0 if its generation has passed
+    /// to a later one.
     pub fn shares_of(&self, serial: Serial) -> u32 {
         let of = |it: &&Generation| it.is_used && it.serial == serial;
         self.generations.iter().find(of).map_or(0, |it| it.shares)
@@ -306,14 +305,14 @@ impl<'a> SeenShares<'a> {
     }
 }
 
-/// Says whether an entry stands for a share: its place was not given to others since. Zero never
-/// does, as no lap is zero.
+/// Says whether an entry still stands for a share, that is, whether its generation is current. Zero
+/// never does, since no lap is zero.
 fn is_alive(generations: &[Generation; SEEN_GENERATIONS], entry: u64) -> bool {
     let [place, lap, ..] = entry.to_le_bytes();
     generations.get(usize::from(place)).is_some_and(|it| it.lap == lap)
 }
 
-/// Spreads 64 bits over all of them (the finalizer of splitmix64).
+/// Mixes 64 bits (the finalizer of splitmix64).
 const fn mix(bits: u64) -> u64 {
     let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

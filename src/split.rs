@@ -1,29 +1,29 @@
-//! How the farm's work is divided among goals: whose pools get which part of it.
+//! Divides the farm's work among goals.
 //!
 //! A *goal* is a weight and an ordered list of pools. Work is counted as it is done: the difficulty
-//! of every share that was accepted here, for the goal whose pool made its job. A [`Split`] holds
-//! that against the weights and says how much of the farm's rate each goal should have next, so
-//! that what one lacks is made good soon; the proxy then moves single miners, by a notify alone.
+//! of every accepted share counts for the goal whose pool made its job. A [`Split`] compares that
+//! with the weights and says how much of the farm's rate each goal should have next, so that
+//! deficits are made up soon. The proxy then moves single miners, by a notify alone.
 //!
-//! A goal without a live pool takes part in nothing: its weight is divided among the others while
-//! it lasts, and nothing is made good to it afterwards. A goal of small weight gets a miner for
-//! some of the time, so none starves.
+//! A goal without a live pool takes no part. The others share its weight meanwhile, and its loss is
+//! not made up afterwards. A goal of small weight gets a miner for part of the time, so none
+//! starves.
 
 use crate::limits::{GOALS_MAX, SPLIT_HORIZON_MAX, SPLIT_HORIZON_MIN, SPLIT_HORIZON_SHARES};
 use crate::time::Duration;
 
-/// What each goal should get: [`GOALS_MAX`] weights, 0 for a goal that does not exist.
+/// The weights of the goals: [`GOALS_MAX`] of them, 0 for a goal that does not exist.
 pub type Weights = [u16; GOALS_MAX];
 
 /// Amounts per goal, in difficulty or difficulty per second.
 pub type PerGoal = [f64; GOALS_MAX];
 
-/// The work done for each goal since weights or goals changed last.
+/// The work done for each goal since the last change of weights or goals.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Split {
     done: PerGoal,
     shares: u64,
-    /// The weights in force, of goals that can be served.
+    /// The weights in force, of the goals with a pool.
     served: Weights,
 }
 
@@ -36,14 +36,14 @@ impl Split {
         }
     }
 
-    /// Takes back what was counted for a goal: work that its pool was not sent, or left unanswered.
+    /// Takes back counted work that a goal's pool was not sent, or left unanswered.
     pub(crate) fn lose(&mut self, goal: u8, difficulty: f64) {
         if let Some(done) = self.done.get_mut(usize::from(goal)) {
             *done = (*done - difficulty).max(0.0);
         }
     }
 
-    /// Returns the part of the work since the last change that was done for a goal, 0 to 1.
+    /// Returns a goal's part of the work since the last change, 0 to 1.
     pub fn part(&self, goal: u8) -> f64 {
         let all: f64 = self.done.iter().sum();
         let done = self.done.get(usize::from(goal)).copied().unwrap_or(0.0);
@@ -55,16 +55,15 @@ impl Split {
         self.served.get(usize::from(goal)).is_some_and(|weight| *weight > 0)
     }
 
-    /// Takes the weights of the goals that can be served now; where they are others than before,
-    /// the counting begins anew.
+    /// Sets the weights of the goals that can be served now; a change restarts the count.
     pub(crate) fn serve(&mut self, served: Weights) {
         if self.served != served {
             *self = Self { served, ..Self::default() };
         }
     }
 
-    /// Returns how the rate of the farm should be divided from here on, given the rates that the
-    /// miners of each goal have now.
+    /// Returns the wanted division of the farm's rate, given the present rate of each goal's
+    /// miners.
     pub(crate) fn wanted(&self, rates: &PerGoal) -> PerGoal {
         let rate: f64 = rates.iter().sum();
         let weight: f64 = self.served.iter().map(|weight| f64::from(*weight)).sum();
@@ -82,7 +81,7 @@ impl Split {
         wanted
     }
 
-    /// The seconds within which a lack is made good: about the time of a few dozen shares.
+    /// The time in which a deficit is made up, in seconds: about that of a few dozen shares.
     fn horizon(&self, all: f64, rate: f64) -> f64 {
         let secs = |bound: Duration| bound.as_micros() as f64 / 1e6;
         let mean = if self.shares == 0 { 0.0 } else { all / self.shares as f64 };
@@ -90,7 +89,7 @@ impl Split {
         shares.clamp(secs(SPLIT_HORIZON_MIN), secs(SPLIT_HORIZON_MAX))
     }
 
-    /// Returns the goal that a newcomer should work for, given the miners that each goal has.
+    /// Returns the goal for a newcomer, given the number of miners of each goal.
     pub(crate) fn goal_for_newcomer(&self, miners: &[u16; GOALS_MAX]) -> u8 {
         let all: f64 = miners.iter().map(|count| f64::from(*count)).sum::<f64>() + 1.0;
         let weight: f64 = self.served.iter().map(|weight| f64::from(*weight)).sum();

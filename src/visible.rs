@@ -1,12 +1,10 @@
-//! Names that others chose, as people read them: what cannot be seen, or would be taken for
-//! something else, is written out.
+//! Foreign names in readable form: letters that are invisible or look like others are escaped.
 //!
-//! Two workers whose names differ in a zero-width space, a Cyrillic letter or a blank at the end
-//! are two workers to every pool and one to the eye. So a name is shown by letters that can be told
-//! apart: printable ASCII, the letters of Western Europe, and scripts that no Latin letter
-//! resembles. Everything else is shown by its number, as Rust writes it, and so is a blank that
-//! cannot be seen: at the ends, or beside another. It decides how a name looks; what it is stays
-//! its bytes.
+//! Two workers may differ in a zero-width space, a Cyrillic letter or a trailing blank. A pool sees
+//! two workers, and the eye sees one. So only distinguishable letters are shown as they are:
+//! printable ASCII, the letters of Western Europe, and scripts that no Latin letter resembles.
+//! Every other letter is shown by its number, as Rust escapes it. So is an invisible blank: at
+//! either end, or next to another. Only the display changes; the name keeps its bytes.
 //!
 //! ```
 //! use loka_stratum::visible::Visible;
@@ -17,23 +15,23 @@
 
 use core::fmt::{self, Display, Write};
 
-/// A name, shown so that two that differ look different.
+/// A name in a form in which different names look different.
 #[derive(Clone, Copy, Debug)]
 pub struct Visible<'a>(pub &'a str);
 
-/// Letters that are seen as nothing, though they count as printable: blanks of scripts that write
-/// syllables in blocks, and the empty pattern of Braille.
+/// Letters that show nothing, though they count as printable: blanks of syllabic block scripts, and
+/// the empty pattern of Braille.
 const BLANKS: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
 
-/// Says whether nobody sees a letter: control characters, line ends, what only changes how others
-/// are drawn (direction, joining, marks), blanks but the ordinary one.
+/// Says whether a letter is invisible: control characters, line ends, direction marks, joiners,
+/// combining marks, and blanks other than the space.
 pub fn is_hidden(letter: char) -> bool {
-    // What Rust escapes is what has no picture of its own, and these three.
+    // Rust escapes letters without a picture of their own, and these three.
     let is_of_text = matches!(letter, '\'' | '"' | '\\');
     (!is_of_text && letter.escape_debug().count() > 1) || BLANKS.contains(&letter)
 }
 
-/// Says whether a name looks as it is: nothing of it has to be written out.
+/// Says whether a name is shown unchanged, without escapes.
 pub fn is_plain(name: &str) -> bool {
     struct Same<'a>(core::str::Chars<'a>);
     impl Write for Same<'_> {
@@ -45,8 +43,8 @@ pub fn is_plain(name: &str) -> bool {
     write!(Same(name.chars()), "{}", Visible(name)).is_ok()
 }
 
-/// Says whether a letter is seen, and as no other: ASCII, the letters of Western Europe, and
-/// scripts that no Latin letter resembles.
+/// Says whether a letter is visible and distinct: ASCII, the letters of Western Europe, and scripts
+/// that no Latin letter resembles.
 fn is_told_apart(letter: char) -> bool {
     match letter {
         '!'..='~' => letter != '\\',
@@ -65,7 +63,7 @@ impl Display for Visible<'_> {
         while let Some(letter) = letters.next() {
             let is_before_blank = letters.peek().is_none_or(|next| *next == ' ');
             match letter {
-                // So that nobody writes a name that looks like another written out.
+                // Escaped, so that no name can imitate another's escapes.
                 '\\' => f.write_str("\\\\")?,
                 ' ' if !is_after_blank && !is_before_blank => f.write_char(' ')?,
                 _ if is_told_apart(letter) => f.write_char(letter)?,

@@ -1,11 +1,11 @@
-//! What a pool says to people, in so many bytes and so that nothing of it is hidden.
+//! Texts from pools for people, bounded in length and with nothing hidden.
 //!
-//! [`Words`] keep a text of the wire as it is to be shown: control characters, marks that turn the
-//! direction of writing, and letters without width stand there as `\u{202e}`, and what is longer
-//! than [`POOL_WORDS_BYTES_MAX`] ends with `…`. So whatever a log, a terminal or a page does with
-//! them, it shows one line of ours and obeys nothing (F06).
+//! [`Words`] keeps a text of the wire in its display form. Control characters, direction marks and
+//! letters without width are escaped, as `\u{202e}`. A text longer than [`POOL_WORDS_BYTES_MAX`] is
+//! cut and ends with `…`. A log, a terminal or a page therefore shows one line of ours, and obeys
+//! nothing in it (F06).
 //!
-//! It judges no words; `upstream::told` and `proxy::pools` do.
+//! It judges no text; `upstream::told` and `proxy::pools` do.
 
 use core::fmt;
 
@@ -13,24 +13,24 @@ use crate::limits::{POOL_WORDS_BYTES_MAX, POOL_WORDS_KEPT_MAX};
 use crate::visible::is_hidden;
 use crate::wire::text::Text;
 
-/// A text of a pool as it is shown; empty where the pool said nothing.
+/// A pool's text in display form; empty if the pool gave none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Words(heapless::String<POOL_WORDS_BYTES_MAX, u8>);
 
-/// Stands where a text was cut.
+/// Marks the cut end of a text.
 const CUT: char = '…';
 
 impl Words {
     /// No words.
     pub const NONE: Self = Self(heapless::String::new());
 
-    /// Takes a text of the wire, as far as it fits.
+    /// Takes a text of the wire, cut to fit.
     pub fn of(text: Text<'_>) -> Self {
         let mut kept = heapless::String::<POOL_WORDS_BYTES_MAX, u8>::new();
         let mut end = 0;
         for letter in text.chars() {
             let mut shown = heapless::String::<SHOWN_BYTES_MAX, u8>::new();
-            // There is room: no letter is shown with more bytes.
+            // There is room: no letter's display form is longer.
             let _ = show(letter, &mut shown);
             if kept.push_str(&shown).is_err() {
                 kept.truncate(end);
@@ -44,23 +44,23 @@ impl Words {
         Self(kept)
     }
 
-    /// Returns them as they are shown, without quotes.
+    /// Returns the text in display form, without quotes.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Says whether the pool said nothing.
+    /// Says whether the pool gave no text.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Says whether one of the words or parts of words is among them, in either case.
+    /// Says whether the text contains one of these parts, ignoring ASCII case.
     pub fn name_any(&self, parts: &[&str]) -> bool {
         parts.iter().any(|part| contains(&self.0, part))
     }
 }
 
-/// Names words that were kept; other words may have taken their place.
+/// A key of kept words; other words may have replaced them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Saying(u8);
 
@@ -69,8 +69,8 @@ impl Saying {
     pub const NONE: Self = Self(0);
 }
 
-/// The last different words of refusals, so that whoever waits for one can be told; the oldest are
-/// dropped for new ones.
+/// The last different texts of refusals, for the miners that wait for one. The oldest is dropped
+/// for a new one.
 #[derive(Debug, Default)]
 pub struct Sayings {
     kept: heapless::Deque<(Saying, Words), POOL_WORDS_KEPT_MAX>,
@@ -78,7 +78,7 @@ pub struct Sayings {
 }
 
 impl Sayings {
-    /// Keeps words and names them.
+    /// Keeps words and returns their key.
     pub fn keep(&mut self, words: &Words) -> Saying {
         if words.is_empty() {
             return Saying::NONE;
@@ -89,26 +89,26 @@ impl Sayings {
         if self.kept.is_full() {
             self.kept.pop_front();
         }
-        // Zero is no words; a name is used again after 255 different ones.
+        // Zero is no text; a key is reused after 255 different texts.
         self.last = self.last.checked_add(1).unwrap_or(1);
         let saying = Saying(self.last);
-        // There is room: a full list has just lost its oldest.
+        // There is room: a full list has just dropped its oldest text.
         let _ = self.kept.push_back((saying, words.clone()));
         saying
     }
 
-    /// Returns the words, where they are still kept.
+    /// Returns the words if they are still kept.
     pub fn get(&self, saying: Saying) -> Option<&str> {
         self.kept.iter().find(|(kept, _)| *kept == saying).map(|(_, words)| words.as_str())
     }
 }
 
-/// Says whether `text` has `part` in it; ASCII letters count the same in either case.
+/// Says whether `text` contains `part`, ignoring ASCII case.
 pub fn contains(text: &str, part: &str) -> bool {
     text.as_bytes().windows(part.len()).any(|at| at.eq_ignore_ascii_case(part.as_bytes()))
 }
 
-/// Bytes that one letter is shown with at most, as in `\u{10ffff}`.
+/// Most bytes of one letter in display form, as in `\u{10ffff}`.
 const SHOWN_BYTES_MAX: usize = 10;
 
 fn show(letter: char, out: &mut impl fmt::Write) -> fmt::Result {
