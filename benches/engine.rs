@@ -1,9 +1,9 @@
-//! The engine as a whole: what one submit and one notify cost, from bytes to bytes.
+//! The whole engine: the cost of one submit and one notify, bytes to bytes.
 //!
-//! `cargo bench --bench engine`. `engine/submit` is a submit line in and a verdict line out, with
-//! full validation over 12 branches and a 250-byte coinbase; `engine/notify` is a pool's notify in
-//! and one encoded line ready for every miner. `share/hashing` is the hashing of that same share
-//! alone, so that the difference is what the engine itself costs on any processor.
+//! `cargo bench --bench engine`. `engine/submit` reads a submit line and writes a verdict line,
+//! with full validation over 12 branches and a 250-byte coinbase. `engine/notify` reads a pool's
+//! notify and encodes one line for every miner. `share/hashing` is only the hashing of that same
+//! share; the difference is the engine's own cost on any processor.
 
 #[path = "../tests/farm/mod.rs"]
 mod farm;
@@ -60,9 +60,9 @@ fn submit(criterion: &mut Criterion) {
         bencher.iter(|| {
             nonce = nonce.wrapping_add(1);
             line[nonce_at..nonce_at + 8].copy_from_slice(&loka_stratum::wire::hex::digits(nonce));
-            // Time passes as it would for a miner that keeps within its allowance.
+            // Time passes as for a miner within its allowance.
             farm.now = farm.now + loka_stratum::time::Duration::from_millis(10);
-            // Now and then the pool begins anew, so that there is room to remember every share.
+            // A clean job now and then makes room to remember every share.
             if nonce.is_multiple_of(512) {
                 farm.pool_says(link, notify(2, true).trim_end());
                 let job = notified(&farm.due(miner));

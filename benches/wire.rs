@@ -1,11 +1,10 @@
-//! What reading and writing a line costs. `cargo bench --no-default-features --bench wire`.
+//! The cost of reading and writing a line. `cargo bench --no-default-features --bench wire`.
 //!
-//! Beside our parser stands one made of `serde_json` and derived types, the short way to the
-//! same message: it takes ids that are whole numbers and params that are strings, and checks
-//! neither depth nor duplicate params.
+//! It is compared with a parser of `serde_json` and derived types, the shortest code for the same
+//! message. That parser accepts whole-number ids and string params only, and checks neither depth
+//! nor duplicate params.
 //!
-//! The results are looked at where they lie: a result that is passed on by value would time the
-//! copy as well.
+//! Results are read in place: passing one by value would also time the copy.
 
 use std::hint::black_box;
 
@@ -176,7 +175,7 @@ fn write(c: &mut Criterion) {
     group.finish();
 }
 
-/// Makes a notify with so many branches and a coinbase of two halves of so many bytes.
+/// Makes a notify with `branches` branches and a coinbase of two halves of `half` bytes.
 fn notify_line(branches: usize, half: usize) -> Vec<u8> {
     let mut buf = vec![0; UPSTREAM_LINE_BYTES_MAX];
     let mut out = Writer::new(&mut buf);

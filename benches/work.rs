@@ -1,21 +1,20 @@
-//! What a share costs, piece by piece.
+//! The cost of a share, piece by piece.
 //!
 //! ```text
 //! cargo bench --no-default-features --bench work
 //! ```
 //!
-//! Nearly all of it is SHA-256, so each name ends in the number of compressions (runs of the
-//! block function); `compression` is one of them. `share/full check` is the whole way of a submit
-//! whose hex was decoded: coinbase of 250 bytes with its first 64 hashed beforehand, 12 branches,
-//! header, comparison with the miner's, the pool's and the network's target.
+//! Nearly all of it is SHA-256, so each name ends in its number of compressions (runs of the block
+//! function); `compression` is a single one. `share/full check` is the whole check of a submit with
+//! decoded hex. It has a coinbase of 250 bytes with its first 64 hashed beforehand, 12 branches,
+//! the header, and comparisons with the targets of miner, pool and network.
 //!
-//! A time says little unless it is known whether the CPU has SHA instructions: `sha2` looks for
-//! them at run time, and the bench prints what there is. With them a compression takes about
-//! 50 ns (x86-64 with SHA-NI); in software it is 3,379 instructions, and a full check 149,762
-//! (x86-64, callgrind), of which the block function is 99 of 100. One core of a 2.5 GHz Xeon
-//! **without** SHA instructions, shared with other work, gave 470 to 640 ns of CPU time to a
-//! compression and 17 to 23 us to a full check: judge by the count in the name, and by times
-//! from the board in question.
+//! A time means little without the CPU's SHA instructions: `sha2` detects them at run time, and the
+//! bench prints the result. With them a compression takes about 50 ns (x86-64 with SHA-NI). In
+//! software it takes 3,379 instructions, and a full check 149,762 (x86-64, callgrind), 99 % of them
+//! in the block function. One core of a 2.5 GHz Xeon **without** SHA instructions, shared with
+//! other work, took 470 to 640 ns of CPU time for a compression and 17 to 23 us for a full check.
+//! Compare by the count in the name, and by times on the board in question.
 
 use std::hint::black_box;
 
@@ -35,7 +34,7 @@ const EXTRANONCE1: [u8; 4] = [0x22; 4];
 const PAD: [u8; 2] = [0; 2];
 const COINB2: [u8; 180] = [0x44; 180];
 
-/// Bytes of a block of SHA-256, and those at a message's end that are not the message's.
+/// Bytes of a block of SHA-256, and of the shortest padding of a message.
 const BLOCK_BYTES: usize = 64;
 const PADDING_BYTES_MIN: usize = 9;
 
@@ -43,7 +42,8 @@ const PADDING_BYTES_MIN: usize = 9;
 const HEADER_COMPRESSIONS: usize = 3;
 const NODE_COMPRESSIONS: usize = 3;
 
-/// Returns the compressions of the sha256d of `bytes`, the first `cached` blocks being hashed.
+/// Returns the compressions of the sha256d of `bytes` with the first `cached` blocks already
+/// hashed.
 const fn compressions(bytes: usize, cached: usize) -> usize {
     (bytes + PADDING_BYTES_MIN).div_ceil(BLOCK_BYTES) - cached + 1
 }
