@@ -1,6 +1,6 @@
-//! Our reader of JSON against serde_json, and our reader of hex against the standard library: what
-//! ours takes, the other takes as well and understands the same. Ours may refuse more, and says
-//! where the reasons are its own bounds.
+//! Compares our JSON reader with serde_json, and our hex reader with the standard library. Every
+//! input that ours accepts, the other accepts with the same meaning. Ours may refuse more, and then
+//! only by its own bounds.
 
 use loka_stratum::limits::{JSON_DEPTH_MAX, NUMBER_BYTES_MAX};
 use loka_stratum::wire::hex::{self, HexError};
@@ -33,21 +33,21 @@ fn check(data: &[u8]) {
             let id = envelope.id().map(|raw| serde_json::from_slice::<Other>(raw).unwrap());
             assert_eq!(id.as_ref(), other.get("id"));
         }
-        // It refuses a number that is beyond f64; ours keeps its digits.
+        // It refuses a number beyond f64; ours keeps its digits.
         (Ok(_), Err(error)) => assert!(error.to_string().contains("out of range"), "{error}"),
         (Err(error), Ok(other)) => allowed(error, &other),
         (Err(error), Err(_)) => assert!(!error.to_string().is_empty()),
     }
 }
 
-/// Asserts that `ours` means what serde_json read.
+/// Asserts that `ours` equals the value that serde_json read.
 fn same(ours: Value<'_>, other: &Other) {
     match (ours, other) {
         (Value::Null, Other::Null) => {}
         (Value::Bool(ours), Other::Bool(other)) => assert_eq!(ours, *other),
         (Value::Number(_), Other::Number(other)) => {
             assert_eq!(ours.as_f64().map(f64::to_bits), other.as_f64().map(f64::to_bits));
-            // serde_json has whole numbers for those without point and exponent, and not for -0.
+            // serde_json reads whole numbers without point or exponent, except -0.
             if let Some(other) = other.as_u64() {
                 assert_eq!(ours.as_u64(), Some(other));
             }
@@ -71,7 +71,7 @@ fn same(ours: Value<'_>, other: &Other) {
         }
         (Value::Object(ours), Other::Object(other)) => {
             for (key, other) in other {
-                // Of a key that comes twice serde_json keeps the last.
+                // For a repeated key serde_json keeps the last value.
                 let value = ours.members().filter(|(name, _)| name.eq_decoded(key)).last();
                 same(value.expect("a key that the other found").1, other);
             }
@@ -81,7 +81,7 @@ fn same(ours: Value<'_>, other: &Other) {
     }
 }
 
-/// Asserts that what serde_json took was refused by a bound of ours.
+/// Asserts that a bound of ours refused the text that serde_json accepted.
 fn allowed(error: JsonError, other: &Other) {
     match error {
         JsonError::TooDeep { limit, .. } => assert_eq!(usize::from(limit), JSON_DEPTH_MAX),

@@ -1,11 +1,11 @@
-//! The framer: however a stream is cut, the same lines come out of it, and those that a reader
-//! without any state finds in it (F01 to F04).
+//! The framer: any cut of a stream gives the same lines, equal to those of a stateless reader (F01
+//! to F04).
 //!
-//! The first byte is the limit, the next four say where to cut, the rest is the stream.
+//! The first byte is the limit, the next four are the cuts, and the rest is the stream.
 
 use loka_stratum::wire::line::{Framer, LineTooLong};
 
-/// What a stream gave: its lines, and whether it ended with one that is too long.
+/// The lines of a stream, and whether it ended with an overlong one.
 #[derive(Debug, PartialEq)]
 struct Read {
     lines: Vec<Vec<u8>>,
@@ -50,8 +50,8 @@ fn frame(pieces: &[&[u8]], limit: usize) -> Read {
     Read { lines, end: Ok(()) }
 }
 
-/// The same by the definition: split at each line feed, drop one `\r` before it, skip what is
-/// empty, stop at the first that is too long.
+/// The same by definition: split at each line feed, drop one `\r` before it, skip empty lines, stop
+/// at the first overlong one.
 fn expected(stream: &[u8], limit: usize) -> Read {
     let mut lines = Vec::new();
     let count = stream.split(|byte| *byte == b'\n').count();
@@ -60,7 +60,7 @@ fn expected(stream: &[u8], limit: usize) -> Read {
         if line.len() > limit {
             return Read { lines, end: Err(LineTooLong { limit }) };
         }
-        // What follows the last line feed is no line yet.
+        // Bytes after the last line feed are not a line yet.
         if !line.is_empty() && index + 1 < count {
             lines.push(line.to_vec());
         }

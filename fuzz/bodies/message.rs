@@ -1,5 +1,5 @@
-//! Lines of both sides: whatever is read is written by our own encoder and read again, and must
-//! be the same; whatever is refused is refused with a text.
+//! Lines of both sides: each line read is written by our encoder and read again, with the same
+//! result. Each refused line is refused with a text.
 
 use loka_stratum::wire::client::{self, Configure, Request, Submit};
 use loka_stratum::wire::encode::{self, HexField, NotifyFields, SubmitFields};
@@ -33,7 +33,7 @@ fn check(line: &[u8]) {
 
 /// Writes a line, without its line feed.
 fn written(write: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>) -> Vec<u8> {
-    // A control character is six bytes once it is escaped.
+    // An escaped control character takes six bytes.
     let mut buffer = vec![0; 1 << 16];
     let mut out = Writer::new(&mut buffer);
     write(&mut out).expect("there is room for any line");
@@ -52,7 +52,7 @@ fn decoded(text: Text<'_>) -> String {
     text.chars().collect()
 }
 
-/// An id comes back byte for byte.
+/// An id is echoed byte for byte.
 fn echo(id: Id<'_>) {
     let line = written(|out| encode::result_true(id, out));
     let ServerLine::Response(response) = said(&line) else { panic!("an answer") };
@@ -95,7 +95,7 @@ fn request(request: &Request<'_>) {
     }
 }
 
-/// A number is written so that it is read as itself, where its digits are within our bounds.
+/// A number reads back the same, if its digits are within our bounds.
 fn same_difficulty(difficulty: f64, write: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>) {
     let line = written(write);
     let again = match (client::parse(&line), server::parse(&line)) {
@@ -104,7 +104,7 @@ fn same_difficulty(difficulty: f64, write: impl FnOnce(&mut Writer<'_>) -> Resul
             again
         }
         (_, Ok(ServerLine::SetDifficulty(again))) => again,
-        // Written without an exponent, a number far from 1 has more digits than are read.
+        // Without an exponent, a number far from 1 has more digits than the limit.
         (client, server) => {
             let digits = difficulty.to_string().len();
             let limit = loka_stratum::limits::NUMBER_BYTES_MAX;

@@ -1,13 +1,12 @@
-//! The whole engine by operations: miners that come, submit and go, pools that answer, change
-//! their minds, break off and send noise, buffers that are too small, settings that change, time.
+//! The whole engine by operations: miners that connect, submit and leave; pools that answer,
+//! change, disconnect and send noise; small buffers, changed settings, time.
 //!
 //! The handshakes are built in, so that a few bytes of input reach deep; raw bytes are operations
-//! too. After each operation: every submit lies in exactly one bucket, in total and for its
-//! miner; no two miners share search space; whatever is written is whole lines of JSON; no share
-//! is sent twice in one session of a pool. In the end, when every answer is overdue, nothing is
-//! left open.
+//! too. Invariants after each operation: every submit is in exactly one bucket, in total and for
+//! its miner. No two miners share search space. All output is whole lines of JSON. No share is sent
+//! twice in one session of a pool. At the end, with every answer overdue, no share is open.
 //!
-//! An operation is a byte, and the bytes it asks for; where the input ends they are zeros.
+//! An operation is a byte followed by its arguments; after the input's end they are zeros.
 
 use std::collections::HashSet;
 
@@ -33,14 +32,14 @@ const MINERS: usize = 5;
 const LINKS: usize = 3;
 const POOLS: usize = 2;
 
-/// A link's memory: small, so that its queues are full at times.
+/// A link's memory: small, so that its queues are sometimes full.
 const SIZES: LinkSizes =
     LinkSizes { jobs: 4, pending: 24, line_bytes: UPSTREAM_LINE_BYTES_LEAST, ..LinkSizes::MAX };
 
-/// Operations of one input; more would only make it slow.
+/// Operations of one input; more would only slow it down.
 const OPERATIONS_MAX: usize = 256;
 
-/// The input, byte by byte; zeros behind its end.
+/// The input, byte by byte; zeros after its end.
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -50,7 +49,7 @@ impl<'a> Input<'a> {
         *byte
     }
 
-    /// Some of the next bytes, as many as the first of them says.
+    /// The next bytes; the first of them is their count.
     fn bytes(&mut self) -> &'a [u8] {
         let count = usize::from(self.byte()).min(self.0.len());
         let (bytes, rest) = self.0.split_at(count);
@@ -59,20 +58,20 @@ impl<'a> Input<'a> {
     }
 }
 
-/// A connection as its miner knows it.
+/// A connection from its miner's side.
 struct Miner {
     handle: MinerHandle,
     /// Id and time of the newest job.
     job: Option<(String, String)>,
     last_share: Option<Value>,
-    /// It has sent a part of a line; what comes next is the rest of that.
+    /// A part of a line was sent; the next bytes continue it.
     in_a_line: bool,
 }
 
-/// A session with a pool as the pool knows it.
+/// A session from its pool's side.
 struct Session {
     link: LinkIndex,
-    /// Requests that were heard and not answered.
+    /// Requests heard but not answered.
     owed: Vec<Value>,
     seen: HashSet<String>,
 }
@@ -85,7 +84,7 @@ struct World<'a> {
     buffer: Vec<u8>,
     nonce: u32,
     jobs: u32,
-    /// The compact target of the network: 207fffff makes every other share a block.
+    /// The compact network target: 207fffff makes every other share a block.
     nbits: &'static str,
 }
 
@@ -134,7 +133,7 @@ pub fn run(data: &[u8]) {
     world.finish();
 }
 
-/// Options by the bits of a byte.
+/// Options from the bits of a byte.
 fn options(bits: u8) -> Options {
     let difficulty = |value| Difficulty::new(value).expect("above zero");
     let login = |index: usize| PoolLogin {
@@ -165,7 +164,7 @@ fn options(bits: u8) -> Options {
 }
 
 impl World<'_> {
-    /// The one place where a byte becomes an operation.
+    /// The one place that turns a byte into an operation.
     fn operate(&mut self, input: &mut Input<'_>) {
         match input.byte() % 24 {
             0 => self.miner(input.byte()),
@@ -250,7 +249,7 @@ impl World<'_> {
         }
     }
 
-    /// A connection with its handshake done.
+    /// A connection with its handshake finished.
     fn miner(&mut self, bits: u8) {
         let count = self.miners.len();
         self.connect();
@@ -311,7 +310,8 @@ impl World<'_> {
         assert!(!alive || !whole || after == before + 1, "a submit is counted once");
     }
 
-    /// Sends bytes, and takes what is answered and due. Returns whether the connection lives on.
+    /// Sends bytes, and reads the answers and the due output. Returns whether the connection stays
+    /// open.
     fn say(&mut self, miner: usize, mut bytes: &[u8]) -> bool {
         let Miner { handle, in_a_line, .. } = &mut self.miners[miner];
         let handle = *handle;
@@ -336,7 +336,7 @@ impl World<'_> {
         true
     }
 
-    /// What is due to a miner.
+    /// Reads a miner's due output.
     fn due(&mut self, miner: usize) {
         let handle = self.miners[miner].handle;
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -348,7 +348,7 @@ impl World<'_> {
         self.hear(miner, &heard);
     }
 
-    /// What is due to a miner, into a buffer that may be too small for it.
+    /// Writes a miner's due output into a buffer that may be too small.
     fn small_output(&mut self, miner: usize, size: usize) {
         let handle = self.miners[miner].handle;
         let mut buffer = vec![0; size];
@@ -373,7 +373,7 @@ impl World<'_> {
 
     // ---- pools -----------------------------------------------------------------------------
 
-    /// The pools that are called are there; `bits` make them the same as before, or others.
+    /// Accepts the dials of all pools; `bits` keep their sessions or change them.
     fn pool_up(&mut self, bits: u8) {
         while let Some((link, pool)) = self.proxy.poll_dial(self.now) {
             self.sessions.push(Session { link, owed: vec![], seen: HashSet::new() });
@@ -425,7 +425,7 @@ impl World<'_> {
         let Some(session) = self.picked_session(input) else { return };
         let bits = input.byte();
         let link = self.sessions[session].link;
-        // Some at once: the miners hear the last only.
+        // Several at once: the miners get only the last.
         for _ in 0..(bits >> 4) * 2 + 1 {
             self.job(link, bits & 3, bits & 4 != 0);
         }
@@ -437,7 +437,7 @@ impl World<'_> {
         let link = *link;
         let bits = input.byte();
         let Some(at) = usize::from(bits >> 3).checked_rem(owed.len()) else { return };
-        // An answer may come twice.
+        // An answer may arrive twice.
         let id = if bits & 4 == 0 { owed.swap_remove(at) } else { owed[at].clone() };
         let line = match bits & 3 {
             0 | 1 => json!({"id": id, "result": true, "error": null}),
@@ -469,7 +469,7 @@ impl World<'_> {
 
     fn wait(&mut self, millis: u64) {
         let end = self.now + Duration::from_millis(millis);
-        // An owner may be late, and over a long time it is here, for the sake of speed.
+        // An owner may be late; over a long time it is late here, for speed.
         let step = Duration::from_millis((millis / 10).max(100));
         loop {
             self.proxy.handle_timeout(self.now);
@@ -482,7 +482,7 @@ impl World<'_> {
         }
     }
 
-    /// Does what an owner does after each event.
+    /// Does the owner's work after each event.
     fn settle(&mut self) {
         while let Some((handle, _)) = self.proxy.poll_closed() {
             self.proxy.handle_disconnect(handle);
@@ -541,7 +541,7 @@ impl World<'_> {
         }
     }
 
-    /// Lets every share come to its end: pools are silent, time passes.
+    /// Lets every share end: pools stay silent, and time passes.
     fn finish(mut self) {
         for _ in 0..4 {
             self.wait(200_000);
@@ -553,7 +553,7 @@ impl World<'_> {
     }
 }
 
-/// Books what a pool hears; a session hears no share twice.
+/// Books the lines to a pool; a session gets no share twice.
 fn hear_at_pool(sessions: &mut [Session], link: LinkIndex, heard: &[Value]) {
     for line in heard {
         let session = sessions.iter_mut().find(|session| session.link == link);
@@ -567,7 +567,7 @@ fn hear_at_pool(sessions: &mut [Session], link: LinkIndex, heard: &[Value]) {
     }
 }
 
-/// The lines of an output: whole, and JSON.
+/// The lines of an output, all whole and valid JSON.
 fn lines(bytes: &[u8]) -> Vec<Value> {
     assert!(bytes.is_empty() || bytes.ends_with(b"\n"), "whole lines only");
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());

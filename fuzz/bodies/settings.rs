@@ -1,8 +1,8 @@
-//! Settings: every key from any text. What is refused changes nothing, what is taken shows itself
-//! as a text that sets the same again, and what passes the check survives the store.
+//! Settings: every key from any text. A refused text changes nothing. An accepted text is shown in
+//! a form that sets the same value again. Valid settings survive the store.
 //!
-//! Each line is `key=value`. Where that is no key, the first byte picks one of all keys and the
-//! second a pool, so that every key is reached soon.
+//! Each line is `key=value`. If the key is unknown, the first byte picks a key and the second a
+//! pool, so that every key is reached soon.
 
 use loka_stratum::limits::{POOLS_MAX, SETTING_BYTES_MAX};
 use loka_stratum::settings::{FIELDS, Key, Settings};
@@ -48,13 +48,13 @@ fn entry(line: &str) -> Option<(Key, &str)> {
     }
     let mut letters = line.chars();
     let field = letters.next()? as usize % FIELDS.len();
-    // One more than there are pools: that must be refused.
+    // One more than there are pools, which must be refused.
     let pool = letters.next()? as usize % (POOLS_MAX + 1);
     let field = &FIELDS[field];
     Some((Key::of(field, if field.is_of_pool() { pool } else { 0 })?, letters.as_str()))
 }
 
-/// Settings that are told everything that these show.
+/// Settings built by setting every shown value.
 fn copy(settings: &Settings) -> Settings {
     let mut copy = Settings::default();
     while copy.pools.len() < settings.pools.len() {
@@ -65,7 +65,7 @@ fn copy(settings: &Settings) -> Settings {
         for key in (0..count).filter_map(|pool| Key::of(field, pool)) {
             let shown = settings.show(key).to_string();
             assert!(shown.len() <= SETTING_BYTES_MAX, "{key} shows {} bytes", shown.len());
-            // What was never set may be empty where an empty text could not be set.
+            // An unset value may be empty although an empty text cannot be set.
             if shown != copy.show(key).to_string() {
                 copy.set(key, &shown).unwrap_or_else(|problem| panic!("{problem}"));
             }

@@ -1,4 +1,4 @@
-//! Our readers of JSON and hex against others.
+//! Our readers of JSON and hex, compared with others.
 //!
 //! The body is shared with `tests/fuzz_corpora.rs`.
 #![no_main]
