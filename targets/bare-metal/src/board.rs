@@ -1,5 +1,5 @@
-//! A board without an operating system: where it begins, and semihosting, by which a debugger or an
-//! emulator prints for it and ends it.
+//! A board without an operating system: its entry point, and semihosting, by which a debugger or an
+//! emulator prints its output and ends it.
 
 use core::arch::{asm, global_asm};
 use core::fmt;
@@ -11,7 +11,7 @@ const SYS_EXIT_EXTENDED: usize = 0x20;
 /// `ADP_Stopped_ApplicationExit`: the program ended by itself.
 const APPLICATION_EXIT: usize = 0x2_0026;
 
-/// What whoever watches the board shows.
+/// The debugger's or emulator's console.
 pub struct Console;
 
 impl fmt::Write for Console {
@@ -28,7 +28,7 @@ impl fmt::Write for Console {
     }
 }
 
-/// Ends the program; where nobody hears that, it stays.
+/// Ends the program; without a debugger it loops forever.
 pub fn end(code: i32) -> ! {
     let block = [APPLICATION_EXIT, code as usize];
     semihosting(SYS_EXIT_EXTENDED, block.as_ptr() as usize);
@@ -39,18 +39,18 @@ pub fn end(code: i32) -> ! {
 
 #[cfg(target_arch = "arm")]
 fn semihosting(operation: usize, argument: usize) {
-    // SAFETY: reads what `argument` points to, and changes the register of the result alone.
+    // SAFETY: reads the memory at `argument`, and changes only the result's register.
     unsafe { asm!("bkpt 0xab", inout("r0") operation => _, in("r1") argument) }
 }
 
 #[cfg(target_arch = "aarch64")]
 fn semihosting(operation: usize, argument: usize) {
-    // SAFETY: reads what `argument` points to, and changes the register of the result alone.
+    // SAFETY: reads the memory at `argument`, and changes only the result's register.
     unsafe { asm!("hlt #0xf000", inout("x0") operation => _, in("x1") argument) }
 }
 
-// A Cortex-M reads its stack pointer and this address from the vectors. The floating-point unit is
-// off until it is turned on; what is in flash and changes is copied, the rest of memory is cleared.
+// A Cortex-M reads its stack pointer and this address from the vector table. The floating-point
+// unit is off until enabled. Initialised data is copied from flash; other memory is cleared.
 #[cfg(target_arch = "arm")]
 global_asm!(
     ".section .vectors, \"a\"",
@@ -88,7 +88,7 @@ global_asm!(
     "b .",
 );
 
-// The same for a 64-bit board at exception level 1, which has all in memory.
+// The same for a 64-bit board at exception level 1, with everything in memory.
 #[cfg(target_arch = "aarch64")]
 global_asm!(
     ".section .text._start, \"ax\"",

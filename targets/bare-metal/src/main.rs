@@ -1,10 +1,10 @@
-//! The engine in an image without an allocator, with a recorded session to serve.
+//! The engine in an image without an allocator, serving a recorded session.
 //!
-//! There is no `#[global_allocator]` and no `extern crate alloc`: if anything that [`replay`]
-//! reaches needed a heap, this would not link. The image serves `session.txt`, prints each verdict,
-//! and wants every byte of the engine's to be the one that was recorded. On a board it begins in
-//! [`board`] and prints by semihosting; on the host the C library calls `main`, so that the same
-//! session can also be run there. It ends with 0 where every line was as recorded.
+//! There is no `#[global_allocator]` and no `extern crate alloc`: if code reached by [`replay`]
+//! needed a heap, the image would not link. It serves `session.txt`, prints each verdict, and
+//! compares every byte of the engine's output with the recording. On a board it starts in [`board`]
+//! and prints by semihosting. On the host the C library calls `main`, so that the same session runs
+//! there too. Its exit code is 0 if every line was as recorded.
 #![no_std]
 #![no_main]
 
@@ -20,7 +20,7 @@ use core::panic::PanicInfo;
 
 use board::Console;
 
-/// Serves the session and prints what came of it; returns the code to end with.
+/// Serves the session and prints the result; returns the exit code.
 fn run() -> i32 {
     let mut console = Console;
     let result = replay::session(&mut console);

@@ -1,8 +1,8 @@
-//! The session that was recorded, served once more.
+//! Replays the recorded session.
 //!
-//! What `session.txt` has of a pool and of a miner is said to the engine, line after line; what it
-//! says must be what the file has next, byte for byte, and nothing else. Job ids, the miner's id
-//! and the numbers of submits follow from the options, so a recording fits.
+//! The lines of pool and miner in `session.txt` are fed to the engine one after the other. Its
+//! output must equal the file's next lines, byte for byte, with nothing added. Job ids, the miner's
+//! id and the numbers of submits follow from the options, so a recording is reproducible.
 
 use core::array::from_fn;
 use core::fmt::{self, Write};
@@ -28,13 +28,13 @@ const SESSION: &str = include_str!("../session.txt");
 
 const MINERS: usize = 2;
 
-/// Shares that wait, at most.
+/// Places for waiting shares.
 const QUEUE: usize = 64;
 
 /// The id that the gateway of the recording gave its miner.
 const MINER_ID: u16 = 0x8b00;
 
-/// The difficulty that its miner began with.
+/// The initial difficulty of that miner.
 const DIFFICULTY: f64 = 0.001;
 
 /// Time between two lines.
@@ -47,13 +47,13 @@ const SUBMIT: &str = "\"mining.submit\"";
 pub enum Failure {
     /// The engine cannot be set up as for the recording.
     Options,
-    /// The engine refused what a side said.
+    /// The engine refused a line of pool or miner.
     Refused { line: usize },
-    /// The engine said something else than the file has next; both were printed.
+    /// The engine's output differs from the file's next line; both were printed.
     Differs { line: usize },
-    /// The engine said more than the file has.
+    /// The engine's output has more lines than the file.
     More { line: usize },
-    /// The ledger does not add up to what was recorded.
+    /// The ledger's counts differ from the recording.
     Ledger,
 }
 
@@ -69,7 +69,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What the engine said to one side and nobody has looked at yet.
+/// The engine's unread output to one side.
 struct Heard {
     bytes: [u8; OUTPUT_BYTES_MIN],
     length: usize,
@@ -79,7 +79,7 @@ struct Heard {
 impl Heard {
     const NOTHING: Self = Self { bytes: [0; OUTPUT_BYTES_MIN], length: 0, read: 0 };
 
-    /// Has the engine write.
+    /// Lets the engine write.
     fn collect(&mut self, write: impl FnOnce(&mut Writer<'_>) -> Option<()>) -> Option<()> {
         let mut out = Writer::new(&mut self.bytes);
         write(&mut out)?;
@@ -147,7 +147,7 @@ impl Conversation<'_> {
 ///
 /// # Errors
 ///
-/// The first line that was not as recorded.
+/// The first line that differs from the recording.
 pub fn session(console: &mut impl Write) -> Result<(), Failure> {
     let now = Instant::from_micros(black_box(1_000_000_000));
     let mut jobs: [Job; JOBS_PER_LINK] = from_fn(|_| Job::vacant());
