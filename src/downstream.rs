@@ -1,16 +1,16 @@
-//! One miner's connection: where its handshake stands, what it was told, what it may still do.
+//! One miner's connection: its handshake state, the work it was told, and its budgets.
 //!
-//! Read this first. A [`Downstream`] is a plain record with the rules that concern one miner
-//! alone. It reads no line and writes none: `proxy::miners` owns the one `match (state, request)`
-//! and calls in here; `proxy::shares` judges submits.
+//! Read this first. A [`Downstream`] is a plain record with the rules for a single miner. It reads
+//! and writes no lines: `proxy::miners` owns the one `match (state, request)` and calls in here;
+//! `proxy::shares` judges submits.
 //!
 //! States, in the field's words: *connected* (configure and authorize may come before subscribe;
 //! QUIRKS 1, 2), *subscribed* (it has its extranonce1), *authorized* (subscribed and at least one
 //! worker: it gets jobs), *draining* (the gateway is ending; its submits still count).
 //!
 //! Invariants: the extranonce1 of a connection never changes (the invisible upstream,
-//! `docs/adr/0003`); a repeated subscribe gets the same answer and never a second id (F15); a
-//! share is judged by the difficulty that its job was sent with.
+//! `docs/adr/0003`). A repeated subscribe gets the same answer and never a second id (F15). A share
+//! is judged by the difficulty that its job was sent with.
 
 use core::num::{NonZeroU8, NonZeroU16};
 
@@ -37,7 +37,7 @@ use crate::work::job::Serial;
 use crate::work::target::Target;
 use crate::work::version::VersionMask;
 
-/// Where a miner's handshake stands.
+/// The state of a miner's handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum State {
@@ -63,21 +63,21 @@ impl State {
     }
 }
 
-/// Why the gateway ends a miner's connection. Each is counted, logged and, where the protocol
-/// has a way, said to the miner.
+/// Why the gateway ends a miner's connection. Each reason is counted and logged, and sent to the
+/// miner if the protocol allows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Close {
-    /// A line is longer than the limit, in bytes.
+    /// A line is longer than the limit in bytes.
     LineTooLong {
-        /// The longest line that is read.
+        /// The longest line that is read, in bytes.
         limit: usize,
     },
-    /// The first bytes are another protocol's, or nobody's.
+    /// The first bytes belong to another or an unknown protocol.
     NotStratum(Option<Guess>),
-    /// Too many lines that cannot be read.
+    /// Too many unreadable lines.
     InvalidLines,
-    /// Too many requests that are wrong or unknown.
+    /// Too many wrong or unknown requests.
     OddRequests,
     /// Too many rejected submits in excess of accepted ones.
     ExcessRejects,
@@ -131,8 +131,8 @@ impl core::fmt::Display for Close {
     }
 }
 
-/// Offences of a line that cannot be read, and rejected submits of one offence: the fourth line and
-/// the last submit are then a connection's worth, as is the last odd request at one offence each.
+/// Offences of an unreadable line, and rejected submits per offence. The fourth line or the last
+/// submit then uses up a connection's worth, as does the last odd request at one offence each.
 const OFFENCES_OF_LINE: u16 = OFFENCES_OF_CONNECTION / (INVALID_LINES_MAX as u16 + 1);
 const REJECTS_OF_OFFENCE: NonZeroU16 =
     match NonZeroU16::new(EXCESS_REJECTS_MAX / OFFENCES_OF_CONNECTION) {
@@ -169,7 +169,7 @@ impl Workers {
         self.0.push(len).is_ok() && self.0.extend_from_slice(name.as_bytes()).is_ok()
     }
 
-    /// Returns the number of a name, which it keeps; `name` is a JSON string as it was sent.
+    /// Returns the number of a name, which never changes; `name` is a JSON string as it was sent.
     pub fn position(&self, name: Text<'_>) -> Option<u8> {
         let at = self.iter().position(|known| name.eq_decoded(known))?;
         u8::try_from(at).ok()
@@ -203,51 +203,51 @@ impl Workers {
     }
 }
 
-/// Whose answer an authorization waits for.
+/// The decider of a waiting authorization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitsFor {
-    /// The owner's, who is asked whether the worker may come in.
+    /// The owner, which decides on admission.
     Owner,
-    /// The pool's.
+    /// The pool.
     Pool {
-        /// Which of the connection's names.
+        /// The number of the worker's name on the connection.
         worker: u8,
     },
 }
 
-/// An authorization whose answer is not the engine's.
+/// An authorization that the engine does not answer itself.
 #[derive(Clone, Debug)]
 pub(crate) struct WaitingAuthorize {
     /// The id to answer under.
     pub(crate) reply: heapless::Vec<u8, WAITING_ID_BYTES_MAX, u8>,
     pub(crate) waits_for: WaitsFor,
     pub(crate) since: Instant,
-    /// The answer, once it is known.
+    /// The answer, once known.
     pub(crate) yes: Option<bool>,
 }
 
-/// A difficulty and a mask that the miner was told, and the first job they hold for.
+/// A difficulty and a mask told to the miner, and the first job they hold for.
 #[derive(Clone, Copy, Debug)]
 pub struct Told {
     /// The link whose jobs it holds for.
     pub link: LinkIndex,
     /// The first job sent with it.
     pub since: Serial,
-    /// What the miner was told.
+    /// The difficulty told.
     pub difficulty: Difficulty,
     /// The bits that the miner may roll.
     pub mask: VersionMask,
 }
 
-/// The place of a subscribed miner; it never changes.
+/// The seat of a subscribed miner; it never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Seat {
-    /// Which group of links serves it.
+    /// The lane that serves it.
     pub lane: u8,
-    /// Its part of the extranonce2, and its extranonce1.
+    /// Its part of the extranonce2, including its extranonce1.
     pub space: Space,
-    /// The newest job when it was taken.
+    /// The newest job when the seat was taken.
     pub since: Serial,
 }
 
@@ -262,20 +262,20 @@ pub struct Downstream {
     pub(crate) workers: Workers,
     /// It was told that one of its workers is authorized.
     pub(crate) authorized: bool,
-    /// The authorization that waits for an answer: one at a time.
+    /// The one authorization that waits for an answer.
     pub(crate) waiting: Option<WaitingAuthorize>,
-    /// What pools said about its workers.
+    /// Verdicts of pools on its workers.
     pub(crate) standing: Standing,
     pub(crate) user_agent: heapless::String<USER_AGENT_BYTES_MAX>,
-    /// What its firmware is like.
+    /// Its firmware's known limits.
     pub(crate) personality: &'static Personality,
     /// It suggested a difficulty below 1, so it takes fractions.
     pub(crate) takes_fractions: bool,
-    /// It was said that a wish in its password is none.
+    /// An unreadable difficulty in its password was reported.
     pub(crate) says_unread: bool,
-    /// Jobs whose coinbase its firmware may not survive.
+    /// Number of jobs whose coinbase its firmware may not survive.
     pub(crate) oversized_jobs: u32,
-    /// The bits that the miner asked to roll; none without a configure.
+    /// The bits that the miner requested to roll; none without a configure.
     pub(crate) requested_mask: VersionMask,
     /// The mask that the miner was told last.
     pub(crate) told_mask: VersionMask,
@@ -283,26 +283,26 @@ pub struct Downstream {
     /// The difficulty that it was told last.
     told_difficulty: Option<Difficulty>,
     told: heapless::Deque<Told, TOLD_DIFFICULTIES_MAX>,
-    /// The record of what it was told has been full.
+    /// The record of told difficulties was full at some time.
     has_forgotten: bool,
-    /// The target of what it was told last, which most shares are judged by.
+    /// The target of the last told difficulty, which judges most shares.
     told_target: Target,
-    /// The newest job that was sent.
+    /// The newest job sent.
     pub(crate) told_job: Serial,
     /// The id under which it was sent last.
     told_id: Serial,
-    /// Ids under which only this miner was sent jobs, with what others call them, and by how many
-    /// seconds their time was moved on.
+    /// Ids under which only this miner was sent jobs: own id, shared id, and the ntime step in
+    /// seconds.
     own_jobs: heapless::Vec<(Serial, Serial, u32), OWN_JOBS_MAX, u8>,
-    /// A job is due to it for its wish, and from when on another may be.
+    /// A job is due for its wish, and the earliest time of the next.
     pub(crate) wish_due: bool,
     wishes_from: Instant,
-    /// The link that made it.
+    /// The link of its newest job.
     pub(crate) told_link: Option<LinkIndex>,
     /// The goal that the miner works for, and since when.
     goal: u8,
     pub(crate) moved: Instant,
-    /// The newest job that it had of each goal when it was moved away.
+    /// The newest job of each goal when the miner was moved away.
     left: [Serial; GOALS_MAX],
     /// Its shares that wait in the queues of all links.
     pub(crate) waits: u16,
@@ -400,7 +400,7 @@ impl Downstream {
         Self::new([0; 16], Vardiff::new(&policy, Instant::ZERO), Instant::ZERO)
     }
 
-    /// Moves on after a subscription or an authorization.
+    /// Updates the state after a subscription or an authorization.
     pub(crate) fn advance(&mut self) {
         self.state = match (self.state, self.seat.is_some(), self.authorized) {
             (State::Draining, ..) => State::Draining,
@@ -410,12 +410,13 @@ impl Downstream {
         };
     }
 
-    /// Returns when the handshake must be further than it is; `None` once it is done.
+    /// Returns the deadline of the present handshake step; `None` once it is done.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Connected => Some(self.connected + crate::limits::SUBSCRIBE_DEADLINE),
             State::Subscribed => match &self.waiting {
-                // It did its part, in time; the pool's and the owner's have bounds of their own.
+                // The miner did its part in time; the pool and the owner have deadlines of their
+                // own.
                 Some(_) => None,
                 None => Some(self.connected + crate::limits::AUTHORIZE_DEADLINE),
             },
@@ -423,7 +424,7 @@ impl Downstream {
         }
     }
 
-    /// Returns the target of what the miner was told.
+    /// Returns the target of a told difficulty.
     pub(crate) fn target_of(&self, told: &Told) -> Target {
         if self.told_difficulty == Some(told.difficulty) {
             self.told_target
@@ -432,8 +433,8 @@ impl Downstream {
         }
     }
 
-    /// Returns what the miner was told for the job `serial` of a link; the oldest known where the
-    /// job may be older than the record, and nothing where it was never told that job.
+    /// Returns the difficulty and mask told for the job `serial` of a link. If the job may be older
+    /// than the record, returns the oldest known; `None` if the miner was never told the job.
     pub(crate) fn told_for(&self, link: LinkIndex, serial: Serial) -> Option<&Told> {
         let of_link = || self.told.iter().filter(|told| told.link == link);
         let forgotten = || of_link().next().or_else(|| self.told.front());
@@ -443,7 +444,7 @@ impl Downstream {
             .or_else(|| if self.has_forgotten { forgotten() } else { None })
     }
 
-    /// Points the miner at another goal; it hears of it by its next job.
+    /// Assigns the miner to another goal; its next job comes from there.
     pub(crate) fn work_for(&mut self, goal: u8, now: Instant) {
         if let Some(left) = self.left.get_mut(usize::from(self.goal)) {
             *left = self.told_job;
@@ -462,8 +463,8 @@ impl Downstream {
         self.goal
     }
 
-    /// Returns the miner's hash-rate in difficulty per second, as its shares show it since it
-    /// connected; before the first, as its difficulty supposes.
+    /// Returns the miner's hash-rate in difficulty per second, measured by its shares since it
+    /// connected. Before the first share, its difficulty gives an estimate.
     pub(crate) fn rate(&self, share_interval: Duration, now: Instant) -> f64 {
         let secs = |length: Duration| length.as_micros() as f64 / 1e6;
         let supposed = self.told_difficulty().map_or(0.0, Difficulty::as_f64);
@@ -485,13 +486,13 @@ impl Downstream {
         self.told_id
     }
 
-    /// Notes the newest job, as all are sent it.
+    /// Notes the newest job, under the shared id.
     pub(crate) fn tell_job(&mut self, serial: Serial) {
         (self.told_job, self.told_id) = (serial, serial);
         self.wish_due = false;
     }
 
-    /// Notes that the newest job was sent once more under an id that only this miner knows.
+    /// Notes that the newest job was sent again under this miner's own id.
     pub(crate) fn tell_own_job(&mut self, id: Serial, later: u32, now: Instant) {
         if self.own_jobs.is_full() {
             self.own_jobs.remove(0);
@@ -502,21 +503,21 @@ impl Downstream {
         self.wishes_from = now + WISH_INTERVAL;
     }
 
-    /// Returns what others call the job that the miner calls `id`, and by how many seconds its time
-    /// was moved on for this miner.
+    /// Returns the shared id of the miner's job `id`, and its ntime step for this miner in seconds.
     pub(crate) fn job_called(&self, id: Serial) -> (Serial, u32) {
         let own = self.own_jobs.iter().find(|(own, ..)| *own == id);
         own.map_or((id, 0), |(_, job, later)| (*job, *later))
     }
 
-    /// Notes a wish; says whether it may have a job at once: not soon after the one before.
+    /// Notes a wish; returns whether it may get a job at once, which needs an interval since the
+    /// last.
     pub(crate) fn take_wish(&mut self, now: Instant) -> bool {
         let works = self.state == State::Authorized && self.told_difficulty.is_some();
         self.wish_due = works && now >= self.wishes_from;
         self.wish_due
     }
 
-    /// Says whether a difficulty is so far from what is in force that it is worth a job.
+    /// Says whether a difficulty differs enough from the one in force to be worth a job.
     pub(crate) fn is_far(&self, difficulty: Difficulty) -> bool {
         self.told_difficulty.is_some_and(|told| {
             let ratio = difficulty.as_f64() / told.as_f64();
@@ -534,13 +535,13 @@ impl Downstream {
         self.requested_mask
     }
 
-    /// Returns how many verdicts of pools wait to be sent to the miner.
+    /// Returns the number of pool verdicts that wait to be sent to the miner.
     pub fn answers_due(&self) -> u16 {
         self.answers_due
     }
 
-    /// Remembers that jobs from `since` on go out with `difficulty` and `mask`. What is as before
-    /// for the link takes no further place, so that a miner may go to and fro between links.
+    /// Records that jobs from `since` on are sent with `difficulty` and `mask`. An unchanged entry
+    /// of the link takes no further place, so that a miner may move between links.
     pub(crate) fn tell(
         &mut self,
         link: LinkIndex,
@@ -565,8 +566,8 @@ impl Downstream {
         let _ = self.told.push_back(told);
     }
 
-    /// Remembers that the newest job is hashed with another mask than it was sent with, as after a
-    /// configure.
+    /// Records that the newest job may be hashed with another mask than it was sent with, as after
+    /// a configure.
     pub(crate) fn tell_mask(&mut self, mask: VersionMask) {
         self.told_mask = mask;
         if let (Some(link), Some(difficulty)) = (self.told_link, self.told_difficulty) {
@@ -574,40 +575,40 @@ impl Downstream {
         }
     }
 
-    /// Gives the connection the strict default instead of the usual budgets.
+    /// Applies the strict default instead of the usual budgets.
     pub(crate) fn be_strict(&mut self) {
         self.is_strict = true;
     }
 
-    /// Counts a line that cannot be read.
+    /// Counts an unreadable line.
     pub(crate) fn count_invalid_line(&mut self) -> Result<(), Close> {
         self.invalid_lines = self.invalid_lines.saturating_add(1);
         let allowed = INVALID_LINES_MAX / self.strictness();
         if self.invalid_lines > allowed { Err(Close::InvalidLines) } else { Ok(()) }
     }
 
-    /// Counts a request that is wrong or unknown.
+    /// Counts a wrong or unknown request.
     pub(crate) fn count_odd_request(&mut self) -> Result<(), Close> {
         self.odd_requests = self.odd_requests.saturating_add(1);
         let allowed = ODD_REQUESTS_MAX / self.strictness();
         if self.odd_requests > allowed { Err(Close::OddRequests) } else { Ok(()) }
     }
 
-    /// Counts a rejected submit that an honest miner seldom sends.
+    /// Counts a rejected submit of a kind that honest miners seldom send.
     pub(crate) fn count_excess_reject(&mut self) -> Result<(), Close> {
         self.excess_rejects = self.excess_rejects.saturating_add(1);
         let allowed = EXCESS_REJECTS_MAX / NonZeroU16::from(self.strictness());
         if self.excess_rejects > allowed { Err(Close::ExcessRejects) } else { Ok(()) }
     }
 
-    /// Counts a share that was accepted here and that its pool found faulty: it forgives nothing.
+    /// Counts a share that was accepted here but found faulty by its pool: it forgives nothing.
     pub(crate) fn count_faulty_share(&mut self) -> Result<(), Close> {
         self.excess_rejects = self.excess_rejects.saturating_add(REJECTS_FORGIVEN_BY_SHARE);
         self.count_excess_reject()
     }
 
-    /// Counts a share that was taken before. Returns how many there were in the last minute, once
-    /// in a while, where they are too many to be an accident.
+    /// Counts a repeated share. Returns the repeats of the last minute, at intervals, if they are
+    /// too many to be an accident.
     pub(crate) fn note_repeat(&mut self, now: Instant) -> Option<u32> {
         if now.since(self.repeats.1) >= REPEATS_WINDOW {
             self.repeats = (0, now, self.counts.submitted());
@@ -623,7 +624,7 @@ impl Downstream {
         Some(shares)
     }
 
-    /// Says whether it is known to send shares again that were taken before.
+    /// Says whether the miner is known to repeat accepted shares.
     pub fn repeats_shares(&self, now: Instant) -> bool {
         self.repeats_said.is_some_and(|said| now.since(said) < REPEATS_SAID)
     }
@@ -632,13 +633,13 @@ impl Downstream {
         if self.is_strict { STRICT } else { NonZeroU8::MIN }
     }
 
-    /// Notes why the connection is closed.
+    /// Notes the reason of the close.
     pub(crate) fn note_close(&mut self, close: Close) {
         self.is_flagrant |= matches!(close, Close::NotStratum(_) | Close::LineTooLong { .. });
     }
 
-    /// Returns what of its budgets the connection has used up since the last call, in offences
-    /// (F50). What time has forgiven meanwhile is made good first.
+    /// Returns the budget used up since the last call, in offences (F50). Offences that time has
+    /// forgiven are deducted first.
     pub(crate) fn take_offences(&mut self) -> u16 {
         let used = self.offences();
         let new = used.saturating_sub(self.offences_taken);
@@ -655,7 +656,7 @@ impl Downstream {
             .saturating_add(flagrant)
     }
 
-    /// Forgives an odd line and an odd request now and then.
+    /// Forgives one odd line and one odd request per [`FORGIVE_INTERVAL`].
     pub(crate) fn forgive(&mut self, now: Instant) {
         if now.since(self.forgiven_at) >= FORGIVE_INTERVAL {
             self.forgiven_at = now;
@@ -671,7 +672,7 @@ impl Downstream {
         self.work += difficulty.as_f64();
     }
 
-    /// Returns how many light shares it sent since it had a share for the job `serial`, or for a
+    /// Returns the number of light shares since the miner had a share for the job `serial` or a
     /// later one.
     pub(crate) fn light_shares(&self, serial: Serial) -> u32 {
         if serial > self.light.0 { 0 } else { self.light.1 }
@@ -683,7 +684,7 @@ impl Downstream {
         self.light = (self.light.0.max(serial), shares);
     }
 
-    /// Takes one submit from the miner's allowance (GCRA); `false` where there is none left.
+    /// Takes one submit from the miner's allowance (GCRA); `false` if none is left.
     pub(crate) fn allow_submit(&mut self, interval: Duration, now: Instant) -> bool {
         let burst = interval.saturating_mul(u64::from(SUBMITS_BURST_MAX));
         let due = self.submit_allowance_until.max(now);
@@ -694,12 +695,12 @@ impl Downstream {
         true
     }
 
-    /// Says whether the miner is to be told about an authorization.
+    /// Says whether an authorization's answer is due to the miner.
     pub(crate) fn is_answer_due(&self) -> bool {
         self.waiting.as_ref().is_some_and(|waiting| waiting.yes.is_some())
     }
 
-    /// Returns the group of links that serves it; the first where it has no place yet.
+    /// Returns its lane; the first before it has a seat.
     pub(crate) fn lane(&self) -> u8 {
         self.seat.map_or(0, |seat| seat.lane)
     }
@@ -714,7 +715,7 @@ impl Downstream {
         self.state
     }
 
-    /// Returns the peer's address as IPv6, mapped where it is IPv4.
+    /// Returns the peer's address as IPv6, with IPv4 mapped.
     pub fn peer(&self) -> [u8; 16] {
         self.peer
     }
@@ -729,22 +730,22 @@ impl Downstream {
         &self.workers
     }
 
-    /// Returns the agent that the miner named, cut to [`USER_AGENT_BYTES_MAX`].
+    /// Returns the miner's user agent, cut to [`USER_AGENT_BYTES_MAX`].
     pub fn user_agent(&self) -> &str {
         &self.user_agent
     }
 
-    /// Returns what its firmware is like, by its user agent.
+    /// Returns its firmware's known limits, by its user agent.
     pub fn personality(&self) -> &'static Personality {
         self.personality
     }
 
-    /// Returns which difficulties it takes as they are.
+    /// Returns the difficulties that it takes unchanged.
     pub fn steps(&self) -> Steps {
         if self.takes_fractions { Steps::Any } else { self.personality.steps }
     }
 
-    /// Returns how many jobs it was sent whose coinbase its firmware may not survive.
+    /// Returns the number of jobs whose coinbase its firmware may not survive.
     pub fn oversized_jobs(&self) -> u32 {
         self.oversized_jobs
     }
