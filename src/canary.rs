@@ -1,11 +1,10 @@
-//! Planted defects: one for each invariant of the simulation and more, to show that it would be
-//! found.
+//! Planted defects: one or more for each invariant of the simulation, to show that it finds them.
 //!
-//! Read this first. Nothing here is in a build that is shipped: the feature `canary` is never a
-//! default, and with it the engine still does what it should until [`Proxy::plant`] is called.
-//! `tests/sim/canary.rs` plants each of them and demands that its invariant breaks.
+//! Read this first. No shipped build contains this code: the feature `canary` is never a default.
+//! Even with it the engine works correctly until [`Proxy::plant`] is called. `tests/sim/canary.rs`
+//! plants each defect and requires that its invariant breaks.
 //!
-//! What each does is said at its variant; where it does it is marked by the feature's name.
+//! Each variant describes its defect; the feature's name marks the code.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -92,11 +91,11 @@ impl Defect {
     ];
 }
 
-/// Shares that are remembered with [`Defect::I1Replays`].
+/// Shares remembered with [`Defect::I1Replays`].
 pub(crate) const WINDOW: usize = 32;
 
 impl Proxy<'_> {
-    /// Has the engine do wrong from now on.
+    /// Makes the engine misbehave from now on.
     pub fn plant(&mut self, defect: Defect) {
         self.defect = Some(defect);
         for (_, link) in self.links.iter_mut() {
@@ -109,7 +108,7 @@ impl Proxy<'_> {
     }
 }
 
-/// A time that is another in every run: what no engine should know.
+/// A time that differs in every run, which no engine should use.
 pub(crate) fn drift() -> Duration {
     static DEADLINES: AtomicU64 = AtomicU64::new(0);
     Duration::from_micros(DEADLINES.fetch_add(1, Ordering::Relaxed) % 1_009)

@@ -43,12 +43,12 @@ use crate::settings::Key as SettingKey;
 use line::{Edit, Key, Keys, Line, Spoiled, Text};
 pub use show::Printer;
 
-/// What the prompt tells.
+/// The prompt's status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prompt {
-    /// Something was changed and not committed.
+    /// There are uncommitted changes.
     pub is_changed: bool,
-    /// Seconds until a commit is taken back that nobody has confirmed.
+    /// Seconds until an unconfirmed commit is taken back.
     pub seconds_left: Option<u16>,
 }
 
@@ -72,27 +72,27 @@ pub struct Console {
     is_answered: bool,
 }
 
-/// What the next line is the answer to.
+/// The question that the next line answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Question {
-    /// To the prompt.
+    /// The prompt.
     #[default]
     Verb,
-    /// To a question for a secret.
+    /// A question for a secret.
     Word,
-    /// To that question, asked again.
+    /// The same question, repeated.
     WordAgain,
-    /// To the question whether it is meant.
+    /// The question for confirmation.
     Sure,
 }
 
 impl Console {
-    /// Creates a console with nothing on its screen.
+    /// Creates a console with an empty screen.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Greets somebody who has just come, with a line of each text.
+    /// Greets a new user, with one line per text.
     pub fn greet<'a>(&mut self, lines: impl Iterator<Item = &'a str>, out: &mut dyn Write) {
         let mut out = Crlf(out);
         let _ = writeln!(out);
@@ -103,7 +103,7 @@ impl Console {
         self.begin(Question::Verb, out.0);
     }
 
-    /// Takes over what the prompt tells from now on.
+    /// Sets the prompt's status from now on.
     pub fn set_prompt(&mut self, prompt: Prompt) {
         self.prompt = prompt;
     }
@@ -115,17 +115,17 @@ impl Console {
         self.is_ready
     }
 
-    /// Says whether somebody pressed Enter at an empty prompt, and has no prompt again yet.
+    /// Returns `true`, once, after Enter at an empty prompt; the prompt is not shown again yet.
     pub fn take_call(&mut self) -> bool {
         core::mem::take(&mut self.is_called)
     }
 
-    /// Shows the prompt again, for who needs no greeting.
+    /// Shows the prompt again, without a greeting.
     pub fn prompt_again(&mut self, out: &mut dyn Write) {
         self.begin(Question::Verb, out);
     }
 
-    /// Returns the request that is there.
+    /// Returns the pending request.
     pub fn request(&self) -> Option<Request<'_>> {
         if !self.is_ready {
             return None;
@@ -158,13 +158,13 @@ impl Console {
         self.begin(Question::Verb, out);
     }
 
-    /// Prints a line that nobody asked for, above what is being typed.
+    /// Prints an unrequested line above the line being typed.
     pub fn handle_notice(&mut self, text: &str, out: &mut dyn Write) {
         let _ = write!(out, "\r\x1b[K{}\r\n", show::Clean(text));
         let _ = self.show_prompt(out).and_then(|()| self.line.show(out));
     }
 
-    /// Forgets a line that was begun, and a question: who types now is somebody else.
+    /// Forgets a partial line and a question: another person types now.
     pub fn drop_line(&mut self) {
         self.keys = Keys::default();
         self.set_question(Question::Verb);
@@ -203,7 +203,7 @@ impl Console {
         }
     }
 
-    /// Takes a whole line for what was asked.
+    /// Takes a whole line as the answer to the current question.
     fn answer(&mut self, text: Text, out: &mut dyn Write) -> fmt::Result {
         match self.question {
             Question::Verb => self.read(text, out),
@@ -244,7 +244,7 @@ impl Console {
         }
     }
 
-    /// Reads a line that was typed to the prompt.
+    /// Reads a line typed at the prompt.
     fn read(&mut self, text: Text, out: &mut dyn Write) -> fmt::Result {
         self.asked = text;
         if !self.has_secret() {
@@ -277,7 +277,7 @@ impl Console {
         Ok(())
     }
 
-    /// Says whether the line holds what must not be brought back.
+    /// Says whether the line holds a secret, which the history must not keep.
     fn has_secret(&self) -> bool {
         let mut words = self.asked.split_whitespace();
         words.next() == Some("set")
@@ -295,7 +295,7 @@ impl Console {
         let _ = self.history.push_front(self.asked.clone());
     }
 
-    /// Shows the line before or after in the history.
+    /// Shows the previous or next line of the history.
     fn recall(&mut self, is_before: bool, out: &mut dyn Write) -> fmt::Result {
         let back =
             if is_before { self.back.saturating_add(1) } else { self.back.saturating_sub(1) };
@@ -392,12 +392,12 @@ impl fmt::Display for Spoiled {
     }
 }
 
-/// Returns what a line asks help about, where it asks for help; empty for everything.
+/// Returns the subject of a help request; empty for all of it.
 pub fn help_about(line: &str) -> Option<&str> {
     help::about(line)
 }
 
-/// Prints what `help` says about a verb, a key, or everything.
+/// Prints help about a verb or a key, or all of it.
 ///
 /// # Errors
 ///
@@ -406,8 +406,8 @@ pub fn print_help(about: &str, out: &mut dyn Write) -> fmt::Result {
     help::print(about, out)
 }
 
-/// Returns the key of `set KEY` without a value, where its value is a secret: that is asked for as
-/// a password is.
+/// Returns the key of `set KEY` without a value, if its value is a secret: the console asks for it
+/// like a password.
 pub fn secret_key(line: &str) -> Option<&str> {
     let mut words = line.split_whitespace();
     let (verb, key, rest) = (words.next()?, words.next()?, words.next());
@@ -415,7 +415,7 @@ pub fn secret_key(line: &str) -> Option<&str> {
     (verb == "set" && rest.is_none() && is_secret).then_some(key)
 }
 
-/// Ends lines as a terminal wants them ended.
+/// Ends lines with CR and LF, as a terminal needs.
 struct Crlf<'a>(&'a mut dyn Write);
 
 impl Write for Crlf<'_> {

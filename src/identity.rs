@@ -1,18 +1,18 @@
-//! Under whose name shares go to a pool, and what the pool said about each name.
+//! The names that shares are submitted under, and the pools' verdicts on them.
 //!
 //! In the mode *single* the whole farm is one worker, the user of the pool's settings, and nothing
-//! else here is used. In the mode *per-worker* each miner's own worker is authorized on the link
-//! that serves it, beside the link's own login, and its shares are submitted under that name.
+//! else here is used. In the mode *per-worker* each miner's own worker is authorized on its link,
+//! besides the link's login. Its shares are submitted under that name.
 //!
-//! [`upstream_name`] maps a miner's name to what the pool is told: as it was sent where it is the
-//! account of the pool's user, alone or with a dot behind it, else `account.name`. What would be
-//! longer than a name may be is no name: nothing is cut into another worker's (F17).
+//! [`upstream_name`] maps a miner's name to the name at the pool. A name stays unchanged if it is
+//! the account of the pool's user, alone or with a dot after it; otherwise it becomes
+//! `account.name`. A result that is too long is no name: cutting it could name another worker
+//! (F17).
 //!
-//! [`Standing`] is what a miner's connection knows of its names on the last links that served it,
-//! each tagged with the link's connection, so that after a reconnect all is asked again.
-//! [`Authorizations`] are the requests of one link that wait for their answer. Their ids lie
-//! above those of shares, so that no share has one of them. When every place is taken the next
-//! name waits for one.
+//! [`Standing`] holds the verdicts on a miner's names on its last links. Each is tagged with the
+//! link's connection, so that a reconnect asks again. [`Authorizations`] are the requests of one
+//! link without an answer. Their ids lie above those of shares. When every place is taken, the next
+//! name waits.
 //!
 //! It writes no line and moves no share: `proxy::workers` does.
 
@@ -25,58 +25,57 @@ use crate::table::MinerHandle;
 use crate::time::{Duration, Instant};
 use crate::upstream::LinkIndex;
 
-/// Under whose name shares go to the pool.
+/// The name that shares are submitted under.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Identity {
-    /// The farm's: the pool's user in the settings.
+    /// The farm's name: the pool's user in the settings.
     #[default]
     Single,
-    /// Each miner's own worker.
+    /// The name of each miner's own worker.
     PerWorker,
 }
 
-/// The name of a worker as a pool is told it.
+/// The name of a worker at a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerName(heapless::String<WORKER_NAME_BYTES_MAX, u8>);
 
 impl WorkerName {
-    /// No name of its own: the link's login.
+    /// The link's login, without a name of its own.
     pub const LOGIN: Self = Self(heapless::String::new());
 
-    /// A sum of the name's bytes (FNV-1a): two names have seldom the same.
+    /// A hash of the name's bytes (FNV-1a): two names rarely have the same.
     fn fingerprint(&self) -> u32 {
         let mix = |sum: u32, byte: u8| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193);
         self.0.bytes().fold(0x811c_9dc5, mix)
     }
 
-    /// Returns the name; `None` where it is the link's login.
+    /// Returns the name; `None` for the link's login.
     pub fn get(&self) -> Option<&str> {
         if self.0.is_empty() { None } else { Some(&self.0) }
     }
 }
 
-/// Under whose name a share that waits goes to the pool.
+/// The name under which a waiting share is submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
     /// The link's login.
     Login,
-    /// That of its miner, by its number there.
+    /// Its miner's name with this number.
     Miner(u8),
-    /// One that was kept when its miner left, by its place in [`KeptNames`].
+    /// A name kept when its miner left, by its place in [`KeptNames`].
     Kept(u8),
 }
 
-/// Names of miners that have left while their shares wait.
+/// Names of departed miners with waiting shares.
 ///
-/// When it is full the shares of a further miner that leaves go out under the link's login, which
-/// is the same operator's: no share is lost for its name.
+/// When it is full, the shares of the next departing miner go out under the link's login. It
+/// belongs to the same operator, and no share is lost for its name.
 #[derive(Debug, Default)]
 pub struct KeptNames(heapless::Vec<WorkerName, KEPT_NAMES_MAX, u8>);
 
 impl KeptNames {
-    /// Keeps a name, and returns what it is called from then on; what is called `is_used` is not
-    /// let go for it.
+    /// Keeps a name, and returns its new reference. A name with `is_used` is not dropped for it.
     pub(crate) fn keep(&mut self, name: WorkerName, is_used: impl Fn(u8) -> bool) -> Named {
         if let Some(place) = self.0.iter().position(|known| *known == name) {
             return u8::try_from(place).map_or(Named::Login, Named::Kept);
@@ -94,28 +93,28 @@ impl KeptNames {
         u8::try_from(place).map_or(Named::Login, Named::Kept)
     }
 
-    /// Returns a name that was kept.
+    /// Returns a kept name.
     pub(crate) fn get(&self, place: u8) -> Option<&WorkerName> {
         self.0.get(usize::from(place))
     }
 }
 
-/// An account of a pool: to whom a block belongs.
+/// An account at a pool: the owner of a block.
 ///
-/// A port of a host speaks TLS or plain text, so the scheme tells nothing more. Two ports of a host
-/// may be two pools, and so may two names of a host; they are never taken for one.
+/// A port of a host speaks TLS or plain text, so the scheme adds nothing. Two ports of a host may
+/// be two pools, and so may two host names; they are never treated as one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// The pool's host in the settings.
     pub host: heapless::String<HOST_BYTES_MAX>,
-    /// Its port there; 0 where that is not known, which is the same account as no other.
+    /// Its port there; 0 if unknown, which equals no other account.
     pub port: u16,
-    /// The user in the settings, whole: `account.worker` and `account.other` have sessions apart.
+    /// The whole user in the settings: `account.worker` and `account.other` have separate sessions.
     pub user: heapless::String<WORKER_NAME_BYTES_MAX>,
 }
 
 impl Account {
-    /// Says whether both are known to be one account of one pool.
+    /// Says whether both are known to be the same account at the same pool.
     pub fn is_same(&self, other: &Self) -> bool {
         self.port != 0
             && self.port == other.port
@@ -124,15 +123,15 @@ impl Account {
     }
 }
 
-/// Names of hosts have no case, and a dot at the end only says that nothing is to be added.
+/// Host names ignore case, and a final dot only marks a complete name.
 fn is_same_host(one: &str, other: &str) -> bool {
     let bare = |host: &str| host.strip_suffix('.').unwrap_or(host).len();
     let (one, other) = (one.as_bytes().get(..bare(one)), other.as_bytes().get(..bare(other)));
     one.zip(other).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
 }
 
-/// Maps a miner's name to what a pool is told whose settings have `user`; `None` where that would
-/// be longer than a name may be.
+/// Maps a miner's name to its name at a pool whose settings have `user`; `None` if the result is
+/// too long.
 pub fn upstream_name(user: &str, worker: &str) -> Option<WorkerName> {
     let account = user.split('.').next().unwrap_or(user);
     let is_whole =
@@ -146,29 +145,29 @@ pub fn upstream_name(user: &str, worker: &str) -> Option<WorkerName> {
     Some(WorkerName(name))
 }
 
-/// One connection of a link; what was said on an earlier one does not hold.
+/// One connection of a link; verdicts of an earlier connection do not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkConnection {
-    /// Which link.
+    /// The link.
     pub link: LinkIndex,
-    /// Which of its connections.
+    /// The number of its connection.
     pub number: u16,
 }
 
-/// What a pool said about a name.
+/// A pool's verdict on a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
-    /// It was not asked.
+    /// It was not asked for.
     Unasked,
-    /// It was asked and has not answered.
+    /// It was asked for; there is no answer yet.
     Asked,
-    /// It takes shares under the name.
+    /// The pool takes shares under the name.
     Granted,
-    /// It does not.
+    /// The pool refuses shares under the name.
     Refused,
 }
 
-/// What a miner's connection knows of its names on one connection of a link, a bit for each name.
+/// The verdicts on a miner's names on one connection of a link, a bit for each name.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     at: LinkConnection,
@@ -179,12 +178,12 @@ struct Known {
 
 const _: () = assert!(WORKERS_PER_MINER_MAX <= 8, "a bit per name in a u8");
 
-/// What a miner's connection knows of its names, on the last links that served it.
+/// The verdicts on a miner's names, on the last links that served it.
 #[derive(Clone, Debug, Default)]
 pub struct Standing(heapless::Vec<Known, STANDING_LINKS_MAX, u8>);
 
 impl Standing {
-    /// Returns what the pool said about the name numbered `worker`.
+    /// Returns the verdict on the name numbered `worker`.
     pub fn of(&self, at: LinkConnection, worker: u8) -> Grant {
         let bit = bit_of(worker);
         match self.0.iter().find(|known| known.at == at) {
@@ -195,8 +194,8 @@ impl Standing {
         }
     }
 
-    /// Books what the pool said about the name numbered `worker`. Another connection of the link
-    /// takes the place of the one before, another link that of the oldest.
+    /// Books the verdict on the name numbered `worker`. Another connection of the same link
+    /// replaces the earlier one; another link replaces the oldest.
     pub fn set(&mut self, at: LinkConnection, worker: u8, grant: Grant) {
         let stale = |known: &Known| known.at.link == at.link && known.at != at;
         self.0.retain(|known| !stale(known));
@@ -218,12 +217,12 @@ impl Standing {
         }
     }
 
-    /// Forgets what was said on one connection.
+    /// Forgets the verdicts of one connection.
     pub fn forget(&mut self, at: LinkConnection) {
         self.0.retain(|known| known.at != at);
     }
 
-    /// Says whether a pool refused one of the names, on a connection that is remembered.
+    /// Says whether a pool refused one of the names, on a remembered connection.
     pub fn is_refused(&self) -> bool {
         self.0.iter().any(|known| known.refused != 0)
     }
@@ -341,26 +340,26 @@ impl Names {
     }
 }
 
-/// For whom a name is authorized.
+/// The party that a name is authorized for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
-    /// For a miner that is connected, by the number of its name.
+    /// A connected miner, by the number of its name.
     Miner {
-        /// Who.
+        /// The miner.
         miner: MinerHandle,
-        /// Which of its names.
+        /// The number of its name.
         worker: u8,
     },
-    /// For a share that waits, by its request id: its miner may be gone.
+    /// A waiting share, by its request id: its miner may have left.
     Share {
         /// Its request id.
         request: u32,
     },
-    /// For nobody: the link's login once more, to learn whether the pool takes a second at all.
+    /// No party: the link's login again, to learn whether the pool takes a second name at all.
     Login,
 }
 
-/// A request that waits for its answer.
+/// A request without an answer yet.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     request: u32,
@@ -368,32 +367,32 @@ struct Asked {
     since: Instant,
 }
 
-/// Request ids of authorizations are from here on, those of shares below (F42).
+/// Request ids of authorizations start here; those of shares are below (F42).
 pub const FIRST_AUTHORIZATION: u32 = 1 << 30;
 
-/// How many they are; all of them fit 31 bits, as some pools keep ids in signed numbers.
+/// Number of these ids; all fit 31 bits, since some pools keep ids in signed numbers.
 const AUTHORIZATION_IDS: u32 = 1 << 30;
 
 /// The authorizations of one link.
 #[derive(Debug, Default)]
 pub struct Authorizations {
     asked: heapless::Vec<Asked, AUTHORIZATIONS_MAX, u8>,
-    /// Miners that came lately. When it is full all miners are walked instead.
+    /// Miners that joined lately. When it is full, all miners are walked instead.
     wanted: heapless::Deque<(MinerHandle, u8), AUTHORIZATIONS_MAX>,
-    /// The place in the table from which on miners are walked.
+    /// The slot at which the walk over all miners continues.
     walk_from: Option<usize>,
-    /// The link serves its lane, and its miners were all looked at since.
+    /// The link serves its lane, and all its miners were checked since.
     serves: bool,
     count: u32,
 }
 
 impl Authorizations {
-    /// Forgets everything, as on another connection.
+    /// Forgets all requests, for a new connection.
     pub fn clear(&mut self) {
         *self = Self { count: self.count, ..Self::default() };
     }
 
-    /// Notes whether the link serves its lane; when it begins to, all miners are to be walked.
+    /// Notes whether the link serves its lane; when it starts to, all miners are walked.
     pub fn set_serves(&mut self, serves: bool) {
         if serves && !self.serves {
             self.walk_from = Some(0);
@@ -401,59 +400,59 @@ impl Authorizations {
         self.serves = serves;
     }
 
-    /// Wants a name of a miner to be asked for.
+    /// Queues a miner's name for authorization.
     pub fn want(&mut self, miner: MinerHandle, worker: u8) {
         if self.wanted.push_back((miner, worker)).is_err() {
             self.walk_from = Some(0);
         }
     }
 
-    /// Returns the next name that is wanted.
+    /// Returns the next queued name.
     pub fn next_wanted(&mut self) -> Option<(MinerHandle, u8)> {
         self.wanted.pop_front()
     }
 
-    /// Returns from which place of the table on miners are to be walked.
+    /// Returns the slot at which the walk over all miners continues.
     pub fn walk_from(&self) -> Option<usize> {
         self.walk_from
     }
 
-    /// Notes how far the walk has come.
+    /// Notes the progress of the walk.
     pub fn set_walk(&mut self, from: Option<usize>) {
         self.walk_from = from;
     }
 
-    /// Says whether a miner's name may be due to be asked for.
+    /// Says whether no name is due to be asked for.
     pub fn is_idle(&self) -> bool {
         self.wanted.is_empty() && self.walk_from.is_none()
     }
 
-    /// Says whether no further request may be sent before one is answered.
+    /// Says whether an answer must arrive before the next request.
     pub fn is_full(&self) -> bool {
         self.asked.is_full()
     }
 
-    /// Notes a request that is being sent and returns its id.
+    /// Notes a request that is being sent, and returns its id.
     pub fn ask(&mut self, asker: Asker, now: Instant) -> u32 {
         let request = FIRST_AUTHORIZATION | self.count;
         self.count = self.count.wrapping_add(1) % AUTHORIZATION_IDS;
-        // There is room: the caller has asked.
+        // There is room: the caller has checked.
         let _ = self.asked.push(Asked { request, asker, since: now });
         request
     }
 
-    /// Says whether there was a request with this id on any connection.
+    /// Says whether a request with this id was sent on any connection.
     pub fn was_sent(&self, request: u32) -> bool {
         request.checked_sub(FIRST_AUTHORIZATION).is_some_and(|count| count < self.count)
     }
 
-    /// Returns for whom the request that was answered had been sent.
+    /// Returns the party that an answered request was sent for.
     pub fn answered(&mut self, request: u32) -> Option<Asker> {
         let at = self.asked.iter().position(|asked| asked.request == request)?;
         Some(self.asked.swap_remove(at).asker)
     }
 
-    /// Returns for whom a request was sent that has waited for `limit`, and forgets it.
+    /// Returns the party of a request that has waited for `limit`, and forgets the request.
     pub fn overdue(&mut self, limit: Duration, now: Instant) -> Option<Asker> {
         let at = self.asked.iter().position(|asked| now.since(asked.since) >= limit)?;
         Some(self.asked.swap_remove(at).asker)

@@ -1,14 +1,14 @@
 //! The settings: one type for the file, the environment, the command line and the store.
 //!
-//! Whatever a setting comes from, it enters as text by [`Settings::set`] under its [`Key`], so
-//! there is one grammar, one range and one message for each. [`FIELDS`] is the only list of
-//! keys: `config/default.toml` is written from it, and [`Settings::check`] reads the ranges from
-//! it. Relations between keys are checked in one place at the end, because a file may give them
-//! in any order; nothing is applied before the whole has passed.
+//! Every setting enters as text by [`Settings::set`] under its [`Key`], from any source, so each
+//! has one grammar, one range and one message. [`FIELDS`] is the only list of keys.
+//! `config/default.toml` is generated from it, and [`Settings::check`] reads the ranges from it.
+//! Relations between keys are checked in one place at the end, since a file may list keys in any
+//! order. No setting is applied before all have passed.
 //!
-//! Not here: reading files and the environment, which the gateway does, and what a setting does.
+//! The gateway reads files and the environment, and gives the settings their effect.
 //!
-//! Invariant: no setting switches a bound of [`crate::limits`] off (R8 in CONTRIBUTING).
+//! Invariant: no setting can switch a bound of [`crate::limits`] off (R8 in CONTRIBUTING).
 //!
 //! ```
 //! use loka_stratum::settings::{Key, Settings};
@@ -51,73 +51,73 @@ pub use url::{PoolUrl, Scheme, UrlError};
 /// All settings of a gateway.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// The pools in order of preference; the first is mined at while it lives.
+    /// The pools in order of preference; the first serves while it is live.
     pub pools: Vec<Pool, { limits::POOLS_MAX }>,
-    /// Where miners connect.
+    /// The listening addresses for miners.
     pub listen: Listen,
-    /// What the gateway runs on.
+    /// The machine that the gateway runs on.
     pub board: Board,
-    /// How many miners, and what they may take their time for.
+    /// The number of miners, and their time limits.
     pub miners: Miners,
-    /// What difficulty miners get.
+    /// The miners' difficulty.
     pub difficulty: DifficultySettings,
-    /// How the link to a pool is kept.
+    /// The handling of pool links.
     pub upstream: UpstreamSettings,
-    /// Under whose name shares go to the pool.
+    /// The name that shares are submitted under.
     pub identity: Identity,
-    /// Who answers a share.
+    /// The source of a share's verdict.
     pub verdict: Verdict,
     /// The status port.
     pub status: Status,
-    /// Where the gateway remembers things.
+    /// The state directory.
     pub state: State,
     /// The page and the API.
     pub web: Web,
     /// The serial line.
     pub serial: Serial,
-    /// Which miners are let in.
+    /// The admission of miners.
     pub admit: Admit,
-    /// The name that the gateway is found by.
+    /// The gateway's mDNS name.
     pub mdns: Mdns,
 }
 
 /// One pool, `[[pool]]` in the file and `pool.1` in a key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pool {
-    /// Address and kind of transport.
+    /// Address and transport.
     pub url: PoolUrl,
-    /// The account, or account and worker, that shares are sent for.
+    /// The account, or account and worker, of submitted shares.
     pub user: String<{ limits::WORKER_NAME_BYTES_MAX }>,
     /// The password of the account; most pools take anything.
     pub password: Secret,
-    /// File of PEM certificates that are trusted instead of the built-in roots; empty for none.
+    /// File of PEM certificates trusted instead of the built-in roots; empty for none.
     pub ca_file: String<{ limits::PATH_BYTES_MAX }>,
-    /// Public keys of which the pool's certificate must hold one; none for any.
+    /// Public keys, one of which the pool's certificate must hold; empty for any.
     pub pins: Vec<Pin, { limits::PINS_MAX }>,
-    /// What makes a certificate good.
+    /// The checks of the pool's certificate.
     pub trust: Trust,
-    /// The goal that it is a pool of.
+    /// The goal that the pool serves.
     pub goal: String<{ limits::GOAL_NAME_BYTES_MAX }>,
-    /// What part of the work that goal gets, where the pool is its first.
+    /// The weight of that goal, if the pool is its first.
     pub weight: u16,
 }
 
-/// The goals that the pools make: [`limits::GOALS_MAX`] at most, numbered as they come.
+/// The goals of the pools: [`limits::GOALS_MAX`] at most, numbered in order of appearance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Goals {
     /// The goal of each pool.
     pub of_pool: [u8; limits::POOLS_MAX],
-    /// The weight of each goal, 0 for one that there is not.
+    /// The weight of each goal; 0 for a goal that does not exist.
     pub weights: Weights,
 }
 
-/// What makes a pool's certificate good.
+/// The checks of a pool's certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trust {
-    /// The chain to a root, the name and the dates; and a pin, where there are pins.
+    /// The chain to a root, the name and the dates; and a pin, if there are pins.
     #[default]
     Chain,
-    /// A pin alone.
+    /// Only a pin.
     Pin,
 }
 
@@ -125,126 +125,126 @@ pub enum Trust {
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin([u8; 32]);
 
-/// A text that neither a log nor a debug line may show (F87).
+/// A text that must not appear in a log or debug line (F87).
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secret(String<{ limits::PASSWORD_BYTES_MAX }>);
 
-/// Where miners connect.
+/// The listening addresses for miners.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Listen {
     /// The addresses.
     pub addresses: Vec<SocketAddr, { limits::LISTEN_MAX }>,
-    /// Connections from one address at once.
+    /// Connections at once from one address.
     pub per_address_max: u16,
 }
 
-/// What the gateway runs on.
+/// The machine that the gateway runs on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Board {
     /// The name of its profile, or [`AUTO`].
     pub profile: String<{ limits::BOARD_NAME_BYTES_MAX }>,
 }
 
-/// What a key is set to whose value the machine decides.
+/// The value of a key that the machine decides.
 pub const AUTO: &str = "auto";
 
-/// How many miners, and what they may take their time for.
+/// The number of miners, and their time limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Miners {
-    /// Connections at once; none for as many as the board holds.
+    /// Connections at once; `None` for as many as the board holds.
     pub max: Option<u16>,
     /// Seconds that a miner may leave its answers unread.
     pub blocked_secs: u16,
 }
 
-/// What difficulty miners get.
+/// The miners' difficulty.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DifficultySettings {
-    /// At first.
+    /// The initial difficulty.
     pub start: f64,
-    /// At least.
+    /// The lowest difficulty.
     pub min: f64,
-    /// At most.
+    /// The highest difficulty.
     pub max: f64,
-    /// Seconds between two shares of a miner that the difficulty aims at.
+    /// The target interval between two shares of a miner, in seconds.
     pub seconds_per_share: u16,
 }
 
-/// How the link to a pool is kept.
+/// The handling of pool links.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpstreamSettings {
-    /// Seconds before the first retry.
+    /// First retry delay, in seconds.
     pub retry_min_secs: u16,
-    /// Seconds between retries at most.
+    /// Longest retry delay, in seconds.
     pub retry_max_secs: u16,
-    /// Seconds of health before the back-off starts afresh.
+    /// Seconds of health that reset the back-off.
     pub healthy_secs: u16,
-    /// Seconds after which a job is sent again to miners that heard nothing.
+    /// Age in seconds at which the newest job is sent again.
     pub keepalive_secs: u16,
-    /// Seconds without a pool before the next in the list is mined at.
+    /// Seconds without a live pool before the next in the list serves.
     pub failover_secs: u16,
-    /// Whether the next pool of every goal is kept connected.
+    /// Whether the next pool of every goal is kept connected as standby.
     pub standby: bool,
-    /// Whether miners keep hashing while every pool is away.
+    /// Whether miners keep hashing while no pool is reachable.
     pub warm: bool,
 }
 
-/// Under whose name shares go to the pool.
+/// The name that shares are submitted under.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Whose.
+    /// The owner of the name.
     pub mode: IdentityMode,
 }
 
-/// Under whose name shares go to the pool.
+/// The name that shares are submitted under.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IdentityMode {
-    /// The farm's: the pool's user in the settings.
+    /// The farm's name: the pool's user in the settings.
     #[default]
     Single,
-    /// Each miner's own worker.
+    /// The name of each miner's own worker.
     PerWorker,
 }
 
-/// Who answers a share.
+/// The source of a share's verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Who answers.
+    /// The source.
     pub mode: VerdictMode,
 }
 
-/// Who answers a share.
+/// The source of a share's verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VerdictMode {
-    /// The gateway, at once.
+    /// The gateway's own check, at once.
     #[default]
     Local,
-    /// The pool, where the share was sent to it.
+    /// The pool's answer, if the share was sent to it.
     Pool,
 }
 
 /// The status port.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// Its address; none where it is off.
+    /// Its address; `None` if it is off.
     pub address: Option<SocketAddr>,
 }
 
-/// Where the gateway remembers things.
+/// The state directory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    /// A directory; empty where nothing is remembered.
+    /// Its path; empty for no stored state.
     pub dir: String<{ limits::PATH_BYTES_MAX }>,
 }
 
 impl Settings {
     /// Sets one key from its text.
     ///
-    /// A number of a pool one past the last begins a new pool.
+    /// A pool number one past the last begins a new pool.
     ///
     /// # Errors
     ///
-    /// What was got and what is allowed; the settings are then as before.
+    /// The value received and the values allowed; the settings are then unchanged.
     pub fn set(&mut self, key: Key, text: &str) -> Result<(), Problem> {
         let pools = self.pools.len();
         if key.field().is_of_pool() {
@@ -260,20 +260,20 @@ impl Settings {
         }
         let result = key.field().set(self, key, text);
         if result.is_err() {
-            // A pool that was begun for this value goes with it.
+            // A pool begun for this value is removed again.
             self.pools.truncate(pools);
         }
         result
     }
 
-    /// Reports everything that keeps these settings from being used, ranges and relations alike.
+    /// Reports every problem that prevents use of these settings, in ranges and relations.
     pub fn check(&self, report: &mut dyn FnMut(Problem)) {
         self.check_ranges(report);
         self.check_pools(report);
         self.check_relations(report);
     }
 
-    /// Returns the goals that the pools make.
+    /// Returns the goals of the pools.
     pub fn goals(&self) -> Goals {
         let mut goals = Goals::default();
         let mut next = 0_u8;
@@ -296,8 +296,8 @@ impl Settings {
         goals
     }
 
-    /// Returns where the page is; none where it is off, or where nobody named a place and there is
-    /// none, or no folder for its passwords.
+    /// Returns the page's address; `None` if it is off, or if it is on `auto` without a place or a
+    /// folder for its passwords.
     pub fn page_address(&self) -> Option<SocketAddr> {
         match self.web.address {
             PageAddress::Off => None,
@@ -312,14 +312,14 @@ impl Settings {
         }
     }
 
-    /// Says whether [`Self::check`] has nothing to report.
+    /// Says whether [`Self::check`] reports no problem.
     pub fn is_valid(&self) -> bool {
         let mut valid = true;
         self.check(&mut |_| valid = false);
         valid
     }
 
-    /// Sets every key of a copy to the text it shows, for settings that came from a store.
+    /// Sets every key of a copy to its shown text, to check settings from a store.
     fn check_ranges(&self, report: &mut dyn FnMut(Problem)) {
         let mut copy = self.clone();
         for field in FIELDS {
@@ -434,31 +434,31 @@ impl Settings {
         }
     }
 
-    /// Shows the value of a key as [`Self::set`] reads it; a secret shows itself, so this is for
-    /// stores and comparisons, never for a log.
+    /// Shows the value of a key in the form that [`Self::set`] reads. A secret is shown too: for
+    /// stores and comparisons only, never for a log.
     pub fn show(&self, key: Key) -> impl fmt::Display + '_ {
         field::Shown { settings: self, key }
     }
 }
 
 impl Listen {
-    /// Says whether an address is for IPv6 alone: `[::]` is for both families, unless IPv4 has an
-    /// address of its own in the list at the same port.
+    /// Says whether an address is for IPv6 only. `[::]` is for both families, unless the list has
+    /// an IPv4 address at the same port.
     pub fn is_only_v6(&self, address: SocketAddr) -> bool {
         let is_v4 = |other: &SocketAddr| other.ip().to_canonical().is_ipv4();
         self.addresses.iter().any(|other| is_v4(other) && other.port() == address.port())
     }
 }
 
-/// Says whether one list may not have both addresses: who connects to one would be at the other.
-/// Both families at one port are two places.
+/// Says whether two addresses of a list overlap, so that connections to one reach the other. Two
+/// families at one port do not overlap.
 fn is_same_place(one: SocketAddr, other: SocketAddr) -> bool {
     let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
     let is_of_both = a == b || a.is_unspecified() || b.is_unspecified();
     one.port() != 0 && one.port() == other.port() && a.is_ipv4() == b.is_ipv4() && is_of_both
 }
 
-/// Says whether two doors of different kinds would meet: `[::]` alone is for both families.
+/// Says whether two ports of different kinds overlap: `[::]` alone is for both families.
 fn may_meet(one: SocketAddr, other: SocketAddr) -> bool {
     let is_all_v6 = |a: SocketAddr| a.ip() == Ipv6Addr::UNSPECIFIED;
     let is_all = one.port() == other.port() && (is_all_v6(one) || is_all_v6(other));
@@ -468,7 +468,7 @@ fn may_meet(one: SocketAddr, other: SocketAddr) -> bool {
 impl Default for Pool {
     fn default() -> Self {
         let mut password = Secret::default();
-        // What pools that ignore the password are given by habit.
+        // The usual password for pools that ignore it.
         let _ = password.0.push('x');
         Self {
             url: PoolUrl::default(),
@@ -562,7 +562,7 @@ impl fmt::Debug for Pin {
 }
 
 impl Secret {
-    /// Returns the text, to be sent to the pool and shown to nobody else.
+    /// Returns the text, for the pool only.
     pub fn expose(&self) -> &str {
         &self.0
     }

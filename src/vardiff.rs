@@ -1,13 +1,13 @@
-//! Vardiff: which difficulty a miner gets, so that it sends a share every few seconds.
+//! Vardiff: each miner's difficulty, so that it sends a share every few seconds.
 //!
-//! What it does: starts from what the miner or the settings ask for, jumps after the first few
-//! shares, then follows the hash-rate that the shares prove. What it does not do: it sends
-//! nothing and knows no job; the proxy asks [`Vardiff::wanted`] whenever a job goes out, clamps it
-//! to the pool's difficulty of that job, and judges shares by what it then said.
+//! It starts from the request of the miner or the settings, jumps after the first few shares, then
+//! follows the proven hash-rate. It sends nothing and knows no job. The proxy reads
+//! [`Vardiff::wanted`] for each outgoing job, caps it at the pool's difficulty of that job, and
+//! judges shares by the difficulty sent.
 //!
-//! Invariants: the difficulty is a power of two (firmware rounds others down or up and loses
-//! shares or hash-rate; QUIRKS 26) and lies within the policy's bounds; it changes by evidence
-//! only: a rise needs [`VARDIFF_SHARES_MIN`] shares, a fall needs a window without enough of them.
+//! Invariants: the difficulty is a power of two, since firmware rounds others up or down and loses
+//! shares or hash-rate (QUIRKS 26). It stays within the policy's bounds. It changes on evidence
+//! only: a rise needs [`VARDIFF_SHARES_MIN`] shares, a fall needs a window with too few of them.
 
 use crate::limits::{
     SILENCE_FALL_PROVEN, SILENCE_FALL_UNPROVEN, VARDIFF_SHARES_MIN, VARDIFF_WINDOW_SHARES,
@@ -16,30 +16,30 @@ use crate::personality::Steps;
 use crate::time::{Duration, Instant};
 use crate::work::difficulty::Difficulty;
 
-/// What the settings say about difficulty.
+/// The settings for difficulty.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
-    /// The difficulty of a miner that asks for none.
+    /// The difficulty of a miner without a wish.
     pub start: Difficulty,
-    /// The lowest that is given.
+    /// The lowest difficulty.
     pub min: Difficulty,
-    /// The highest that is given.
+    /// The highest difficulty.
     pub max: Difficulty,
-    /// How far apart a miner's shares should lie.
+    /// The target interval between a miner's shares.
     pub share_interval: Duration,
 }
 
-/// The difficulty of one miner and the evidence since it was last changed.
+/// The difficulty of one miner, and the evidence since its last change.
 #[derive(Clone, Copy, Debug)]
 pub struct Vardiff {
     wanted: Difficulty,
-    /// The least that the miner asked for itself (`md=`, minimum-difficulty), in force with `min`.
+    /// The miner's own minimum (`md=`, minimum-difficulty), which applies with `min`.
     floor: Option<Difficulty>,
     window_start: Instant,
     /// Difficulty-weighted work of the window: the sum of the shares' difficulties.
     window_work: f64,
     window_shares: u32,
-    /// The lowest difficulty that silence alone may lead to.
+    /// The lowest difficulty that silence alone may set.
     silence_floor: f64,
 }
 
@@ -57,15 +57,14 @@ impl Vardiff {
         }
     }
 
-    /// Returns the difficulty that the next job should be sent with, before the pool's is looked
-    /// at.
+    /// Returns the difficulty wanted for the next job, before the pool's cap.
     pub fn wanted(&self) -> Difficulty {
         self.wanted
     }
 
-    /// Takes a miner's own wish (`d=` in its password, `suggest_difficulty`, `suggest_target`): as
-    /// it is where the firmware takes any number, else the power of two that is not above it. Only
-    /// a wish below the least that is given ends above itself.
+    /// Takes a miner's wish (`d=` in its password, `suggest_difficulty`, `suggest_target`).
+    /// Firmware that takes any number gets it unchanged; other firmware gets the next power of two
+    /// below. Only a wish below the minimum ends above itself.
     pub fn suggest(&mut self, policy: &Policy, difficulty: Difficulty, steps: Steps, now: Instant) {
         self.wanted = match steps {
             Steps::Any => clamped(policy, self.floor, difficulty),
@@ -75,7 +74,7 @@ impl Vardiff {
         self.restart(now);
     }
 
-    /// Takes the least difficulty that a miner can work with (`md=`, minimum-difficulty).
+    /// Takes the lowest difficulty that a miner can work with (`md=`, minimum-difficulty).
     pub fn require_min(&mut self, policy: &Policy, difficulty: Difficulty, now: Instant) {
         self.floor = Some(difficulty);
         let (_, max) = bounds(policy, self.floor);
@@ -87,7 +86,7 @@ impl Vardiff {
         self.suggest(policy, self.wanted, steps, now);
     }
 
-    /// Starts the evidence anew, as for a miner that has just been given its first job.
+    /// Restarts the evidence, as for a miner with its first job.
     pub fn restart(&mut self, now: Instant) {
         self.window_start = now;
         self.window_work = 0.0;
@@ -110,8 +109,8 @@ impl Vardiff {
         false
     }
 
-    /// Looks at a miner that may have become slow; to be called every few seconds. Returns
-    /// whether the wanted difficulty changed.
+    /// Checks a miner that may have become slow; call it every few seconds. Returns whether the
+    /// wanted difficulty changed.
     pub fn handle_timeout(&mut self, policy: &Policy, now: Instant) -> bool {
         let window = now.since(self.window_start);
         let patience = policy
@@ -121,7 +120,7 @@ impl Vardiff {
         window > patience && self.retarget(policy, now)
     }
 
-    /// Sets the difficulty that would have given one share per interval over the window.
+    /// Sets the difficulty at which the window would have had one share per interval.
     fn retarget(&mut self, policy: &Policy, now: Instant) -> bool {
         let window = now.since(self.window_start).as_secs_f64().max(1e-3);
         // A window without a share proves only that the rate is below one share in it.
@@ -134,7 +133,7 @@ impl Vardiff {
             let floored = Difficulty::new(ideal.as_f64().max(least)).unwrap_or(ideal);
             let next = within(policy, self.floor, floored);
             let ratio = ideal.as_f64() / before.as_f64();
-            // The next power of two below is worth a change only once it is clearly the right one.
+            // The next power of two below is worth a change only once it is clearly right.
             if ratio >= 2.0 || ratio <= 0.5 {
                 self.wanted = next;
             }
@@ -147,7 +146,7 @@ impl Vardiff {
     }
 }
 
-/// The least and the most that are given.
+/// The lowest and the highest difficulty allowed.
 fn bounds(policy: &Policy, floor: Option<Difficulty>) -> (f64, f64) {
     let min = floor.map_or(policy.min.as_f64(), |f| f.as_f64().max(policy.min.as_f64()));
     (min, policy.max.as_f64().max(min))
@@ -166,10 +165,11 @@ fn within(policy: &Policy, floor: Option<Difficulty>, wish: Difficulty) -> Diffi
         return rounded;
     }
     if wish.as_f64() >= min {
-        // No power of two lies between the least and the wish, and above it nobody asked for.
+        // No power of two lies between the minimum and the wish, and a higher one was not
+        // requested.
         return clamped;
     }
-    // Rounding down went below the least; the next power of two above it still obeys.
+    // Rounding down went below the minimum; the next power of two above it still obeys.
     Difficulty::new(rounded.as_f64() * 2.0).unwrap_or(rounded)
 }
 

@@ -1,8 +1,7 @@
-//! What follows where a pool pays for nothing: people hear of it, and the session is made anew
-//! where that may heal it.
+//! Reports a pool that does not pay, and renews the session if that may help.
 //!
-//! [`crate::refusals`] finds it, `crate::links` leaves a pool by its health; here it is said, once,
-//! and so is its end (F93).
+//! [`crate::refusals`] detects it, and `crate::links` leaves a pool by its health. This module
+//! reports the beginning and the end, once each (F93).
 
 use super::{Event, Proxy};
 use crate::refusals::Change;
@@ -10,7 +9,7 @@ use crate::time::Instant;
 use crate::upstream::{Link, LinkIndex, State};
 
 impl Proxy<'_> {
-    /// Looks at what every pool does with its shares.
+    /// Checks how every pool answers shares.
     pub(super) fn tend_all_earnings(&mut self, now: Instant) {
         for index in 0..crate::limits::LINKS_MAX {
             let Some(index) = u8::try_from(index).ok().map(LinkIndex) else { break };
@@ -18,8 +17,8 @@ impl Proxy<'_> {
         }
     }
 
-    /// Looks at what one pool does with its shares: says what changed, and ends a session that may
-    /// be what is wrong.
+    /// Checks how one pool answers shares: reports a change, and closes a session that may be the
+    /// cause.
     pub(super) fn tend_earnings(&mut self, index: LinkIndex, now: Instant) {
         let Some(link) = self.links.get_mut(index).filter(|link| link.state == State::Live) else {
             return;

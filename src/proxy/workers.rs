@@ -39,12 +39,12 @@ use crate::wire::server::Outcome;
 use crate::wire::writer::{Full, Writer};
 use crate::words::{Saying, Words};
 
-/// What a miner hears whose worker the pool does not take.
+/// The answer to a miner whose worker the pool refused.
 pub(super) const WORKER_REFUSED: &str = "worker refused by the pool";
 
 impl Proxy<'_> {
-    /// Answers the authorization of a worker that the miner has now: at once, or where a link is
-    /// live, when the pool has answered.
+    /// Answers the authorization of a worker that the miner has now: at once, or after the pool's
+    /// answer if a link is live.
     pub(super) fn answer_authorize(
         &mut self,
         miner: MinerHandle,
@@ -64,7 +64,7 @@ impl Proxy<'_> {
                 return session.count_odd_request();
             }
             (Grant::Unasked | Grant::Asked, Some(at)) => {
-                // One at a time waits, under an id of a common length; any other hears yes at once.
+                // One at a time waits, with an id of usual length; any other gets yes at once.
                 let reply = heapless::Vec::from_slice(id.as_raw());
                 let reply = reply.ok().filter(|_| session.waiting.is_none());
                 let waits = reply.is_some();
@@ -91,7 +91,7 @@ impl Proxy<'_> {
         Ok(())
     }
 
-    /// Says whether a miner may have one more worker: every pool must be able to be told its name.
+    /// Says whether a miner may have one more worker: its name must be allowed at every pool.
     pub(super) fn takes_worker(&self, session: &Downstream, name: &str) -> bool {
         let mut pools = self.options.pools.iter();
         let count = session.workers.iter().filter(|known| *known != name).count();
@@ -100,7 +100,7 @@ impl Proxy<'_> {
                 && pools.all(|pool| upstream_name(&pool.user, name).is_some())
     }
 
-    /// Wants the names of a miner that has just been given its place to be asked for.
+    /// Queues the names of a newly seated miner for authorization.
     pub(super) fn want_workers(&mut self, miner: MinerHandle) {
         if self.options.identity == Identity::Single {
             return;
@@ -116,7 +116,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// The live connection of the link that serves a miner.
+    /// Returns the live connection of the miner's link.
     fn serving(&self, miner: MinerHandle) -> Option<LinkConnection> {
         let session = self.table.get(miner)?;
         let seat = session.seat?;
@@ -151,11 +151,11 @@ impl Proxy<'_> {
         }
     }
 
-    /// Writes the next authorization that is due on a link; returns whether there was one.
+    /// Writes the next authorization due on a link; returns whether there was one.
     ///
     /// # Errors
     ///
-    /// [`Full`] where there may not be room for one.
+    /// [`Full`] if there may be no room for one.
     pub(super) fn write_authorization(
         &mut self,
         index: LinkIndex,
@@ -236,7 +236,8 @@ impl Proxy<'_> {
     ) -> Result<(), LinkClose> {
         let Some(link) = self.links.get_mut(index) else { return Ok(()) };
         let Some(asker) = link.authorizations.answered(request) else {
-            // One that comes too late, or twice, changes nothing; one to nothing is an oddity.
+            // A late or repeated answer changes nothing; an answer to no request of ours counts as
+            // odd.
             return if link.authorizations.was_sent(request) {
                 Ok(())
             } else {
@@ -252,7 +253,7 @@ impl Proxy<'_> {
         Ok(())
     }
 
-    /// Takes note of what a pool said about a name, as a word about all of them.
+    /// Notes a pool's answer for one name as evidence about all names.
     fn note_name(&mut self, index: LinkIndex, asker: Asker, granted: Option<bool>, now: Instant) {
         let Self { links, options, table, names, .. } = self;
         let Some(link) = links.get_mut(index) else { return };
@@ -267,26 +268,26 @@ impl Proxy<'_> {
                 .get(miner)
                 .and_then(|session| upstream_name(&pool.user, session.workers.nth(worker)?)),
         };
-        // Who is gone with its name says nothing more.
+        // The name of a departed miner proves nothing more.
         if let Some(name) = name {
             link.note_name(Some(&name), granted, now);
         }
     }
 
-    /// Says whether a link's pool is told the names of miners.
+    /// Says whether a link's pool gets the miners' names.
     fn has_names(&self, index: LinkIndex) -> bool {
         let is_one = |pool: u8| self.one_name & bit_of(usize::from(pool)) != 0;
         self.options.identity == Identity::PerWorker
             && self.links.get(index).is_some_and(|link| !is_one(link.pool))
     }
 
-    /// Returns whether a pool takes one name per connection, so that all shares go to it under its
+    /// Says whether a pool takes one name per connection, so that all shares go to it under its
     /// login.
     pub fn takes_one_name(&self, pool: usize) -> bool {
         self.one_name & bit_of(pool) != 0
     }
 
-    /// Forgets that a pool takes one name per connection, as its settings change.
+    /// Forgets that a pool takes one name per connection, after a change of its settings.
     pub(super) fn forget_one_name(&mut self, pool: usize) {
         self.one_name &= !bit_of(pool);
     }
@@ -328,7 +329,7 @@ impl Proxy<'_> {
         true
     }
 
-    /// Has all shares go to a pool under the link's login from now on, also those that wait.
+    /// Sends all shares to a pool under the link's login from now on, including waiting ones.
     fn take_one_name(&mut self, index: LinkIndex, now: Instant) {
         let Some(pool) = self.links.get(index).map(|link| link.pool) else { return };
         #[cfg(feature = "canary")]
@@ -356,7 +357,7 @@ impl Proxy<'_> {
                 && waiting.yes.is_none()
                 && matches!(waiting.waits_for, WaitsFor::Pool { .. })
             {
-                // Should another pool serve it, that judges each share.
+                // If another pool serves it later, that pool judges each share.
                 waiting.yes = Some(true);
                 due.push(miner);
             }
@@ -364,7 +365,7 @@ impl Proxy<'_> {
         self.push_event(Event::OneName { link: index, pool });
     }
 
-    /// Takes a pool that leaves an authorization unanswered as one that judges each share.
+    /// Treats a pool that leaves an authorization unanswered as a pool that judges each share.
     pub(super) fn settle_authorizations(&mut self, now: Instant) {
         for index in (0u8..).take(LINKS_MAX).map(LinkIndex) {
             while let Some(asker) = self
@@ -384,7 +385,7 @@ impl Proxy<'_> {
         }
     }
 
-    /// Says whether the pool has refused the name in the meantime, as when it was asked twice.
+    /// Says whether the pool has refused the name meanwhile, as when it was asked twice.
     fn is_refused(&self, index: LinkIndex, asker: Asker) -> bool {
         let Asker::Miner { miner, worker } = asker else { return false };
         let (link, session) = (self.links.get(index), self.table.get(miner));
@@ -393,7 +394,7 @@ impl Proxy<'_> {
         session.standing.of(at, worker) == Grant::Refused
     }
 
-    /// Books what is known of a name now, with its miner and with the shares that wait for it.
+    /// Books the verdict on a name with its miner and with the shares that wait for it.
     fn settle_worker(&mut self, index: LinkIndex, asker: Asker, grant: Grant) {
         let Self { links, options, ledger, table, due, names, .. } = self;
         let Some(link) = links.get_mut(index) else { return };
@@ -472,7 +473,8 @@ impl Proxy<'_> {
         Ok(())
     }
 
-    /// Has the shares of a miner that is gone ask for their names themselves, and keeps those.
+    /// Lets the waiting shares of a departed miner ask for their names themselves, and keeps those
+    /// names.
     pub(super) fn leave_shares(&mut self, miner: MinerHandle, session: &Downstream) {
         for index in (0u8..).take(LINKS_MAX).map(LinkIndex) {
             let Some(link) = self.links.get_mut(index).filter(|l| !l.pending.is_empty()) else {
@@ -508,13 +510,13 @@ impl Proxy<'_> {
         }
     }
 
-    /// Returns how often a pool refused a worker.
+    /// Returns the number of refused workers.
     pub fn workers_refused(&self) -> u64 {
         self.workers_refused
     }
 }
 
-/// Returns under which name a share goes to a pool whose settings have `user`.
+/// Returns the name of a share at a pool whose settings have `user`.
 pub(super) fn waiting_name(
     entry: &Pending,
     user: &str,
@@ -540,13 +542,13 @@ const fn bit_of(pool: usize) -> u8 {
 
 const _: () = assert!(crate::limits::POOLS_MAX <= 8, "a bit per pool in a u8");
 
-/// Says whether a refusal is about the name that a share went under.
+/// Says whether a refusal is about the share's worker name.
 fn names_a_worker(words: &Words) -> bool {
     words.name_any(&["worker", "mismatch", "user", "unauthori"])
 }
 
-/// Returns the name numbered `worker` if it is to be asked for, and marks it so; one that the pool
-/// cannot be told is as good as refused.
+/// Returns the name numbered `worker` if it is due to be asked, and marks it as asked. A name that
+/// the pool cannot be told counts as refused.
 fn unasked(
     session: &mut Downstream,
     at: LinkConnection,
@@ -568,12 +570,12 @@ fn write(
     password: &str,
     out: &mut Writer<'_>,
 ) -> Result<bool, Full> {
-    // Only names of workers are asked for, never the login.
+    // Only workers' names are asked for, never the login.
     encode::authorize(request, name.get().unwrap_or_default(), password, out)?;
     Ok(true)
 }
 
-/// Ends the wait of a miner whose pool takes too long: it may begin, and its shares wait instead.
+/// Ends a miner's wait for a slow pool: it may begin, and its shares wait instead.
 pub(super) fn end_wait(session: &mut Downstream, miner: MinerHandle, due: &mut Due, now: Instant) {
     if let Some(waiting) = &mut session.waiting
         && waiting.yes.is_none()

@@ -1,4 +1,5 @@
-//! What is known of a key: its name, what it allows and does, and what is said of a wrong value.
+//! The properties of a key: its name, its allowed values, its effect, and the message for a wrong
+//! value.
 
 use core::fmt;
 use core::net::SocketAddr;
@@ -14,46 +15,47 @@ use crate::visible::{self, Visible};
 /// One key of the settings.
 #[derive(Debug)]
 pub struct Field {
-    /// The table of the file that it stands in.
+    /// The table of the file that holds it.
     pub section: &'static str,
     /// Its name within the table.
     pub name: &'static str,
-    /// The unit of its value; empty where it has none.
+    /// The unit of its value; empty if it has none.
     pub unit: &'static str,
-    /// Which values are taken.
+    /// The allowed values.
     pub allowed: Allowed,
-    /// What it does, in sentences.
+    /// Its effect, in sentences.
     pub effect: &'static str,
-    /// What a change of it needs.
+    /// When a change takes effect.
     pub applies: Applies,
     pub(super) set: fn(&mut Settings, usize, &str) -> Result<(), Refused>,
     pub(super) show: fn(&Settings, usize, &mut fmt::Formatter<'_>) -> fmt::Result,
 }
 
-/// What a change of a key needs to take effect.
+/// When a change of a key takes effect.
 ///
-/// Variants are appended, never reordered: they are numbers on a framed line.
+/// Variants are appended, never reordered: their numbers go over a framed line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Applies {
-    /// Nothing: it is in effect with the commit.
+    /// With the commit.
     Live,
-    /// As [`Self::Live`], and to be confirmed, since it may cut the operator or the farm off.
+    /// As [`Self::Live`], but to be confirmed, since it may cut the operator or the farm off.
     Provisional,
-    /// The next start.
+    /// At the next start.
     Restart,
-    /// The file, the environment or a flag: it is needed before anything else can be read.
+    /// Only from the file, the environment or a flag: it is needed before anything else can be
+    /// read.
     File,
 }
 
-/// Names one key; of the keys of a pool, also which pool.
+/// One key; for a pool's key also the pool's index.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     field: &'static Field,
     pool: u8,
 }
 
-/// Which values a key takes.
+/// The allowed values of a key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Allowed {
     /// A whole number.
@@ -63,7 +65,7 @@ pub enum Allowed {
         /// The highest.
         max: u64,
     },
-    /// A whole number, or `auto` for what the machine decides.
+    /// A whole number, or `auto` for the machine's choice.
     IntegerOrAuto {
         /// The lowest.
         min: u64,
@@ -77,7 +79,7 @@ pub enum Allowed {
         /// The highest.
         max: f64,
     },
-    /// Yes or no: `true` or `false`.
+    /// `true` or `false`.
     Switch,
     /// One of a few words.
     OneOf(&'static [&'static str]),
@@ -88,63 +90,63 @@ pub enum Allowed {
         /// The most bytes.
         max: usize,
     },
-    /// A text of a certain form.
+    /// A text of a given form.
     Form(&'static str),
     /// An address of a pool.
     Url,
-    /// Several texts of a certain form.
+    /// A list of texts of a given form.
     List {
-        /// The fewest of them.
+        /// The fewest entries.
         min: usize,
-        /// The most of them.
+        /// The most entries.
         max: usize,
-        /// What each looks like.
+        /// The form of each entry.
         form: &'static str,
     },
-    /// What is wrong with the address of a pool.
+    /// The error in a pool's address.
     UrlPart(UrlError),
-    /// Something that another key has a part in.
+    /// A condition that involves another key.
     Relation(&'static str),
 }
 
-/// A key in people's words, as the page has them, with the key behind: `Pool 1, URL (pool.1.url)`.
+/// A key in the page's words, followed by the key: `Pool 1, URL (pool.1.url)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Title(Key);
 
-/// What a key was given.
+/// The value received.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Got {
-    /// Nothing, and something is needed.
+    /// No value, although one is needed.
     Nothing,
-    /// A text, cut where it is long.
+    /// A text, cut if it is long.
     Text(String<GOT_BYTES_MAX>),
     /// A number.
     Number(f64),
     /// A socket address.
     Address(SocketAddr),
-    /// So many bytes.
+    /// A number of bytes.
     Bytes(usize),
-    /// So many entries.
+    /// A number of entries.
     Count(usize),
-    /// Something that may hold a secret.
+    /// A value that may hold a secret.
     Hidden,
 }
 
-/// Why the settings cannot be used as they are.
+/// Why the settings cannot be used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
-    /// Where.
+    /// The key.
     pub key: Key,
-    /// What was given.
+    /// The value received.
     pub got: Got,
-    /// What may be given.
+    /// The values allowed.
     pub allowed: Allowed,
 }
 
-/// Bytes of a value that a message repeats.
+/// Bytes of a value that a message quotes.
 const GOT_BYTES_MAX: usize = 48;
 
-/// A value that is not taken; what is allowed instead, where the field does not say it all.
+/// A refused value, and the values allowed if the field does not state them all.
 pub(super) struct Refused {
     pub(super) got: Option<Got>,
     pub(super) allowed: Option<Allowed>,
@@ -160,22 +162,22 @@ pub(super) struct Shown<'a> {
 
 const SCHEMES: &str = "stratum+ssl://host:port, or stratum+tcp://host:port without TLS";
 
-/// What is said of a text with letters that nobody sees, which come by a paste.
+/// The message for a text with invisible letters, as they arrive by a paste.
 const VISIBLE: &str = "letters that can be seen: no control, no zero-width and no direction \
                        character; type it anew";
 
-/// The texts of a list: those between commas, without the blanks around them.
+/// The entries of a list: the texts between commas, trimmed.
 pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(trim).filter(|part| !part.is_empty())
 }
 
 impl Field {
-    /// Says whether every pool has one.
+    /// Says whether every pool has this key.
     pub fn is_of_pool(&self) -> bool {
         self.section == "pool"
     }
 
-    /// Returns the role that a change of it takes.
+    /// Returns the role needed to change it.
     pub fn role(&self) -> Role {
         match self.section {
             "pool" | "miners" | "difficulty" | "upstream" | "identity" | "verdict" => {
@@ -185,13 +187,13 @@ impl Field {
         }
     }
 
-    /// Says whether nobody may be shown its value.
+    /// Says whether its value must not be shown.
     pub fn is_secret(&self) -> bool {
         self.name == "password"
     }
 
-    /// Sets the value if it is in range. What a paste brings around it is cut; a secret is taken as
-    /// it stands, since a blank may be a part of it.
+    /// Sets the value if it is in range. The leftovers of a paste around it are trimmed; a secret
+    /// is taken unchanged, since a blank may be part of it.
     pub(super) fn set(&self, settings: &mut Settings, key: Key, text: &str) -> Result<(), Problem> {
         let text = if self.is_secret() { text } else { trim(text) };
         let result = match self.allowed.refuse(text) {
@@ -211,7 +213,7 @@ impl Field {
 }
 
 impl Field {
-    /// Says whether a part of a value is seen by nobody; around the texts of a list blanks are cut.
+    /// Says whether a value has invisible letters; the entries of a list are trimmed first.
     fn is_partly_hidden(&self, text: &str) -> bool {
         match self.allowed {
             Allowed::List { .. } => parts(text).any(|part| part.chars().any(visible::is_hidden)),
@@ -221,7 +223,7 @@ impl Field {
 }
 
 impl Allowed {
-    /// Says what is got where a text is out of range; the form is left to whoever reads it.
+    /// Returns the value received if a text is out of range; the caller checks its form.
     fn refuse(&self, text: &str) -> Option<Got> {
         let number = || text.parse::<f64>().ok().filter(|number| number.is_finite());
         match *self {
@@ -250,7 +252,7 @@ impl Allowed {
 }
 
 impl Key {
-    /// Names the key of a path: `miners.max`, `pool.2.url`; `pool.url` is that of the first pool.
+    /// Returns the key of a path: `miners.max`, `pool.2.url`; `pool.url` belongs to the first pool.
     pub fn parse(path: &str) -> Option<Self> {
         let (section, rest) = path.split_once('.')?;
         match rest.split_once('.') {
@@ -264,18 +266,18 @@ impl Key {
         }
     }
 
-    /// Names the key of a section and a name, and of the pool at the index `pool`.
+    /// Returns the key of a section and a name, for the pool at the index `pool`.
     pub fn named(section: &str, name: &str, pool: usize) -> Option<Self> {
         let field = FIELDS.iter().find(|field| field.section == section && field.name == name)?;
         Self::of(field, pool)
     }
 
-    /// Names the key of a field, and of the pool at the index `pool`.
+    /// Returns the key of a field, for the pool at the index `pool`.
     pub fn of(field: &'static Field, pool: usize) -> Option<Self> {
         Some(Self { field, pool: u8::try_from(pool).ok()? })
     }
 
-    /// Returns all keys of settings with so many pools: those of each pool, then the others.
+    /// Returns all keys of settings with `pools` pools: those of each pool, then the others.
     pub fn all(pools: usize) -> impl Iterator<Item = Self> {
         let fields = |is_of_pool| FIELDS.iter().filter(move |f| f.is_of_pool() == is_of_pool);
         let of_pools = (0..pools)
@@ -299,7 +301,7 @@ impl Key {
     }
 }
 
-/// Keys of which one is judged by the others.
+/// Groups of keys that are judged together.
 const RELATED: [&[(&str, &str)]; 5] = [
     &[("difficulty", "start"), ("difficulty", "min"), ("difficulty", "max")],
     &[("upstream", "retry_min_secs"), ("upstream", "retry_max_secs")],
@@ -309,8 +311,8 @@ const RELATED: [&[(&str, &str)]; 5] = [
 ];
 
 impl Problem {
-    /// Says whether this may be wrong only because a key has no value that could be read: then
-    /// what is said of that key is the whole truth.
+    /// Says whether this problem may come from an unreadable value of `unread` alone. Then the
+    /// message for that key is enough.
     pub fn comes_of(&self, unread: Key) -> bool {
         if unread == self.key {
             return true;
@@ -322,7 +324,7 @@ impl Problem {
         is_relation && self.key.pool == unread.pool && RELATED.iter().any(are_related)
     }
 
-    /// Returns the word that was meant, where the value is one of a few and this was near one.
+    /// Returns the probable word, if the value is near one of a few allowed words.
     fn meant(&self) -> Option<&'static str> {
         let Got::Text(text) = &self.got else { return None };
         match self.allowed {
@@ -342,7 +344,7 @@ impl Problem {
     }
 }
 
-/// What people write for a switch.
+/// Common spellings of a switch.
 const SWITCHES: [(&str, &str); 6] = [
     ("on", "true"),
     ("yes", "true"),
@@ -360,7 +362,7 @@ impl PartialEq for Key {
 }
 
 impl Got {
-    /// Creates the part of a text that a message repeats.
+    /// Takes the part of a text that a message quotes.
     pub(super) fn text(text: &str) -> Self {
         if text.is_empty() {
             return Self::Nothing;
