@@ -110,7 +110,7 @@ impl Console {
 
     /// Takes in a byte, and says whether a request is there.
     pub fn handle_byte(&mut self, byte: u8, out: &mut dyn Write) -> bool {
-        // A terminal that takes nothing any more is no reason to fail.
+        // A closed terminal is no reason to fail.
         let _ = self.take(byte, out);
         self.is_ready
     }

@@ -331,7 +331,7 @@ pub struct Downstream {
     excess_rejects: u16,
     /// Shares that it sent again, since when, and its submits until then.
     repeats: (u32, Instant, u32),
-    /// When it was called one that does so.
+    /// When its repeats were last reported.
     repeats_said: Option<Instant>,
     submit_allowance_until: Instant,
 }

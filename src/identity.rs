@@ -295,7 +295,7 @@ impl Names {
         self.shares_taken = true;
     }
 
-    /// Takes one that it refused, perhaps for its name; `is_named` says that its answer says so.
+    /// Notes a share that the pool refused, perhaps for its name; `is_named` if its answer says so.
     pub fn handle_refused(&mut self, is_named: bool) {
         self.shares_refused = self.shares_refused.saturating_add(1);
         self.shares_named = self.shares_named.saturating_add(u16::from(is_named));

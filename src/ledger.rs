@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The same buckets are kept in total ([`Ledger`], 64 bits) and for each miner ([`Counts`], 32
-//! bits, which a single connection cannot exhaust). The ledger knows no sessions and no shares:
-//! who may call what is the proxy's business.
+//! bits, which a single connection cannot exhaust). The ledger knows no sessions and no shares; the
+//! proxy decides about calls.
 
 /// Why the gateway refused a submit itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,8 +154,7 @@ pub enum Orphan {
     JobDead,
     /// The pool kept the link but never answered.
     NoAnswer,
-    /// It was found while every pool had been away for longer than shares are held; its miner
-    /// heard so.
+    /// No pool had been live for longer than shares are held; its miner was told so.
     NoPool,
     /// The pool refused the worker before the share could be sent.
     WorkerRefused,

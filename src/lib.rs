@@ -6,33 +6,33 @@
 //!
 //! # Where things live, in reading order
 //!
-//! | module | what it answers |
+//! | module | contents |
 //! | --- | --- |
 //! | [`limits`] | how many, how long, how big, and why that number |
 //! | [`time`] | instants and durations that cannot overflow |
 //! | [`wire`] | bytes to typed messages and back: framing, JSON, hex, every Stratum V1 method |
-//! | [`work`] | what is hashed: coinbase, merkle root, header, target, job, share |
-//! | [`ledger`] | where every submit lies, and the sums that always agree |
-//! | [`vardiff`] | which difficulty a miner gets |
-//! | [`personality`] | what a firmware is like, as far as it is on record |
-//! | [`identity`] | under whose name shares go to a pool |
+//! | [`work`] | the data that is hashed: coinbase, merkle root, header, target, job, share |
+//! | [`ledger`] | the bucket of every submit, and the sums that always agree |
+//! | [`vardiff`] | the difficulty of each miner |
+//! | [`personality`] | known firmware and its limits |
+//! | [`identity`] | the names that shares are submitted under |
 //! | [`downstream`] | one miner's connection |
-//! | [`offenders`] | which addresses broke the protocol lately |
-//! | [`table`] | all of them in a fixed table, and the ids that keep their search spaces apart |
-//! | [`seen`] | the shares that were accepted, so that none is accepted twice |
+//! | [`offenders`] | addresses that broke the protocol lately |
+//! | [`table`] | all miners in a fixed table, and the ids that keep their search spaces apart |
+//! | [`seen`] | the accepted shares, so that none is accepted twice |
 //! | [`pending`] | shares on their way to a pool |
 //! | [`blocks`] | block candidates that must outlive link and process |
 //! | [`upstream`] | one link to a pool |
-//! | [`words`] | what a pool says to people, bounded and with nothing hidden |
-//! | [`refusals`] | whether a pool pays for what it is sent |
+//! | [`words`] | pools' texts for people, bounded and with nothing hidden |
+//! | [`refusals`] | whether a pool pays for its shares |
 //! | [`health`] | how well a link serves, and whether its pool is trusted |
-//! | [`split`] | how the farm's work is divided among goals |
-//! | [`links`] | which pool gets which miner, and when that changes |
+//! | [`split`] | the division of the farm's work among goals |
+//! | [`links`] | the assignment of pools to miners, and its changes |
 //! | [`proxy`] | the engine as its owner sees it, and the order of calls |
-//! | [`settings`] | what an operator may set, and the checks that all ways of setting share |
-//! | [`control`] | what an operator can ask, whichever way it is asked |
+//! | [`settings`] | the operator's settings, and their checks, the same for every source |
+//! | [`control`] | the operator's requests, independent of the transport |
 //! | [`console`] | a terminal's bytes to requests, and answers for people to read |
-//! | [`frame`] | the same for programs, over a line that may lose and turn bits |
+//! | [`frame`] | the same for programs, over a line that may lose and flip bits |
 //!
 //! # The one idea
 //!

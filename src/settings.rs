@@ -296,8 +296,8 @@ impl Settings {
         goals
     }
 
-    /// Returns the page's address; `None` if it is off, or if it is on `auto` without a place or a
-    /// folder for its passwords.
+    /// Returns the page's address; `None` if it is off. On `auto` it is `None` too if its port is
+    /// taken or no state directory is set.
     pub fn page_address(&self) -> Option<SocketAddr> {
         match self.web.address {
             PageAddress::Off => None,

@@ -290,7 +290,7 @@ impl Key {
         Title(self)
     }
 
-    /// Returns what is known of the key whatever its pool.
+    /// Returns the key's field, the same for every pool.
     pub fn field(self) -> &'static Field {
         self.field
     }

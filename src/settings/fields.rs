@@ -31,8 +31,8 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Provisional,
         unit: "",
         allowed: Allowed::Url,
-        effect: "Where the pool listens. stratum+ssl is verified TLS; over stratum+tcp anybody on \
-                 the path can take the hash-rate, and the gateway warns of it.",
+        effect: "The pool's address. stratum+ssl is verified TLS; over stratum+tcp anybody on the \
+                 path can take the hash-rate, and the gateway warns of it.",
         set: |s, pool, text| {
             let url = text.parse::<PoolUrl>().map_err(|error| Refused {
                 // The text before an '@' may be a password.
@@ -50,7 +50,7 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Provisional,
         unit: "",
         allowed: Allowed::Bytes { min: 1, max: limits::WORKER_NAME_BYTES_MAX },
-        effect: "The account, or account.worker, that the farm's shares are sent for.",
+        effect: "The account, or account.worker, that gets the farm's shares.",
         set: |s, pool, text| set_text(&mut of_pool(s, pool)?.user, text),
         show: |s, pool, f| show_pool(s, pool, f, |p, f| f.write_str(&p.user)),
     },
@@ -85,8 +85,8 @@ pub const FIELDS: &[Field] = &[
             max: limits::PINS_MAX,
             form: "SHA-256 of a public key (DER), 64 hex digits",
         },
-        effect: "Public keys of which the pool's certificate must hold one, so that no other \
-                 certificate passes, whoever signed it. Name the next key before it is changed.",
+        effect: "Public keys, one of which the pool's certificate must hold. No other certificate \
+                 passes, whatever its signer. Add the next key before the pool changes it.",
         set: |s, pool, text| set_list(&mut of_pool(s, pool)?.pins, text),
         show: |s, pool, f| show_pool(s, pool, f, |p, f| show_list(&p.pins, f)),
     },
@@ -96,9 +96,9 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Provisional,
         unit: "",
         allowed: Allowed::OneOf(&["chain", "pin"]),
-        effect: "chain: the certificate's chain to a root, its name and its dates are verified, and \
-                 a pin where there are pins. pin: one of the pins is asked for and nothing else, \
-                 for a pool that signed its certificate itself.",
+        effect: "chain: the certificate's chain to a root, its name and its dates are verified, \
+                 and a pin if there are pins. pin: only a pin is verified, for a pool with a \
+                 self-signed certificate.",
         set: |s, pool, text| {
             of_pool(s, pool)?.trust = match text {
                 "chain" => Trust::Chain,
@@ -122,9 +122,9 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "",
         allowed: Allowed::Bytes { min: 0, max: limits::GOAL_NAME_BYTES_MAX },
-        effect: "Pools of one goal stand in for each other, in this order. Where there are several \
-                 goals, the farm's work is divided among them by weight; miners are moved by a new \
-                 job and stay connected. Empty is a goal like any other.",
+        effect: "Pools of one goal replace each other, in this order. Several goals share the \
+                 farm's work by weight; miners move by a new job and stay connected. The empty \
+                 name is a goal too.",
         set: |s, pool, text| set_text(&mut of_pool(s, pool)?.goal, text),
         show: |s, pool, f| show_pool(s, pool, f, |p, f| f.write_str(&p.goal)),
     },
@@ -134,8 +134,8 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "",
         allowed: Allowed::Integer { min: 1, max: 10_000 },
-        effect: "What part of the work the pool's goal gets, against the other goals' weights: 70 \
-                 and 30, or 7 and 3. The first pool of a goal says it for the goal.",
+        effect: "The goal's part of the work, relative to the other goals' weights: 70 and 30, or \
+                 7 and 3. The first pool of a goal sets it.",
         set: |s, pool, text| set_integer(&mut of_pool(s, pool)?.weight, text),
         show: |s, pool, f| show_pool(s, pool, f, |p, f| write!(f, "{}", p.weight)),
     },
@@ -145,8 +145,8 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Provisional,
         unit: "",
         allowed: Allowed::List { min: 1, max: limits::LISTEN_MAX, form: ADDRESS_FORM },
-        effect: "Where miners connect: stratum+tcp://<this machine>:<port>. [::] is for IPv4 and IPv6; \
-                 beside an address of IPv4 at the same port it is for IPv6 alone.",
+        effect: "Where miners connect: stratum+tcp://<this machine>:<port>. [::] is for IPv4 and \
+                 IPv6; with an IPv4 address at the same port it is for IPv6 only.",
         set: |s, _, text| set_list(&mut s.listen.addresses, text),
         show: |s, _, f| show_list(&s.listen.addresses, f),
     },
@@ -156,8 +156,9 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "connections",
         allowed: Allowed::Integer { min: 1, max: limits::MINERS_MAX as u64 },
-        effect: "Connections from one IP address (one /64 of IPv6) at once; more are refused. Raise \
-                 it where more miners share an address (NAT). This machine itself is not counted.",
+        effect: "Connections from one IP address (one /64 of IPv6) at once; more are refused. \
+                 Raise it if more miners share an address (NAT). This machine itself is not \
+                 counted.",
         set: |s, _, text| set_integer(&mut s.listen.per_address_max, text),
         show: |s, _, f| write!(f, "{}", s.listen.per_address_max),
     },
@@ -167,9 +168,9 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Restart,
         unit: "",
         allowed: Allowed::Form(BOARD_FORM),
-        effect: "What the gateway runs on; it decides how much there may be of everything. auto: \
-                 the board that the device tree names, or generic where it names none that is \
-                 known. A change takes effect at the next start.",
+        effect: "The machine's profile, which sets the sizes of tables and buffers. auto: the \
+                 board named by the device tree, or generic if that board is unknown. A change \
+                 takes effect at the next start.",
         set: |s, _, text| set_name(&mut s.board.profile, text),
         show: |s, _, f| f.write_str(&s.board.profile),
     },
@@ -179,9 +180,9 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Restart,
         unit: "miners",
         allowed: Allowed::IntegerOrAuto { min: 1, max: limits::MINERS_MAX as u64 },
-        effect: "Miners served at once; their memory is set aside at the start. auto: as many as \
-                 the board's profile and the machine's memory hold, up to 10000; more than they \
-                 hold is an error. A change takes effect at the next start.",
+        effect: "Miners served at once; their memory is reserved at the start. auto: as many as \
+                 the board's profile and the machine's memory hold, up to 10000. A larger number \
+                 than they hold is an error. A change takes effect at the next start.",
         set: |s, _, text| {
             s.miners.max = match text {
                 AUTO => None,
@@ -200,8 +201,8 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "seconds",
         allowed: Allowed::Integer { min: 5, max: 120 },
-        effect: "Time that a miner may leave its answers unread; who takes longer is closed. The \
-                 kernel waits for 40 s at most, whatever stands here.",
+        effect: "Time that a miner may leave its answers unread; a slower miner is closed. The \
+                 kernel waits 40 s at most, whatever this value.",
         set: |s, _, text| set_integer(&mut s.miners.blocked_secs, text),
         show: |s, _, f| write!(f, "{}", s.miners.blocked_secs),
     },
@@ -211,7 +212,7 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "",
         allowed: Allowed::Number { min: DIFFICULTY_MIN, max: DIFFICULTY_MAX },
-        effect: "Difficulty of a miner that asks for none, until its own rate is known. Miners get \
+        effect: "Difficulty of a miner that asks for none, until its rate is known. Miners get \
                  powers of two, rounded down, and never more than the pool's.",
         set: |s, _, text| set_difficulty(&mut s.difficulty.start, text),
         show: |s, _, f| write!(f, "{}", s.difficulty.start),
@@ -242,8 +243,8 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "seconds",
         allowed: Allowed::Integer { min: 1, max: 600 },
-        effect: "Time between two shares of one miner that its difficulty aims at. Shorter shows a \
-                 miner's rate sooner and costs more CPU; the link to the pool is not affected.",
+        effect: "Target interval between two shares of one miner. A shorter one shows a miner's \
+                 rate sooner and costs more CPU; the link to the pool is not affected.",
         set: |s, _, text| set_integer(&mut s.difficulty.seconds_per_share, text),
         show: |s, _, f| write!(f, "{}", s.difficulty.seconds_per_share),
     },
@@ -253,7 +254,7 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "seconds",
         allowed: Allowed::Integer { min: 1, max: 60 },
-        effect: "Time before a lost pool is tried again; it doubles with every failure.",
+        effect: "Delay before a lost pool is tried again; it doubles with every failure.",
         set: |s, _, text| set_integer(&mut s.upstream.retry_min_secs, text),
         show: |s, _, f| write!(f, "{}", s.upstream.retry_min_secs),
     },
@@ -263,7 +264,7 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "seconds",
         allowed: Allowed::Integer { min: 1, max: 600 },
-        effect: "Time between two tries at most.",
+        effect: "Longest delay between two attempts.",
         set: |s, _, text| set_integer(&mut s.upstream.retry_max_secs, text),
         show: |s, _, f| write!(f, "{}", s.upstream.retry_max_secs),
     },
@@ -273,7 +274,7 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "seconds",
         allowed: Allowed::Integer { min: 10, max: 3600 },
-        effect: "Time that a pool must have been good before its failures are forgotten, and before \
+        effect: "Time that a pool must be healthy before its failures are forgotten, and before \
                  miners return to it from the next in the list.",
         set: |s, _, text| set_integer(&mut s.upstream.healthy_secs, text),
         show: |s, _, f| write!(f, "{}", s.upstream.healthy_secs),
@@ -284,8 +285,8 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "seconds",
         allowed: Allowed::Integer { min: 30, max: limits::KEEPALIVE_MAX.as_secs() },
-        effect: "Silence after which a miner is sent the job again; miners give a pool up after 90 \
-                 s without a line.",
+        effect: "A miner without a new job for this long gets the last job again. Miners give a \
+                 pool up after 90 s without a line.",
         set: |s, _, text| set_integer(&mut s.upstream.keepalive_secs, text),
         show: |s, _, f| write!(f, "{}", s.upstream.keepalive_secs),
     },
@@ -295,8 +296,8 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "seconds",
         allowed: Allowed::Integer { min: 1, max: 300 },
-        effect: "How long a pool may leave a share without an answer, or have no connection, \
-                 before the next of its goal is mined at.",
+        effect: "How long a pool may leave a share unanswered, or be disconnected, before the next \
+                 pool of its goal takes over.",
         set: |s, _, text| set_integer(&mut s.upstream.failover_secs, text),
         show: |s, _, f| write!(f, "{}", s.upstream.failover_secs),
     },
@@ -306,8 +307,9 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "",
         allowed: Allowed::Switch,
-        effect: "true: the next pool of every goal is kept connected, with a job, so that the farm \
-                 is there the moment the first is lost. false: it is connected when it is needed.",
+        effect: "true: the next pool of every goal stays connected, with a job, so that the farm \
+                 moves the moment the first is lost. false: the next pool is connected when \
+                 needed.",
         set: |s, _, text| set_switch(&mut s.upstream.standby, text),
         show: |s, _, f| write!(f, "{}", s.upstream.standby),
     },
@@ -317,10 +319,10 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "",
         allowed: Allowed::Switch,
-        effect: "What miners do once no pool has been there for 30 s. true: they keep hashing on \
-                 the last job; what they find is checked, counted as orphaned (no_pool) and \
-                 answered with an error, since nobody will pay for it. false: they get no more \
-                 jobs and go over to the pools of their own settings. A block is kept either way.",
+        effect: "The behaviour of miners after 30 s without any pool. true: they keep hashing on \
+                 the last job. Their shares are checked, counted as orphaned (no_pool) and \
+                 answered with an error, since no pool will pay. false: they get no more jobs and \
+                 move to the pools of their own settings. A block is kept either way.",
         set: |s, _, text| set_switch(&mut s.upstream.warm, text),
         show: |s, _, f| write!(f, "{}", s.upstream.warm),
     },
@@ -330,9 +332,10 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "",
         allowed: Allowed::OneOf(&["single", "per-worker"]),
-        effect: "Under whose name shares go to the pool. single: pool.user for the whole farm. \
-                 per-worker: each miner's own worker is authorized on the same link, as it is \
-                 where it begins with the account of pool.user and a dot, else as account.worker.",
+        effect: "The name that shares are submitted under. single: pool.user for the whole farm. \
+                 per-worker: each miner's own worker is authorized on the same link. Its name \
+                 stays unchanged if it begins with the account of pool.user and a dot, else it \
+                 becomes account.worker.",
         set: |s, _, text| {
             s.identity.mode = match text {
                 "single" => IdentityMode::Single,
@@ -354,8 +357,8 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "",
         allowed: Allowed::OneOf(&["local", "pool"]),
-        effect: "Who answers a share. local: the gateway, at once. pool: the pool, where the share \
-                 is good enough for it; the miner waits for the answer.",
+        effect: "The source of a share's verdict. local: the gateway's own check, at once. pool: \
+                 the pool's answer, if the share is heavy enough for it; the miner waits for it.",
         set: |s, _, text| {
             s.verdict.mode = match text {
                 "local" => VerdictMode::Local,
@@ -377,8 +380,8 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Provisional,
         unit: "",
         allowed: Allowed::Form(STATUS_FORM),
-        effect: "Where /metrics, /healthz, /readyz and /api/v1/status are served, to whoever can \
-                 reach the address. off: nowhere.",
+        effect: "Address of /metrics, /healthz, /readyz and /api/v1/status, without a password. \
+                 off: no status port.",
         set: |s, _, text| set_or_off(&mut s.status.address, text),
         show: |s, _, f| show_or_off(s.status.address.as_ref(), f),
     },
@@ -388,10 +391,10 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::File,
         unit: "",
         allowed: Allowed::Bytes { min: 0, max: limits::PATH_BYTES_MAX },
-        effect: "Directory for the few facts that the gateway remembers across restarts, a write or \
-                 two a day: block candidates, what is committed, passwords. Where it is not set: \
-                 systemd's STATE_DIRECTORY, else /var/lib/loka-stratum for root, else \
-                 loka-stratum in XDG_STATE_HOME or ~/.local/state. Empty: nothing is remembered.",
+        effect: "Directory for the gateway's stored state, a write or two a day: block candidates, \
+                 committed settings, passwords. Default: systemd's STATE_DIRECTORY, else \
+                 /var/lib/loka-stratum for root, else loka-stratum in XDG_STATE_HOME or \
+                 ~/.local/state. Empty: no state is stored.",
         set: |s, _, text| set_text(&mut s.state.dir, text),
         show: |s, _, f| f.write_str(&s.state.dir),
     },
@@ -401,10 +404,10 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Provisional,
         unit: "",
         allowed: Allowed::Form(WEB_FORM),
-        effect: "Where the set-up page and the API are served over TLS. auto: where there is a \
-                 state.dir, port 8443 of every address, for private and link-local addresses \
-                 alone. An address of one's own is for everybody once admin has a password. off: \
-                 nowhere.",
+        effect: "Address of the set-up page and the API over TLS. auto: port 8443 of every \
+                 address, for private and link-local addresses only, if there is a state.dir. An \
+                 explicit address is open to every network once admin has a password. off: no \
+                 page.",
         set: |s, _, text| {
             s.web.address = text.parse().map_err(|()| REFUSED)?;
             Ok(())
@@ -421,8 +424,8 @@ pub const FIELDS: &[Field] = &[
             max: limits::WEB_HOSTS_MAX,
             form: "a host's name, such as gateway.farm.example",
         },
-        effect: "Names that the page answers to, beside IP addresses, localhost and the name of \
-                 mdns.name. A browser that was led here under another name is refused.",
+        effect: "Host names that the page answers to, besides IP addresses, localhost and the name \
+                 of mdns.name. A request under any other name is refused.",
         set: |s, _, text| set_list(&mut s.web.hosts, text),
         show: |s, _, f| show_list(&s.web.hosts, f),
     },
@@ -432,8 +435,8 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Provisional,
         unit: "",
         allowed: Allowed::Form(DEVICE_FORM),
-        effect: "The serial port with the console. auto: the one that the board's profile names, \
-                 where it names one. off: none.",
+        effect: "The serial port with the console. auto: the port named by the board's profile, if \
+                 it names one. off: none.",
         set: |s, _, text| {
             s.serial.device = text.parse().map_err(|()| REFUSED)?;
             Ok(())
@@ -456,9 +459,9 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "",
         allowed: Allowed::OneOf(&["any", "name", "list", "address"]),
-        effect: "Which miners are let in. any: all. name: those whose worker matches a pattern of \
-                 admit.names. list: those whose worker is in the list of miners, with its \
-                 password. address: those that connect from a range of admit.addresses.",
+        effect: "The miners that are admitted. any: all. name: the worker matches a pattern of \
+                 admit.names. list: the worker is in the list of miners, with its password. \
+                 address: the miner connects from a range of admit.addresses.",
         set: |s, _, text| {
             let mode = AdmitMode::ALL.into_iter().find(|mode| mode.name() == text);
             s.admit.mode = mode.ok_or(REFUSED)?;
@@ -476,7 +479,7 @@ pub const FIELDS: &[Field] = &[
             max: limits::ADMIT_MAX,
             form: "a worker's name of up to 64 bytes, with * for any text, such as farm.hall-2-*",
         },
-        effect: "Names of workers that are let in by admit.mode = \"name\".",
+        effect: "Patterns of worker names admitted by admit.mode = \"name\".",
         set: |s, _, text| set_list(&mut s.admit.names, text),
         show: |s, _, f| show_list(&s.admit.names, f),
     },
@@ -490,7 +493,7 @@ pub const FIELDS: &[Field] = &[
             max: limits::ADMIT_MAX,
             form: "an address and how many bits of it count, such as 10.20.0.0/16",
         },
-        effect: "Ranges of addresses that are let in by admit.mode = \"address\".",
+        effect: "Ranges of addresses admitted by admit.mode = \"address\".",
         set: |s, _, text| set_list(&mut s.admit.addresses, text),
         show: |s, _, f| show_list(&s.admit.addresses, f),
     },
@@ -500,8 +503,8 @@ pub const FIELDS: &[Field] = &[
         applies: Applies::Live,
         unit: "",
         allowed: Allowed::Form("a host's name without a dot, such as loka, or \"off\""),
-        effect: "The name that the gateway has on the LAN, with .local behind it: the page is found \
-                 under it, and miners may be pointed at it. off: none.",
+        effect: "The gateway's name on the LAN, followed by .local: the page is at that name, and \
+                 miners may use it as address. off: none.",
         set: |s, _, text| {
             let mut name: Option<HostName> = None;
             set_or_off(&mut name, text)?;

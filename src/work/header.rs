@@ -1,10 +1,9 @@
 //! The 80 bytes of a block header, and their hash.
 //!
 //! A header is six values in a fixed order, numbers least significant byte first. **It does not**
-//! say whether a header is good: that is a comparison of its hash with a
-//! [`Target`](super::target::Target).
+//! judge a header: its hash is compared with a [`Target`](super::target::Target) elsewhere.
 //!
-//! Of the three byte orders of a 32-byte hash, this module keeps the one that is hashed:
+//! A 32-byte hash has three byte orders; this module keeps the order of the hash function:
 //!
 //! | where | order of the previous block's hash |
 //! | --- | --- |
@@ -105,7 +104,7 @@ impl PrevHash {
 }
 
 impl From<BlockHash> for PrevHash {
-    /// The block that was found is the previous one of the next.
+    /// A found block is the next block's previous one.
     fn from(hash: BlockHash) -> Self {
         Self(hash.0)
     }
@@ -149,7 +148,7 @@ impl Header {
     /// Returns the state after the header's first 64 bytes: the version, the previous hash and
     /// 28 bytes of the merkle root. One compression.
     ///
-    /// It serves whoever tries many nonces on one header; a share has a merkle root of its own.
+    /// It serves code that tries many nonces on one header; a share has a merkle root of its own.
     #[must_use]
     pub fn midstate(&self) -> Midstate {
         let mut midstate = Midstate::new();

@@ -164,12 +164,12 @@ impl AcceptedShare {
         self.hash
     }
 
-    /// Returns the version bits that the pool is told, where it allows any to be rolled: those
-    /// of its whole mask, also where the miner rolls fewer, since it takes all of them from here.
+    /// Returns the version bits for the pool; `None` if it allows none to be rolled. They cover its
+    /// whole mask, even if the miner rolls fewer bits, since the pool takes all of them from here.
     ///
-    /// `mask` is the one that the pool allows now. Where it has changed since `job` and has no
-    /// room for what the miner rolled, the bits are those of the job's own: a pool that lets the
-    /// mask of a job stand takes them, and any other would take none.
+    /// `mask` is the pool's present mask. If it excludes bits that the miner rolled, the job's own
+    /// mask is used with these bits added. A pool that keeps a job's mask accepts that, and other
+    /// pools would accept no bits at all.
     pub fn pool_bits(&self, job: &Job, mask: VersionMask) -> Option<u32> {
         let rolled = self.version.0 ^ job.version.0;
         let mask = if mask.allows(rolled) { mask.0 } else { job.mask.0 | rolled };
