@@ -22,25 +22,20 @@ use std::path::Path;
 use std::rc::Rc;
 
 use loka_stratum::control::{Item, Refused};
-use loka_stratum::downstream::Close;
 use loka_stratum::limits::{
     ADMISSIONS_REFUSED_KEPT, ADMISSIONS_WAITING_MAX, ADMITTED_MAX, PASSWORD_BYTES_MAX,
     PATTERN_BYTES_MAX,
 };
-use loka_stratum::proxy::{Admission, Proxy, Question};
+use loka_stratum::proxy::Question;
 use loka_stratum::settings::{Admit, AdmitMode, Pattern};
-use loka_stratum::time::Instant;
 use loka_stratum::visible::{self, Visible};
-use loka_stratum::wire::writer::Writer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::answer::{Answer, NO_WORKER};
-use super::clock;
-use super::hub::{End, Hub, Signal};
-use super::log::{self, Kind};
 use super::password::Passwords;
 use super::shelf::Shelf;
+use super::signal::Signal;
 
 /// The name of the store.
 pub const NAME: &str = "admitted";
@@ -52,7 +47,7 @@ pub struct Admissions {
     /// Whoever changes the list has it, one after the other.
     turn: tokio::sync::Mutex<()>,
     /// Wakes the task that hashes.
-    wake: Signal,
+    pub wake: Signal,
 }
 
 #[derive(Default)]
@@ -77,7 +72,7 @@ struct Entry {
 
 /// The digest of a password and of the hash that it was held against.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Proof([u8; 32]);
+pub struct Proof([u8; 32]);
 
 /// The list on disk; variants are only ever appended.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +82,7 @@ enum Stored {
 }
 
 /// What is known of a question.
-enum Known {
+pub enum Known {
     Granted,
     /// Why not.
     Refused(&'static str),
@@ -249,7 +244,7 @@ impl Admissions {
         state.refused.clear();
     }
 
-    fn judge(&self, admit: &Admit, question: &Question) -> Known {
+    pub fn judge(&self, admit: &Admit, question: &Question) -> Known {
         match admit.mode {
             AdmitMode::Any | AdmitMode::Address => Known::Granted,
             AdmitMode::Name => {
@@ -277,7 +272,7 @@ impl Admissions {
     }
 
     /// Hashes the password of a question, unless that has become needless.
-    async fn find_out(&self, admit: &Admit, question: &Question) -> Known {
+    pub async fn find_out(&self, admit: &Admit, question: &Question) -> Known {
         let Known::Unknown(proof) = self.judge(admit, question) else {
             return self.judge(admit, question);
         };
@@ -299,7 +294,7 @@ impl Admissions {
     }
 
     /// Keeps a question until its password is hashed; `false` where too many wait.
-    fn wait(&self, question: Question) -> bool {
+    pub fn wait(&self, question: Question) -> bool {
         let waiting = &mut self.state.borrow_mut().waiting;
         let has_room = waiting.len() < ADMISSIONS_WAITING_MAX;
         if has_room {
@@ -309,7 +304,7 @@ impl Admissions {
         has_room
     }
 
-    fn next(&self) -> Option<Question> {
+    pub fn next(&self) -> Option<Question> {
         self.state.borrow_mut().waiting.pop_front()
     }
 }
@@ -336,80 +331,6 @@ impl State {
 impl Entry {
     fn stored(&self) -> (String, String) {
         (self.worker.as_str().to_owned(), self.hash.clone())
-    }
-}
-
-/// Hashes the passwords that wait, one after the other, for as long as the process runs.
-pub async fn run(hub: Rc<Hub>) {
-    loop {
-        let Some(question) = hub.admissions.next() else {
-            hub.admissions.wake.wait().await;
-            continue;
-        };
-        if hub.proxy.borrow().miner(question.miner).is_none() {
-            continue;
-        }
-        let admit = hub.settings.borrow().admit.clone();
-        let known = hub.admissions.find_out(&admit, &question).await;
-        hub.tell(&question, known);
-    }
-}
-
-impl Hub {
-    /// Answers the engine's question, if it has one, or has it wait.
-    pub(super) fn answer_question(
-        &self,
-        proxy: &mut Proxy<'_>,
-        out: &mut Writer<'_>,
-        now: Instant,
-    ) -> Result<(), Close> {
-        let Some(question) = proxy.poll_admission() else { return Ok(()) };
-        let known = self.admissions.judge(&self.settings.borrow().admit, &question);
-        let verdict = match known {
-            Known::Unknown(_) if self.admissions.wait(question.clone()) => return Ok(()),
-            Known::Unknown(_) => Admission::Busy,
-            known => self.verdict(proxy, &question, &known),
-        };
-        proxy.handle_admission(&question, verdict, out, now)
-    }
-
-    /// Books and logs a verdict.
-    fn verdict(&self, proxy: &Proxy<'_>, question: &Question, known: &Known) -> Admission {
-        let Known::Refused(why) = known else { return Admission::Granted };
-        self.count(|counts| counts.refused.add("worker_not_admitted"));
-        let (worker, peer) = (question.worker.as_str(), proxy.miner(question.miner));
-        let peer = peer.map(|miner| super::hub::address(miner.peer()));
-        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
-        log::warn(
-            Kind::Refused,
-            format_args!("miner {peer}: worker {worker:?} is not let in: {why}"),
-        );
-        Admission::Refused
-    }
-
-    /// Tells a miner what was found out.
-    fn tell(&self, question: &Question, known: Known) {
-        let (miner, now) = (question.miner, clock::now());
-        let result = {
-            let mut ports = self.ports.borrow_mut();
-            let port = ports.get_mut(miner.index()).and_then(Option::as_mut);
-            let Some(port) = port.filter(|port| port.miner == miner) else { return };
-            let answered = {
-                let scratch = &mut *self.scratch.borrow_mut();
-                let proxy = &mut *self.engine();
-                let verdict = self.verdict(proxy, question, &known);
-                let mut out = Writer::new(&mut scratch.write);
-                let result = proxy.handle_admission(question, verdict, &mut out, now);
-                self.send(port, out.as_slice(), now).and(result.map_err(End::Closed))
-            };
-            answered.and_then(|()| {
-                // A full socket is given its job when it takes bytes again.
-                if port.takes_more() { self.deliver_to(port, now) } else { Ok(()) }
-            })
-        };
-        if let Err(end) = result {
-            self.end(miner, end);
-        }
     }
 }
 

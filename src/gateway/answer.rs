@@ -1,5 +1,6 @@
 //! Questions to the gateway: the actor, the origin of a question, the form of an answer.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use loka_stratum::control::{Refused, Role};
@@ -38,4 +39,16 @@ pub enum Whence {
     Button,
     /// Nobody: the gateway itself.
     Gateway,
+}
+
+impl fmt::Display for Whence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serial => f.write_str("serial line"),
+            Self::Web(address) => write!(f, "{address}"),
+            Self::File => f.write_str("file"),
+            Self::Button => f.write_str("button"),
+            Self::Gateway => f.write_str("gateway"),
+        }
+    }
 }

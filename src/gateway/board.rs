@@ -14,20 +14,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use loka_stratum::limits::{
-    CONNECTION_BYTES_MAX, HTTP_ANSWER_BYTES_MAX, HTTP_BODY_BYTES_MAX, HTTP_CONNECTIONS_MAX,
-    HTTP_HEAD_BYTES_MAX, HTTP_OWN_CONNECTIONS_MAX, HTTP_PAGE_CONNECTIONS_MAX, HTTP_TLS_BYTES_MAX,
-    KERNEL_FILE_BYTES_MAX, LANES_MAX, LINK_CONNECTION_BYTES_MAX, MINERS_AUTO_MAX, OUTPUT_BYTES_MIN,
-    PROCESS_BYTES_MAX, READ_BYTES_MAX, SERIAL_ANSWER_BYTES_MAX,
-};
-use loka_stratum::proxy::{LinkSizes, Storage};
+use loka_stratum::limits::{KERNEL_FILE_BYTES_MAX, LANES_MAX, MINERS_AUTO_MAX};
 use loka_stratum::settings::{AUTO, Key, Settings, nearest};
 use rlimit::Resource;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::hub::Port;
-use super::password;
+use super::plan::Plan;
 
 /// The files of `board/`, by name.
 const FILES: [(&str, &str); 6] = [
@@ -123,25 +116,6 @@ struct Capacity {
     pending_max: usize,
     spill_bytes_max: usize,
     gateway_bytes_max: u64,
-}
-
-/// How much there is of everything, and what that comes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// The name of the profile.
-    pub board: &'static str,
-    /// Connections of miners.
-    pub miners: usize,
-    /// Links to pools.
-    pub links: usize,
-    /// Shares that wait on a link to a pool.
-    pub pending: usize,
-    /// Links that have room for so many: two to each pool.
-    pub wide: usize,
-    /// Bytes that all full sockets together are kept.
-    pub spill_bytes: usize,
-    /// The most that there may be of all memory, in bytes.
-    pub bytes_max: u64,
 }
 
 /// Why no plan can be made.
@@ -251,65 +225,36 @@ pub fn devices(name: &str) -> Devices {
     })
 }
 
-impl Plan {
-    /// Makes the plan of a gateway with these settings on this machine. Where the settings leave
-    /// the number of miners open it is the most that fits.
-    ///
-    /// # Errors
-    ///
-    /// There is no such board, or it holds less than the settings ask for (F67).
-    pub fn new(settings: &Settings, machine: &Machine) -> Result<Self, PlanError> {
-        let (board, profile) = Profile::choose(&settings.board.profile, machine)?;
-        let Capacity { miners_max, links_max, pending_max, spill_bytes_max, .. } = profile.capacity;
-        let (bytes_max, bound) = machine.budget(&profile);
-        let of = |miners| Self {
-            board,
-            miners,
-            links: (2 * settings.pools.len() + LANES_MAX).min(links_max),
-            pending: pending_max,
-            wide: 2 * settings.pools.len(),
-            spill_bytes: spill_bytes_max,
-            bytes_max,
-        };
-        let fits = |miners: &usize| of(*miners).bytes() <= bytes_max;
-        let most = (1..=miners_max).rev().find(fits).unwrap_or(0);
-        let wanted = settings.miners.max.map_or(most.clamp(1, MINERS_AUTO_MAX), usize::from);
-        if wanted > miners_max {
-            return Err(PlanError::Miners { got: wanted, max: miners_max, board });
-        }
-        if wanted > most {
-            return Err(PlanError::Bytes { plan: of(wanted), miners_max: most, bound });
-        }
-        Ok(of(wanted))
+/// Makes the plan of a gateway with these settings on this machine. Where the settings leave
+/// the number of miners open it is the most that fits.
+///
+/// # Errors
+///
+/// There is no such board, or it holds less than the settings ask for (F67).
+pub fn plan(settings: &Settings, machine: &Machine) -> Result<Plan, PlanError> {
+    let (board, profile) = Profile::choose(&settings.board.profile, machine)?;
+    let Capacity { miners_max, links_max, pending_max, spill_bytes_max, .. } = profile.capacity;
+    let (bytes_max, bound) = machine.budget(&profile);
+    let of = |miners| Plan {
+        board,
+        miners,
+        links: (2 * settings.pools.len() + LANES_MAX).min(links_max),
+        pending: pending_max,
+        wide: 2 * settings.pools.len(),
+        spill_bytes: spill_bytes_max,
+        bytes_max,
+    };
+    let fits = |miners: &usize| of(*miners).bytes() <= bytes_max;
+    let most = (1..=miners_max).rev().find(fits).unwrap_or(0);
+    let wanted = settings.miners.max.map_or(most.clamp(1, MINERS_AUTO_MAX), usize::from);
+    if wanted > miners_max {
+        return Err(PlanError::Miners { got: wanted, max: miners_max, board });
     }
-
-    /// Returns what each link has.
-    pub fn sizes(&self) -> LinkSizes {
-        LinkSizes { pending: self.pending, wide: self.wide, ..LinkSizes::MAX }
+    if wanted > most {
+        return Err(PlanError::Bytes { plan: of(wanted), miners_max: most, bound });
     }
-
-    /// Returns the bytes of all memory, at their most.
-    pub fn bytes(&self) -> u64 {
-        let bytes = Storage::bytes_for(self.miners, self.links, self.sizes())
-            + self.miners * (size_of::<Option<Port>>() + CONNECTION_BYTES_MAX)
-            + self.links * LINK_CONNECTION_BYTES_MAX
-            + self.spill_bytes
-            + FIXED_BYTES;
-        bytes as u64 + password::memory_bytes(self.bytes_max)
-    }
+    Ok(of(wanted))
 }
-
-/// What the ports of status and page hold at their fullest.
-const HTTP_BYTES: usize = HTTP_CONNECTIONS_MAX
-    * (HTTP_HEAD_BYTES_MAX + HTTP_BODY_BYTES_MAX + HTTP_ANSWER_BYTES_MAX)
-    + (HTTP_PAGE_CONNECTIONS_MAX + HTTP_OWN_CONNECTIONS_MAX) * HTTP_TLS_BYTES_MAX;
-
-/// What does not depend on how much there is of anything.
-const FIXED_BYTES: usize = PROCESS_BYTES_MAX
-    + HTTP_BYTES
-    + 2 * SERIAL_ANSWER_BYTES_MAX
-    + READ_BYTES_MAX
-    + (OUTPUT_BYTES_MIN + READ_BYTES_MAX);
 
 impl PlanError {
     /// Returns the key whose value does not fit.
@@ -318,18 +263,6 @@ impl PlanError {
             Self::Unknown { .. } | Self::Profile { .. } => "board.profile",
             Self::Miners { .. } | Self::Bytes { .. } => "miners.max",
         }
-    }
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { board, miners, links, bytes_max, .. } = self;
-        let bytes = self.bytes();
-        write!(
-            f,
-            "board {board}: room for {miners} miners and {links} links, at most {bytes} bytes of \
-             {bytes_max}"
-        )
     }
 }
 
@@ -429,7 +362,7 @@ mod tests {
 
     #[track_caller]
     fn refused(pairs: &[(&str, &str)], machine: &Machine) -> String {
-        Plan::new(&settings(pairs), machine).expect_err("the plan passed").to_string()
+        plan(&settings(pairs), machine).expect_err("the plan passed").to_string()
     }
 
     /// What a machine of that many MiB is, whose device tree says `compatible`.
@@ -507,7 +440,7 @@ mod tests {
             ("some,board\0mediatek,mt7981\0", "generic", MINERS_AUTO_MAX),
             ("", "generic", MINERS_AUTO_MAX),
         ] {
-            let plan = Plan::new(&settings(&[]), &machine(compatible, 2048)).unwrap();
+            let plan = plan(&settings(&[]), &machine(compatible, 2048)).unwrap();
             assert_eq!((plan.board, plan.miners), (board, miners), "{compatible:?}");
         }
     }
@@ -515,7 +448,7 @@ mod tests {
     #[test]
     fn a_name_wins_over_the_device_tree_and_one_that_is_unknown_is_refused() {
         let of_pi = machine("raspberrypi,4-model-b\0", 4096);
-        let plan = Plan::new(&settings(&[("board.profile", "glinet-mt3000")]), &of_pi).unwrap();
+        let plan = plan(&settings(&[("board.profile", "glinet-mt3000")]), &of_pi).unwrap();
         assert_eq!(plan.board, "glinet-mt3000");
         assert_eq!(
             refused(&[("board.profile", "commodore-64")], &of_pi),
@@ -533,13 +466,13 @@ mod tests {
             "Miners, Max (miners.max): got 4097, allowed 1..4096 on board glinet-mt3000"
         );
         let pairs = [("board.profile", "glinet-mt3000"), ("miners.max", "4096")];
-        assert_eq!(Plan::new(&settings(&pairs), &Machine::default()).unwrap().miners, 4096);
+        assert_eq!(plan(&settings(&pairs), &Machine::default()).unwrap().miners, 4096);
     }
 
     #[test]
     fn f67_a_plan_above_the_budget_is_refused_with_both_numbers_and_the_way_out() {
         let small = machine("", 128);
-        let most = Plan::new(&settings(&[]), &small).unwrap();
+        let most = plan(&settings(&[]), &small).unwrap();
         assert!(most.bytes() <= 64 << 20 && most.miners < MINERS_MAX, "{most}");
         let larger = Plan { miners: most.miners + 1, ..most.clone() };
         assert!(larger.bytes() > 64 << 20, "one more would have fitted: {larger}");

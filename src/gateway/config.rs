@@ -27,8 +27,9 @@ use loka_stratum::settings::{
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::board::{Machine, Plan};
+use super::board::{self, Machine};
 use super::event_loop::must_not_turn;
+use super::plan::Plan;
 
 /// Everything that settings are made from, as the process was started with it.
 #[derive(Clone, Default)]
@@ -448,7 +449,7 @@ impl Collector {
                 self.report_relation(problem.key, &problem, file);
             }
         }
-        match Plan::new(&self.settings, &sources.machine) {
+        match board::plan(&self.settings, &sources.machine) {
             Ok(plan) if self.problems.is_empty() => {
                 let Self { settings, origins, mark, .. } = self;
                 return Ok(Merged { settings, plan, base, origins, mark });

@@ -52,15 +52,15 @@ use super::disk::{Flash, thread};
 use super::event_loop;
 #[cfg(feature = "defmt")]
 use super::frames;
-use super::http::Ports;
 use super::hub::Hub;
 use super::listen::{Bound, Doors};
 use super::load::{Loaded, dialers_beside, plain_warnings};
 use super::log::{self, Kind};
-use super::report::{self, Report};
+use super::report::Report;
 use super::say::say;
 use super::shelf::{self, Writing};
 use super::socket;
+use super::warnings;
 use super::{options, probe};
 
 use audit::Audit;
@@ -85,14 +85,29 @@ pub struct Control {
     told_name: RefCell<Option<String>>,
     /// Whoever changes what is in use has it, one after the other: a change may wait for files.
     turn: tokio::sync::Mutex<()>,
+    /// The ports of status and page.
+    ports: Box<dyn Ports>,
     /// How long a commit waits to be confirmed.
     confirm_wait: Cell<Duration>,
     changed: channel::Sender<()>,
 }
 
+/// Ports that settings open and close, beside those of the miners.
+pub trait Ports {
+    /// Binds the ports that the settings change. The call of the result switches to the new ports
+    /// and closes the ones they replace; until then, or without it, the old ones stay open.
+    ///
+    /// # Errors
+    ///
+    /// An address that cannot be had, or no certificate can be made.
+    fn bind(&self, settings: &Settings, control: &Rc<Control>) -> io::Result<Box<dyn FnOnce()>>;
+
+    /// Returns the address of the page; none while it is off.
+    fn page(&self) -> Option<SocketAddr>;
+}
+
 struct State {
     doors: Doors,
-    web: Ports,
     base: Box<Settings>,
     /// What the environment and the flags set over the base.
     origins: Vec<(Key, config::Origin)>,
@@ -124,12 +139,12 @@ impl Control {
         seed: u64,
         geometry: Option<Geometry>,
         loaded: Loaded,
+        ports: Box<dyn Ports>,
     ) -> Rc<Self> {
         let Loaded { merged: Merged { base, origins, .. }, filed, kept, news, .. } = loaded;
         let audit = Audit::open(loaded.state.writable());
         let state = State {
             doors: Doors::default(),
-            web: Ports::default(),
             base,
             origins,
             tried: filed.mark,
@@ -149,6 +164,7 @@ impl Control {
             state: RefCell::new(state),
             told_name: RefCell::default(),
             turn: tokio::sync::Mutex::new(()),
+            ports,
             confirm_wait: Cell::new(Duration::from_micros(CONFIRM_MAX.as_micros())),
             changed: channel::Sender::new(()),
         });
@@ -160,7 +176,7 @@ impl Control {
         }
         if news.file_is_bad {
             control.hub.file_is_bad.set(true);
-            control.note(None, Whence::File, "start", report::BAD_FILE);
+            control.note(None, Whence::File, "start", warnings::BAD_FILE);
         }
         control.count_writes();
         control
@@ -296,8 +312,8 @@ impl Control {
     pub async fn open_web(self: &Rc<Self>) -> io::Result<()> {
         let settings = self.hub.settings.borrow().clone();
         self.prepare_page(&settings).await?;
-        let ports = self.state.borrow().web.bind(&settings, self)?;
-        self.state.borrow_mut().web.open(ports);
+        let open = self.ports.bind(&settings, self)?;
+        open();
         Ok(())
     }
 
@@ -350,7 +366,7 @@ impl Control {
 
     /// Returns where another machine reaches the page; nowhere where it is off.
     pub fn page_places(&self) -> Vec<SocketAddr> {
-        self.state.borrow().web.page().map_or_else(Vec::new, socket::reached_at)
+        self.ports.page().map_or_else(Vec::new, socket::reached_at)
     }
 
     /// Says whether the page takes a connection from an address: it is for the local network as
@@ -627,9 +643,9 @@ impl Control {
         let dialers = dialers_beside(&settings, (&before.pools, &kept)).await?;
         self.prepare_page(&settings).await?;
         let bound = self.bind_doors(&settings)?;
-        let ports = self.state.borrow().web.bind(&settings, self)?;
+        let open = self.ports.bind(&settings, self)?;
         // From here on nothing fails, and nobody waits.
-        self.state.borrow_mut().web.open(ports);
+        open();
         for text in plain_warnings(&settings) {
             log::warn(Kind::Settings, format_args!("{text}"));
         }
@@ -675,18 +691,6 @@ impl Filed {
     /// Stands for a file that cannot be used: it says nothing.
     pub fn unusable(mark: Option<u32>) -> Self {
         Self { settings: Box::default(), origins: Vec::new(), mark }
-    }
-}
-
-impl fmt::Display for Whence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Serial => f.write_str("serial line"),
-            Self::Web(address) => write!(f, "{address}"),
-            Self::File => f.write_str("file"),
-            Self::Button => f.write_str("button"),
-            Self::Gateway => f.write_str("gateway"),
-        }
     }
 }
 

@@ -18,12 +18,11 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeMap, HashMap};
-use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
 use loka_stratum::blocks::Unsaved;
 use loka_stratum::downstream::Close;
@@ -43,17 +42,17 @@ use tokio::net::TcpStream;
 
 use super::admission::{self, Admissions};
 use super::allowance::Allowance;
-use super::board::Plan;
 use super::clock;
 use super::crowd::Crowd;
 use super::dial::Dialer;
 use super::event_loop;
 use super::link::LinkPort;
 use super::log::{self, Kind};
+use super::plan::{PORT_BYTES_MAX, Plan};
 use super::shelf::{Shelf, Writing};
+use super::signal::Signal;
 use super::store::{Block, Blocks, Memory};
 use super::update::Updates;
-use super::watch::Watch;
 
 /// What the tasks share.
 pub struct Hub {
@@ -83,8 +82,6 @@ pub struct Hub {
     pub(super) settings_writes: Cell<u64>,
     /// The settings file as it lies there cannot be used.
     pub(super) file_is_bad: Cell<bool>,
-    /// Who is told that the gateway lives.
-    pub(super) watch: RefCell<Watch>,
     /// The links' ends, by their index.
     pub(super) links: RefCell<Vec<LinkPort>>,
     /// Miners that are not read until there is room for their shares.
@@ -138,6 +135,8 @@ pub(super) struct Port {
     /// The miner's task.
     pub(super) waker: Option<Waker>,
 }
+
+const _: () = assert!(size_of::<Option<Port>>() <= PORT_BYTES_MAX, "the plan counts less");
 
 /// The engine while somebody calls it, but for [`Hub::turn`], which does what is due.
 pub(super) struct Engine<'h> {
@@ -240,13 +239,6 @@ impl Counts {
 #[derive(Clone, Default)]
 pub struct Tally(Vec<(&'static str, u64)>);
 
-/// Wakes one task, once for any number of calls.
-#[derive(Default)]
-pub struct Signal {
-    is_set: Cell<bool>,
-    waker: Cell<Option<Waker>>,
-}
-
 impl Hub {
     /// Puts the parts together.
     pub fn new(
@@ -274,7 +266,6 @@ impl Hub {
             writes: Cell::new(Allowance::new(BLOCK_WRITES_BURST_MAX, BLOCK_WRITE_INTERVAL)),
             settings_writes: Cell::default(),
             file_is_bad: Cell::default(),
-            watch: RefCell::default(),
             links: RefCell::new((0..LINKS_MAX).map(|_| LinkPort::default()).collect()),
             held_back: RefCell::default(),
             blocked: RefCell::default(),
@@ -786,29 +777,6 @@ impl Tally {
     /// Iterates over names and counts.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.0.iter().copied()
-    }
-}
-
-impl Signal {
-    /// Wakes the task, or lets it go on when it next waits.
-    pub fn set(&self) {
-        if !self.is_set.replace(true)
-            && let Some(waker) = self.waker.take()
-        {
-            waker.wake();
-        }
-    }
-
-    /// Waits for the next [`Signal::set`].
-    pub async fn wait(&self) {
-        poll_fn(|context| {
-            if self.is_set.replace(false) {
-                return Poll::Ready(());
-            }
-            self.waker.set(Some(context.waker().clone()));
-            Poll::Pending
-        })
-        .await;
     }
 }
 

@@ -10,8 +10,8 @@ use super::dial::{Dialer, DialerError};
 use super::disk::Flash;
 use super::event_loop;
 use super::log::{self, Kind};
-use super::report;
 use super::state::State;
+use super::warnings;
 
 /// What the settings come to.
 pub struct Loaded {
@@ -117,7 +117,7 @@ fn without_the_file(
     for Problem { text, .. } in &error.problems {
         log::error(Kind::Settings, format_args!("{text}"));
     }
-    log::error(Kind::Settings, format_args!("{}", report::BAD_FILE));
+    log::error(Kind::Settings, format_args!("{}", warnings::BAD_FILE));
     news.file_is_bad = true;
     let filed = Filed::unusable(config::mark(sources));
     Ok(Loaded { merged, filed, state, kept, news, dialers })
@@ -185,5 +185,5 @@ fn assemble(
 /// What is said of pools over plain TCP, at the start and at every reload (F83).
 pub fn plain_warnings(settings: &Settings) -> impl Iterator<Item = String> + '_ {
     let is_plain = |(_, pool): &(usize, &Pool)| pool.url.scheme() == Scheme::Tcp;
-    settings.pools.iter().enumerate().filter(is_plain).map(|(i, _)| report::plain_warning(i))
+    settings.pools.iter().enumerate().filter(is_plain).map(|(i, _)| warnings::plain_warning(i))
 }

@@ -32,6 +32,7 @@ mod admission;
 mod allowance;
 mod answer;
 pub mod args;
+mod asking;
 mod board;
 mod button;
 mod clock;
@@ -59,6 +60,7 @@ mod miner;
 pub mod ntp;
 mod options;
 mod password;
+mod plan;
 mod probe;
 mod process;
 mod proven;
@@ -68,14 +70,17 @@ mod say;
 mod serial;
 mod service;
 mod shelf;
+mod signal;
 mod socket;
 mod state;
 pub mod status;
 mod store;
 mod summary;
 pub mod update;
+mod warnings;
 mod watch;
 
+use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -89,6 +94,7 @@ use loka_stratum::limits::{BLOCK_AGE_MAX, DISK_FINISH_MAX, DRAIN_MAX};
 use loka_stratum::proxy::Proxy;
 use loka_stratum::settings::{Pool, Settings};
 use loka_stratum::time::Duration as EngineDuration;
+use loka_stratum::upstream::State as LinkState;
 use loka_stratum::work::extranonce::Geometry;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -110,7 +116,7 @@ use shelf::Shelf;
 use state::State;
 use store::{Block, Blocks, Memory};
 use update::{Updates, trial};
-use watch::Watch;
+use watch::{Vitals, Watch};
 
 /// Threads for what blocks: the system's resolver, and writes to the store.
 const BLOCKING_THREADS: usize = 4;
@@ -125,6 +131,8 @@ const DRAIN_CHECK: Duration = Duration::from_millis(20);
 struct Gateway {
     hub: Rc<Hub>,
     control: Rc<Control>,
+    /// The service manager, the watchdog and the LEDs.
+    watch: Rc<RefCell<Watch>>,
     button: Option<Button>,
     /// The serial port that a flag names.
     serial: Option<PathBuf>,
@@ -144,7 +152,7 @@ pub fn check(args: &CheckArgs) -> ExitCode {
                 say(format_args!("{text}"));
             }
             if settings.pools.is_empty() {
-                say(format_args!("{}", report::NO_POOL));
+                say(format_args!("{}", warnings::NO_POOL));
             }
             say(format_args!("{plan}"));
             for (index, pool) in settings.pools.iter().enumerate() {
@@ -221,6 +229,7 @@ fn start(
     let devices = board::devices(plan.board);
     let mut watch = Watch::new(args.watchdog.as_deref(), args.leds, &devices);
     watch.count_in(args.alive.as_deref());
+    let watch = Rc::new(RefCell::new(watch));
     let button = if args.button { button::of(&devices) } else { None };
     let result = runtime.block_on(async {
         let mut hub = Hub::new(proxy, plan, settings, loaded.dialers.clone(), admissions);
@@ -229,10 +238,10 @@ fn start(
         let hub = Rc::new(hub);
         *hub.memory.borrow_mut() = memory;
         hub.state_problem.borrow_mut().clone_from(&state.problem);
-        *hub.watch.borrow_mut() = watch;
         hub.recall_blocks(&state_dir);
         let access = Access::open(&state_dir, passwords)?;
-        let control = Control::new(hub.clone(), access, sources, seed, geometry, loaded);
+        let ports = Box::new(http::Ports::default());
+        let control = Control::new(hub.clone(), access, sources, seed, geometry, loaded, ports);
         let parent_end = process::input_end(args.until_input_ends);
         let serial = args.serial.clone();
         #[cfg(feature = "defmt")]
@@ -240,11 +249,17 @@ fn start(
             let baud = hub.settings.borrow().serial.baud;
             event_loop::spawn("frames", frames::run(port, baud));
         }
-        let gateway = Gateway { hub: hub.clone(), control: control.clone(), button, serial };
+        let gateway = Gateway {
+            hub: hub.clone(),
+            control: control.clone(),
+            watch: watch.clone(),
+            button,
+            serial,
+        };
         let served = event_loop::steps("main", gateway.serve(parent_end)).await;
         control.end();
         hub.updates.restart_if_asked().await;
-        hub.watch.borrow_mut().release();
+        watch.borrow_mut().release();
         served
     });
     #[cfg(feature = "defmt")]
@@ -358,6 +373,15 @@ impl Hub {
     }
 }
 
+impl Hub {
+    /// Returns what those who watch are told.
+    fn vitals(&self) -> Vitals {
+        let proxy = self.proxy.borrow();
+        let is_live = proxy.links().iter().any(|(_, link)| link.state() == LinkState::Live);
+        Vitals { is_live, miners: proxy.occupancy().0 }
+    }
+}
+
 impl Gateway {
     /// Serves until a signal, or until `parent_end`.
     async fn serve(self, parent_end: impl Future<Output = ()>) -> io::Result<()> {
@@ -374,15 +398,17 @@ impl Gateway {
         for text in plain_warnings(&settings) {
             log::warn(Kind::Settings, format_args!("{text}"));
         }
-        event_loop::spawn("pump", pump::run(self.hub.clone()));
+        let (hub, watch) = (self.hub.clone(), self.watch.clone());
+        let each_second = move || watch.borrow_mut().beat(hub.vitals());
+        event_loop::spawn("pump", pump::run(self.hub.clone(), each_second));
         event_loop::spawn("fan-out", fanout::run(self.hub.clone()));
         let (hub, control) = (self.hub.clone(), self.control.clone());
         event_loop::spawn("serial", serial::run(hub, control, self.serial.clone()));
         event_loop::spawn("settings file", self.control.clone().watch());
         if settings.pools.is_empty() {
-            log::warn(Kind::Settings, format_args!("{}", report::NO_POOL));
+            log::warn(Kind::Settings, format_args!("{}", warnings::NO_POOL));
         }
-        event_loop::spawn("admission", admission::run(self.hub.clone()));
+        event_loop::spawn("admission", asking::run(self.hub.clone()));
         let name = event_loop::spawn("mdns", mdns::run(self.control.clone()));
         tokio::select! {
             () = self.hub.pools_heard() => {}
@@ -391,7 +417,7 @@ impl Gateway {
             () = &mut parent_end => return Ok(()),
         }
         self.control.announce(bound);
-        self.hub.watch.borrow_mut().ready();
+        self.watch.borrow_mut().ready();
         event_loop::spawn("update", trial::watch(self.hub.clone(), self.control.clone()));
         loop {
             tokio::select! {
@@ -435,7 +461,7 @@ impl Gateway {
     /// (F70). A second signal ends at once.
     async fn drain(&self, terminate: &mut Signal, interrupt: &mut Signal) {
         log::info(Kind::Process, format_args!("ending: waiting for the pools' last answers"));
-        self.hub.watch.borrow_mut().stopping();
+        self.watch.borrow_mut().stopping();
         self.control.close_doors();
         self.hub.drain();
         let drained = async {

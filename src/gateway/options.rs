@@ -18,7 +18,7 @@ use loka_stratum::work::difficulty::Difficulty;
 use loka_stratum::work::extranonce::Geometry;
 use loka_stratum::work::job::Job;
 
-use super::board::Plan;
+use super::plan::Plan;
 
 /// There is not as much memory as the plan says.
 #[derive(Debug)]

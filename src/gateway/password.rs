@@ -17,18 +17,13 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-/// Most memory of a hash, in KiB, and the passes over it: OWASP's choice for 7 MiB.
-const MEMORY_KIB_MAX: u32 = 7168;
+use super::plan::{HASH_KIB_MAX, HASH_KIB_MIN, hash_kib};
+
+/// Passes over the most memory: OWASP's choice for 7 MiB.
 const PASSES_AT_MAX: u32 = 5;
 
-/// Least memory of a hash, in KiB.
-const MEMORY_KIB_MIN: u32 = 2048;
-
-/// Part of the gateway's memory that a hash may take.
-const MEMORY_PART: u64 = 16;
-
 /// Most passes of a hash that was read from disk: twice what the least memory asks for.
-const PASSES_MAX: u32 = 2 * (MEMORY_KIB_MAX * PASSES_AT_MAX).div_ceil(MEMORY_KIB_MIN);
+const PASSES_MAX: u32 = 2 * (HASH_KIB_MAX * PASSES_AT_MAX).div_ceil(HASH_KIB_MIN);
 
 /// Bytes of the salt.
 const SALT_BYTES: usize = 16;
@@ -58,8 +53,8 @@ impl Passwords {
     ///
     /// None: the library takes every cost that this chooses.
     pub fn new(gateway_bytes_max: u64) -> io::Result<Self> {
-        let memory = memory_kib(gateway_bytes_max);
-        let passes = (MEMORY_KIB_MAX * PASSES_AT_MAX).div_ceil(memory);
+        let memory = hash_kib(gateway_bytes_max);
+        let passes = (HASH_KIB_MAX * PASSES_AT_MAX).div_ceil(memory);
         let params = Params::new(memory, passes, 1, None).map_err(io::Error::other)?;
         let (salt, hash) = ("A".repeat(22), "A".repeat(43));
         let nobodys = format!("$argon2id$v=19$m={memory},t={passes},p=1${salt}${hash}");
@@ -105,16 +100,6 @@ impl Passwords {
     }
 }
 
-/// Returns the memory of one hash, in bytes, where the gateway has so many in all.
-pub fn memory_bytes(gateway_bytes_max: u64) -> u64 {
-    u64::from(memory_kib(gateway_bytes_max)) * 1024
-}
-
-fn memory_kib(gateway_bytes_max: u64) -> u32 {
-    let part = u32::try_from(gateway_bytes_max / MEMORY_PART / 1024).unwrap_or(u32::MAX);
-    part.clamp(MEMORY_KIB_MIN, MEMORY_KIB_MAX)
-}
-
 impl Memory {
     fn hash(&mut self, params: &Params, word: &[u8], salt: &[u8]) -> argon2::Result<Output> {
         let Self(blocks) = self;
@@ -134,7 +119,7 @@ impl Memory {
         let params = Params::try_from(&hash).ok()?;
         let is_ours = hash.algorithm == Algorithm::Argon2id.ident()
             && hash.version == Some(Version::V0x13.into())
-            && params.m_cost() <= MEMORY_KIB_MAX
+            && params.m_cost() <= HASH_KIB_MAX
             && params.t_cost() <= PASSES_MAX
             && params.p_cost() == 1
             && params.output_len() == Some(Params::DEFAULT_OUTPUT_LEN);
@@ -207,7 +192,7 @@ mod tests {
         };
         assert_eq!(memory(&small), (0, true), "nothing before the first");
         run(small.hash("a long word")).unwrap();
-        assert_eq!(memory(&small), (MEMORY_KIB_MIN as usize, true));
+        assert_eq!(memory(&small), (HASH_KIB_MIN as usize, true));
         let hash = run(large.hash("a long word")).unwrap();
         assert!(run(small.is_right("a long word", Some(&hash))), "of a larger board");
         assert_eq!(memory(&small), (0, true));

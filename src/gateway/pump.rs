@@ -24,7 +24,7 @@ use super::clock;
 use super::frames;
 use super::hub::{End, Hub};
 use super::log::{self, Kind, Level};
-use super::report;
+use super::warnings;
 
 /// Least time between two turns that only the clock asks for, so that a deadline that stays in
 /// the past is no storm (F66).
@@ -33,8 +33,9 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Time between two looks at sockets that are full, and two signs of life, in engine time.
 const SLOW_READER_CHECK: EngineDuration = EngineDuration::from_secs(1);
 
-/// Serves the engine for as long as the process runs.
-pub async fn run(hub: Rc<Hub>) {
+/// Serves the engine for as long as the process runs; calls `each_second` about once a second, as
+/// a sign that the event loop turns.
+pub async fn run(hub: Rc<Hub>, each_second: impl Fn()) {
     let mut check_at = clock::now();
     loop {
         hub.turn();
@@ -44,7 +45,7 @@ pub async fn run(hub: Rc<Hub>) {
             hub.end_slow_readers(now);
             // Whoever waits for such a write has it from where the block was found.
             let _ = hub.save_blocks(now);
-            hub.beat();
+            each_second();
             log::flush();
             #[cfg(feature = "defmt")]
             frames::flush(now);
@@ -161,7 +162,7 @@ impl Hub {
                 say(Level::Warn, Kind::Earning, format_args!("pool {} {text}", pool + 1));
             }
             Event::OneName { pool, .. } => {
-                let text = report::one_name_warning(usize::from(pool));
+                let text = warnings::one_name_warning(usize::from(pool));
                 say(Level::Warn, Kind::Earning, format_args!("{text}"));
             }
             Event::NoPool => {

@@ -24,6 +24,7 @@ use super::disk;
 use super::hub::{Hub, Tally};
 use super::shelf;
 use super::update::UpdateReport;
+use super::warnings::{BAD_FILE, NO_POOL, one_name_warning, plain_warning};
 
 /// Counts by a name.
 pub type Counts = BTreeMap<&'static str, u64>;
@@ -463,31 +464,6 @@ fn full_warning(index: usize) -> String {
 /// What is said of miners that are read less.
 const HELD_BACK: &str = "miners are read less for now: their pool has not answered enough of what \
      was sent; ask it for a higher difficulty (d= in its password, or another port)";
-
-/// What is said of a settings file that cannot be used.
-pub const BAD_FILE: &str = "the settings file cannot be used, as the log says: what was in use or \
-     committed last counts until it is mended";
-
-/// What is said of a gateway that has no pool yet.
-pub const NO_POOL: &str = "no pool is set: set-up mode, miners get no work until one is";
-
-/// What is said of a pool that takes no names of miners.
-pub fn one_name_warning(index: usize) -> String {
-    let number = index + 1;
-    format!(
-        "pool {number} takes one worker per connection: all shares go to it under pool.{number}.user, \
-         until settings change; set identity.mode = \"single\", or ask the pool"
-    )
-}
-
-/// What is said of a pool over plain TCP.
-pub fn plain_warning(index: usize) -> String {
-    format!(
-        "pool {} is reached over plain TCP: anybody on the path can take the hash-rate; use \
-         stratum+ssl:// where the pool has it",
-        index + 1
-    )
-}
 
 /// Miners that warnings are about, at most: more are no other news.
 const WARNED_MINERS_MAX: usize = 8;

@@ -40,9 +40,10 @@ use loka_stratum::limits::UPDATE_CHUNK_BYTES;
 use serde::Serialize;
 
 use super::clock;
-use super::hub::{Hub, Signal};
+use super::hub::Hub;
 use super::log::{self, Kind};
 use super::shelf::{Shelf, Writing};
+use super::signal::Signal;
 use client::{Keeper, Standing, Upload};
 use trial::{Before, Outcome, Pending, Record, Records};
 

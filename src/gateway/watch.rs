@@ -25,10 +25,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 
-use loka_stratum::upstream::State;
-
 use super::board::{Devices, Leds};
-use super::hub::Hub;
 use super::log::{self, Kind};
 
 /// The word that stands for the watchdog of the board's profile.
@@ -53,9 +50,11 @@ pub struct Watch {
 
 /// What those who watch are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Vitals {
-    is_live: bool,
-    miners: usize,
+pub struct Vitals {
+    /// Whether a pool is live.
+    pub is_live: bool,
+    /// Miners that are connected.
+    pub miners: usize,
 }
 
 /// The service manager's end of the notification socket.
@@ -144,7 +143,7 @@ impl Watch {
     }
 
     /// Says that the event loop turns.
-    fn beat(&mut self, vitals: Vitals) {
+    pub fn beat(&mut self, vitals: Vitals) {
         if let Some(service) = &mut self.service {
             service.beat(vitals);
         }
@@ -175,18 +174,6 @@ impl Watch {
             device.disarm();
         }
         self.beat(Vitals { is_live: false, miners: 0 });
-    }
-}
-
-impl Hub {
-    /// Tells those who watch that the event loop turns.
-    pub fn beat(&self) {
-        let vitals = {
-            let proxy = self.proxy.borrow();
-            let is_live = proxy.links().iter().any(|(_, link)| link.state() == State::Live);
-            Vitals { is_live, miners: proxy.occupancy().0 }
-        };
-        self.watch.borrow_mut().beat(vitals);
     }
 }
 

@@ -84,7 +84,8 @@ pub fn control(sources: Sources) -> Rc<Control> {
     let hub = Rc::new(Hub::new(proxy, plan, settings, dialers, admissions));
     let folder = hub.settings.borrow().state.dir.as_str().to_owned();
     let access = Access::open(&folder, passwords).unwrap();
-    Control::new(hub, access, sources, 1, None, loaded)
+    let ports = Box::new(crate::gateway::http::Ports::default());
+    Control::new(hub, access, sources, 1, None, loaded, ports)
 }
 
 impl Drop for Place {

@@ -26,7 +26,7 @@ mod places;
 mod routes;
 mod update;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -50,12 +50,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::control::Control;
+use super::control::{self, Control};
 use super::event_loop;
 use super::handshakes;
 use super::listen::{self, Listening, WhyNot};
 use super::log::{self, Kind};
-use super::{say, socket};
+use super::say::say;
+use super::socket;
 
 use api::Api;
 use exchange::{Exchange, Refusal};
@@ -77,15 +78,14 @@ const UPDATE: Duration = Duration::from_micros(UPDATE_TIME_MAX.as_micros());
 /// The ports, and the places that they share.
 #[derive(Default)]
 pub struct Ports {
-    status: Option<Port>,
-    page: Option<Port>,
+    open: Rc<RefCell<OpenPorts>>,
     places: Rc<Places>,
 }
 
-/// Ports that are bound and not used yet; none where one stays as it is.
-pub struct NewPorts {
-    status: Option<Option<Port>>,
-    page: Option<Option<Port>>,
+#[derive(Default)]
+struct OpenPorts {
+    status: Option<Port>,
+    page: Option<Port>,
 }
 
 /// A port, while it is open.
@@ -97,14 +97,8 @@ struct Port {
     listening: Listening,
 }
 
-impl Ports {
-    /// Binds those ports that the settings change; what is open now stays so before
-    /// [`Ports::open`].
-    ///
-    /// # Errors
-    ///
-    /// An address that cannot be had, or no certificate can be made.
-    pub fn bind(&self, settings: &Settings, control: &Rc<Control>) -> io::Result<NewPorts> {
+impl control::Ports for Ports {
+    fn bind(&self, settings: &Settings, control: &Rc<Control>) -> io::Result<Box<dyn FnOnce()>> {
         let bind = |key: &str, open: &Option<Port>, wanted: Option<SocketAddr>, is_tls| {
             if open.as_ref().map(|port| port.wanted) == wanted {
                 return Ok(None);
@@ -120,8 +114,9 @@ impl Ports {
             };
             port.map(|port| Some(Some(port))).map_err(text)
         };
-        let status = bind("status.address", &self.status, settings.status.address, false)?;
-        let page = bind("web.address", &self.page, settings.page_address(), true);
+        let open = self.open.borrow();
+        let status = bind("status.address", &open.status, settings.status.address, false)?;
+        let page = bind("web.address", &open.page, settings.page_address(), true);
         let page = match page {
             // Nobody asked for this very place, so mining goes on without it.
             Err(error) if settings.web.address == PageAddress::Auto => {
@@ -131,24 +126,21 @@ impl Ports {
             }
             page => page?,
         };
-        Ok(NewPorts { status, page })
+        drop(open);
+        let open = self.open.clone();
+        Ok(Box::new(move || {
+            let mut open = open.borrow_mut();
+            if let Some(status) = status {
+                open.status = status;
+            }
+            if let Some(page) = page {
+                open.page = page;
+            }
+        }))
     }
 
-    /// Uses what was bound, and closes what that takes the place of.
-    pub fn open(&mut self, new: NewPorts) {
-        if let Some(status) = new.status {
-            self.status = status;
-        }
-        if let Some(page) = new.page {
-            self.page = page;
-        }
-    }
-}
-
-impl Ports {
-    /// Returns where the page is; none where it is off.
-    pub fn page(&self) -> Option<SocketAddr> {
-        Some(self.page.as_ref()?.address)
+    fn page(&self) -> Option<SocketAddr> {
+        Some(self.open.borrow().page.as_ref()?.address)
     }
 }
 

@@ -1,0 +1,26 @@
+//! Warnings that both the log and the report give, in one wording.
+
+/// What is said of a settings file that cannot be used.
+pub const BAD_FILE: &str = "the settings file cannot be used, as the log says: what was in use or \
+     committed last counts until it is mended";
+
+/// What is said of a gateway that has no pool yet.
+pub const NO_POOL: &str = "no pool is set: set-up mode, miners get no work until one is";
+
+/// What is said of a pool that takes no names of miners.
+pub fn one_name_warning(index: usize) -> String {
+    let number = index + 1;
+    format!(
+        "pool {number} takes one worker per connection: all shares go to it under pool.{number}.user, \
+         until settings change; set identity.mode = \"single\", or ask the pool"
+    )
+}
+
+/// What is said of a pool over plain TCP.
+pub fn plain_warning(index: usize) -> String {
+    format!(
+        "pool {} is reached over plain TCP: anybody on the path can take the hash-rate; use \
+         stratum+ssl:// where the pool has it",
+        index + 1
+    )
+}
