@@ -1,11 +1,11 @@
-//! The whole process measured: gateway, bare pool, and what the machine can do at all, in one run.
+//! Benchmark of the whole process: gateway, bare pool, and the machine's own limits, in one run.
 //!
-//! Every part is a process of its own, so that its CPU time and memory are the kernel's figures.
-//! Load is made of real shares whose finding costs nothing: at a difficulty below 2^-32 every
-//! hash is one, while the gateway's check of it is what it always is. A tiny part of them also
-//! meets the pool's difficulty and goes up.
+//! Every part is a separate process, so the kernel counts its CPU time and memory. The load
+//! consists of real shares that cost no search: at a difficulty below 2^-32 every hash is a share,
+//! while the gateway's check costs the same as ever. A tiny part of the shares also meets the
+//! pool's difficulty and is forwarded.
 //!
-//! Wall-clock figures need a machine that does nothing else; CPU figures bear company better.
+//! Wall-clock figures need an otherwise idle machine; CPU figures are less sensitive.
 
 mod limits;
 mod machine;
@@ -24,7 +24,7 @@ use table::{Figure, Table};
 /// `lab bench`: measures the whole process.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// One short round of everything, with fewer miners; a look, no measurement.
+    /// One short round of every part, with fewer miners; a preview, no measurement.
     #[arg(long)]
     quick: bool,
     /// Rounds of each measurement.
@@ -39,7 +39,7 @@ pub struct Args {
     /// Write the figures to this file as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Answer every line at once, as the echo that others are measured against.
+    /// Answer every line at once, as the echo server for comparison.
     #[arg(long, hide = true)]
     echo: bool,
 }
@@ -52,7 +52,7 @@ fn rounds_within() -> clap::builder::RangedI64ValueParser<u32> {
 ///
 /// # Errors
 ///
-/// A process cannot be started, or does not do its part.
+/// A process cannot be started, or fails.
 pub fn run(args: &Args) -> io::Result<ExitCode> {
     super::raise_file_limit();
     if args.echo {

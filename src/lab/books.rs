@@ -8,7 +8,7 @@ use crate::lab::pool::ledger::Ledger;
 use crate::lab::rig::number;
 use crate::lab::swarm::report::Report;
 
-/// What each party counted.
+/// The counts of each party.
 pub struct Books {
     pub report: Report,
     /// The gateway's `/api/v1/status`.
@@ -16,13 +16,13 @@ pub struct Books {
     pub pool: Ledger,
 }
 
-/// One line of the table: what the parties say of the same thing.
+/// One line of the table: one quantity as each party counted it.
 struct Row {
     name: &'static str,
     swarm: Option<u64>,
     gateway: Option<u64>,
     pool: Option<u64>,
-    /// How far the parties may be apart: shares that a cut link left in doubt.
+    /// Allowed difference between the parties: shares that a cut link left in doubt.
     doubt: u64,
 }
 
@@ -46,12 +46,12 @@ impl Row {
 }
 
 impl Rows {
-    /// Lays the books side by side.
+    /// Compares the three books.
     pub fn of(books: &Books) -> Self {
         let Books { report, status, pool } = books;
         let of = |path: &str| number(status, path);
-        // The pool may have judged a share whose answer the cut link swallowed, or may never
-        // have read it; one that was sent again to a session that lived on is a duplicate there.
+        // The pool may have judged a share whose answer was lost with the link, or may never have
+        // read it. A share that was resent to a resumed session is a duplicate there.
         let orphaned = of("/ledger/orphaned");
         let doubt = orphaned + pool.rejected.duplicate;
         let row = |name, swarm, gateway, pool, doubt| Row { name, swarm, gateway, pool, doubt };
@@ -88,7 +88,7 @@ impl Rows {
         table
     }
 
-    /// Checks what must hold within each party's own books.
+    /// Checks the sums within each party's own books.
     fn check_sums(&mut self, books: &Books) {
         let of = |path: &str| number(&books.status, path);
         let forwarded = of("/ledger/pool_accepted")
@@ -112,7 +112,7 @@ impl Rows {
         self.faults.extend(broken.map(|(name, _)| format!("does not hold: {name}")));
     }
 
-    /// Checks that nobody was disconnected and nothing was said out of turn.
+    /// Checks that no miner was disconnected and no line came out of turn.
     fn check_conduct(&mut self, books: &Books) {
         let report = &books.report;
         let lost = report.disconnects_total();

@@ -1,11 +1,11 @@
-//! A farm under fire: a thousand miners, the gateway, and two pools behind injectors that cut,
-//! reset, delay, trickle, corrupt, hold and refuse, a hundred times over.
+//! A farm under faults: a thousand miners, the gateway, and two pools behind injectors. The
+//! injectors cut, reset, delay, trickle, corrupt, hold and refuse, a hundred times in all.
 //!
-//! What must hold: no miner is disconnected by what happens to the pools, every share lies in one
-//! place of the gateway's ledger, the ledgers of miners, gateway and pools agree, and what is
-//! found while nothing is broken reaches the pool. The last is measured in windows: one opens
-//! when the pool is live and no share is under way, and closes just before the next fault; of the
-//! shares forwarded in it those count that had an answer due.
+//! Four conditions must hold: no pool fault disconnects a miner; every share is in one place of the
+//! gateway's ledger; the ledgers of miners, gateway and pools agree; shares found outside faults
+//! reach the pool. The last is measured in windows. A window opens when the pool is live and no
+//! share is in flight, and closes just before the next fault. It counts the forwarded shares whose
+//! answer was due.
 
 use std::fmt;
 use std::io;
@@ -26,13 +26,13 @@ use super::{clock, say};
 
 /// The part of the shares found outside faults that the pool has to accept.
 const ACCEPTED_MIN: f64 = 0.999;
-/// How long a fault lasts, and how long all is well before the next.
+/// Length of a fault, and of the pause before the next.
 const FAULT_MS: [u32; 2] = [200, 1_200];
 const WHOLE_MS: [u32; 2] = [300, 900];
-/// How long the farm may take to be whole again after a fault.
+/// How long the farm may take to recover after a fault.
 const WHOLE_AGAIN_MAX: Duration = Duration::from_secs(60);
 
-/// `lab chaos`: the farm under fire; the exit code says whether all held.
+/// `lab chaos`: the farm under fire; the exit code says whether all conditions held.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// How many simulated ASICs.
@@ -44,7 +44,7 @@ pub struct Args {
     /// Shares per second of all ASICs together.
     #[arg(long, value_name = "SHARES", default_value_t = 400.0)]
     rate: f64,
-    /// Seed of all that is drawn.
+    /// Seed of all random choices.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Write the gateway's log to this file.
@@ -52,7 +52,7 @@ pub struct Args {
     log: Option<PathBuf>,
 }
 
-/// What was found while nothing was broken, and what of it the pool accepted.
+/// Shares found outside faults, and how many of them the pool accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Outside {
     found: u64,
@@ -60,7 +60,7 @@ struct Outside {
 }
 
 impl Outside {
-    /// Adds what came to pass between two reports, of which the first has no share under way.
+    /// Adds the difference of two reports; the first has no share in flight.
     fn add(&mut self, before: &Value, after: &Value) {
         let grown = |path: &str| number(after, path) - number(before, path);
         self.found += grown("/ledger/forwarded").saturating_sub(site::open(after));
@@ -72,7 +72,7 @@ impl Outside {
     }
 }
 
-/// What came of it.
+/// The result of a run.
 struct Outcome {
     books: Books,
     counts: Counts,
@@ -122,7 +122,7 @@ fn wait(random: &mut Random, [least, most]: [u32; 2]) {
     sleep(Duration::from_millis(u64::from(least + random.up_to(most - least))));
 }
 
-/// Waits until the pool is live and no share is under way.
+/// Waits until the pool is live and no share is in flight.
 fn whole(site: &Site) -> io::Result<Value> {
     let start = clock::now();
     loop {
@@ -138,7 +138,7 @@ fn whole(site: &Site) -> io::Result<Value> {
     }
 }
 
-/// Breaks the way to the pool in use, mostly; sometimes the other, sometimes both.
+/// Disturbs the way to a pool: mostly the pool in use, sometimes the other, sometimes both.
 fn strike(site: &Site, active: usize, random: &mut Random) {
     let fault = Fault::draw(random);
     let [struck, other] = match random.up_to(9) {
@@ -168,7 +168,7 @@ impl Outcome {
             + of("/ledger/orphaned")
     }
 
-    /// What did not hold.
+    /// The conditions that failed.
     fn faults(&self) -> Vec<String> {
         let report = &self.books.report;
         let ended = number(&self.books.status, "/miners/ended");

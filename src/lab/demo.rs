@@ -1,9 +1,9 @@
-//! The gateway at work on one machine: pool, gateway and 200 simulated ASICs, with a live view,
-//! and at the end the books of all three side by side.
+//! Demo on one machine: pool, gateway and 200 simulated ASICs, with a live view. At the end it
+//! compares the books of all three.
 //!
-//! Pool and gateway are processes of their own, joined by real TLS with a certificate made for
-//! the occasion. The pool may be killed at any time: it comes back two seconds later with another
-//! extranonce1 and another size of extranonce2, and the miners must not notice.
+//! Pool and gateway are separate processes, joined by real TLS with a fresh certificate. The pool
+//! may be killed at any time. It restarts two seconds later with another extranonce1 and another
+//! size of extranonce2, and the miners must not notice.
 
 mod view;
 
@@ -24,11 +24,11 @@ use view::{Snapshot, View};
 
 /// How long a killed pool stays away.
 const POOL_AWAY: Duration = Duration::from_secs(2);
-/// How often the view is drawn where it can be redrawn, and where it is a line.
+/// Interval of the redrawn view, and of the line per interval.
 const REDRAW: Duration = Duration::from_millis(500);
 const PRINT: Duration = Duration::from_secs(1);
-/// How long the books may take to become quiet at the end. A share whose link was lost is held
-/// for 30 s, and an answer may take as long.
+/// How long open shares may take to settle at the end. A share of a lost link is held for 30 s, and
+/// an answer may take as long.
 const QUIET_MAX: Duration = Duration::from_secs(65);
 /// Sizes of extranonce2 that the pool has in turn.
 const EXTRANONCE2_SIZES: [usize; 2] = [8, 6];
@@ -71,14 +71,14 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// The pool's process and what it takes to start it again.
+/// The pool's process, with the arguments of its restart.
 struct PoolKeeper {
     scratch: Scratch,
     part: Part,
     address: SocketAddr,
-    /// When it was found dead.
+    /// When its death was noticed.
     died: Option<Instant>,
-    /// What it had counted when last seen.
+    /// Its last known ledger.
     ledger: Ledger,
     difficulty: f64,
     starts: usize,
@@ -94,8 +94,7 @@ impl PoolKeeper {
         Ok(Self { scratch, part, address, died: None, ledger, difficulty, starts: 1 })
     }
 
-    /// Starts a pool that has died again, on the same address, once it has been away for long
-    /// enough.
+    /// Restarts a dead pool on the same address, after its time away.
     fn look_after(&mut self) -> io::Result<()> {
         match self.died {
             None if self.part.is_alive() => {}
@@ -112,9 +111,9 @@ impl PoolKeeper {
         Ok(())
     }
 
-    /// Returns what the pool has counted, from its file: that is there also when the pool is not.
+    /// Returns the pool's ledger from its file, which outlives the process.
     fn ledger(&mut self) -> &Ledger {
-        // A read that falls into a write is not JSON; the last good one stands in for it.
+        // A read during a write is not JSON; the last valid ledger replaces it.
         if let Ok(text) = std::fs::read(self.scratch.file("ledger.json"))
             && let Ok(ledger) = serde_json::from_slice(&text)
         {
@@ -188,7 +187,7 @@ fn power_of_two(value: f64) -> f64 {
     value.log2().floor().exp2()
 }
 
-/// Shows the three at work until the end comes.
+/// Shows the view until the demo is stopped.
 fn watch(
     args: &Args,
     ending: &mut Ending,
@@ -224,7 +223,7 @@ fn watch(
     }
 }
 
-/// Stops the hashing, waits until nothing is under way, and takes all three books.
+/// Stops the hashing, waits until no share is in flight, and reads all three books.
 fn settle(
     ending: &mut Ending,
     pool: &mut PoolKeeper,

@@ -1,14 +1,13 @@
 //! A fault injector: a TCP proxy between a gateway and its pool, or between miners and a gateway,
-//! that does to the connections what networks do.
+//! with the faults of real networks.
 //!
-//! A [`Fault`] either ends every connection once (`cut`, `reset`) or sets how bytes are carried
-//! from then on (`delay`, `trickle`, `corrupt`, `half-open`, `refuse`) until `pass`. Faults come
-//! by flags at given times, drawn by a seed, or as lines on standard input; what was done is
-//! counted and printed at the end.
+//! A [`Fault`] either ends every connection once (`cut`, `reset`), or changes the carrying of bytes
+//! (`delay`, `trickle`, `corrupt`, `half-open`, `refuse`) until `pass`. Faults come from flags at
+//! given times, from a seed, or as lines on standard input. The counts are printed at the end.
 //!
-//! It carries bytes, not lines: it does not know Stratum or TLS, and below TCP it does nothing.
-//! While a way is half open its bytes are not read, so they wait in the system's buffers and come
-//! late rather than never where `pass` follows.
+//! It carries bytes, not lines: it does not know Stratum or TLS, and does nothing below TCP. Bytes
+//! of a half-open direction are not read. They wait in the system's buffers and arrive late, after
+//! `pass`.
 
 mod wire;
 
@@ -27,14 +26,14 @@ use tokio::sync::{Notify, mpsc};
 use super::random::Random;
 use super::{clock, net};
 
-/// Commands that wait for the injector's thread; a sender waits when they are more.
+/// Capacity of the command queue of the injector's thread; a sender waits when it is full.
 const COMMANDS_MAX: usize = 16;
-/// The longest delay and the slowest trickle that are drawn at random.
+/// The longest delay and the slowest trickle of random faults.
 const DRAWN_DELAY_MS_MAX: u32 = 1_500;
 const DRAWN_TRICKLE_MAX: u32 = 2_000;
 
-/// `lab faults`: carries connections to another address and disturbs them until SIGTERM, SIGINT
-/// or `--for`, then prints what was done as JSON.
+/// `lab faults`: carries connections to another address and disturbs them until SIGTERM, SIGINT or
+/// `--for`, then prints the counts as JSON.
 ///
 /// A FAULT is one of: cut, reset, delay MS, trickle BYTES_PER_SEC, corrupt,
 /// half-open [up|down|both], refuse, pass.
@@ -44,13 +43,13 @@ pub struct Args {
     /// `listening ADDR`.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3334")]
     listen: SocketAddr,
-    /// Where connections are carried to.
+    /// Address to which connections are carried.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3333")]
     to: SocketAddr,
-    /// A fault and when it is to come, such as "5 reset" or "12.5 delay 800"; as often as wanted.
+    /// A fault with its time in seconds, such as "5 reset" or "12.5 delay 800"; may be repeated.
     #[arg(long, value_name = "SECS FAULT")]
     at: Vec<Planned>,
-    /// Draw a fault every so many seconds; each is over after a third of that.
+    /// Draw a fault every so many seconds; each ends after a third of that.
     #[arg(long, value_name = "SECS", conflicts_with = "at")]
     every: Option<f64>,
     /// Stop after this many seconds.
@@ -59,45 +58,45 @@ pub struct Args {
     /// Obey lines on standard input, and stop when it ends: any FAULT, counts, stop.
     #[arg(long)]
     control: bool,
-    /// Seed of all that is drawn: which faults, and which bits are corrupted.
+    /// Seed of the random choices: faults and corrupted bits.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 }
 
-/// Which way bytes are held back.
+/// The direction in which bytes are held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Towards where the injector connects to.
+    /// Towards the injector's target.
     Up,
-    /// Towards who connected to the injector.
+    /// Towards the client.
     Down,
-    /// Neither end hears of the other.
+    /// Both directions.
     Both,
 }
 
-/// What is done to the connections.
+/// A fault of all connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Every connection is closed in order, by FIN.
+    /// Every connection is closed by FIN.
     Cut,
     /// Every connection is ended by RST.
     Reset,
-    /// Bytes are carried so much later, until [`Fault::Pass`].
+    /// Bytes are delayed by this time, until [`Fault::Pass`].
     Delay(Duration),
     /// So many bytes a second are carried each way, until [`Fault::Pass`].
     Trickle(u32),
-    /// One bit of everything that is read at once is turned, until [`Fault::Pass`].
+    /// One bit of each read is flipped, until [`Fault::Pass`].
     Corrupt,
-    /// Connections stand and are taken, but nothing is carried, until [`Fault::Pass`].
+    /// Connections stay open and new ones are accepted, but no bytes pass, until [`Fault::Pass`].
     HalfOpen(Way),
-    /// Every connection is closed and none is taken, until [`Fault::Pass`].
+    /// Every connection is closed and none is accepted, until [`Fault::Pass`].
     Refuse,
-    /// Bytes are carried as they come.
+    /// Bytes pass undisturbed.
     Pass,
 }
 
 impl Fault {
-    /// Returns the word that names it on a line.
+    /// Returns the fault's word in a command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cut => "cut",
@@ -160,7 +159,7 @@ impl FromStr for Fault {
     }
 }
 
-/// A fault and when it comes, from the start.
+/// A fault with its time since the start.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Planned {
     at: Duration,
@@ -178,10 +177,10 @@ impl FromStr for Planned {
     }
 }
 
-/// What the injector has done.
+/// The injector's counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Connections that were taken, those that stand, and those that could not be carried on.
+    /// Connections accepted, open now, and failed to reach the target.
     pub connections: u64,
     pub open: u64,
     pub unreachable: u64,
@@ -191,20 +190,20 @@ pub struct Counts {
     /// Connections that were closed by FIN and by RST as a fault.
     pub cut: u64,
     pub reset: u64,
-    /// Bits that were turned.
+    /// Flipped bits.
     pub corrupted: u64,
     /// Faults by name.
     pub faults: BTreeMap<String, u64>,
 }
 
-/// What the injector's thread can be told.
+/// Commands of the injector's thread.
 enum Command {
     Fault(Fault),
     Counts(std::sync::mpsc::Sender<Counts>),
     Stop,
 }
 
-/// The way to a running injector; dropping it stops the injector.
+/// Handle of a running injector; dropping it stops the injector.
 pub struct Faults {
     /// Where it listens.
     pub address: SocketAddr,
@@ -213,11 +212,11 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Starts an injector on a thread of its own and returns once it listens.
+    /// Starts an injector on its own thread and returns once it listens.
     ///
     /// # Errors
     ///
-    /// The address is taken, or the thread cannot be had.
+    /// The address is in use, or the thread cannot be started.
     pub fn start(listen: SocketAddr, to: SocketAddr, seed: u64) -> io::Result<Self> {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let (started, start) = std::sync::mpsc::channel();
@@ -246,23 +245,23 @@ impl Faults {
     }
 
     fn tell(&self, command: Command) {
-        // An injector that is gone has nothing left to be told.
+        // A stopped injector needs no command.
         let _ = self.commands.blocking_send(command);
     }
 
-    /// Does something to the connections.
+    /// Applies a fault to the connections.
     pub fn inject(&self, fault: Fault) {
         self.tell(Command::Fault(fault));
     }
 
-    /// Returns what was done so far; every fault before this call has come about.
+    /// Returns the counts so far; every earlier fault has taken effect.
     pub fn counts(&self) -> Counts {
         let (answer, counts) = std::sync::mpsc::channel();
         self.tell(Command::Counts(answer));
         counts.recv().unwrap_or_default()
     }
 
-    /// Ends all connections and returns the last counts, the first time that it is called.
+    /// Ends all connections; the first call returns the last counts.
     pub fn stop(&self) -> Option<Counts> {
         let thread = self.thread.lock().ok()?.take()?;
         self.tell(Command::Stop);
@@ -296,7 +295,7 @@ pub fn run(args: &Args) -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Injects what the flags ask for, until the end.
+/// Injects the faults of the flags, until the end.
 fn follow(args: &Args, faults: &Faults, ending: &mut super::Ending) {
     let start = clock::now();
     let end = args.run_for.map(super::seconds);
@@ -330,7 +329,7 @@ fn follow(args: &Args, faults: &Faults, ending: &mut super::Ending) {
     wait_until(None);
 }
 
-/// Obeys the lines of standard input and stops with it; what is no command is said so.
+/// Executes the lines of standard input and stops at its end; reports an invalid command.
 fn control(faults: &Faults, told: &Notify) {
     for line in io::stdin().lock().lines() {
         let Ok(line) = line else { break };

@@ -1,4 +1,4 @@
-//! Hex as the lab writes and reads it, apart from the library's, so that one checks the other.
+//! The lab's own hex code, separate from the library's, so that one checks the other.
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
@@ -17,7 +17,7 @@ pub fn text(bytes: &[u8]) -> String {
     out.into_iter().map(char::from).collect()
 }
 
-/// Reads exactly as many digits as fill `out`; `None` where there are more, fewer or others.
+/// Reads exactly the digits that fill `out`; `None` for more, fewer or invalid digits.
 pub fn read_exact(text: &[u8], out: &mut [u8]) -> Option<()> {
     if text.len() != out.len() * 2 {
         return None;

@@ -25,7 +25,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Records one duration; what exceeds the range is counted in the last bucket.
+    /// Records one duration; the last bucket counts durations above the range.
     pub fn record(&mut self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let index = bucket(nanos).min(self.counts.len() - 1);
@@ -34,13 +34,12 @@ impl Histogram {
         self.max = self.max.max(nanos);
     }
 
-    /// Returns how many durations were recorded.
+    /// Returns the number of recorded durations.
     pub const fn count(&self) -> u64 {
         self.total
     }
 
-    /// Returns the duration that the share `quantile` (0 to 1) of all does not exceed, in
-    /// microseconds, or 0 where nothing was recorded.
+    /// Returns the `quantile` (0 to 1) of the durations, in microseconds, or 0 without a record.
     pub fn micros_at(&self, quantile: f64) -> f64 {
         let wanted = (self.total as f64 * quantile).ceil().max(1.0) as u64;
         let mut seen = 0;

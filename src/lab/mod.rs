@@ -1,11 +1,11 @@
 //! The lab: a pool, a swarm of simulated ASICs, a demo and a bench, for one machine.
 //!
-//! A site can be rehearsed with it before any ASIC is plugged in, and the gateway is measured and
-//! shown with it. Nothing here runs in a router build (feature `lab`).
+//! It rehearses a site before any ASIC is connected, and it measures and demonstrates the gateway.
+//! Router builds leave it out (feature `lab`).
 //!
-//! The lab is a third party on purpose. It reads messages and computes hashes with the library,
-//! but writes its own lines, reads its own hex and keeps its own books, so that the pool's and
-//! the swarm's ledgers can contradict the gateway's.
+//! The lab is independent on purpose. It reads messages and computes hashes with the library. But
+//! it writes its own lines, reads its own hex and keeps its own books, so the ledgers of pool and
+//! swarm can contradict the gateway's.
 //!
 //! ```text
 //! swarm (personality) ──tcp──▶ gateway, a child process ──tls──▶ pool
@@ -54,11 +54,11 @@ pub enum Command {
     Swarm(swarm::Args),
     /// A proxy that disturbs connections: cut, reset, delay, trickle, corrupt, half-open, refuse.
     Faults(faults::Args),
-    /// A farm of two pools under many faults: nobody is disconnected and every share accounted.
+    /// A farm of two pools under many faults: no miner is disconnected, every share is counted.
     Chaos(chaos::Args),
-    /// A farm at rest for a long time: memory and descriptors of the gateway stay flat.
+    /// A long run of a quiet farm: memory and descriptors of the gateway stay flat.
     Soak(soak::Args),
-    /// The whole process measured, beside what the machine can do at all.
+    /// Benchmark of the whole process, beside the machine's own limits.
     Bench(bench::Args),
 }
 
@@ -66,7 +66,7 @@ pub enum Command {
 ///
 /// # Errors
 ///
-/// A socket, file or child process that cannot be had.
+/// A socket, file or child process cannot be opened.
 pub fn run(command: &Command) -> io::Result<ExitCode> {
     match command {
         Command::Pool(args) => pool::run(args),
@@ -78,18 +78,18 @@ pub fn run(command: &Command) -> io::Result<ExitCode> {
     }
 }
 
-/// Prints a line; a reader that is gone is no reason to stop.
+/// Prints a line; a closed standard output is no reason to stop.
 fn say(line: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Returns a length of time from seconds with a fraction; what is none becomes zero.
+/// Returns a duration from fractional seconds; an invalid number becomes zero.
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
 }
 
-/// Returns a runtime for the calling thread, whose tasks share what they work on.
+/// Returns a runtime for the calling thread, whose tasks share data without locks.
 ///
 /// # Errors
 ///
@@ -98,7 +98,7 @@ fn local_runtime() -> io::Result<LocalRuntime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 
-/// What ends a part of the lab: SIGTERM, SIGINT, or a word from another thread.
+/// The end of a part of the lab: SIGTERM, SIGINT, or a message of another thread.
 struct Ending {
     runtime: Runtime,
     terminate: Signal,
@@ -107,7 +107,7 @@ struct Ending {
 }
 
 impl Ending {
-    /// Begins to listen for the signals, which from then on do not end the process.
+    /// Catches the signals; from then on they do not end the process.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ impl Ending {
         Ok(Self { runtime, terminate, interrupt, told: Arc::default() })
     }
 
-    /// Waits for the end, or for `limit`; returns `true` where the end has come.
+    /// Waits for the end, at most for `limit`; returns `true` at the end.
     fn wait(&mut self, limit: Option<Duration>) -> bool {
         let Self { runtime, terminate, interrupt, told } = self;
         runtime.block_on(async {
@@ -135,7 +135,7 @@ impl Ending {
     }
 }
 
-/// Lets this process open as many sockets as the system allows it.
+/// Raises the limit of open files to the hard limit.
 fn raise_file_limit() -> u64 {
     let Ok((_, hard)) = rlimit::Resource::NOFILE.get() else { return 0 };
     rlimit::increase_nofile_limit(hard).unwrap_or(0)

@@ -1,9 +1,9 @@
-//! How the lab's pool and swarm carry lines: one task per connection on one thread, one read
-//! buffer for all of them, and writes that anyone who holds the table can make at once.
+//! Line transport of the lab's pool and swarm: one task per connection on one thread, one read
+//! buffer for all, and immediate writes by any owner of the table.
 //!
-//! A connection costs a task, a [`Port`] and no buffer while nothing is under way: whole lines
-//! are handed out as they lie in the shared read buffer, and only a partial line or what a full
-//! socket did not take is kept. That is what lets the pool stand as the bare pool of the bench.
+//! An idle connection costs a task and a [`Port`], and no buffer. Complete lines are handed out
+//! from the shared read buffer; only a partial line, or the rest of a write to a full socket, is
+//! kept. So the pool can serve as the bare pool of the bench.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -20,22 +20,22 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsStream;
 
-/// Connections that wait to be accepted.
+/// Backlog of the listener.
 const BACKLOG: u32 = 4096;
-/// Bytes that one read takes at most.
+/// Most bytes per read.
 const READ_BYTES_MAX: usize = 64 * 1024;
-/// Bytes kept for a peer that does not read; beyond them it is cut off.
+/// Most unsent bytes kept for a peer that does not read; beyond that the peer is disconnected.
 const SPILL_BYTES_MAX: usize = 1024 * 1024;
-/// Longest line that is taken from a peer, in bytes.
+/// Longest accepted line, in bytes.
 const LINE_BYTES_MAX: usize = 128 * 1024;
-/// Reads of one connection before the others get their turn.
+/// Consecutive reads of one connection before the task yields.
 const READS_IN_A_ROW: usize = 16;
 
 /// Binds an address and listens there.
 ///
 /// # Errors
 ///
-/// The address is taken.
+/// The address is in use.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
@@ -43,7 +43,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Listens at an address of one's own again, which may take until an aborted task has let it go.
+/// Listens at a former address again, once an aborted task has closed it.
 pub async fn listen_again(address: SocketAddr) -> Option<TcpListener> {
     for _ in 0..100 {
         if let Ok(listener) = listen(address) {
@@ -54,14 +54,14 @@ pub async fn listen_again(address: SocketAddr) -> Option<TcpListener> {
     None
 }
 
-/// Which connection: its place in the table, and the how-manieth it is there.
+/// Handle of a connection: its slot in the table, and the slot's generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     pub index: usize,
     pub generation: u32,
 }
 
-/// Lines and bytes both ways, as the application sees them (inside TLS).
+/// Lines and bytes in both directions, as the application sees them (inside TLS).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     pub lines_in: u64,
@@ -70,35 +70,35 @@ pub struct Traffic {
     pub bytes_out: u64,
 }
 
-/// What ended a connection.
+/// The cause of a connection's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// The peer closed it.
     Closed,
     /// The socket or TLS failed.
     Failed,
-    /// It was cut from this side, by [`Port::cut`] or because its table entry is gone.
+    /// This side cut it, by [`Port::cut`] or because its table entry is gone.
     Cut,
     /// [`Table::handle_line`] ended it.
     Quit,
-    /// The peer sent a line without end.
+    /// The peer sent a line above the limit.
     LineTooLong,
 }
 
-/// The table refuses to go on with a connection.
+/// The table ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quit;
 
-/// Whoever owns the connections: the pool, or the swarm.
+/// The owner of the connections: the pool, or the swarm.
 pub trait Table {
-    /// Returns the port of a connection, or `None` where the connection is no more.
+    /// Returns the port of a connection, or `None` after its end.
     fn port(&mut self, key: Key) -> Option<&mut Port>;
 
-    /// Returns the counters of all connections together. What is sent outside
-    /// [`handle_line`](Self::handle_line) is counted by whoever sends it.
+    /// Returns the counters of all connections together. The sender counts lines sent outside
+    /// [`handle_line`](Self::handle_line).
     fn traffic(&mut self) -> &mut Traffic;
 
-    /// Takes one line without its end and appends the answers to `out`.
+    /// Handles one line without its line end and appends the answers to `out`.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ pub trait Table {
     fn handle_line(&mut self, key: Key, line: &[u8], out: &mut Vec<u8>) -> Result<(), Quit>;
 }
 
-/// The end of a connection that lies in the table: it can be written to at any time.
+/// The table's half of a connection: it can be written to at any time.
 #[derive(Debug, Default)]
 pub struct Port {
     /// `None` under TLS, where only the task can write.
@@ -118,9 +118,9 @@ pub struct Port {
 }
 
 impl Port {
-    /// Sends `bytes`: at once as far as the socket takes them, the rest from the task.
+    /// Sends `bytes`: as much as the socket takes at once, the rest from the task.
     ///
-    /// A peer that leaves a mebibyte unread is cut off.
+    /// A peer with a mebibyte of unread bytes is disconnected.
     pub fn send(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         if self.spill.is_empty() {
@@ -142,7 +142,7 @@ impl Port {
         self.wake();
     }
 
-    /// Closes the connection without another word.
+    /// Closes the connection without a further line.
     pub fn cut(&mut self) {
         self.is_cut = true;
         self.wake();
@@ -161,14 +161,14 @@ impl Port {
     }
 }
 
-/// The end of a connection that its task owns.
+/// The task's half of a connection.
 pub enum Stream {
     Tcp(OwnedReadHalf),
     Tls(Box<TlsStream<Counted>>),
 }
 
 impl Stream {
-    /// Splits a TCP connection into what the task and what the table holds.
+    /// Splits a TCP connection into the halves of task and table.
     pub fn tcp(socket: TcpStream) -> (Self, Port) {
         let (read, write) = socket.into_split();
         (Self::Tcp(read), Port { tcp: Some(write), ..Port::default() })
@@ -188,7 +188,7 @@ impl Stream {
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
-    /// Writes what `port` holds back; pending while the socket takes no more.
+    /// Writes the unsent bytes of `port`; pending while the socket is full.
     fn poll_flush(&mut self, cx: &mut Context<'_>, port: &mut Port) -> Poll<io::Result<()>> {
         while !port.spill.is_empty() {
             let written = match (&mut *self, &mut port.tcp) {
@@ -210,7 +210,7 @@ impl Stream {
     }
 }
 
-/// The buffers that all connections of a thread share; they are held within one poll only.
+/// The shared buffers of all connections of a thread; borrowed within one poll only.
 pub struct Scratch {
     input: Box<[u8]>,
     out: Vec<u8>,
@@ -341,7 +341,7 @@ pub struct WireBytes {
 }
 
 impl Counted {
-    /// Counts what passes `socket` in `counts`.
+    /// Counts the bytes through `socket` in `counts`.
     pub const fn new(socket: TcpStream, counts: Rc<WireBytes>) -> Self {
         Self { socket, counts }
     }

@@ -1,8 +1,8 @@
-//! How firmwares speak: their requests as recorded, and what they cannot stand.
+//! The habits of firmwares: their recorded requests, and the answers that make them leave.
 //!
-//! Each entry follows a capture of a real session, bug report or source line; the capture is
-//! named at the entry. Only three things are the lab's own: worker names, passwords, and the size
-//! of suggested difficulties, since a simulated ASIC is many orders of magnitude slower.
+//! Each entry follows a capture of a real session, a bug report or a source line, named at the
+//! entry. Only worker names, passwords and the size of suggested difficulties are the lab's own,
+//! since a simulated ASIC is many orders of magnitude slower.
 
 /// The order of a request's members, and the spaces between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Request {
 /// When the next request of the handshake is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// After the answer to the one before.
+    /// After the previous answer.
     OneByOne,
     /// All in one segment, before any answer.
     Together,
@@ -46,30 +46,30 @@ pub enum SubmitId {
     Always(u64),
 }
 
-/// What a firmware does about version rolling.
+/// A firmware's use of version rolling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rolling {
     /// Never asks, submits five parameters.
     Never,
-    /// Asks, and goes on without where it is refused.
+    /// Requests it, and goes on without it after a refusal.
     Likes,
-    /// Asks, and leaves where it is refused.
+    /// Requests it, and leaves after a refusal.
     Needs,
-    /// Asks, and yet submits `00000000` ever after.
+    /// Requests it, but always submits `00000000`.
     Idle,
 }
 
-/// What a firmware does when it is told another extranonce1.
+/// A firmware's reaction to a new extranonce1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnExtranonce {
     Ignores,
-    /// As the NiceHash extension wants it.
+    /// As the NiceHash extension specifies.
     WithNextJob,
     /// The job at hand included.
     AtOnce,
 }
 
-/// How extranonce2 runs.
+/// The counting of extranonce2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extranonce2 {
     /// Counts on, from zero again with a clean job.
@@ -89,13 +89,13 @@ pub struct Personality {
     pub form: Form,
     pub submit_form: Form,
     pub first_id: u64,
-    /// Ids go on over a reconnect.
+    /// Ids continue across a reconnect.
     pub ids_survive: bool,
     pub submit_id: SubmitId,
     pub rolling: Rolling,
-    /// Leaves where the answer to configure holds a key that it did not ask for.
+    /// Leaves if the answer to configure has a key that it did not request.
     pub minds_extra_keys: bool,
-    /// Leaves where the line after its configure is not the answer.
+    /// Leaves if the line after its configure is not the answer.
     pub reads_one_line: bool,
     pub on_extranonce: OnExtranonce,
     pub extranonce2: Extranonce2,
@@ -103,7 +103,7 @@ pub struct Personality {
     pub rolls_ntime: bool,
     /// Sent after every clean job.
     pub health_check: Option<Request>,
-    /// Hash rate against the slowest, which has 1.
+    /// Hash rate relative to the slowest firmware, which has 1.
     pub speed: u32,
 }
 
@@ -119,7 +119,7 @@ const WORKER: &str = r#"["{worker}", "{password}"]"#;
 const ASK_1FFFE000: &str = r#"[["version-rolling"], {"version-rolling.mask": "1fffe000"}]"#;
 const ASK_FFFFFFFF: &str = r#"[["version-rolling"], {"version-rolling.mask": "ffffffff"}]"#;
 
-/// What most firmwares do; the entries say where they differ.
+/// The common behaviour; the entries list the differences.
 const PLAIN: Personality = Personality {
     name: "",
     handshake: &[],
@@ -139,7 +139,7 @@ const PLAIN: Personality = Personality {
     speed: 8,
 };
 
-/// Every personality; `mixed` deals them out in this order.
+/// Every personality; `mixed` assigns them in this order.
 pub const ALL: &[Personality] = &[
     // miner-antminer-s19xp-s9x16.txt: "params" first, a session id in the subscribe.
     Personality {

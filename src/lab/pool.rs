@@ -1,11 +1,11 @@
 //! A Stratum V1 pool for rehearsals, tests and benches.
 //!
-//! It makes up plausible jobs (changing coinbase, 0 to 14 branches, new blocks), sends each
-//! connection a difficulty, judges every share itself and counts by reason. It pays nobody, knows
-//! no chain, and is not hardened against strangers: it belongs on a bench.
+//! It generates plausible jobs (changing coinbase, 0 to 14 branches, new blocks), sends each
+//! connection a difficulty, judges every share itself and counts refusals by reason. It pays
+//! nobody, knows no chain, and is not hardened against attacks: use it only for tests.
 //!
-//! As the bench's *bare pool* it also shows what one thread can do for thousands of direct
-//! miners without a gateway; see [`net`](crate::lab::net) for how.
+//! As the bench's *bare pool* it also measures one thread that serves thousands of direct miners
+//! without a gateway; see [`net`](crate::lab::net).
 
 pub mod jobs;
 pub mod ledger;
@@ -32,7 +32,7 @@ use ledger::Ledger;
 use server::Server;
 use tls::Identity;
 
-/// Commands that wait for the pool's thread; a sender waits when they are more.
+/// Capacity of the command queue of the pool's thread; a sender waits when it is full.
 const COMMANDS_MAX: usize = 16;
 
 /// `lab pool`: runs a pool until SIGTERM, SIGINT or `--for`, then prints its ledger as JSON.
@@ -42,16 +42,16 @@ pub struct Args {
     /// `listening ADDR`.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3333")]
     listen: SocketAddr,
-    /// Speak TLS, with a certificate of the pool's own making.
+    /// Speak TLS, with a self-made certificate.
     #[arg(long)]
     tls: bool,
     /// Write the certificate of the CA to trust, as PEM.
     #[arg(long, value_name = "FILE")]
     cert_out: Option<PathBuf>,
-    /// Keep the TLS key and certificates in this file, made where it is missing.
+    /// Keep the TLS key and certificates in this file; create it if it is missing.
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
-    /// Difficulty asked of every connection; fractions are allowed.
+    /// Difficulty of every connection; fractions are allowed.
     #[arg(long, value_name = "D", default_value_t = 1.0)]
     difficulty: f64,
     /// Move each connection's difficulty towards this many shares a minute.
@@ -60,7 +60,7 @@ pub struct Args {
     /// Bytes of extranonce1, 1 to 16.
     #[arg(long, value_name = "N", default_value_t = 4)]
     extranonce1_size: usize,
-    /// Bytes of extranonce2, 2 to 8 (more only to see that a gateway refuses it).
+    /// Bytes of extranonce2, 2 to 8 (more only to test a gateway's refusal).
     #[arg(long, value_name = "N", default_value_t = 8)]
     extranonce2_size: usize,
     /// Merkle branches of a job: 0 to 14, or `random` for another count each time.
@@ -69,7 +69,7 @@ pub struct Args {
     /// Seconds between jobs.
     #[arg(long, value_name = "SECS", default_value_t = 30.0)]
     job_every: f64,
-    /// Seconds between blocks of others; without it the previous block stays.
+    /// Seconds between new blocks of the network; without it the previous block stays.
     #[arg(long, value_name = "SECS")]
     block_every: Option<f64>,
     /// Version bits that miners may roll, in hex; 0 refuses version rolling.
@@ -93,14 +93,14 @@ pub struct Args {
     /// Write the final ledger to this file as well.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Keep the ledger in this file at every step, and go on from it: it survives a kill.
+    /// Write the ledger to this file at every step, and continue from it after a kill.
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
     /// Obey lines on standard input, and stop when it ends: job, block, difficulty D, extranonce,
     /// reconnect, cut, down, up [N2], ledger, stop.
     #[arg(long)]
     control: bool,
-    /// Seed of all that the pool draws; the time of day where it is not given.
+    /// Seed of the pool's random choices; by default the time of day.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
@@ -109,11 +109,11 @@ fn parse_hex(text: &str) -> Result<u32, String> {
     u32::from_str_radix(text, 16).map_err(|_| format!("got {text}, allowed 0 to 8 hex digits"))
 }
 
-/// What a pool is like.
+/// The options of a pool.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub listen: SocketAddr,
-    /// Speak TLS; a new identity where [`identity`](Self::identity) is `None`.
+    /// Speak TLS; with a new identity if [`identity`](Self::identity) is `None`.
     pub tls: bool,
     pub identity: Option<PathBuf>,
     pub difficulty: f64,
@@ -158,7 +158,7 @@ impl Default for Options {
     }
 }
 
-/// What a pool may come back as, after [`PoolHandle::up`].
+/// The changed options of a pool after [`PoolHandle::up`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Change {
     pub extranonce1_size: Option<usize>,
@@ -166,7 +166,7 @@ pub struct Change {
     pub version_mask: Option<u32>,
 }
 
-/// What the pool's thread can be told.
+/// Commands of the pool's thread.
 enum Command {
     Job,
     Block,
@@ -180,14 +180,14 @@ enum Command {
     Stop,
 }
 
-/// A pool that runs on a thread of its own.
+/// A pool that runs on its own thread.
 pub struct Pool;
 
-/// The way to a running pool; dropping it stops the pool.
+/// Handle of a running pool; dropping it stops the pool.
 pub struct PoolHandle {
     /// Where it listens.
     pub addr: SocketAddr,
-    /// Where it serves its ledger.
+    /// Address of its ledger over HTTP.
     pub status: Option<SocketAddr>,
     /// Its TLS identity.
     pub identity: Option<Identity>,
@@ -200,7 +200,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// The address is taken, a file cannot be used, or an option is out of range.
+    /// The address is in use, a file cannot be used, or an option is out of range.
     pub fn start(options: Options) -> io::Result<PoolHandle> {
         check(&options)?;
         let identity = match (&options.identity, options.tls) {
@@ -259,38 +259,38 @@ fn check(options: &Options) -> io::Result<()> {
 
 impl PoolHandle {
     fn tell(&self, command: Command) {
-        // A pool that is gone has nothing left to be told.
+        // A stopped pool needs no command.
         let _ = self.commands.blocking_send(command);
     }
 
-    /// Returns the ledger as of now.
+    /// Returns the current ledger.
     pub fn ledger(&self) -> Ledger {
         let (answer, ledger) = std::sync::mpsc::channel();
         self.tell(Command::Ledger(answer));
         ledger.recv().unwrap_or_default()
     }
 
-    /// Sends everyone a new job on the same block.
+    /// Sends all connections a new job on the same block.
     pub fn push_job(&self) {
         self.tell(Command::Job);
     }
 
-    /// Sends everyone a clean job on a new block.
+    /// Sends all connections a clean job on a new block.
     pub fn push_block(&self) {
         self.tell(Command::Block);
     }
 
-    /// Asks another difficulty of everyone, from a new job on.
+    /// Sets another difficulty for all connections, from a new job on.
     pub fn ask(&self, difficulty: f64) {
         self.tell(Command::Ask(difficulty));
     }
 
-    /// Gives every connection that takes it another extranonce1.
+    /// Changes the extranonce1 of every connection that supports it.
     pub fn change_extranonce(&self) {
         self.tell(Command::ChangeExtranonce);
     }
 
-    /// Asks everyone to connect again.
+    /// Sends `client.reconnect` to all connections.
     pub fn ask_to_reconnect(&self) {
         self.tell(Command::Reconnect);
     }
@@ -305,12 +305,12 @@ impl PoolHandle {
         self.tell(Command::Down);
     }
 
-    /// Listens at the same address again, as another pool would.
+    /// Listens at the same address again, like another pool.
     pub fn up(&self, change: Change) {
         self.tell(Command::Up(change));
     }
 
-    /// Stops the pool and returns its last ledger, the first time that it is called.
+    /// Stops the pool; the first call returns its last ledger.
     pub fn stop(&self) -> Option<Ledger> {
         let thread = self.thread.lock().ok()?.take()?;
         self.tell(Command::Stop);
@@ -356,7 +356,7 @@ impl Args {
 pub fn run(args: &Args) -> io::Result<ExitCode> {
     lab::raise_file_limit();
     let pool = Arc::new(Pool::start(args.options())?);
-    // Whoever has read where the pool listens finds the certificate.
+    // The certificate is written before the address is printed.
     if let (Some(identity), Some(path)) = (&pool.identity, &args.cert_out) {
         std::fs::write(path, identity.ca_pem())?;
     }
@@ -382,7 +382,7 @@ pub fn run(args: &Args) -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Obeys the lines of standard input and stops with it; what is no command is said so.
+/// Executes the lines of standard input and stops at its end; reports an invalid command.
 fn control(pool: &PoolHandle, told: &Notify) {
     for line in io::stdin().lock().lines() {
         let Ok(line) = line else { break };

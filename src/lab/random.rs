@@ -5,7 +5,7 @@
 pub struct Random(u64);
 
 impl Random {
-    /// Starts the sequence that belongs to `seed`.
+    /// Starts the sequence of `seed`.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -21,7 +21,7 @@ impl Random {
 
     /// Returns a number from 0 to `max`, both included.
     pub const fn up_to(&mut self, max: u32) -> u32 {
-        // The remainder's bias is below 2^-32, which no run of the lab can see.
+        // The remainder's bias is below 2^-32, negligible here.
         (self.next() % (max as u64 + 1)) as u32
     }
 

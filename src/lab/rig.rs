@@ -1,5 +1,5 @@
-//! Child processes of the same binary, for those parts of the lab that measure or compare them:
-//! the gateway, read through its status port, and pool and swarm, told by lines.
+//! Child processes of the same binary, for the parts of the lab that measure or compare them. The
+//! gateway is read through its status port; pool and swarm get commands as lines.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -15,12 +15,12 @@ use serde_json::Value;
 
 use super::clock;
 
-/// How long a child has to say where it listens, and to end once it was told to.
+/// Time limit for a child to print its address, and to end after a stop.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long an answer of the status port is awaited.
+/// Time limit of a request to the status port.
 const STATUS_MAX: Duration = Duration::from_secs(5);
 
-/// A directory that goes when it is dropped.
+/// A directory that is removed on drop.
 #[derive(Debug)]
 pub struct Scratch(PathBuf);
 
@@ -49,7 +49,7 @@ impl Drop for Scratch {
     }
 }
 
-/// What a gateway is started with.
+/// The settings of a gateway.
 #[derive(Clone, Debug)]
 pub struct GatewayOptions {
     /// The pools, first choice first.
@@ -60,7 +60,7 @@ pub struct GatewayOptions {
     /// Difficulty at first, at least and at most.
     pub difficulty: [f64; 3],
     pub seconds_per_share: u32,
-    /// Where its log goes; nowhere by default.
+    /// File of its log; none by default.
     pub log: Option<PathBuf>,
 }
 
@@ -86,15 +86,15 @@ impl Gateway {
         std::fs::write(&config, config_text(options))?;
         let log = options.log.as_deref().map(std::fs::File::create).transpose()?;
         let mut command = Command::new(std::env::current_exe()?);
-        // It ends with this process, however that ends.
+        // The child ends with this process, even after a crash.
         command.arg("run").arg("--no-state").arg("--until-input-ends").arg("--config").arg(&config);
-        // Settings of the caller's environment are for the caller's gateway.
+        // Settings in the caller's environment are not meant for this gateway.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("LOKA_") {
                 command.env_remove(name);
             }
         }
-        // Ctrl-C is for the demo, which then ends its children in order.
+        // Ctrl-C reaches only the demo, which then stops its children.
         command.process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
@@ -123,7 +123,7 @@ impl Gateway {
         get_json(self.status, "/api/v1/status")
     }
 
-    /// Waits until the gateway has a job, so that it knows the pool's extranonce2 when it answers
+    /// Waits for the gateway's first job, so that it knows the pool's extranonce2 before it answers
     /// the first miner.
     ///
     /// # Errors
@@ -140,7 +140,7 @@ impl Gateway {
         Err(io::Error::other("the gateway got no job of the pool"))
     }
 
-    /// Stops the gateway by SIGTERM; what does not end within 20 s is killed.
+    /// Stops the gateway by SIGTERM, and kills it after 20 s.
     pub fn stop(mut self) -> bool {
         end(&mut self.child)
     }
@@ -177,10 +177,10 @@ fn config_text(options: &GatewayOptions) -> String {
     text
 }
 
-/// What the gateway's log says before an address: where miners connect, and the status port.
+/// The texts before an address in the gateway's log: miners' port and status port.
 const ANNOUNCEMENTS: [&str; 2] = ["listening for miners on ", "status port at http://"];
 
-/// Reads both addresses from the log, and copies the log to a file where one is wanted.
+/// Reads both addresses from the log, and copies the log to a file, if one is given.
 fn announced(lines: ChildStderr, log: Option<std::fs::File>) -> io::Result<[SocketAddr; 2]> {
     let (found, wait) = std::sync::mpsc::channel();
     // The thread reads on until the child ends, so that the child never blocks on its log.
@@ -191,7 +191,7 @@ fn announced(lines: ChildStderr, log: Option<std::fs::File>) -> io::Result<[Sock
     }
 }
 
-/// Sends the addresses once both are known, or the last line where the log ends before.
+/// Sends the addresses once both are known, or the last line if the log ends before.
 fn read_log(
     lines: ChildStderr,
     mut log: Option<std::fs::File>,
@@ -214,7 +214,7 @@ fn read_log(
         }
         last = line;
     }
-    // Who has the addresses does not listen any more.
+    // The receiver is dropped after it got the addresses.
     let _ = found.send(Err(last));
 }
 
@@ -231,8 +231,8 @@ fn get_json(address: SocketAddr, path: &str) -> io::Result<Value> {
     serde_json::from_slice(body).map_err(io::Error::other)
 }
 
-/// Asks a process to end, and kills it where it does not; says whether it ended by itself and
-/// well.
+/// Sends SIGTERM, then SIGKILL after the time limit; returns whether the process exited by itself
+/// with 0.
 fn end(child: &mut Child) -> bool {
     // The standard library knows no signal but SIGKILL; a shell knows them all.
     let kill = format!("kill -TERM {}", child.id());
@@ -252,7 +252,7 @@ fn end(child: &mut Child) -> bool {
     false
 }
 
-/// A pool or swarm that runs as a child process and obeys lines.
+/// A pool or swarm as a child process that takes commands as lines.
 #[derive(Debug)]
 pub struct Part {
     child: Child,
@@ -261,7 +261,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// Starts `lab NAME` of this binary, which is to obey its standard input and end with it.
+    /// Starts `lab NAME` of this binary, controlled by its standard input until the end of that.
     ///
     /// # Errors
     ///
@@ -280,7 +280,7 @@ impl Part {
         Ok(Self { child, commands, answers })
     }
 
-    /// Starts a part that listens, and returns where it does.
+    /// Starts a part that listens, and returns its address.
     ///
     /// # Errors
     ///
@@ -336,13 +336,13 @@ impl Part {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Ends the process without warning.
+    /// Kills the process.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Ends the process as a person would.
+    /// Sends `stop`, waits for the end, and kills the process after the time limit.
     pub fn stop(mut self) {
         let _ = self.tell("stop");
         let start = clock::now();
@@ -386,7 +386,7 @@ pub fn cpu_time(pid: u32) -> io::Result<Duration> {
     Ok(time)
 }
 
-/// Memory of a process: resident now, and at its highest, in KiB.
+/// Memory of a process: resident now, and its peak, in KiB.
 ///
 /// # Errors
 ///
@@ -403,8 +403,8 @@ pub fn memory_kib(pid: u32) -> io::Result<(u64, u64)> {
     }
 }
 
-/// Reads a number at a path such as `/ledger/submitted`; 0 where there is none, the sum where
-/// there is an object of numbers.
+/// Reads a number at a path such as `/ledger/submitted`; 0 if it is missing, the sum of an object
+/// of numbers.
 pub fn number(status: &Value, path: &str) -> u64 {
     match status.pointer(path) {
         Some(Value::Object(members)) => members.values().filter_map(Value::as_u64).sum(),

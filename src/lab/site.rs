@@ -1,5 +1,5 @@
-//! A site to be hard on: two pools under TLS, an injector before each, the gateway as a process,
-//! and miners. What `lab chaos` and `lab soak` have in common.
+//! The site of `lab chaos` and `lab soak`: two pools under TLS, an injector before each, the
+//! gateway as a process, and miners.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,17 +15,17 @@ use super::pool::{Options as PoolOptions, Pool, PoolHandle};
 use super::rig::{Gateway, GatewayOptions, Scratch, number};
 use super::swarm::{Options as SwarmOptions, Swarm, SwarmHandle, Work};
 
-/// What every miner is asked for: so little that every hash is a share.
+/// Difficulty of every miner: so low that every hash is a share.
 const MINER_DIFFICULTY: f64 = 1e-10;
-/// What the pools ask for: about one share in nine.
+/// Difficulty of the pools: about one share in nine meets it.
 const POOL_DIFFICULTY: f64 = 2e-9;
 /// Time between jobs of a pool, and between blocks.
 const JOB_EVERY: Duration = Duration::from_secs(5);
 const BLOCK_EVERY: Duration = Duration::from_secs(20);
-/// How long all miners have to get a first job.
+/// Time limit for all miners to get a first job.
 const READY_MAX: Duration = Duration::from_secs(60);
-/// How long the books may take to become quiet at the end. A share whose link was lost is held
-/// for 30 s, and an answer may take as long.
+/// How long open shares may take to settle at the end. A share of a lost link is held for 30 s, and
+/// an answer may take as long.
 const QUIET_MAX: Duration = Duration::from_secs(65);
 
 /// A pool and the injector before it.
@@ -74,14 +74,14 @@ impl Site {
         Ok(Self { swarm, gateway, ways, _scratch: scratch })
     }
 
-    /// Returns the place of the pool that the farm works for.
+    /// Returns the index of the farm's current pool.
     pub fn active(status: &Value) -> usize {
         let links = status["upstream"].as_array().map(Vec::as_slice).unwrap_or_default();
         let active = links.iter().find(|link| link["active"] == true);
         active.and_then(|link| link["pool"].as_u64()).map_or(0, |pool| pool as usize - 1)
     }
 
-    /// Waits until no share is under way, and returns the last status; the miners must rest.
+    /// Waits until no share is in flight, and returns the last status; the miners must be idle.
     ///
     /// # Errors
     ///
@@ -97,14 +97,14 @@ impl Site {
         }
     }
 
-    /// Returns what both pools counted.
+    /// Returns the sum of both pools' ledgers.
     pub fn pools(&self) -> Ledger {
         let mut sum = self.ways[0].pool.ledger();
         sum.add(&self.ways[1].pool.ledger());
         sum
     }
 
-    /// Returns what both injectors did.
+    /// Returns the sum of both injectors' counts.
     pub fn counts(&self) -> Counts {
         let mut sum = self.ways[0].faults.counts();
         for (name, count) in self.ways[1].faults.counts().faults {
@@ -133,7 +133,7 @@ fn way(scratch: &Scratch, seed: u64, index: u64) -> io::Result<Way> {
         difficulty: POOL_DIFFICULTY,
         job_every: JOB_EVERY,
         block_every: Some(BLOCK_EVERY),
-        // The first gives a session back, the second never does.
+        // The first resumes sessions, the second never does.
         resume: index == 0,
         seed: seed.wrapping_add(index << 32),
         ..PoolOptions::default()

@@ -1,9 +1,8 @@
-//! A farm for a long time: the gateway's memory and file descriptors must stay flat.
+//! A long run of a farm: the gateway's memory and file descriptors must stay flat.
 //!
-//! Little is asked of the machine: a share now and then from every miner. But nothing stands
-//! still either: every twenty seconds a small herd comes and goes and a link breaks, so that
-//! whatever is not given back shows. `/proc` is sampled, and a straight line is laid through the
-//! samples after the first part of the run, in which caches fill.
+//! The load is small: an occasional share from every miner. But every twenty seconds a small herd
+//! comes and goes and a link breaks, so every leak shows. `/proc` is sampled. A straight line is
+//! fitted to the samples after the first part of the run, in which caches fill.
 
 use std::fmt;
 use std::io;
@@ -19,16 +18,17 @@ use super::site::{self, Site};
 use super::swarm::Work;
 use super::{Ending, clock, say};
 
-/// One round: a herd visits, leaves, a fault comes and goes, and all is quiet before the sample.
+/// One round: a herd connects and leaves, a fault comes and goes, and all shares settle before the
+/// sample.
 const VISIT: Duration = Duration::from_secs(8);
 const FAULT: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(11);
-/// Rounds from one print for a person to the next.
+/// Rounds between two printed lines.
 const ROUNDS_PER_PRINT: usize = 3;
-/// Samples of this part of the run, from its start, do not count.
+/// First part of the run, whose samples do not count.
 const WARM_UP: f64 = 1.0 / 3.0;
-/// Growth over the rest of the run that is taken for flat: a few pages of an allocator that
-/// settles, and a connection that comes or goes between two samples.
+/// Growth over the rest of the run that counts as flat: a few pages of a settling allocator, and a
+/// connection that comes or goes between two samples.
 const MEMORY_KIB_MAX: f64 = 256.0;
 const FILES_MAX: f64 = 3.0;
 
@@ -45,7 +45,7 @@ pub struct Args {
     /// Shares per second of all ASICs together.
     #[arg(long, value_name = "SHARES", default_value_t = 20.0)]
     rate: f64,
-    /// Seed of all that is drawn.
+    /// Seed of all random choices.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Write the gateway's log to this file.
@@ -53,7 +53,7 @@ pub struct Args {
     log: Option<PathBuf>,
 }
 
-/// What was seen at one moment.
+/// One sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Sample {
     hours: f64,
@@ -65,11 +65,11 @@ struct Sample {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Trend {
     per_hour: f64,
-    /// What the line grows by over the samples.
+    /// Growth of the line over the samples.
     growth: f64,
 }
 
-/// What came of it.
+/// The result of a run.
 struct Outcome {
     samples: Vec<Sample>,
     memory: Trend,
@@ -163,7 +163,7 @@ fn sample(pid: u32, elapsed: Duration) -> io::Result<Sample> {
 }
 
 impl Trend {
-    /// Lays a line through the samples by least squares.
+    /// Fits a line to the samples by least squares.
     fn of(samples: &[Sample], value: fn(&Sample) -> f64) -> Self {
         let count = samples.len() as f64;
         let mean = |of: &dyn Fn(&Sample) -> f64| samples.iter().map(of).sum::<f64>() / count;
@@ -181,7 +181,7 @@ impl Trend {
 
 impl Outcome {
     fn is_flat(&self) -> bool {
-        // What cannot be computed, of too few samples, is not flat.
+        // Too few samples do not count as flat.
         self.memory.growth < MEMORY_KIB_MAX
             && self.files.growth < FILES_MAX
             && self.disconnects == 0
@@ -225,7 +225,7 @@ mod tests {
         let samples: Vec<Sample> = (0..30)
             .map(|minute| {
                 let minutes = f64::from(minute);
-                // Noise of a few pages and of a connection that comes and goes.
+                // Noise: a few pages, and a connection that comes and goes.
                 let noise = f64::from(minute % 3);
                 Sample {
                     hours: minutes / 60.0,

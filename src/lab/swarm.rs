@@ -1,9 +1,9 @@
-//! A swarm of simulated ASICs in one process: thousands of connections on one thread, a hashing
-//! budget that they share, and a count of everything that they were told.
+//! A swarm of simulated ASICs in one process: thousands of connections on one thread, a shared
+//! hashing budget, and a count of every line of the server.
 //!
 //! The shares are real: every one is found by hashing, at difficulties so small that a CPU finds
-//! many. Where the difficulty is so small that every hash is a share (below 2^-32), a load test
-//! spends no time on hashing here while the server's check of each share stays what it is.
+//! many. Below 2^-32 every hash is a share: then a load test spends no time on hashing here, while
+//! the server's check of each share costs the same.
 
 pub mod report;
 pub mod search;
@@ -31,21 +31,21 @@ use report::Report;
 
 /// Most miners of one process.
 const MINERS_MAX: usize = 20_000;
-/// Commands that wait for the swarm's thread; a sender waits when they are more.
+/// Capacity of the command queue of the swarm's thread; a sender waits when it is full.
 const COMMANDS_MAX: usize = 16;
-/// How long answers are awaited before a report.
+/// Time limit for outstanding answers before a report.
 const ANSWERS_MAX: Duration = Duration::from_secs(10);
 
-/// What the miners do once they have a job.
+/// The miners' work once they have a job.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Work {
     /// Nothing: they listen.
     Idle,
     /// They hash, all together this many times a second.
     Hash { per_sec: f64 },
-    /// They submit shares, all together this many a second, whatever the answers do.
+    /// They submit this many shares a second, all together, independent of the answers.
     Paced { per_sec: f64 },
-    /// Each submits this many shares in one write, and as many again once all are answered.
+    /// Each submits this many shares in one write, and repeats that once all are answered.
     Closed { at_a_time: u32 },
 }
 
@@ -69,8 +69,8 @@ impl FromStr for Work {
     }
 }
 
-/// `lab swarm`: runs simulated ASICs until SIGTERM, SIGINT or `--for`, then prints what they
-/// were told as JSON.
+/// `lab swarm`: runs simulated ASICs until SIGTERM, SIGINT or `--for`, then prints the counts as
+/// JSON.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The gateway or pool to connect to.
@@ -79,7 +79,7 @@ pub struct Args {
     /// How many ASICs.
     #[arg(long, value_name = "N", default_value_t = 100)]
     miners: usize,
-    /// `mixed`, or the one firmware that all have.
+    /// `mixed`, or one firmware for all.
     #[arg(long, value_name = "NAME", default_value = "mixed")]
     personality: Cast,
     /// Hashes per second of all ASICs together.
@@ -88,13 +88,13 @@ pub struct Args {
     /// Submit this many shares per second instead, evenly over all ASICs.
     #[arg(long, value_name = "SHARES")]
     rate: Option<f64>,
-    /// What to do: `idle`, `hash:RATE`, `paced:RATE` or `closed:COUNT`; in place of the rates.
+    /// Work: `idle`, `hash:RATE`, `paced:RATE` or `closed:COUNT`; replaces the rates.
     #[arg(long, value_name = "WORK")]
     work: Option<Work>,
     /// ASICs that connect at the same time.
     #[arg(long, value_name = "N", default_value_t = 64)]
     at_once: usize,
-    /// Loopback addresses that they come from: 127.0.0.1 and the following.
+    /// Number of source addresses on loopback, from 127.0.0.1 on.
     #[arg(long, value_name = "N", default_value_t = 1)]
     sources: u32,
     /// Worker names are this, a dot, and a number.
@@ -103,10 +103,10 @@ pub struct Args {
     /// Password of every worker.
     #[arg(long, value_name = "WORD", default_value = "x")]
     password: String,
-    /// Difficulty that those firmwares suggest which suggest one.
+    /// Difficulty of firmwares that suggest one.
     #[arg(long, value_name = "D", default_value_t = 0.001)]
     suggest: f64,
-    /// Stay away once disconnected.
+    /// Do not reconnect after a disconnect.
     #[arg(long)]
     no_reconnect: bool,
     /// Stop after this many seconds.
@@ -119,12 +119,12 @@ pub struct Args {
     /// stop.
     #[arg(long)]
     control: bool,
-    /// Seed of all that the swarm draws.
+    /// Seed of the swarm's random choices.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 }
 
-/// What a swarm is like.
+/// The options of a swarm.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub connect: SocketAddr,
@@ -159,7 +159,7 @@ impl Options {
     }
 }
 
-/// What the swarm's thread can be told.
+/// Commands of the swarm's thread.
 enum Command {
     Work(Work),
     Report(std::sync::mpsc::Sender<Report>),
@@ -167,21 +167,21 @@ enum Command {
     Stop,
 }
 
-/// A swarm that runs on a thread of its own.
+/// A swarm that runs on its own thread.
 pub struct Swarm;
 
-/// The way to a running swarm; dropping it stops the swarm.
+/// Handle of a running swarm; dropping it stops the swarm.
 pub struct SwarmHandle {
     commands: mpsc::Sender<Command>,
     thread: Mutex<Option<JoinHandle<Report>>>,
 }
 
 impl Swarm {
-    /// Starts a swarm; its miners connect from then on.
+    /// Starts a swarm, whose miners begin to connect.
     ///
     /// # Errors
     ///
-    /// An option is out of range, or the thread cannot be had.
+    /// An option is out of range, or the thread cannot be started.
     pub fn start(options: Options) -> io::Result<SwarmHandle> {
         if !(1..=MINERS_MAX).contains(&options.miners) {
             let text = format!("miners: got {}, allowed 1..{MINERS_MAX}", options.miners);
@@ -201,16 +201,16 @@ impl Swarm {
 
 impl SwarmHandle {
     fn tell(&self, command: Command) {
-        // A swarm that is gone has nothing left to be told.
+        // A stopped swarm needs no command.
         let _ = self.commands.blocking_send(command);
     }
 
-    /// Gives the miners something else to do.
+    /// Changes the miners' work.
     pub fn work(&self, work: Work) {
         self.tell(Command::Work(work));
     }
 
-    /// Returns the counts as of now.
+    /// Returns the current counts.
     pub fn report(&self) -> Report {
         let (answer, report) = std::sync::mpsc::channel();
         self.tell(Command::Report(answer));
@@ -231,12 +231,12 @@ impl SwarmHandle {
         }
     }
 
-    /// Forgets the latencies and the jobs seen so far.
+    /// Clears the latencies and the jobs seen so far.
     pub fn reset(&self) {
         self.tell(Command::Reset);
     }
 
-    /// Disconnects all and returns the last report, the first time that it is called.
+    /// Disconnects all miners; the first call returns the last report.
     pub fn stop(&self) -> Option<Report> {
         let thread = self.thread.lock().ok()?.take()?;
         self.tell(Command::Stop);
@@ -298,7 +298,7 @@ pub fn run(args: &Args) -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Obeys the lines of standard input and stops with it; what is no command is said so.
+/// Executes the lines of standard input and stops at its end; reports an invalid command.
 fn control(swarm: &SwarmHandle, told: &Notify) {
     let print = |report: &Report| lab::say(&serde_json::to_string(report).unwrap_or_default());
     for line in io::stdin().lock().lines() {

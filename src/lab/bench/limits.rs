@@ -1,5 +1,5 @@
-//! What the machine can do at all: an echo of messages of a submit's and an answer's size, and
-//! the check of a share without anything around it.
+//! The machine's own limits: an echo of messages with the sizes of submit and answer, and the bare
+//! check of a share.
 
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -88,12 +88,12 @@ fn check(plan: &Plan) -> io::Result<Figure> {
     Ok(figure)
 }
 
-/// One end of the echo: what it says for every line, or for every batch of lines.
+/// One end of the echo: its text for every line, or for every batch of lines.
 struct Echo {
     ports: Vec<Option<Port>>,
     traffic: Traffic,
     says: Vec<u8>,
-    /// Lines heard from each before it speaks again.
+    /// Lines from each peer before the next text.
     batch: u32,
     heard: Vec<u32>,
 }
@@ -134,7 +134,7 @@ impl Table for Echo {
 ///
 /// # Errors
 ///
-/// No socket can be had.
+/// No socket can be opened.
 pub fn serve_echo() -> io::Result<()> {
     lab::local_runtime()?.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -163,8 +163,8 @@ pub fn serve_echo() -> io::Result<()> {
     })
 }
 
-/// Sends lines and waits for their answers on many connections; returns how many came back and
-/// what CPU time they cost the server.
+/// Sends lines and waits for their answers on many connections; returns the number of answers and
+/// the server's CPU time.
 fn drive(
     server: SocketAddr,
     pid: u32,
@@ -185,7 +185,7 @@ fn drive(
                 carry(&echo, &scratch, key, stream).await;
             });
         }
-        // The connecting is over when the first answers of all could have come.
+        // Connecting ends when every connection can have its first answer.
         tokio::time::sleep(Duration::from_millis(100)).await;
         let before = cpu_time(pid)?;
         for port in echo.borrow_mut().ports.iter_mut().flatten() {

@@ -1,4 +1,4 @@
-//! What the figures were measured on, and who else used it meanwhile.
+//! The machine of the measurement, and its load by other processes.
 
 use std::fmt;
 use std::process::Command;
@@ -11,24 +11,24 @@ use crate::lab::clock;
 pub struct Machine {
     pub cpu: String,
     pub cores: usize,
-    /// Whether the CPU computes SHA-256 by itself.
+    /// Whether the CPU has SHA-256 instructions.
     pub has_sha: bool,
     pub kernel: String,
     pub commit: String,
     /// Processes that were running when the measurement began, as a load average.
     pub load: String,
     /// Share of the last ten seconds in which a process waited for a CPU, in percent (PSI); empty
-    /// where the kernel does not tell.
+    /// without the kernel's support.
     pub pressure: String,
 }
 
-/// CPU that others may use during a round before it counts as disturbed, in cores.
+/// CPU use of other processes above which a round counts as disturbed, in cores.
 const OTHERS_MAX: f64 = 0.1;
 
 /// Ticks of the kernel's CPU accounting in a second, on every Linux (`USER_HZ`).
 const TICKS: f64 = 100.0;
 
-/// A stretch of measuring, with the CPU time of all processes and of the bench's own at its start.
+/// A round of measuring, with the CPU time of all processes and of the bench's own at its start.
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
     began: Instant,
@@ -52,7 +52,7 @@ impl Round {
     }
 }
 
-/// Ticks that processes ran or were kept from running by the host (`proc_stat(5)`): user, nice,
+/// Ticks of running processes, and of processes delayed by the host (`proc_stat(5)`): user, nice,
 /// system and steal. Interrupts are left out: those of loopback are the bench's own.
 fn all_ticks() -> u64 {
     let stat = read("/proc/stat");
@@ -77,7 +77,7 @@ fn own_ticks() -> u64 {
 }
 
 impl Machine {
-    /// Looks at the machine; what cannot be seen is said so.
+    /// Reads the machine's properties; unknown values are marked so.
     pub fn look() -> Self {
         let cpuinfo = read("/proc/cpuinfo");
         let field = |name: &str| {

@@ -1,4 +1,4 @@
-//! The measurements: what is started, what is told to whom, and what is read when.
+//! The measurements: the started parts, their commands, and the readings.
 
 use std::fmt;
 use std::io;
@@ -14,24 +14,24 @@ use crate::lab::swarm::report::Report;
 
 /// Miners find a share with every hash.
 const MINER_DIFFICULTY: f64 = 1.0 / (1_u64 << 33) as f64;
-/// One share of 16,384 goes up.
+/// One share in 16,384 is forwarded.
 const POOL_DIFFICULTY: f64 = 1.0 / (1_u64 << 18) as f64;
-/// One share of 1,024 goes up: a pool asks as much of 1,024 miners as of one.
+/// One share in 1,024 is forwarded: a pool expects the same rate from 1,024 miners as from one.
 const POOL_DIFFICULTY_OF_FARM: f64 = 1.0 / (1_u64 << 22) as f64;
-/// How long all miners may take to be ready.
+/// Time limit for all miners to be ready.
 const READY_MAX: Duration = Duration::from_secs(60);
 /// Submits per second where latency is measured.
 const PACE: u32 = 2_000;
-/// Jobs whose way to the crowd is measured in each round.
+/// Jobs per round whose delivery to the crowd is measured.
 const PUSHES: usize = 5;
 /// Miners that connect at the same time.
 const AT_ONCE: usize = 64;
-/// Miners and submits of an hour of a farm: one in three seconds each, a job in 30 s.
+/// Miners and submits of an hour of a farm: one submit per miner in 3 s, a job in 30 s.
 const HOUR_MINERS: usize = 1_000;
 const HOUR_SUBMITS: u64 = 1_200_000;
 const HOUR_JOBS: u64 = 120;
 
-/// How much is measured.
+/// The extent of the measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub rounds: u32,
@@ -39,12 +39,12 @@ pub struct Plan {
     pub is_quick: bool,
 }
 
-/// Miners that each wait for the answers to a number of submits before they send the next ones.
+/// Miners that wait for the answers to a batch of submits before the next batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     pub miners: usize,
     pub at_a_time: u32,
-    /// Milliseconds of a round: few enough that no miner exceeds what the gateway allows it.
+    /// Milliseconds of a round: so short that no miner exceeds the gateway's allowance.
     millis: u64,
     /// Microseconds of CPU time that a submit may cost the gateway.
     reach: f64,
@@ -71,7 +71,7 @@ impl fmt::Display for Load {
     }
 }
 
-/// Who is measured.
+/// The measured server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
     Gateway,
@@ -114,7 +114,7 @@ impl Site {
                 args.push(ca_file.display().to_string());
                 pool_difficulty
             }
-            // Its miners get what the gateway's miners get.
+            // Its miners get the same difficulty as the gateway's miners.
             Server::BarePool => MINER_DIFFICULTY,
         };
         args.extend(["--difficulty".to_owned(), difficulty.to_string()]);
@@ -125,7 +125,7 @@ impl Site {
         let gateway = Gateway::start(&GatewayOptions {
             pools: vec![address],
             ca_file: Some(ca_file),
-            // Room for those of the last round that are just leaving.
+            // Room for the leaving miners of the last round.
             miners_max: (miners + (miners / 16).max(64)).min(16_384),
             difficulty: [MINER_DIFFICULTY; 3],
             seconds_per_share: 10,
@@ -175,7 +175,7 @@ fn wait_until_ready(swarm: &mut Part, miners: usize) -> io::Result<Report> {
     }
 }
 
-/// Fails where not every submit was accepted: the figure would be one of something else.
+/// Fails unless every submit was accepted: otherwise the figure would measure something else.
 fn check_accepted(report: &Report) -> io::Result<()> {
     if report.rejected_total() > 0 || report.disconnects_total() > 0 {
         let (reasons, disconnects) = (&report.reasons, &report.disconnects);
@@ -392,7 +392,7 @@ fn switch_round() -> io::Result<f64> {
     gateway.wait_until_ready()?;
     let mut swarm = swarm(gateway.listen, SWITCHED)?;
     wait_until_ready(&mut swarm, SWITCHED)?;
-    // The standby is live by now, and nothing else is under way.
+    // The standby is live by now, and no other traffic is in flight.
     std::thread::sleep(Duration::from_millis(500));
     let lost_at = clock::epoch_micros();
     drop(first);
@@ -406,8 +406,8 @@ fn switch_round() -> io::Result<f64> {
     Ok((last_at.last_at_micros - lost_at) as f64 / 1e3)
 }
 
-/// Bytes to and from the pool for an hour of a farm, packed into a minute: by one link, and by a
-/// connection of every miner's own.
+/// Bytes to and from the pool for an hour of a farm, compressed into a minute: over one link, and
+/// over one connection per miner.
 ///
 /// # Errors
 ///
@@ -435,7 +435,7 @@ pub fn bytes(plan: &Plan) -> io::Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Lets a farm send what it sends in the given part of an hour, as fast as a minute has room.
+/// Sends the farm's submits of the given part of an hour, compressed into a minute.
 fn hour(server: Server, part: u64) -> io::Result<Ledger> {
     let (submits, jobs) = (HOUR_SUBMITS / part, HOUR_JOBS / part);
     let mut site = Site::start(server, HOUR_MINERS, POOL_DIFFICULTY_OF_FARM)?;
@@ -446,7 +446,7 @@ fn hour(server: Server, part: u64) -> io::Result<Ledger> {
     let mut pushed = 0;
     loop {
         let report: Report = swarm.ask("report")?;
-        // Jobs keep step with the submits, however fast those go.
+        // Jobs keep step with the submits at any speed.
         while pushed < jobs && report.submitted * jobs >= pushed * submits {
             site.pool.tell("job")?;
             pushed += 1;
@@ -463,7 +463,7 @@ fn hour(server: Server, part: u64) -> io::Result<Ledger> {
     if report.rejected_total() > 0 {
         return Err(io::Error::other(format!("submits were refused: {:?}", report.reasons)));
     }
-    // The last shares may be on their way up.
+    // The last shares may be in flight.
     std::thread::sleep(Duration::from_millis(500));
     let ledger: Ledger = site.pool.ask("ledger")?;
     swarm.stop();

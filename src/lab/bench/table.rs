@@ -1,4 +1,4 @@
-//! Figures, and the table that they make.
+//! Figures, and the table of them.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use serde_json::json;
 
 use super::machine::Machine;
 
-/// Which way is good.
+/// The better direction of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Better {
     Lower,
     Higher,
 }
 
-/// One thing that was measured, in one or more rounds.
+/// One measured quantity, in one or more rounds.
 #[derive(Clone, Debug)]
 pub struct Figure {
     pub name: String,
     pub unit: &'static str,
     pub better: Better,
-    /// What is to be reached, where something is.
+    /// The goal, if there is one.
     pub reach: Option<f64>,
     /// One value a round.
     pub values: Vec<f64>,
-    /// How many single things a value is made of: submits, messages, miners.
+    /// Number of submits, messages or miners per value.
     pub count: u64,
     /// Rounds during which others used the machine.
     pub disturbed: u32,
@@ -43,19 +43,19 @@ impl Figure {
         }
     }
 
-    /// Says what is to be reached.
+    /// Sets the goal.
     pub const fn reach(mut self, reach: f64) -> Self {
         self.reach = Some(reach);
         self
     }
 
-    /// Adds the value of one round, made of `count` things.
+    /// Adds the value of one round of `count` submits, messages or miners.
     pub fn add(&mut self, value: f64, count: u64) {
         self.values.push(value);
         self.count += count;
     }
 
-    /// Marks the last round where others disturbed it.
+    /// Marks the last round as disturbed, if it was.
     pub fn mark(&mut self, is_disturbed: bool) {
         self.disturbed += u32::from(is_disturbed);
     }
@@ -89,7 +89,7 @@ impl Figure {
         })
     }
 
-    /// Returns the number of rounds and of things in each, and how many rounds were disturbed.
+    /// Returns the number of rounds, the count in each, and the number of disturbed rounds.
     fn rounds(&self) -> String {
         let rounds = self.values.len();
         let each = self.count / (rounds.max(1) as u64);
@@ -196,7 +196,7 @@ impl Table {
                 let mut ratio = Figure::new(name, "×", Better::Lower);
                 let (median, count) = (submit.median(), submit.count);
                 ratio.add(median / (echo + check), count);
-                // What is left on a CPU whose SHA extensions make the check a matter of 2 µs.
+                // The remainder on a CPU with SHA extensions, whose check takes 2 µs.
                 let name = format!("{server}: CPU per submit, less the check, {load}");
                 let mut rest = Figure::new(name, "µs", Better::Lower);
                 rest.add(median - check, count);

@@ -1,5 +1,4 @@
-//! What the demo shows while it runs: a few lines that are redrawn, or one line a second where
-//! nobody can redraw.
+//! The demo's live view: a few redrawn lines, or one line a second without a terminal.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -20,10 +19,10 @@ const WINDOW: Duration = Duration::from_secs(5);
 pub struct Snapshot {
     pub elapsed: Duration,
     pub report: Report,
-    /// The gateway's `/api/v1/status`, null where it does not answer.
+    /// The gateway's `/api/v1/status`, null without an answer.
     pub status: Value,
     pub ledger: Ledger,
-    /// None while the pool is away.
+    /// `None` while the pool is down.
     pub pool_pid: Option<u32>,
 }
 
@@ -55,7 +54,7 @@ impl View {
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
-    /// Leaves the last picture standing.
+    /// Leaves the last picture on the screen.
     pub fn close(&mut self) {
         self.drawn_lines = 0;
         super::say("");
@@ -142,8 +141,8 @@ fn line(now: &Snapshot, (hashes, submits): (f64, f64)) -> String {
     )
 }
 
-/// Says how the link to the pool is and what the pool asks, in two rows of less than 80 columns,
-/// since a row that wraps cannot be redrawn.
+/// Returns the link's state and the pool's difficulty in two rows of less than 80 columns, since a
+/// wrapped row cannot be redrawn.
 fn upstream(status: &Value) -> [String; 2] {
     let Some(link) = status.pointer("/upstream/0") else {
         return ["does not answer".to_owned(), String::new()];
@@ -176,7 +175,7 @@ fn saved(now: &Snapshot) -> String {
     format!("{} lines instead of {}{percent}", thousands(up), thousands(direct))
 }
 
-/// Lines on the link to the pool, and those that the miners would have had on theirs.
+/// Lines on the link to the pool, and lines of the same miners on direct connections.
 const fn lines(now: &Snapshot) -> (u64, u64) {
     let (up, direct) = (&now.ledger.traffic, &now.report.traffic);
     (up.lines_in + up.lines_out, direct.lines_in + direct.lines_out)

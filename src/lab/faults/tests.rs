@@ -1,4 +1,4 @@
-//! Each fault as the two ends of a connection see it.
+//! Each fault as seen from both ends of a connection.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -41,13 +41,13 @@ impl Line {
         bytes
     }
 
-    /// What comes of `bytes` at the far end.
+    /// Sends `bytes` and returns their form at the far end.
     fn carried(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.send(bytes);
         self.receive(bytes.len())
     }
 
-    /// Injects and waits until it has come about.
+    /// Injects a fault and waits until it has taken effect.
     fn inject(&self, text: &str) {
         self.faults.inject(text.parse().unwrap());
         let _ = self.faults.counts();

@@ -1,4 +1,4 @@
-//! The injector's thread: connections, and what the fault of the moment does to their bytes.
+//! The injector's thread: connections, and the current fault's effect on their bytes.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -24,18 +24,18 @@ const READ_BYTES_MAX: usize = 16 * 1024;
 /// Pauses in a second of trickling.
 const TRICKLES_PER_SEC: u32 = 20;
 
-/// What all connections share.
+/// The shared state of all connections.
 struct Shared {
     to: SocketAddr,
     state: RefCell<State>,
-    /// Wakes everyone at each fault.
+    /// Wakes all tasks at each fault.
     changed: Notify,
 }
 
 struct State {
     /// How bytes are carried; never [`Fault::Cut`] or [`Fault::Reset`].
     mode: Fault,
-    /// Counts the faults that end connections, and says how the last one does.
+    /// Counts the faults that end connections, with the kind of the last.
     ended: u64,
     by_reset: bool,
     random: Random,
@@ -66,7 +66,7 @@ pub async fn run(
                 if fault == Fault::Refuse {
                     if let Some(task) = accepting.take() {
                         task.abort();
-                        // The task lets the listener go when it is next polled.
+                        // The task drops the listener at its next poll.
                         tokio::task::yield_now().await;
                     }
                 } else if accepting.is_none() && shared.state.borrow().mode != Fault::Refuse {
@@ -153,7 +153,7 @@ async fn carry(shared: Rc<Shared>, mut down: TcpStream) {
         state.counts.open += 1;
         state.ended
     };
-    // Who is half open has shaken hands with the system only.
+    // A half-open client has completed the TCP handshake with the system only.
     let connected = async {
         shared.open(Way::Both).await;
         TcpStream::connect(shared.to).await
@@ -190,11 +190,11 @@ async fn carry(shared: Rc<Shared>, mut down: TcpStream) {
 }
 
 impl Shared {
-    /// Counts the end of a connection, and prepares its sockets for how they are dropped.
+    /// Counts the end of a connection, and sets up its sockets for FIN or RST on drop.
     fn end(&self, sockets: &[&TcpStream], fault: Option<bool>) {
         if fault == Some(true) {
             for socket in sockets {
-                // Closing sends RST then, and drops what was not sent.
+                // Closing then sends RST, and discards unsent bytes.
                 let _ = SockRef::from(*socket).set_linger(Some(Duration::ZERO));
             }
         }
@@ -209,7 +209,7 @@ impl Shared {
     }
 }
 
-/// Carries the bytes of one way until it ends, as the fault of the moment has it.
+/// Carries the bytes of one direction until it ends, under the current fault.
 async fn pump(
     shared: &Shared,
     way: Way,
@@ -220,7 +220,7 @@ async fn pump(
     loop {
         shared.open(way).await;
         let count = from.read(&mut buffer).await?;
-        // What was waited for may have come under another fault than the wait began under.
+        // The fault may have changed during the wait.
         shared.open(way).await;
         if count == 0 {
             return to.shutdown().await;
@@ -239,7 +239,7 @@ async fn pump(
     }
 }
 
-/// Writes bytes, a few at a time while that is the fault.
+/// Writes bytes, a few at a time during a trickle.
 async fn trickle(shared: &Shared, mut bytes: &[u8], to: &mut WriteHalf<'_>) -> io::Result<()> {
     while !bytes.is_empty() {
         let Fault::Trickle(per_sec) = shared.mode() else { return to.write_all(bytes).await };

@@ -22,7 +22,7 @@ use crate::lab::net::{Counted, Port, Scratch, Stream, carry, listen_again};
 /// How long a TLS handshake or a status request may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
-/// What the tasks of the pool's thread hold in common.
+/// The shared state of the tasks of the pool's thread.
 #[derive(Clone)]
 struct Shared {
     server: Rc<RefCell<Server>>,

@@ -1,7 +1,7 @@
-//! The jobs that the pool makes up: a coinbase that changes, branches, and blocks one on another.
+//! The pool's generated jobs: a changing coinbase, branches, and a chain of blocks.
 //!
-//! Everything here is written out by hand rather than by the library's encoder, so that the pool
-//! would notice if the gateway and the library were wrong in the same way.
+//! This file does not use the library's encoder. So the pool detects an error that gateway and
+//! library share.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -9,9 +9,9 @@ use std::hash::{BuildHasherDefault, Hasher};
 use crate::lab::hex;
 use crate::lab::random::Random;
 
-/// Jobs that the pool remembers; a share for an older one is for an unknown job.
+/// Number of remembered jobs; a share for an older job is refused as an unknown job.
 const JOBS_KEPT: usize = 32;
-/// Shares of one job that are remembered to find duplicates; beyond them none is found.
+/// Most remembered shares of one job; further duplicates are not detected.
 const SHARES_KEPT: usize = 1 << 21;
 /// The height of the first block, as of 2026.
 const FIRST_HEIGHT: u32 = 975_000;
@@ -43,11 +43,11 @@ impl std::str::FromStr for Branches {
     }
 }
 
-/// What all jobs of a pool have in common.
+/// The common parameters of a pool's jobs.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub branches: Branches,
-    /// Length of the whole coinbase transaction, in bytes, as near as its outputs can come.
+    /// Length of the whole coinbase transaction, in bytes, approximated by its outputs.
     pub coinbase_bytes: usize,
     /// Length of extranonce1 and extranonce2 together, in bytes.
     pub extranonce_bytes: usize,
@@ -76,7 +76,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Remembers a share by its block hash; `false` where it was there before.
+    /// Records a share by its block hash; `false` for a duplicate.
     pub fn remember(&mut self, hash: &[u8; 32]) -> bool {
         let mut low = [0; 16];
         low.copy_from_slice(&hash[..16]);
@@ -87,7 +87,7 @@ impl Job {
     }
 }
 
-/// The low half of a block hash is its own hash.
+/// A block hash is uniform, so its low half serves as the hash-map key.
 #[derive(Default)]
 struct Identity(u64);
 
@@ -147,7 +147,7 @@ impl JobBook {
         self.jobs.iter_mut().rev().find(|job| job.id == id)
     }
 
-    /// Goes on to the next block; `prev_hash` is the hash of the one found, drawn where `None`.
+    /// Advances to the next block; `prev_hash` is the hash of the found block, random if `None`.
     pub fn begin_block(&mut self, prev_hash: Option<[u8; 32]>) {
         self.prev_hash = prev_hash.unwrap_or_else(|| block_like_hash(&mut self.random));
         self.height += 1;
@@ -156,7 +156,7 @@ impl JobBook {
         }
     }
 
-    /// Makes the next job, clean where a block was begun since the last one.
+    /// Makes the next job; it is clean after a new block.
     pub fn make(&mut self, ntime: u32) -> &Job {
         let clean = self.jobs.back().is_none_or(|job| job.is_stale);
         let (coinb1, coinb2) = self.coinbase(ntime);
@@ -222,8 +222,7 @@ impl JobBook {
     }
 }
 
-/// Returns an output of `bytes` bytes whose script is an OP_RETURN, or nothing where that is too
-/// short for one.
+/// Returns an output of `bytes` bytes with an OP_RETURN script, or nothing if `bytes` is too few.
 fn padding_output(bytes: usize) -> Vec<u8> {
     let Some(script_bytes) = bytes.checked_sub(8 + 1).filter(|script| *script > 0) else {
         return Vec::new();

@@ -1,16 +1,16 @@
-//! What the pool counted: the third party's ledger, kept without a look at the gateway's.
+//! The pool's ledger, independent of the gateway's.
 
 use serde::{Deserialize, Serialize};
 
 use crate::lab::net::Traffic;
 
-/// Pushes that are remembered with their time.
+/// Number of remembered pushes.
 const PUSHES_KEPT: usize = 64;
 
-/// Everything that the pool counts. Each submit is in `accepted` or in one field of `rejected`.
+/// All counts of the pool. Each submit is in `accepted` or in one field of `rejected`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
-    /// How often the pool was started with this ledger.
+    /// Number of starts of the pool with this ledger.
     pub starts: u64,
     pub connections: Connections,
     pub traffic: Traffic,
@@ -24,7 +24,7 @@ pub struct Ledger {
     pub rejected: Rejected,
     /// Accepted shares that also met the network's target.
     pub blocks: u64,
-    /// Sum of the difficulties that the accepted shares were asked to reach.
+    /// Sum of the target difficulties of the accepted shares.
     pub accepted_difficulty: f64,
     /// Jobs made, and how many of them had a new previous block.
     pub jobs: u64,
@@ -33,7 +33,7 @@ pub struct Ledger {
     pub pushes: Vec<Push>,
 }
 
-/// Connections by state and by what ended them.
+/// Connections by state and by the cause of their end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connections {
     pub opened: u64,
@@ -61,7 +61,7 @@ pub struct Rejected {
 }
 
 impl Rejected {
-    /// Adds those of another pool.
+    /// Adds the refusals of another pool.
     pub const fn add(&mut self, other: &Self) {
         self.unknown_job += other.unknown_job;
         self.stale += other.stale;
@@ -95,9 +95,9 @@ impl Rejected {
 pub struct Push {
     /// When the first byte was written, in microseconds since 1970.
     pub at_micros: u64,
-    /// Connections that it was written to.
+    /// Connections that received it.
     pub connections: u64,
-    /// How long the writing took, in microseconds.
+    /// Duration of the writes, in microseconds.
     pub took_micros: u64,
 }
 
@@ -120,7 +120,7 @@ impl Ledger {
         self.rejected.add(&other.rejected);
     }
 
-    /// Returns `true` where every submit has its one place.
+    /// Returns `true` if every submit is counted in exactly one place.
     pub const fn is_balanced(&self) -> bool {
         self.submitted == self.accepted + self.rejected.total()
     }

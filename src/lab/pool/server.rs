@@ -1,4 +1,4 @@
-//! What the pool answers and sends: sessions, jobs and the ledger of all its connections.
+//! The pool's answers and pushes: sessions, jobs and the ledger of all its connections.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -17,9 +17,9 @@ use super::{Change, Command, Options};
 use crate::lab::net::{End, Key, Port, Quit, Table, Traffic, WireBytes};
 use crate::lab::{clock, hex};
 
-/// How long shares are counted before a connection's difficulty is looked at again.
+/// Interval between two adjustments of a connection's difficulty.
 const VARDIFF_EVERY: Duration = Duration::from_secs(5);
-/// The largest step of a difficulty, as a power of two.
+/// The largest step of a difficulty, as an exponent of two.
 const VARDIFF_STEP_MAX: f64 = 6.0;
 
 /// Asks a miner to connect again, to the same address.
@@ -28,7 +28,7 @@ const RECONNECT: &[u8] = b"{\"id\":null,\"method\":\"client.reconnect\",\"params
 struct Connection {
     port: Port,
     session: Session,
-    /// The extranonce1 can be changed under way.
+    /// The extranonce1 can be changed during the session.
     takes_extranonce: bool,
     has_job: bool,
     looked_at: Instant,
@@ -40,7 +40,7 @@ struct Slot {
     connection: Option<Connection>,
 }
 
-/// Everything that the connections share.
+/// The shared state of all connections.
 pub struct Server {
     options: Options,
     difficulty: Difficulty,
@@ -56,11 +56,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Sets the pool up, with the counts of an earlier life where the ledger's file has some.
+    /// Sets up the pool, with the counts of an earlier run from the ledger's file, if any.
     ///
     /// # Errors
     ///
-    /// The ledger's file cannot be read or made, or the difficulty is none.
+    /// The ledger's file cannot be read or created, or the difficulty is invalid.
     pub fn new(options: Options) -> io::Result<Self> {
         let mut ledger = Ledger::default();
         let mut ledger_file = None;
@@ -153,7 +153,7 @@ impl Server {
             let used = extranonce1.len().min(counter.len());
             let start = extranonce1.len() - used;
             extranonce1[start..].copy_from_slice(&counter[counter.len() - used..]);
-            // Three bytes and more do not come round within the life of a connection.
+            // A counter of three bytes and more does not wrap within the life of a connection.
             let may_repeat = self.options.extranonce1_size < 3;
             if !may_repeat || self.is_free(&extranonce1) || self.ledger.connections.open > 200 {
                 return extranonce1;
@@ -184,12 +184,12 @@ impl Server {
         let Some(file) = &self.ledger_file else { return };
         let Ok(mut text) = serde_json::to_vec(&self.ledger()) else { return };
         text.push(b'\n');
-        // A shorter text than the last one is rare (a count never shrinks, the list of pushes
-        // is bounded) but would leave a tail behind.
+        // A shorter text than before is rare (counts never shrink, the list of pushes is bounded),
+        // but would leave a tail of the old text.
         let _ = file.write_all_at(&text, 0).and_then(|()| file.set_len(text.len() as u64));
     }
 
-    /// Makes a job and sends it to every connection that may have one.
+    /// Makes a job and sends it to every ready connection.
     fn push_job(&mut self) {
         let vardiff = self.options.shares_per_min;
         let now = clock::now();
@@ -220,7 +220,7 @@ impl Server {
         self.push_job();
     }
 
-    /// Asks another difficulty of everyone, from the next job on.
+    /// Sets another difficulty for all connections, from the next job on.
     fn ask(&mut self, difficulty: Difficulty) {
         self.difficulty = difficulty;
         let serial = self.book.newest().map_or(0, |job| job.serial) + 1;
@@ -234,7 +234,7 @@ impl Server {
         self.push_job();
     }
 
-    /// Gives everyone who takes it another extranonce1, and a clean job after it.
+    /// Sends every supporting connection another extranonce1, then a clean job.
     fn change_extranonce(&mut self) {
         for index in 0..self.slots.len() {
             let extranonce1 = self.draw_extranonce1();
@@ -279,7 +279,7 @@ impl Server {
         self.ledger.starts += 1;
     }
 
-    /// Does what does not concern the listener.
+    /// Executes the commands that do not concern the listener.
     pub fn obey(&mut self, command: Command) {
         match command {
             Command::Job => self.push_job(),
@@ -420,14 +420,14 @@ impl Server {
             Err(reason) => refuse(ledger, reason, id, out),
         }
         if block.is_some() {
-            // The finder hears of its share before it hears of the job on top of it.
+            // The finder gets the answer to its share before the next block's job.
             self.flush(key, out);
             self.ledger.blocks += 1;
             self.begin_block(block);
         }
     }
 
-    /// Sends answers ahead of what is pushed next.
+    /// Sends answers before the next push.
     fn flush(&mut self, key: Key, out: &mut Vec<u8>) {
         let traffic = &mut self.ledger.traffic;
         traffic.bytes_out += out.len() as u64;
@@ -506,7 +506,7 @@ impl Table for Server {
     }
 }
 
-/// Returns `true` where a line was meant as a share.
+/// Returns `true` if a line was intended as a share.
 const fn is_submit(error: ParseError) -> bool {
     match error {
         ParseError::NotAnArray { method }

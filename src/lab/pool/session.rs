@@ -1,7 +1,7 @@
 //! One connection as the pool sees it, and its verdict on every share.
 //!
-//! The values and the hashing are the library's; which shares were seen, what difficulty a job
-//! was sent with and which names may submit is kept here, apart from all that the gateway keeps.
+//! The library provides values and hashing. This file keeps the seen shares, the difficulty of each
+//! job and the authorized names, separate from the gateway's records.
 
 use loka_stratum::wire::client::Submit;
 use loka_stratum::work::difficulty::Difficulty;
@@ -17,7 +17,7 @@ use crate::lab::hex;
 
 /// Names that one connection may authorize.
 const WORKERS_MAX: usize = 4096;
-/// Difficulties that a connection's older jobs were sent with.
+/// Number of remembered difficulties of a connection's older jobs.
 const TIERS_MAX: usize = 8;
 /// How far a share's ntime may lie ahead of its job's, in seconds: ckpool's bound, written here
 /// again because the gateway's own constant is what is being checked.
@@ -39,7 +39,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Returns the error code and the text that the miner hears.
+    /// Returns the error code and the text for the miner.
     pub const fn answer(self) -> (u8, &'static str) {
         match self {
             Self::UnknownJob => (21, "job not found"),
@@ -75,9 +75,9 @@ impl Reason {
 /// A share that counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Accepted {
-    /// What was asked of it.
+    /// Its target difficulty.
     pub difficulty: f64,
-    /// Its hash, where it also meets the network's target.
+    /// Its hash, if it also meets the network's target.
     pub block: Option<[u8; 32]>,
 }
 
@@ -89,14 +89,14 @@ struct Tier {
     target: Target,
 }
 
-/// What the pool knows of a connection.
+/// The pool's record of a connection.
 #[derive(Debug)]
 pub struct Session {
     pub extranonce1: Vec<u8>,
     pub is_subscribed: bool,
-    /// Whether the extranonce1 is one that the peer had before: its old jobs count too.
+    /// Whether the session was resumed with its old extranonce1: shares for its old jobs count too.
     pub is_resumed: bool,
-    /// What version rolling was granted; 0 where none was.
+    /// The granted version mask; 0 if none was.
     pub version_mask: u32,
     workers: Vec<Box<str>>,
     tiers: Vec<Tier>,
@@ -105,7 +105,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts a session that knows nothing but its extranonce1.
+    /// Starts a session with its extranonce1.
     pub const fn new(extranonce1: Vec<u8>) -> Self {
         Self {
             extranonce1,
@@ -118,7 +118,7 @@ impl Session {
         }
     }
 
-    /// Lets `worker` submit; `false` where the connection has too many names.
+    /// Authorizes `worker`; `false` if the connection has too many names.
     pub fn authorize(&mut self, worker: &str) -> bool {
         if self.workers.iter().any(|known| **known == *worker) {
             return true;
@@ -140,7 +140,7 @@ impl Session {
         self.tiers.last().map(|tier| tier.difficulty.as_f64())
     }
 
-    /// Asks `difficulty` of all jobs from `first_serial` on.
+    /// Sets `difficulty` for all jobs from `first_serial` on.
     pub fn ask(&mut self, difficulty: Difficulty, first_serial: u64) {
         self.tiers.retain(|tier| tier.first_serial < first_serial);
         if self.tiers.len() >= TIERS_MAX {

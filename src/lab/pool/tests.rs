@@ -1,4 +1,4 @@
-//! The pool as one miner hears it: every verdict, told as a conversation.
+//! The pool from one miner's view: every verdict, as a conversation.
 
 use std::io::{BufReader, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! A certificate of the pool's own making: a CA for the gateway to trust, and a leaf under it.
+//! The pool's self-made certificates: a CA for the gateway to trust, and a leaf under it.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -29,7 +29,7 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// What the certificate library says, which on a sound machine is nothing.
+    /// The certificate library fails, which does not happen on a healthy machine.
     pub fn make() -> io::Result<Self> {
         Self::signed().map_err(io::Error::other)
     }
@@ -50,7 +50,7 @@ impl Identity {
         Ok(Self { pem: format!("{}{}{}", leaf.pem(), ca.pem(), key.serialize_pem()) })
     }
 
-    /// Reads the identity in `path`; where there is no such file, makes one and writes it.
+    /// Reads the identity in `path`; if the file is missing, generates and writes it.
     ///
     /// # Errors
     ///

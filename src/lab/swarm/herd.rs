@@ -1,5 +1,5 @@
-//! The miners of a swarm and what they share: a table of connections, a budget of work that is
-//! dealt out by turns, one report.
+//! The miners of a swarm and what they share: a table of connections, a budget of work distributed
+//! in turns, one report.
 
 use std::cell::RefCell;
 use std::io;
@@ -23,25 +23,25 @@ use crate::lab::histogram::Histogram;
 use crate::lab::net::{End, Key, Port, Quit, Scratch, Stream, Table, Traffic, carry};
 use crate::lab::random::Random;
 
-/// How often work is dealt out.
+/// Interval of the distribution of work.
 const TICK: Duration = Duration::from_millis(1);
-/// The longest that hashing keeps the thread from its sockets.
+/// The longest time of hashing between two polls of the sockets.
 const HASHING_MAX: Duration = Duration::from_millis(4);
-/// Nonces of the slowest miner before it is the next one's turn.
+/// Nonces of the slowest miner per turn.
 const SLICE: u32 = 64;
-/// Nonces that a load test spends on one share at most.
+/// Most nonces per share in a load test.
 const LOAD_NONCES_MAX: u32 = 1 << 14;
 /// Pause before a miner connects again, and the random part on top.
 const BACK_OFF: Duration = Duration::from_secs(1);
 const BACK_OFF_JITTER_MS: u32 = 1_000;
 
-/// One place for a miner, switched on once and connected again and again.
+/// One miner's slot, switched on once and reconnected as needed.
 struct Stall {
     miner: Miner,
     generation: u32,
     port: Option<Port>,
     connected_at: Instant,
-    /// Held while the miner is one of those that connect at once.
+    /// Held while the miner is one of the simultaneous connects.
     permit: Option<OwnedSemaphorePermit>,
     was_ready: bool,
     disconnects: u64,
@@ -51,7 +51,7 @@ struct Stall {
     leave: Option<Leave>,
 }
 
-/// Everything that the connections of the swarm share.
+/// The shared state of all connections of the swarm.
 pub struct Herd {
     options: Options,
     stalls: Vec<Stall>,
@@ -62,7 +62,7 @@ pub struct Herd {
     random: Random,
     names: Names,
     work: Work,
-    /// Nonces or submits that are due, and the miner whose turn it is.
+    /// The due nonces or submits, and the miner of the current turn.
     due: f64,
     turn: usize,
     started: Option<Instant>,
@@ -113,7 +113,7 @@ impl Herd {
         }
     }
 
-    /// Returns the counts as of now.
+    /// Returns the current counts.
     pub fn report(&self) -> Report {
         let mut report = self.report.clone();
         report.ready = self.ready as u64;
@@ -190,7 +190,7 @@ impl Herd {
         (&mut stalls[index], Bench { report, shelf, latency, random, names })
     }
 
-    /// Sends lines outside the handling of a line of the server.
+    /// Sends lines that are no answer to a line of the server.
     fn send(&mut self, index: usize, lines: &[u8]) {
         if lines.is_empty() {
             return;
@@ -213,7 +213,7 @@ impl Herd {
         }
     }
 
-    /// Sends the next batch of a miner whose submits are all answered.
+    /// Sends the next batch of a miner without open submits.
     fn submit_batch(&mut self, index: usize, at_a_time: u32) {
         let mut line = std::mem::take(&mut self.line);
         line.clear();
@@ -235,7 +235,7 @@ impl Herd {
         }
     }
 
-    /// Deals out the work that has become due in `elapsed`.
+    /// Distributes the work due after `elapsed`.
     fn tick(&mut self, elapsed: Duration) {
         match self.work {
             Work::Idle => {}
@@ -418,7 +418,7 @@ pub async fn obey(herd: Rc<RefCell<Herd>>, mut commands: mpsc::Receiver<Command>
     }
 }
 
-/// Connects one miner again and again.
+/// Connects one miner, and reconnects it after each end.
 async fn live(
     herd: Rc<RefCell<Herd>>,
     scratch: Rc<RefCell<Scratch>>,
@@ -456,7 +456,7 @@ async fn live(
     }
 }
 
-/// Returns the address that a miner comes from, where they have several.
+/// Returns a miner's source address, if the swarm has several.
 fn source(options: &Options, index: usize) -> Option<SocketAddr> {
     if options.sources <= 1 || !options.connect.ip().is_loopback() || !options.connect.is_ipv4() {
         return None;

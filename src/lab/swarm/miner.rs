@@ -1,8 +1,8 @@
-//! One simulated ASIC: its handshake, what it makes of the server's lines, its submits.
+//! One simulated ASIC: its handshake, its handling of the server's lines, its submits.
 //!
-//! It speaks bytes and knows no socket. How it speaks is its [`Personality`]'s; that answers
-//! belong to requests, that difficulty counts from the next job on, and that a pool that is
-//! silent for 90 s is dead, is the same for all.
+//! It handles bytes and knows no socket. Its [`Personality`] defines its requests. Three rules are
+//! common to all: answers belong to requests, a difficulty applies from the next job on, and a pool
+//! that is silent for 90 s is dead.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -24,19 +24,19 @@ use crate::lab::{clock, hex};
 
 /// Requests whose answers are awaited; at the bound the miner submits no more.
 pub const PENDING_MAX: usize = 64;
-/// Silence after which miners give a pool up (cgminer, `stratum_rthread`).
+/// Silence after which miners leave a pool (cgminer, `stratum_rthread`).
 const SILENCE_MAX: Duration = Duration::from_secs(90);
-/// Shortest line that is worth a look at the shelf of jobs, in bytes.
+/// Shortest line that is looked up among the received jobs, in bytes.
 const JOB_LINE_BYTES_MIN: usize = 250;
-/// Sizes of extranonce2 that firmware can deal with (QUIRKS 19).
+/// Sizes of extranonce2 that firmware supports (QUIRKS 19).
 const EXTRANONCE2_SIZES: std::ops::RangeInclusive<u64> = 2..=8;
 
-/// Why a miner leaves its server.
+/// The reason for a miner's leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leave {
-    /// `client.reconnect` told it to.
+    /// A `client.reconnect`.
     ToldTo,
-    /// The line after configure was not its answer, or the answer was one it cannot take.
+    /// The line after configure was not its answer, or the answer was not acceptable.
     Configure,
     /// Subscribe was refused or gave no usable extranonce.
     Subscribe,
@@ -49,7 +49,7 @@ pub enum Leave {
 }
 
 impl Leave {
-    /// Returns the name under which it is counted.
+    /// Returns the name of its counter.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ToldTo => "told to reconnect",
@@ -62,7 +62,7 @@ impl Leave {
     }
 }
 
-/// What the miners of a swarm share while one of them is at work.
+/// The miners' shared state, borrowed by the active miner.
 pub struct Bench<'a> {
     pub report: &'a mut Report,
     pub shelf: &'a mut JobShelf,
@@ -71,7 +71,7 @@ pub struct Bench<'a> {
     pub names: &'a Names,
 }
 
-/// What requests are filled in with.
+/// The values for the placeholders of requests.
 #[derive(Clone, Debug)]
 pub struct Names {
     pub password: String,
@@ -92,7 +92,7 @@ enum Asked {
 
 #[derive(Clone, Copy, Debug)]
 struct Pending {
-    /// The id as raw JSON, or as a number where that is what was sent.
+    /// The id as raw JSON, or as a number if a number was sent.
     id: Result<&'static str, u64>,
     asked: Asked,
     sent: Instant,
@@ -124,7 +124,7 @@ pub struct Miner {
     extranonce1: Vec<u8>,
     extranonce2_size: usize,
     next_extranonce: Option<(Vec<u8>, usize)>,
-    /// What was granted; 0 where nothing was.
+    /// The granted version mask; 0 if none was.
     mask: u32,
     difficulty: Difficulty,
     pub search: Option<Search>,
@@ -169,7 +169,7 @@ impl Miner {
         self.send_steps(bench, out);
     }
 
-    /// Ends the connection; what was not answered never will be.
+    /// Ends the connection; open submits stay without an answer.
     pub fn disconnect(&mut self, report: &mut Report) {
         report.unanswered += self.pending_submits as u64;
         report.pending -= self.pending_submits as u64;
@@ -179,17 +179,17 @@ impl Miner {
         self.last_job = None;
     }
 
-    /// Returns `true` where the miner has a job to hash on.
+    /// Returns `true` if the miner has a job.
     pub const fn is_ready(&self) -> bool {
         self.search.is_some()
     }
 
-    /// Returns `true` where another submit may be sent.
+    /// Returns `true` if another submit may be sent.
     pub fn may_submit(&self) -> bool {
         self.search.is_some() && self.pending.len() < PENDING_MAX
     }
 
-    /// Leaves a server that has said nothing for too long.
+    /// Leaves a server that was silent for too long.
     ///
     /// # Errors
     ///
@@ -201,7 +201,7 @@ impl Miner {
         Ok(())
     }
 
-    /// Takes one line of the server.
+    /// Handles one line of the server.
     ///
     /// # Errors
     ///
@@ -251,7 +251,7 @@ impl Miner {
         match message {
             ServerLine::SetDifficulty(difficulty) => {
                 bench.report.difficulties_set += 1;
-                // It counts from the next job on (QUIRKS 25).
+                // It applies from the next job on (QUIRKS 25).
                 match Difficulty::new(*difficulty) {
                     Ok(difficulty) => self.difficulty = difficulty,
                     Err(_) => count(&mut bench.report.violations, "difficulty not above 0"),
@@ -425,7 +425,7 @@ impl Miner {
         })
     }
 
-    /// Sends what of the handshake may be sent now.
+    /// Sends the handshake's next requests.
     fn send_steps(&mut self, bench: &mut Bench<'_>, out: &mut Vec<u8>) {
         let steps = self.personality.handshake;
         while self.sent_steps < steps.len() {
@@ -449,7 +449,7 @@ impl Miner {
     }
 
     fn fill(&self, params: &str, names: &Names) -> String {
-        // A firmware that was never given a session sends no second param, or a null.
+        // Without an earlier session a firmware sends no second param, or a null.
         let session = self.session_id.as_deref().unwrap_or_default();
         let without = if session.is_empty() { ", \"{session}\"" } else { "\u{0}" };
         params

@@ -1,4 +1,4 @@
-//! What the swarm was told, counted.
+//! The swarm's counts of the server's lines.
 
 use std::collections::BTreeMap;
 
@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::lab::net::Traffic;
 
-/// Different texts of refusals that are counted apart.
+/// Most refusal texts with separate counters.
 const REASONS_MAX: usize = 32;
 
 /// Everything that a swarm counts, as printed at its end.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     pub miners: u64,
-    /// Miners with a connection at this moment, and those of them that have a job.
+    /// Connected miners, and those with a job.
     pub connected: u64,
     pub ready: u64,
     pub connects: u64,
     pub connect_failures: u64,
-    /// Ended connections by cause, without those that the swarm's own stop ended.
+    /// Ended connections by cause, without the swarm's own stop.
     pub disconnects: BTreeMap<String, u64>,
     pub submitted: u64,
     pub accepted: u64,
-    /// Refused submits by the code that came with the refusal; 0 where none did.
+    /// Refused submits by the refusal's code; 0 without a code.
     pub rejected: BTreeMap<i64, u64>,
     pub reasons: BTreeMap<String, u64>,
-    /// Submits whose connection ended before an answer came.
+    /// Submits whose connection ended before the answer.
     pub unanswered: u64,
     /// Submits whose answer is still awaited.
     pub pending: u64,
@@ -38,14 +38,14 @@ pub struct Report {
     pub extranonces_set: u64,
     pub masks_set: u64,
     pub messages_shown: u64,
-    /// What no server may do, by kind: lines that cannot be read, answers never asked for, …
+    /// Violations by the server, by kind: unreadable lines, answers without a request, …
     pub violations: BTreeMap<String, u64>,
     pub hashes: u64,
     /// From a submit's write to its answer's reading.
     pub latency: Latency,
     /// From the connect call to the first job.
     pub ready_after: Latency,
-    /// From the first connect call until every miner had a job, once it is so.
+    /// From the first connect call until every miner had a job, once all have one.
     pub all_ready_ms: Option<f64>,
     /// The last jobs and when they came.
     pub jobs_seen: Vec<JobSeen>,
@@ -92,7 +92,7 @@ impl Report {
         self.disconnects.values().sum()
     }
 
-    /// Returns `true` where every submit has its one place.
+    /// Returns `true` if every submit is counted in exactly one place.
     pub fn is_balanced(&self) -> bool {
         self.submitted == self.accepted + self.rejected_total() + self.unanswered + self.pending
     }

@@ -1,4 +1,4 @@
-//! The work of one ASIC: nonce after nonce on one job, for real.
+//! The work of one ASIC: real hashing, nonce by nonce, on one job.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -14,14 +14,14 @@ use loka_stratum::work::version::Version;
 use super::report::JobSeen;
 use crate::lab::{clock, hex};
 
-/// Jobs that the swarm remembers, and reports.
+/// Number of remembered and reported jobs.
 const JOBS_KEPT: usize = 64;
-/// Nonces tried on one header before version bits or extranonce2 go on.
+/// Nonces per header before version bits or extranonce2 advance.
 const NONCES_PER_HEADER: u32 = 1 << 16;
-/// Headers with other version bits before extranonce2 goes on.
+/// Headers with other version bits before extranonce2 advances.
 const ROLLS_PER_EXTRANONCE2: u32 = 4;
 
-/// A job as it was received; all miners that got the same line share one.
+/// A received job; all miners with the same line share one value.
 #[derive(Debug)]
 pub struct Job {
     pub id: String,
@@ -35,14 +35,14 @@ pub struct Job {
     pub clean: bool,
 }
 
-/// The last jobs by the line they came in, so that a fan-out is parsed once.
+/// The last jobs by their line, so that a fan-out is parsed once.
 #[derive(Default)]
 pub struct JobShelf {
     jobs: VecDeque<(Vec<u8>, Rc<Job>, JobSeen)>,
 }
 
 impl JobShelf {
-    /// Returns the job of a line that was seen before, and counts its coming.
+    /// Returns the job of a known line, and counts its arrival.
     pub fn find(&mut self, line: &[u8]) -> Option<Rc<Job>> {
         let (_, job, seen) = self.jobs.iter_mut().rev().find(|(known, _, _)| known == line)?;
         seen.count += 1;
@@ -50,7 +50,7 @@ impl JobShelf {
         Some(job.clone())
     }
 
-    /// Takes a new job; the oldest is forgotten.
+    /// Stores a new job in place of the oldest.
     pub fn add(&mut self, line: &[u8], notify: &server::Notify<'_>) -> Option<Rc<Job>> {
         let job = Rc::new(Job::read(notify)?);
         if self.jobs.len() >= JOBS_KEPT {
@@ -67,7 +67,7 @@ impl JobShelf {
         Some(job)
     }
 
-    /// Returns when the last jobs came, oldest first.
+    /// Returns the arrival times of the last jobs, oldest first.
     pub fn seen(&self) -> Vec<JobSeen> {
         self.jobs.iter().map(|(_, _, seen)| *seen).collect()
     }
@@ -86,7 +86,7 @@ impl Job {
             })
             .collect();
         Some(Self {
-            // The id goes back as it came, escapes and all.
+            // The id is returned unchanged, with its escapes.
             id: notify.job_id.as_raw().to_owned(),
             prev_hash: PrevHash::from_stratum(&prev_hash),
             coinb1: hex::read(notify.coinb1)?,
@@ -110,16 +110,16 @@ pub struct Found {
     pub bits: u32,
 }
 
-/// Where a miner stands in the search space of its job.
+/// A miner's position in the search space of its job.
 #[derive(Debug)]
 pub struct Search {
     pub job: Rc<Job>,
     target: Target,
-    /// The most significant 32 bits of the target, which a share's must not exceed.
+    /// The most significant 32 bits of the target, an upper bound for a share's.
     target_top: u32,
     extranonce1: Vec<u8>,
     extranonce2_size: usize,
-    /// What of the version may be rolled; 0 rolls nothing.
+    /// The version bits that may be rolled; 0 for none.
     mask: u32,
     pub extranonce2: u64,
     roll: u32,
@@ -155,7 +155,7 @@ impl Search {
         }
     }
 
-    /// Goes on with ntime `seconds` after the job's.
+    /// Sets ntime to `seconds` after the job's.
     pub fn roll_ntime(&mut self, seconds: u32) {
         let ntime = self.job.ntime.saturating_add(seconds);
         if ntime != self.ntime {
@@ -164,7 +164,7 @@ impl Search {
         }
     }
 
-    /// Goes on with other version bits allowed.
+    /// Changes the allowed version bits.
     pub fn set_mask(&mut self, mask: u32) {
         self.mask = mask;
         self.header = None;
@@ -179,7 +179,7 @@ impl Search {
             *budget -= 1;
             let nonce = self.nonce;
             self.nonce += 1;
-            // Where every hash is a share, as in a load test, none need be computed here.
+            // If every hash is a share, as in a load test, no hash is computed here.
             if self.target == Target::MAX || self.is_share(nonce) {
                 return Some(Found {
                     extranonce2: self.extranonce2_bytes(),

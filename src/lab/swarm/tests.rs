@@ -18,7 +18,7 @@ fn easy_pool() -> pool::Options {
     pool::Options { difficulty: 2f64.powi(-20), ..pool::Options::default() }
 }
 
-/// Both ends agree on every count once nothing is under way.
+/// Both ends agree on every count once no share is in flight.
 #[track_caller]
 fn check_books(report: &Report, ledger: &pool::ledger::Ledger) {
     assert!(report.is_balanced(), "{report:?}");
