@@ -1,4 +1,4 @@
-//! Installs Debian packages that a step needs, where that is possible.
+//! Installs the Debian packages of a step, if the machine allows it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,10 +10,10 @@ const APT_SECONDS_MAX: u32 = 300;
 /// Longest time that apt waits for another apt, in seconds.
 const LOCK_SECONDS_MAX: u32 = 60;
 
-/// Whether the lists of packages are those of now: once in a run is enough.
+/// Whether the package lists were updated; once per run suffices.
 static IS_UP_TO_DATE: AtomicBool = AtomicBool::new(false);
 
-/// Installs the package that has a program, where that is missing.
+/// Installs the package of a missing program.
 ///
 /// # Errors
 ///
@@ -22,11 +22,11 @@ pub fn provide(program: &str, package: &str) -> Result<(), String> {
     if process::is_installed(program) { Ok(()) } else { install(&[package]) }
 }
 
-/// Installs `packages`, which give the files or programs that the caller missed.
+/// Installs `packages`, which contain the caller's missing files or programs.
 ///
 /// # Errors
 ///
-/// Says why the packages are not there: not root, no apt, or what apt said.
+/// The reason: not root, no apt, or apt's error.
 pub fn install(packages: &[&str]) -> Result<(), String> {
     let by_hand = format!("install by hand: {}", packages.join(" "));
     if !process::is_installed("apt-get") {
@@ -48,11 +48,11 @@ pub fn install(packages: &[&str]) -> Result<(), String> {
     process::run(&mut install).map_err(|error| format!("{error}; {by_hand}"))
 }
 
-/// Lets apt see the packages of another architecture, where it does not yet.
+/// Adds another architecture to apt, if it is not there yet.
 ///
 /// # Errors
 ///
-/// What dpkg said; it changes this for root alone.
+/// dpkg's error; it needs root.
 pub fn know(architecture: &str) -> Result<(), String> {
     let known = process::output(process::command("dpkg").arg("--print-foreign-architectures"))?;
     if known.lines().any(|line| line == architecture) {
@@ -62,11 +62,11 @@ pub fn know(architecture: &str) -> Result<(), String> {
     process::run(process::command("dpkg").args(["--add-architecture", architecture]))
 }
 
-/// Fetches the lists of packages, where that was not done before.
+/// Updates the package lists once per run.
 ///
 /// # Errors
 ///
-/// What apt said.
+/// apt's error.
 pub fn update() -> Result<(), String> {
     if IS_UP_TO_DATE.load(Ordering::Relaxed) {
         return Ok(());

@@ -1,7 +1,7 @@
-//! Archives as packages and images have them: tar, ar and cpio, made from a tree in memory.
+//! Archives for packages and images: tar, ar and cpio, made from a tree in memory.
 //!
-//! What goes in decides every byte that comes out: entries are in order, all belong to root, all
-//! carry the same time. So a package that is made twice is the same file twice.
+//! The input alone determines the output: entries are sorted, belong to root and have the same
+//! time. So two builds of a package give the same bytes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,11 +9,11 @@ use std::process::Stdio;
 
 use crate::process;
 
-/// Longest path in the oldest form of tar, which every reader knows.
+/// Longest path in the oldest tar format, which every reader supports.
 const TAR_PATH_BYTES_MAX: usize = 100;
 const TAR_BLOCK: usize = 512;
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
     Folder,
@@ -22,7 +22,7 @@ pub enum Node {
     Link(String),
 }
 
-/// Folders and files by their paths, without a slash before them, each with its permissions.
+/// Folders and files by their paths, without a leading slash, each with its permissions.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
     nodes: BTreeMap<String, (u32, Node)>,
@@ -98,7 +98,7 @@ impl Tree {
         Ok(out)
     }
 
-    /// The tree as the kernel takes an initramfs.
+    /// The tree as an initramfs (cpio, newc).
     pub fn cpio(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let mut add = |inode: usize, name: &str, mode: u32, data: &[u8]| {
@@ -169,7 +169,7 @@ fn tar_header(
     header
 }
 
-/// Files one after the other in the form of `ar`, as a Debian package has them.
+/// Files in `ar` format, as in a Debian package.
 pub fn ar(time: u64, members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut out = b"!<arch>\n".to_vec();
     for (name, bytes) in members {
@@ -185,11 +185,11 @@ pub fn ar(time: u64, members: &[(&str, &[u8])]) -> Vec<u8> {
     out
 }
 
-/// Packs bytes with gzip, without a name or a time in its head.
+/// Compresses bytes with gzip, without name or time in the header.
 ///
 /// # Errors
 ///
-/// There is no gzip, or no room in the folder for temporary files.
+/// gzip is missing, or the folder for temporary files is full.
 pub fn gzip(bytes: &[u8]) -> Result<Vec<u8>, String> {
     with_file(bytes, |path| {
         process::bytes(process::command("gzip").args(["-9", "-n", "-c"]).arg(path))
@@ -200,13 +200,13 @@ pub fn gzip(bytes: &[u8]) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 ///
-/// There is no such program, or no room in the folder for temporary files.
+/// The program is missing, or the folder for temporary files is full.
 pub fn digest(program: &str, bytes: &[u8]) -> Result<String, String> {
     let line = with_file(bytes, |path| process::output(process::command(program).arg(path)))?;
     line.split_whitespace().next().map(str::to_owned).ok_or(format!("{program}: no answer"))
 }
 
-/// Gives bytes to a program as a file, which is gone afterwards.
+/// Passes bytes to a program as a temporary file.
 fn with_file<T>(bytes: &[u8], work: impl FnOnce(&Path) -> Result<T, String>) -> Result<T, String> {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -219,7 +219,8 @@ fn with_file<T>(bytes: &[u8], work: impl FnOnce(&Path) -> Result<T, String>) -> 
     result
 }
 
-/// Gives bytes to a program on its standard input, which it must read to the end before it writes.
+/// Passes bytes to a program on its standard input. The program must read all of it before it
+/// writes.
 ///
 /// # Errors
 ///
@@ -300,7 +301,7 @@ mod tests {
         assert_eq!(bytes.len() % 4, 0);
         let text = String::from_utf8_lossy(&bytes);
         assert!(text.contains("usr/bin/b\0") && text.contains("TRAILER!!!"));
-        // Mode of a regular file that may be run.
+        // Mode of an executable regular file.
         assert!(text.contains("000081ED"));
     }
 }

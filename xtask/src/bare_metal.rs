@@ -1,9 +1,9 @@
-//! The proof that the engine needs no allocator: a final image of it links without one, and serves.
+//! The proof that the engine needs no allocator: a final image links without one, and serves.
 //!
-//! `targets/bare-metal` serves a recorded session with the engine and has no allocator. On the
-//! host it is linked and run, always. For the boards of `boards.toml` it is linked with a `core`
-//! that was built or shipped for them, measured, and run by QEMU, where it prints its verdicts by
-//! semihosting; where compiler or emulator cannot be had, the step is skipped and says why.
+//! `targets/bare-metal` serves a recorded session with the engine and has no allocator. On the host
+//! it is always linked and run. For the boards of `boards.toml` it is linked with a built or
+//! shipped `core`, measured, and run in QEMU, where it prints its verdicts by semihosting. Without
+//! compiler or emulator the step is skipped with the reason.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,13 @@ use crate::{apt, debs, process, sizes, targets};
 /// The boards: a 32-bit microcontroller and a 64-bit board, both without an operating system.
 const BOARDS: &str = "targets/bare-metal/boards.toml";
 
-/// What the image prints last where every byte of the engine was as recorded.
+/// The image's last line if every byte of the engine equals the recorded one.
 const DONE: &str = "the session went as recorded";
 
 /// The session that the image holds.
 const SESSION: &str = "targets/bare-metal/session.txt";
 
-/// Rust's own library, as far as an image without an operating system has it.
+/// Crates of Rust's own library in an image without an operating system.
 const RUST: [&str; 2] = ["core", "compiler_builtins"];
 
 /// A board, by its triple.
@@ -32,15 +32,15 @@ const RUST: [&str; 2] = ["core", "compiler_builtins"];
 struct Board {
     /// The emulator and its arguments.
     machine: Vec<String>,
-    /// Set over the release profile's own.
+    /// Overrides of the release profile.
     opt_level: String,
-    /// Code and constants at the most, in bytes.
+    /// Most bytes of code and constants.
     flash_bytes_max: u64,
     /// The same without [`RUST`] and the session.
     engine_bytes_max: Option<u64>,
 }
 
-/// Parts of the names of the functions that an allocator brings in.
+/// Parts of the names of an allocator's functions.
 const ALLOCATION: [&str; 9] = [
     "__rust_alloc",
     "__rust_dealloc",
@@ -54,7 +54,7 @@ const ALLOCATION: [&str; 9] = [
 ];
 
 /// Longest time to build `core` and the engine for a board, in seconds: some 60 on an idle machine
-/// with two cores; 600 were not enough on one that eight others shared, and 780 not at a low
+/// with two cores; 600 were too few on a machine shared by eight jobs, and 780 too few at a low
 /// priority beside other steps.
 const BUILD_SECONDS_MAX: u32 = 3000;
 
@@ -62,18 +62,18 @@ const BUILD_SECONDS_MAX: u32 = 3000;
 /// on an idle one it takes less than one.
 const SESSION_SECONDS_MAX: u32 = 60;
 
-/// Everything: the host, then the boards.
+/// Runs all parts: the host, then the boards.
 ///
 /// # Errors
 ///
-/// Says what did not build, link or run, or which function of an allocator was found.
+/// Names the part that did not build, link or run, or the allocator function found.
 pub fn run() -> Result<(), String> {
     host()?;
     boards()?.say();
     Ok(())
 }
 
-/// Links the image for the host and runs it. It ends with 0 where the session went as it should.
+/// Links the image for the host and runs it. It exits with 0 if the session matches the recording.
 pub fn host() -> Result<Ended, String> {
     let mut clippy =
         process::cargo(&["clippy", "--locked", "--no-deps", "--package", "bare-metal"]);
@@ -146,7 +146,7 @@ fn emulate(tools: &Path, board: &Board, image: &Path) -> Result<(), String> {
     serve(command.arg("-kernel").arg(image))
 }
 
-/// Runs the image; it ends with 0, and says so, where the session went as recorded.
+/// Runs the image; it exits with 0, and says so, if the session matches the recording.
 fn serve(image: &mut Command) -> Result<(), String> {
     let output = image.output().map_err(|error| format!("the image: {error}"))?;
     // Semihosting prints to the emulator's standard error.
@@ -160,11 +160,11 @@ fn serve(image: &mut Command) -> Result<(), String> {
     }
 }
 
-/// Where `core` for a board comes from.
+/// The source of `core` for a board.
 enum Route {
-    /// The toolchain ships it: someone added the target.
+    /// The toolchain has it: the target is installed.
     Prebuilt,
-    /// The toolchain ships the sources.
+    /// The toolchain has the sources.
     Sources,
     /// Debian's compiler and sources, through a wrapper that sets the system root.
     Debian { rustc: PathBuf },
@@ -181,7 +181,7 @@ impl std::fmt::Display for Route {
 }
 
 impl Route {
-    /// The first route that is open; installs Debian's compiler where nothing else is.
+    /// The first available source; installs Debian's compiler as the last resort.
     fn find(board: &str) -> Result<Self, String> {
         let mut rustc = process::command("rustc");
         let libraries = rustc.args(["--print", "target-libdir", "--target", board]);
@@ -207,7 +207,7 @@ impl Route {
     }
 }
 
-/// Tells whether a folder of libraries holds a compiled `core`.
+/// Returns whether a folder of libraries has a compiled `core`.
 fn holds_core(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|entries| {
         entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
@@ -223,7 +223,7 @@ fn in_own_folder(command: &mut Command) -> &mut Command {
     command.env("CARGO_TARGET_DIR", target_folder())
 }
 
-/// Checks that no function of an allocator is in the image or wanted by it.
+/// Checks that the image neither has nor imports an allocator's function.
 fn without_allocation(image: &Path) -> Result<(), String> {
     apt::provide("readelf", "binutils")?;
     let symbols =

@@ -1,6 +1,6 @@
-//! Commands of this program that run beside the steps of a long one: builds for other processors
-//! while the tests mostly wait. They go one after the other, at a low priority; what each printed
-//! is kept in a file, and shown and read when its own step comes.
+//! Commands that run beside the steps of a long command: builds for other processors while the
+//! tests mostly wait. They run one after the other, at a low priority. Each command's output goes
+//! to a file, which its own step shows and reads.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use crate::process;
 use crate::report::Ended;
 use crate::tally::Tally;
 
-/// The priority, as `nice` counts: a quarter of the processor where something else wants it.
+/// The priority for `nice`: a quarter of the processor if other programs need it.
 const NICENESS: &str = "5";
 
-/// Longest time for a command, in seconds. On two idle cores the longest, a router's binary,
-/// takes some six minutes; on a machine that others share it may be many times that.
+/// Longest time for a command, in seconds. The longest, a router's binary, takes some six minutes
+/// on two idle cores; on a shared machine it may take many times that.
 const SECONDS_MAX: u32 = 3600;
 
 /// The commands that were started, in their order.
@@ -27,7 +27,7 @@ impl Beside {
     ///
     /// # Errors
     ///
-    /// There is no place for what they print.
+    /// The files for their output cannot be created.
     pub fn start(commands: Vec<Vec<String>>) -> Result<Self, String> {
         let folder = process::root().join("target/beside");
         let error = |error: std::io::Error| format!("{}: {error}", folder.display());
@@ -45,8 +45,8 @@ impl Beside {
         Ok(Self { ended })
     }
 
-    /// Waits for the next command, in the order in which they were given, shows what it printed
-    /// and adds what it tested to `tally`.
+    /// Waits for the next command in the given order, shows its output and adds its tests to
+    /// `tally`.
     ///
     /// # Errors
     ///

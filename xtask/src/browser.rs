@@ -1,20 +1,20 @@
-//! The set-up page in a real browser: the last of the tests, since it takes a browser to be there.
+//! The tests of the set-up page in a real browser, which must be installed.
 
 use crate::report::Ended;
 use crate::skips::Skips;
 use crate::tally::Tally;
 use crate::{apt, process};
 
-/// What the tests start.
+/// The browser's programs for the tests.
 const PROGRAMS: [&str; 2] = ["chromium", "chromedriver"];
 
-/// Where Debian has them.
+/// Debian's packages of them.
 const PACKAGES: [&str; 2] = ["chromium", "chromium-driver"];
 
 /// Longest time for the tests, in seconds.
 const SECONDS_MAX: u32 = 600;
 
-/// Runs the tests, with Debian's Chromium, which is installed where that is possible.
+/// Runs the tests with Debian's Chromium, and installs it if possible.
 ///
 /// # Errors
 ///

@@ -1,22 +1,22 @@
-//! Long runs of the whole process under fire: `chaos` and `soak`, both parts of the lab.
+//! Long runs of the whole process under faults: `chaos` and `soak`, both parts of the lab.
 //!
-//! They are commands of their own because they take minutes to days; `test` does not run them.
-//! The binary is built as the tests build it, so that no build is needed twice.
+//! They are separate commands because they take minutes to days; `test` does not run them. The
+//! binary has the same features as in the tests, so it is built only once.
 
 use crate::process;
 
 /// Longest run of the chaos, in seconds: a hundred faults take some four minutes.
 const CHAOS_SECONDS_MAX: u32 = 1800;
 
-/// How often the process is killed; the test by itself does a tenth of it.
+/// Number of kills; the ordinary test does a tenth of it.
 const KILLS: &str = "200";
 
-/// A thousand miners, two pools, a hundred faults between them; then two hundred kills, and
-/// what takes too long for every run of the tests, such as a pulled cable.
+/// A thousand miners, two pools, a hundred faults between them; then two hundred kills, and the
+/// tests that are too long for every run, such as a pulled cable.
 ///
 /// # Errors
 ///
-/// The build fails, or something did not hold.
+/// The build fails, or a condition failed.
 pub fn chaos(arguments: &[&str]) -> Result<(), String> {
     let cargo = process::cargo(&[]).get_program().to_string_lossy().into_owned();
     let run = ["run", "--locked", "--quiet", "--", "lab", "chaos"];
@@ -28,18 +28,18 @@ pub fn chaos(arguments: &[&str]) -> Result<(), String> {
     process::run(fire.args(["--", "--nocapture"]).env("LONG", "1"))
 }
 
-/// A farm for as long as asked; fails where the gateway's memory or descriptors grow.
+/// A farm for the given time; fails if the gateway's memory or descriptors grow.
 ///
 /// # Errors
 ///
-/// The build fails, or something grew.
+/// The build fails, or memory or descriptors grew.
 pub fn soak(arguments: &[&str]) -> Result<(), String> {
     build()?;
     let run = ["run", "--locked", "--quiet", "--", "lab", "soak"];
     process::run(&mut process::cargo(&[&run, arguments].concat()))
 }
 
-/// Builds first, so that the time of the run is the run's.
+/// Builds first, so that the time limit covers only the run.
 fn build() -> Result<(), String> {
     process::run(&mut process::cargo(&["build", "--locked"]))
 }

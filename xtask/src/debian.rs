@@ -1,9 +1,9 @@
-//! Debian's Rust compiler, for targets whose `core` or `std` the toolchain here does not have.
+//! Debian's Rust compiler, for targets whose `core` or `std` the toolchain lacks.
 //!
-//! Debian's compiler is a version of its own, so it is only ever used beside the project's: by the
-//! variable `RUSTC`, in target folders of its own. What it needs besides lies in `tools/`, which
-//! git ignores: a system root of links, and a wrapper that names it. (A link to the compiler would
-//! not do: rustc finds its system root from where its library really lies.)
+//! Debian's compiler has a different version, so it is used only beside the project's: through the
+//! variable `RUSTC`, in separate target folders. `tools/`, which git ignores, holds a system root
+//! of links, and a wrapper that names it. (A link to the compiler would not work: rustc derives its
+//! system root from the real path of its library.)
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -14,22 +14,22 @@ const COMPILER: &str = "/usr/bin/rustc";
 const LIBRARIES: &str = "/usr/lib/rustlib";
 const HOST: &str = "x86_64-unknown-linux-gnu";
 
-/// The packages of the compiler and of the sources of `std` that fit it, and that of `std` and
-/// `test` for one of Debian's own architectures.
+/// The packages of the compiler and of its `std` sources, and the package of `std` and `test` for a
+/// Debian architecture.
 const COMPILER_PACKAGE: &str = "rustc-web";
 const PACKAGES: [&str; 2] = [COMPILER_PACKAGE, "rust-web-src"];
 const STD_PACKAGE: &str = "libstd-rust-web-dev";
 
-/// Where the private system root lies.
+/// Folder of the private system root.
 pub fn system_root() -> PathBuf {
     process::root().join("tools/sysroot")
 }
 
-/// Debian's compiler with a private system root, installed where it is missing.
+/// Debian's compiler with a private system root; installs it if it is missing.
 ///
 /// # Errors
 ///
-/// Says why Debian's compiler cannot be had.
+/// The reason why Debian's compiler cannot be installed.
 pub fn rustc() -> Result<PathBuf, String> {
     let sources = Path::new(LIBRARIES).join("src/rust/library/core");
     if !Path::new(COMPILER).is_file() || !sources.is_dir() {
@@ -43,7 +43,7 @@ pub fn rustc() -> Result<PathBuf, String> {
     // Build scripts and macros are compiled for the host.
     link(&Path::new(LIBRARIES).join(HOST).join("lib"), &host.join("lib")).map_err(error)?;
     link(&Path::new(LIBRARIES).join("src"), &root.join("lib/rustlib/src")).map_err(error)?;
-    // Targets without an operating system are linked by rust-lld, which Debian leaves out.
+    // rust-lld links targets without an operating system; Debian leaves it out.
     let toolchain = process::output(process::command("rustc").args(["--print", "sysroot"]))?;
     let linkers = Path::new(toolchain.trim()).join("lib/rustlib").join(HOST).join("bin");
     link(&linkers, &host.join("bin")).map_err(error)?;
@@ -57,13 +57,13 @@ pub fn rustc() -> Result<PathBuf, String> {
     Ok(wrapper)
 }
 
-/// The same compiler with `std` and `test` for `triple` as Debian has built them for the
-/// `architecture` of its own, so that nothing of them is built here. They are unpacked, not
-/// installed, which would draw a compiler for that architecture in.
+/// The same compiler with Debian's prebuilt `std` and `test` of `architecture` for `triple`, so
+/// they are not built here. They are unpacked, not installed: installing would pull in a compiler
+/// for that architecture.
 ///
 /// # Errors
 ///
-/// Says why the compiler or the libraries cannot be had.
+/// The reason why compiler or libraries cannot be installed.
 pub fn rustc_with_std(triple: &str, architecture: &str) -> Result<PathBuf, String> {
     let compiler = rustc()?;
     apt::know(architecture)?;

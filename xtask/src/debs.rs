@@ -1,21 +1,21 @@
-//! Debian packages that are unpacked into a folder instead of being installed: a kernel and an
-//! emulator for images, programs for trials. Nothing of the machine changes.
+//! Debian packages that are unpacked into a folder instead of installed: a kernel and an emulator
+//! for images, programs for trials. The machine itself does not change.
 //!
-//! What was fetched stays in `tools/`, which git ignores.
+//! Downloads stay in `tools/`, which git ignores.
 
 use std::path::{Path, PathBuf};
 
 use crate::{apt, process};
 
-/// Longest time to download a package with what it needs, in seconds: the largest, a kernel, has
+/// Longest time to download a package with its dependencies, in seconds: the largest, a kernel, has
 /// 60 MB.
 const DOWNLOAD_SECONDS_MAX: u32 = 300;
 
 /// The words that apt prints before a package that it would install.
 const WOULD_INSTALL: &str = "Inst ";
 
-/// Unpacks `package` into `tools/<folder>`, once, and returns that folder. With `needs`, so does
-/// everything that apt would install with it here.
+/// Unpacks `package` into `tools/<folder>`, once, and returns that folder. With `needs`, it also
+/// unpacks all dependencies that apt would install here.
 ///
 /// # Errors
 ///
@@ -30,7 +30,7 @@ pub fn unpacked(package: &str, folder: &str, needs: bool) -> Result<PathBuf, Str
     let debs = root.join("debs");
     std::fs::create_dir_all(&debs).map_err(error)?;
     let packages = if needs { all_needed(package)? } else { vec![package.to_owned()] };
-    // apt would check them as a user that may not write here, and say so.
+    // apt would verify them under a user without write access here, and warn.
     let words = ["-qq", "-o", "APT::Sandbox::User=root", "download"];
     let mut download = process::limited(DOWNLOAD_SECONDS_MAX, "apt-get", &words);
     download.args(&packages).current_dir(&debs);
@@ -54,8 +54,8 @@ fn all_needed(package: &str) -> Result<Vec<String>, String> {
     Ok(listed.lines().filter_map(name).collect())
 }
 
-/// Asks apt, and once more with a new list of packages: there may be none, or one that is older
-/// than the packages.
+/// Asks apt, and retries once after an update of the package lists, which may be missing or
+/// outdated.
 fn known<T>(mut ask: impl FnMut() -> Result<T, String>) -> Result<T, String> {
     ask().or_else(|_| {
         apt::update()?;
@@ -63,7 +63,7 @@ fn known<T>(mut ask: impl FnMut() -> Result<T, String>) -> Result<T, String> {
     })
 }
 
-/// The package that `package` stands for at present, as the one for a kernel does.
+/// The current package behind a metapackage, such as the kernel's.
 ///
 /// # Errors
 ///
@@ -77,7 +77,7 @@ pub fn newest(package: &str, begins: &str) -> Result<String, String> {
     found.ok_or(format!("{package}: needs no {begins}…"))
 }
 
-/// A program of an unpacked folder, which finds its libraries there.
+/// A program of an unpacked folder, with its library path set to that folder.
 pub fn program(folder: &Path, path: &str) -> std::process::Command {
     let mut command = process::command(&folder.join(path).to_string_lossy());
     let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];

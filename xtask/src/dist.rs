@@ -1,10 +1,9 @@
-//! Builds a router's binary as `targets/<triple>/target.toml` says, and holds it to its size.
+//! Builds a router's binary by `targets/<triple>/target.toml`, and checks its size.
 //!
-//! Where the toolchain has the target's `std` ready, that is used; else Debian's, where Debian has
-//! it ready; else `std` is built here by Debian's compiler from Debian's sources. Containers are
-//! not needed; where Debian has no compiler for C, zig is one. Nothing of where it is built gets
-//! into the binary: [`twice`] shows it. The binary that is shipped is a stripped copy; the one with
-//! symbols stays beside it, to read a crash or a log with.
+//! The target's `std` comes prebuilt from the toolchain, else prebuilt from Debian; else Debian's
+//! compiler builds it from Debian's sources. No container is needed; if Debian has no C compiler,
+//! zig is used. The binary contains no path of its build: [`twice`] proves it. The shipped binary
+//! is a stripped copy; the binary with symbols stays beside it, to read a crash or a log.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -16,38 +15,38 @@ use ring::digest;
 use crate::targets::{self, Libc, Link, Target};
 use crate::{apt, debian, process, sizes};
 
-/// What libgcc's unwinder asks of glibc since 2.35 and musl does not have. "Not found" makes a
-/// backtrace empty; a panic aborts here anyway, with its message.
+/// A symbol that libgcc's unwinder imports from glibc since 2.35, and that musl lacks. "Not found"
+/// makes a backtrace empty; a panic aborts here anyway, with its message.
 const NO_FIND_OBJECT: &str =
     "int _dl_find_object(void *pc, void *result) { (void)pc; (void)result; return -1; }\n";
 
-/// The least program that needs the headers of a C library, and the library itself.
+/// The smallest program that needs the headers of a C library, and the library itself.
 const PROBE: &str =
     "#include <stdint.h>\n#include <stdio.h>\nint main(void) { return puts(\"\"); }\n";
 
-/// Has the compiler that links leave what tells builds apart.
+/// Has the linker add a build id, which identifies the build.
 const BUILD_ID: &str = "-Clink-arg=-Wl,--build-id=sha1";
 
-/// Where it lies, and its length at the end of that.
+/// The build id's section, and its length in bytes at the section's end.
 const BUILD_ID_SECTION: &str = ".note.gnu.build-id";
 const BUILD_ID_BYTES: usize = 20;
 
-/// What of `tools/` has the place where it lies in it; the rest was fetched, and is the same
-/// wherever it lies.
+/// The part of `tools/` that contains its own path; the rest is downloaded, and is the same in
+/// every place.
 const MADE_HERE: [&str; 3] = ["sysroot", "unwind", "probe"];
 
-/// Where a target's `std` is from.
+/// The source of a target's `std`.
 enum Std<'t> {
-    /// The toolchain has it ready.
+    /// Prebuilt by the toolchain.
     Toolchain,
-    /// Debian has it ready, for this architecture of its own.
+    /// Prebuilt by Debian, for this Debian architecture.
     Debian(&'t str),
     /// It is built here.
     Sources,
 }
 
 impl Std<'_> {
-    /// The compiler that it fits, installed where it is missing; none for the toolchain's own.
+    /// The matching compiler, installed if it is missing; none for the toolchain's own.
     fn rustc(&self, triple: &str) -> Result<Option<PathBuf>, String> {
         match self {
             Self::Toolchain => Ok(None),
@@ -67,7 +66,7 @@ impl fmt::Display for Std<'_> {
     }
 }
 
-/// Prints the triples that can be built for.
+/// Prints the supported triples.
 ///
 /// # Errors
 ///
@@ -83,14 +82,14 @@ pub fn list() -> Result<(), String> {
 ///
 /// # Errors
 ///
-/// Says what is missing on this machine, what failed, or by how much the binary is too large.
+/// The missing tool, the failed step, or the excess size of the binary.
 pub fn build(triple: &str) -> Result<(), String> {
     let target = &targets::one(triple)?;
     let zig = zig(target)?;
     let mut cargo = process::cargo(&[if zig.is_some() { "zigbuild" } else { "build" }]);
     ask_for_binary(&mut cargo, target);
     match &zig {
-        // Told to leave debug information out, zig leaves the symbols out as well.
+        // Without debug information zig also omits the symbols.
         Some(path) => drop(cargo.env("PATH", path).env("CARGO_PROFILE_RELEASE_STRIP", "none")),
         None => use_linker(&mut cargo, target)?,
     }
@@ -109,8 +108,8 @@ pub fn build(triple: &str) -> Result<(), String> {
     measure(target)
 }
 
-/// Builds it in a container, by cross and with its compilers. What it is built with is the
-/// image's own, so its bytes are others than those of [`build`].
+/// Builds it in a container, by cross and with the container's compilers. So its bytes differ from
+/// [`build`]'s.
 ///
 /// # Errors
 ///
@@ -130,7 +129,7 @@ pub fn build_by_cross(triple: &str) -> Result<(), String> {
     measure(target)
 }
 
-/// What every route asks cargo for.
+/// The common arguments of cargo.
 fn ask_for_binary(cargo: &mut Command, target: &Target) {
     cargo.args(["--locked", "--release", "--bin", "loka-stratum", "--no-default-features"]);
     cargo.args(["--features", &target.build.features.join(","), "--target", &target.triple]);
@@ -138,12 +137,12 @@ fn ask_for_binary(cargo: &mut Command, target: &Target) {
     cargo.env(targets::OPT_LEVEL, &target.build.opt_level);
 }
 
-/// Builds the binary here, and once more from a copy of the sources in another folder, and wants
-/// the same bytes: nothing of the place or the time gets in.
+/// Builds the binary here, and again from a copy of the sources in another folder, and compares the
+/// bytes: path and time must not matter.
 ///
 /// # Errors
 ///
-/// Says which build failed, or both sums where they differ.
+/// The failed build, or both digests if they differ.
 pub fn twice(triple: &str) -> Result<(), String> {
     build(triple)?;
     let copy = process::root().join("target/twice/in-another-folder/loka");
@@ -166,7 +165,7 @@ pub fn twice(triple: &str) -> Result<(), String> {
     std::fs::remove_dir_all(&copy).map_err(|error| format!("{}: {error}", copy.display()))
 }
 
-/// Copies what git knows or would add into an empty folder, and links what was fetched to it.
+/// Copies tracked and addable files into an empty folder, and links the downloads into it.
 fn copy_sources(copy: &Path) -> std::io::Result<()> {
     if copy.exists() {
         std::fs::remove_dir_all(copy)?;
@@ -190,8 +189,8 @@ fn copy_sources(copy: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The search path with zig first, where it stands in for a compiler that is not installed: in a
-/// folder of its own, since it is no package of Debian.
+/// The search path with zig first, if zig replaces a missing compiler: in a separate folder, since
+/// it is no Debian package.
 fn zig(target: &Target) -> Result<Option<OsString>, String> {
     let Link { linker, zig, .. } = &target.link;
     if zig.is_empty() || process::is_installed(linker) {
@@ -213,32 +212,31 @@ fn zig(target: &Target) -> Result<Option<OsString>, String> {
     path.map(Some).map_err(|error| error.to_string())
 }
 
-/// Installs what a build for `target` needs of Debian and what is missing here: the compiler of C
-/// and that of Rust.
+/// Installs Debian's missing compilers of C and Rust for a build for `target`.
 ///
 /// # Errors
 ///
-/// Says what cannot be had.
+/// Names the part that cannot be installed.
 pub fn fetch(target: &Target) -> Result<(), String> {
     install_linker(target)?;
     rustc(target).map(drop)
 }
 
-/// The compiler of Rust that builds for `target`, installed where it is missing; none where the
-/// toolchain's own does.
+/// The Rust compiler for `target`, installed if it is missing; none if the toolchain's own builds
+/// for it.
 ///
 /// # Errors
 ///
-/// Says why it cannot be had.
+/// The reason why it cannot be installed.
 pub fn rustc(target: &Target) -> Result<Option<PathBuf>, String> {
     std_of(target)?.rustc(&target.triple)
 }
 
-/// Has a build compile C for `target`, by a compiler that is installed where it is missing.
+/// Sets a build's C compiler for `target`, and installs it if it is missing.
 ///
 /// # Errors
 ///
-/// Says why there is no compiler.
+/// The reason why no compiler is available.
 pub fn use_linker(cargo: &mut Command, target: &Target) -> Result<(), String> {
     install_linker(target)?;
     let variable = target.triple.replace('-', "_");
@@ -247,7 +245,7 @@ pub fn use_linker(cargo: &mut Command, target: &Target) -> Result<(), String> {
     Ok(())
 }
 
-/// Where the binary that is shipped lies once it is built.
+/// Path of the shipped binary.
 pub fn shipped(target: &Target) -> PathBuf {
     folder().join(format!("loka-stratum-{}", target.triple))
 }
@@ -257,7 +255,7 @@ pub fn with_symbols(target: &Target) -> PathBuf {
     folder().join(&target.triple).join("release/loka-stratum")
 }
 
-/// What builds for routers are made in.
+/// The target folder of builds for routers.
 pub fn folder() -> PathBuf {
     process::root().join("target/dist")
 }
@@ -272,7 +270,7 @@ pub fn rustflags_variable(triple: &str) -> String {
     format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"))
 }
 
-/// Flags by which the paths in messages are the same on every machine, and tell nothing of it.
+/// Flags that make the paths in messages the same on every machine.
 fn same_paths() -> Result<Vec<String>, String> {
     let root = process::root();
     let mut paths = vec![
@@ -285,14 +283,14 @@ fn same_paths() -> Result<Vec<String>, String> {
     for entry in std::fs::read_dir(&registry).into_iter().flatten().flatten() {
         paths.push((entry.path(), "crates"));
     }
-    // Of several that fit, the compiler takes the last.
+    // If several prefixes match, the compiler takes the last.
     paths.sort_by_key(|(path, _)| path.as_os_str().len());
     let flag =
         |(path, name): (PathBuf, &str)| format!("--remap-path-prefix={}=/{name}", path.display());
     Ok(paths.into_iter().map(flag).collect())
 }
 
-/// Tells whether the toolchain has the target's `std` ready.
+/// Returns whether the toolchain has a prebuilt `std` of the target.
 fn has_std(triple: &str) -> Result<bool, String> {
     let mut rustc = process::command("rustc");
     let libraries = process::output(rustc.args(["--print", "target-libdir", "--target", triple]))?;
@@ -309,12 +307,12 @@ fn std_of(target: &Target) -> Result<Std<'_>, String> {
     })
 }
 
-/// Installs the tools that strip for this target, where they are missing.
+/// Installs the missing strip tools for this target.
 fn install_binutils(target: &Target) -> Result<(), String> {
     if process::is_installed(&tool(target, "strip")) { Ok(()) } else { install_packages(target) }
 }
 
-/// Installs the compiler that links for this target, where it is missing and Debian has it.
+/// Installs the missing linking compiler for this target, if Debian has it.
 fn install_linker(target: &Target) -> Result<(), String> {
     let linker = &target.link.linker;
     if process::is_installed(linker) && can_link(linker)? {
@@ -331,8 +329,8 @@ fn install_packages(target: &Target) -> Result<(), String> {
     apt::install(&packages.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// Tells whether a compiler has what a program needs. It may be there without: Debian's compiler
-/// for musl brings the one for glibc, but not glibc's headers.
+/// Returns whether a compiler can build a program. An installed compiler may lack headers: Debian's
+/// musl compiler depends on the compiler for glibc, but not on glibc's headers.
 fn can_link(linker: &str) -> Result<bool, String> {
     let folder = process::root().join("tools/probe");
     let error = |error: std::io::Error| format!("{}: {error}", folder.display());
@@ -344,11 +342,11 @@ fn can_link(linker: &str) -> Result<bool, String> {
     Ok(process::output(&mut compile).is_ok())
 }
 
-/// Has a build make `std` itself, and returns the compiler's flags for that.
+/// Has a build compile `std`, and returns the compiler's flags for that.
 fn build_std(cargo: &mut Command, target: &Target, has_zig: bool) -> Result<Vec<String>, String> {
     let mut rustflags = target.link.build_std_rustflags.clone();
     if target.link.libc == Libc::Musl && !has_zig {
-        // From the root, as the linker sees it: names of symbols follow from the flags.
+        // Relative to the root, as for the linker: the flags enter the names of symbols.
         rustflags.push(format!("-Lnative={}", process::shown(&unwinder(target)?)));
     }
     // Building std is not stable; the flags and this go together.
@@ -357,7 +355,7 @@ fn build_std(cargo: &mut Command, target: &Target, has_zig: bool) -> Result<Vec<
     Ok(rustflags)
 }
 
-/// Makes the `libunwind.a` that std asks for on musl, from the compiler's own unwinder.
+/// Makes the `libunwind.a` that std needs on musl, from the compiler's own unwinder.
 fn unwinder(target: &Target) -> Result<PathBuf, String> {
     let folder = process::root().join("tools/unwind").join(&target.triple);
     let error = |error: std::io::Error| format!("{}: {error}", folder.display());
@@ -376,7 +374,7 @@ fn unwinder(target: &Target) -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-/// Strips a copy of the binary, says where its bytes are, and compares its size with the target's.
+/// Strips a copy of the binary, prints its size by part, and compares it with the target's limit.
 fn measure(target: &Target) -> Result<(), String> {
     let Target { size, .. } = target;
     let built = with_symbols(target);
@@ -395,8 +393,8 @@ fn measure(target: &Target) -> Result<(), String> {
     if bytes > limit { Err(format!("{} bytes too large", bytes - limit)) } else { Ok(()) }
 }
 
-/// Gives both binaries a build id that follows from what is shipped. The linker's counts debug
-/// information as well, and the C library that zig builds has the place there where zig lies.
+/// Gives both binaries a build id, computed from the shipped bytes. The linker's own id covers
+/// debug information too, which contains zig's path in its C library.
 fn number(target: &Target, shipped: &Path, built: &Path) -> Result<(), String> {
     let note = shipped.with_extension("note");
     let section = format!("{BUILD_ID_SECTION}={}", note.display());

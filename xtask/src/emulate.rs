@@ -1,8 +1,8 @@
-//! Runs what was built for another processor, by the user-mode emulator of QEMU.
+//! Runs binaries for another processor, by the user-mode emulator of QEMU.
 //!
-//! [`binary`] starts a router's binary as an operator would, has miners mine through it, and reads
-//! the frames that it kept; [`engine`] runs the engine's unit tests as another processor computes
-//! them. The second is a step of `test`; the first needs a build of minutes.
+//! [`binary`] starts a router's binary like an operator, has miners mine through it, and reads its
+//! stored frames. [`engine`] runs the engine's unit tests on the other processor. The second is a
+//! step of `test`; the first needs a build of minutes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,14 +18,15 @@ use crate::{apt, dist, process};
 /// Debian's package of the emulator.
 const PACKAGE: &str = "qemu-user";
 
-/// The target whose tests are run: its C library unwinds, which tests that must panic need.
+/// The target of the tests: its C library supports unwinding, which tests with expected panics
+/// need.
 const ENGINE_TARGET: &str = "aarch64-unknown-linux-gnu";
 
-/// Leaves out what only other tests need (`Cargo.toml`).
+/// Leaves out the dependencies of other tests (`Cargo.toml`).
 const ENGINE_FLAGS: &str = "--cfg engine_alone";
 
-/// Settings of a build that is run once: to optimise takes longer than it saves. What another
-/// processor does otherwise shows in the first cases of a property; all of them run on the host.
+/// Settings of a build for a single run: optimising takes longer than it saves. A difference of the
+/// processor shows in the first cases of a property; the host runs all cases.
 const ENGINE_SETTINGS: [(&str, &str); 4] = [
     ("CARGO_INCREMENTAL", "0"),
     ("CARGO_PROFILE_DEV_DEBUG", "0"),
@@ -39,23 +40,23 @@ const RUN_SECONDS_MAX: u32 = 300;
 /// Longest time to build the engine with its tests and run them, in seconds.
 const ENGINE_SECONDS_MAX: u32 = 3000;
 
-/// A board that any machine can hold.
+/// A board profile that fits any machine.
 const BOARD: [&str; 2] = ["--board", "virt-aarch64"];
 
-/// The miners of an emulated gateway, and how many of their shares the pool must accept.
+/// The miners of an emulated gateway, and the number of their shares that the pool must accept.
 const MINERS: [&str; 4] = ["--miners", "8", "--hash-rate", "100000"];
 const SHARES_WANTED: u64 = 16;
 
-/// What the frames of such a run tell at least, in this order.
+/// The required frames of such a run, in this order.
 const TOLD: [&str; 4] = [" INFO start of version ", " GeometryFixed {", " LinkLive {", " INFO end"];
 
 /// Runs the binary that `dist` built: its version, a check, and a gateway that serves miners over
-/// TLS until it is told to end, with its status asked for by the same binary. Then the frames that
-/// it kept are read, with the ELF that it was stripped from.
+/// TLS until SIGTERM, with its status read by the same binary. Then its stored frames are decoded
+/// with the unstripped ELF.
 ///
 /// # Errors
 ///
-/// Says what was not as it should be.
+/// The failed condition.
 pub fn binary(triple: &str) -> Result<(), String> {
     let target = targets::one(triple)?;
     let binary = dist::shipped(&target);
@@ -108,7 +109,7 @@ pub fn binary(triple: &str) -> Result<(), String> {
     frames(&target, &state)
 }
 
-/// An empty folder for what a gateway remembers.
+/// An empty folder for a gateway's state.
 fn state(triple: &str) -> Result<PathBuf, String> {
     let folder = process::root().join("target/emulate").join(triple);
     let error = |error: std::io::Error| format!("{}: {error}", folder.display());
@@ -119,7 +120,7 @@ fn state(triple: &str) -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-/// Reads the frames that a gateway left, by the program of this machine, and prints them.
+/// Decodes a gateway's frames by the host's program, and prints them.
 fn frames(target: &Target, state: &Path) -> Result<(), String> {
     let mut decode = lab::program(&["ctl", "log", "--decode", "--elf"])?;
     let text = process::output(decode.arg(dist::with_symbols(target)).arg("--from").arg(state))?;
@@ -131,12 +132,12 @@ fn frames(target: &Target, state: &Path) -> Result<(), String> {
     }
 }
 
-/// Starts a gateway, has `ask` ask the addresses of its status port and of its miners, ends it, and
-/// wants exit code 0.
+/// Starts a gateway, calls `ask` with the addresses of its status port and of its miners' port,
+/// ends it, and requires exit code 0.
 ///
 /// # Errors
 ///
-/// It does not start, `ask` is not content, or it does not end in order.
+/// It does not start, `ask` fails, or its exit code is not 0.
 pub fn run(
     gateway: &mut Command,
     ask: impl FnOnce(&str, &str) -> Result<(), String>,
@@ -145,7 +146,7 @@ pub fn run(
     let status = gateway.find("status ")?;
     let miners = gateway.find("listening ")?;
     let asked = ask(&status, &miners);
-    // `timeout` hands the signal on to the program.
+    // `timeout` forwards the signal to the program.
     let told = gateway.signal("TERM");
     let ended = gateway.wait()?;
     asked.and(told)?;
@@ -153,7 +154,7 @@ pub fn run(
 }
 
 /// Runs the engine's unit tests on [`ENGINE_TARGET`], with the toolchain's `std` for it, else with
-/// Debian's; skipped where its compiler or the emulator cannot be had.
+/// Debian's; skipped if compiler or emulator cannot be installed.
 ///
 /// # Errors
 ///
@@ -179,12 +180,12 @@ pub fn engine(tally: &mut Tally) -> Result<Ended, String> {
     process::run_watched(&mut command, |line| tally.read(line)).map(|()| Ended::Passed)
 }
 
-/// The words before an emulated program; none where this machine can run it as it is. Installs
-/// the emulator where it is missing.
+/// The command line before an emulated program; empty if this machine runs it natively. Installs a
+/// missing emulator.
 ///
 /// # Errors
 ///
-/// Says why the emulator cannot be had.
+/// The reason why the emulator cannot be installed.
 pub fn emulator(target: &Target) -> Result<Vec<String>, String> {
     let Some(runner) = targets::runner(&target.triple)? else { return Ok(Vec::new()) };
     let words: Vec<String> = runner.split_whitespace().map(str::to_owned).collect();

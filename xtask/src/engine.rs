@@ -1,13 +1,12 @@
-//! What holds for the engine alone: the library without any feature.
+//! Checks of the engine alone: the library without any feature.
 
 use std::collections::BTreeSet;
 
 use crate::process;
 use crate::report::Ended;
 
-/// Every crate that the engine may be built of, for any target, with what it brings. Macros that
-/// run at compile time are not in it. A new name here is a decision: say in the commit why the
-/// engine cannot do without.
+/// The allowed crates of the engine, for any target, each with its purpose. Macros that run at
+/// compile time are not listed. A new name here is a decision: give the reason in the commit.
 const ALLOWED: [(&str, &str); 23] = [
     ("block-buffer", "of digest"),
     ("byteorder", "of hash32"),
@@ -34,11 +33,11 @@ const ALLOWED: [(&str, &str); 23] = [
     ("typenum", "of hybrid-array"),
 ];
 
-/// Compares the crates that the engine is built of with the allowed ones.
+/// Compares the engine's crates with the allowed list.
 ///
 /// # Errors
 ///
-/// Names the crates that are not allowed, and the allowed ones that are no longer used.
+/// Names the forbidden crates, and the unused names of the list.
 pub fn allowed_crates() -> Result<Ended, String> {
     let mut command = process::cargo(&["tree", "--locked", "--package", "loka-stratum"]);
     command.args(["--no-default-features", "--edges", "normal,no-proc-macro", "--target", "all"]);
@@ -56,15 +55,15 @@ fn compare(tree: &str) -> Result<(), String> {
     match (more.as_slice(), fewer.as_slice()) {
         ([], []) => Ok(()),
         ([], fewer) => Err(format!("allowed but not used: {}; drop the line", fewer.join(", "))),
-        (more, _) => Err(format!("the engine may not be built of {}", more.join(", "))),
+        (more, _) => Err(format!("crates not allowed in the engine: {}", more.join(", "))),
     }
 }
 
-/// Checks the engine as a board would build it: the library without any feature.
+/// Checks the engine in a board's configuration: the library without any feature.
 ///
 /// # Errors
 ///
-/// Says that clippy or the compiler found something.
+/// clippy or the compiler reports a problem.
 pub fn clippy() -> Result<Ended, String> {
     let mut command = process::cargo(&["clippy", "--locked", "--package", "loka-stratum"]);
     command.args(["--lib", "--no-default-features", "--", "-D", "warnings"]);
@@ -87,7 +86,7 @@ mod tests {
     #[test]
     fn a_crate_more_is_named() {
         let tree = tree_of_all() + "tokio v1.54.1 (*)\n";
-        assert_eq!(compare(&tree), Err("the engine may not be built of tokio".to_owned()));
+        assert_eq!(compare(&tree), Err("crates not allowed in the engine: tokio".to_owned()));
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! Runs a fuzz target for a while, bounded in time and memory.
 //!
-//! The build is what cargo-fuzz makes, without needing it: nightly for the address sanitizer, and
-//! the compiler's own counters for what an input reaches. What is found new goes to
-//! `fuzz/target/corpus`, what breaks to `fuzz/target/artifacts`; git sees neither.
+//! The build equals cargo-fuzz's, without cargo-fuzz: nightly for the address sanitizer, and the
+//! compiler's own coverage counters. New inputs go to `fuzz/target/corpus`, failures to
+//! `fuzz/target/artifacts`; git ignores both.
 
 use crate::process;
 
 /// The targets, which are also the folders of `fuzz/corpus`.
 pub const TARGETS: [&str; 5] = ["line", "message", "settings", "proxy_ops", "differential"];
 
-/// What cargo-fuzz passes: coverage counters, comparisons that are traced, the sanitizer.
+/// cargo-fuzz's flags: coverage counters, traced comparisons, the sanitizer.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
                      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
                      -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -17,25 +17,25 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
                      -Cllvm-args=-simplifycfg-branch-fold-threshold=0 \
                      -Zsanitizer=address -Ccodegen-units=1 -Cdebug-assertions --cfg fuzzing";
 
-/// Longest input that is made, in bytes; a line of a miner ends at 4,096.
+/// Longest generated input, in bytes; a miner's line has at most 4,096.
 const INPUT_BYTES_MAX: u32 = 4096;
 
-/// Memory that a target may take, in MiB; the sanitizer's own comes on top of a few.
+/// Memory limit of a target, in MiB, including the sanitizer's.
 const MEMORY_MIB_MAX: u32 = 2048;
 
 /// Builds and runs `target` for `seconds`.
 ///
 /// # Errors
 ///
-/// When there is no such target, when it cannot be built, and when an input breaks it.
+/// The target is unknown, does not build, or fails on an input.
 pub fn run(target: &str, seconds: &str) -> Result<(), String> {
     if !TARGETS.contains(&target) {
         return Err(format!("no fuzz target {target}; there are {}", TARGETS.join(", ")));
     }
     let seconds: u32 = seconds.parse().map_err(|_| format!("{seconds} is no number of seconds"))?;
     let host = "x86_64-unknown-linux-gnu";
-    // Not the cargo that runs this, but the one that knows what +nightly means. A target is named
-    // so that the flags are not those of build scripts.
+    // This needs rustup's cargo, which understands +nightly, not the running one. An explicit
+    // target keeps the flags away from build scripts.
     let mut build = process::command("cargo");
     build.args(["+nightly", "build", "--locked", "--release", "--manifest-path"]);
     build.args(["fuzz/Cargo.toml", "--target-dir", "fuzz/target", "--target", host]);

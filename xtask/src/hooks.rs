@@ -1,12 +1,12 @@
-//! Lets git run the hooks that the repository carries.
+//! Installs the repository's git hooks.
 
 use crate::process;
 
-/// Points git at `.githooks`; only this clone is changed.
+/// Sets git's hooks path to `.githooks`, in this clone only.
 ///
 /// # Errors
 ///
-/// Says what git said.
+/// git's error.
 pub fn install() -> Result<(), String> {
     let mut git = process::command("git");
     process::run(git.args(["config", "--local", "core.hooksPath", ".githooks"]))

@@ -1,4 +1,4 @@
-//! A disk image for a board: kernel, initramfs, two system slots, a partition for what stays.
+//! A disk image for a board: kernel, initramfs, two system slots, a data partition.
 //!
 //! ```text
 //! boot    ext4      kernel, initramfs, extlinux.conf for U-Boot
@@ -13,7 +13,7 @@
 
 mod boot;
 mod disk;
-// The half of the gateway's signatures that makes them.
+// The signing half of the gateway's signature code.
 #[path = "../../src/gateway/update/signing.rs"]
 mod signing;
 mod update;
@@ -28,7 +28,7 @@ use disk::{MIB, Partition};
 pub use boot::{pipe, test as boot_test};
 pub use update::make_keys;
 
-/// Where the scripts that go in lie.
+/// Folder of the image's scripts.
 const PARTS: &str = "xtask/image";
 
 /// Largest image, in bytes.
@@ -40,7 +40,7 @@ const ENV_MIB: usize = 1;
 const SLOT_MIB: usize = 4;
 const DATA_MIB: usize = 7;
 
-/// What the first system's line of `env` says, before its checksum.
+/// The text of the first `env` record, before its checksum.
 const ENV: &str = "seq=1 active=a tries=0 good=a";
 
 /// Modules of the kernel in the order in which they are loaded: disk and network of the virtual
@@ -62,22 +62,22 @@ const MODULES: [&str; 14] = [
     "drivers/input/keyboard/gpio_keys",
 ];
 
-/// The end of a module that is signed, and the bytes of what is said of its signature but the
-/// length.
+/// The marker at the end of a signed module, and the bytes of its signature block without the
+/// length field.
 const SIGNATURE_MARKER: &[u8] = b"~Module signature appended~\n";
 const SIGNATURE_FACTS: usize = 8;
 
-/// Words for the kernel.
+/// The kernel's command line.
 const COMMAND_LINE: &str = "console=ttyAMA0 quiet panic=5 rdinit=/init";
 
-/// The user that the gateway runs as.
+/// The gateway's user.
 const USERS: &str = "root:x:0:0::/:/bin/false\nloka:x:480:480::/data:/bin/false\n";
 const GROUPS: &str = "root:x:0:\nloka:x:480:\n";
 
-/// The board that an image can be made for: the others boot by their makers' loaders.
+/// The only board with an image: the others boot by their vendors' loaders.
 const BOARD: &str = "virt-aarch64";
 
-/// What Debian calls that kind of machine.
+/// Debian's name of its architecture.
 const ARCHITECTURE: &str = "arm64";
 
 /// The files of an image.
@@ -88,18 +88,18 @@ pub struct Image {
     pub disk: PathBuf,
 }
 
-/// What an image or an update is made of beside its board.
+/// The options of an image or an update, besides its board.
 #[derive(Debug, Default)]
 pub struct Parts {
-    /// A file of settings that the gateway begins with.
+    /// The gateway's first settings file.
     pub settings: Option<PathBuf>,
-    /// Files of the keys whose updates it takes.
+    /// Files of the trusted update keys.
     pub trusted: Vec<PathBuf>,
-    /// The file of the key that signs an update.
+    /// File of the key that signs an update.
     pub key: Option<PathBuf>,
-    /// The version of the system, where it is not that of the gateway.
+    /// The version of the system, if it differs from the gateway's.
     pub version: Option<String>,
-    /// The program in place of the gateway.
+    /// A replacement for the gateway's program.
     pub gateway: Option<Vec<u8>>,
 }
 
@@ -109,11 +109,11 @@ impl Parts {
     }
 }
 
-/// Makes what the command line asks for: an image, or an update.
+/// Makes an image or an update, by the command line.
 ///
 /// # Errors
 ///
-/// As [`build`], or an option that there is not.
+/// As [`build`], or an unknown option.
 pub fn run(board: &str, options: &[&str]) -> Result<(), String> {
     let (mut parts, mut is_update) = (Parts::default(), false);
     let mut options = options.iter();
@@ -144,7 +144,7 @@ pub fn run(board: &str, options: &[&str]) -> Result<(), String> {
 ///
 /// # Errors
 ///
-/// Says what is missing, what failed, or by how much something is too large.
+/// The missing tool, the failed step, or the excess size.
 pub fn build(name: &str, parts: &Parts) -> Result<Image, String> {
     let board = board(name)?;
     let settings = parts
@@ -182,11 +182,11 @@ pub fn build(name: &str, parts: &Parts) -> Result<Image, String> {
     Ok(image)
 }
 
-/// Fetches what the boot test and a build for its board need of Debian, all that is missing here.
+/// Installs the missing Debian packages of the boot test and of a build for its board.
 ///
 /// # Errors
 ///
-/// Says what cannot be had, so that there is no such test here.
+/// Names the missing part; without it the test is skipped.
 pub fn fetch() -> Result<(), String> {
     let target = targets::one(&board(BOARD)?.target)?;
     apt::know(ARCHITECTURE)?;
@@ -197,7 +197,7 @@ pub fn fetch() -> Result<(), String> {
     dist::fetch(&target)
 }
 
-/// The target that the boot test's board is built for.
+/// The target of the boot test's board.
 ///
 /// # Errors
 ///
@@ -228,7 +228,7 @@ pub fn build_update(name: &str, parts: &Parts) -> Result<PathBuf, String> {
 fn board(name: &str) -> Result<Board, String> {
     let board = targets::board(name)?;
     if name != BOARD {
-        return Err(format!("--board: got {name}; an image can be made for {BOARD}"));
+        return Err(format!("--board: got {name}, allowed {BOARD}"));
     }
     Ok(board)
 }
@@ -238,7 +238,7 @@ fn folder(name: &str) -> Result<PathBuf, String> {
     make_folder(&folder).map(|()| folder)
 }
 
-/// The folder of Debian's kernel, and what its version is called in it.
+/// The folder of Debian's kernel, and its version's name.
 fn kernel() -> Result<(PathBuf, String), String> {
     let of = |name: &str| format!("{name}:{ARCHITECTURE}");
     let version = debs::newest(&of("linux-image-arm64"), "linux-image-6")?;
@@ -247,7 +247,7 @@ fn kernel() -> Result<(PathBuf, String), String> {
     Ok((folder, release.to_owned()))
 }
 
-/// The folder of the program that packs slots.
+/// The folder of the program that compresses slots.
 fn packer() -> Result<PathBuf, String> {
     debs::unpacked("squashfs-tools", "squashfs", true)
 }
@@ -260,8 +260,8 @@ fn partition(name: &'static str, mebibytes: usize, bytes: Vec<u8>) -> Partition 
     Partition { name, mebibytes, bytes, is_boot: name == "boot" }
 }
 
-/// The first system of the kernel, which finds the other. Its shell knows the commands of busybox
-/// without links to them, and all modules are loaded by one: every start of a program takes time.
+/// The initramfs, which finds and starts a slot's system. Its shell runs busybox's commands without
+/// links, and one command loads all modules: every start of a program takes time.
 fn initramfs(kernel: &Path, release: &str, busybox: &Path, time: u64) -> Result<Tree, String> {
     let mut tree = Tree::new(time);
     let folder = format!("lib/modules/{release}");
@@ -284,11 +284,11 @@ fn initramfs(kernel: &Path, release: &str, busybox: &Path, time: u64) -> Result<
     Ok(tree)
 }
 
-/// A module without the signature that Debian has put behind it. Nobody asks for one where the
-/// loader verifies nothing, and to check fourteen takes an emulated board a fifth of a second.
+/// A module without Debian's signature. Nothing verifies it on a board without a verified boot, and
+/// checking fourteen takes an emulated board a fifth of a second.
 ///
-/// Source: the kernel's `include/linux/module_signature.h`: behind the signature come 12 bytes, the
-/// last four its length, and the marker.
+/// Source: the kernel's `include/linux/module_signature.h`: 12 bytes follow the signature, the last
+/// four its length, then the marker.
 fn unsigned(module: &[u8]) -> &[u8] {
     let split = || {
         let (rest, length) = module.strip_suffix(SIGNATURE_MARKER)?.split_last_chunk()?;
@@ -298,7 +298,7 @@ fn unsigned(module: &[u8]) -> &[u8] {
     split().unwrap_or(module)
 }
 
-/// What lies in a slot.
+/// The content of a slot.
 fn system(board: &Board, busybox: &Path, parts: &Parts, time: u64) -> Result<Tree, String> {
     let target = targets::one(&board.target)?;
     let binary = dist::shipped(&target);
@@ -345,7 +345,7 @@ fn system(board: &Board, busybox: &Path, parts: &Parts, time: u64) -> Result<Tre
     Ok(tree)
 }
 
-/// Gives a tree the commands of busybox.
+/// Adds links for busybox's commands to a tree.
 fn commands(tree: &mut Tree, busybox: &Path) -> Result<(), String> {
     for name in applets(busybox)? {
         if name != "busybox" {
@@ -355,8 +355,8 @@ fn commands(tree: &mut Tree, busybox: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The names that busybox goes by, as it says itself under the emulator; those of a shell for
-/// people are left out with the log-in that there is none of.
+/// The names of busybox's commands, from its own list under the emulator, without the commands for
+/// logins and interactive shells.
 fn applets(busybox: &Path) -> Result<Vec<String>, String> {
     apt::provide("qemu-aarch64", "qemu-user")?;
     let mut list = process::command("qemu-aarch64");
@@ -366,7 +366,8 @@ fn applets(busybox: &Path) -> Result<Vec<String>, String> {
     Ok(listed.lines().filter(wanted).map(str::to_owned).collect())
 }
 
-/// Packs a slot, by what a slow processor unpacks quickly: larger by a quarter than by zstd.
+/// Compresses a slot with a format that a slow processor unpacks quickly: a quarter larger than
+/// zstd.
 fn squashfs(tree: &Tree, folder: &Path) -> Result<Vec<u8>, String> {
     let tools = packer()?;
     let path = folder.join("slot.squashfs");
@@ -374,13 +375,13 @@ fn squashfs(tree: &Tree, folder: &Path) -> Result<Vec<u8>, String> {
     let mut pack = debs::program(&tools, "usr/bin/sqfstar");
     let time = tree.time.to_string();
     pack.args(["-comp", "lz4", "-Xhc", "-quiet", "-no-progress", "-mkfs-time", &time]);
-    // The root is not in what it reads, and would have the time of this run.
+    // The root folder is not in the input, and would get the time of this run.
     pack.args(["-all-time", &time]).arg(&path);
     feed(&mut pack, &tree.tar("")?)?;
     read(&path)
 }
 
-/// The partition that a boot loader reads.
+/// The boot loader's partition.
 fn boot_files(image: &Image, time: u64) -> Result<Vec<u8>, String> {
     let files = image.folder.join("boot");
     let _ = std::fs::remove_dir_all(&files);
@@ -395,13 +396,13 @@ fn boot_files(image: &Image, time: u64) -> Result<Vec<u8>, String> {
     ext4("boot", BOOT_MIB, &files, &["-O", "^has_journal", "-m", "0"], time)
 }
 
-/// The line that names the first slot, as `slots.sh` writes it.
+/// The record that names the first slot, in the format of `slots.sh`.
 fn env() -> Result<Vec<u8>, String> {
     let sum = crate::archive::digest("sha256sum", ENV.as_bytes())?;
     Ok(format!("{ENV} sum={}", &sum[..32]).into_bytes())
 }
 
-/// The partition for what stays.
+/// The data partition.
 fn data(settings: Option<Vec<u8>>, folder: &Path, time: u64) -> Result<Vec<u8>, String> {
     let files = folder.join("data");
     let _ = std::fs::remove_dir_all(&files);
@@ -412,7 +413,7 @@ fn data(settings: Option<Vec<u8>>, folder: &Path, time: u64) -> Result<Vec<u8>, 
     ext4("data", DATA_MIB, &files, &["-J", "size=1", "-m", "1"], time)
 }
 
-/// A file system with what lies in a folder, of which nothing depends on when it is made.
+/// A file system with a folder's content, independent of the time of its making.
 fn ext4(
     name: &str,
     mib: usize,
@@ -433,10 +434,10 @@ fn ext4(
     make.args(["-E", &format!("root_owner=0:0,lazy_itable_init=0,hash_seed={uuid}")]);
     make.args(options).arg("-d").arg(files).arg(&path).arg(format!("{mib}M"));
     let now = time.to_string();
-    // Without it the times of what it makes itself are those of this run.
+    // Without it mke2fs's own files get the time of this run.
     make.env("E2FSPROGS_FAKE_TIME", &now).env("PATH", search_path());
     process::run(&mut make)?;
-    // What it copies keeps its times, of which one cannot be set in a folder.
+    // Copied files keep their times, and a folder's change time cannot be set.
     let mut set = process::command("debugfs");
     set.args(["-w", "-f", "-"]).arg(&path);
     set.env("E2FSPROGS_FAKE_TIME", &now).env("PATH", search_path());
@@ -444,7 +445,7 @@ fn ext4(
     read(&path)
 }
 
-/// The commands of debugfs that give everything below a folder one time.
+/// The debugfs commands that set one time for all files below a folder.
 fn times(folder: &Path, at: &str, time: u64) -> Result<String, String> {
     let error = |error: std::io::Error| format!("{}: {error}", process::shown(folder));
     let mut commands = String::new();
@@ -462,7 +463,7 @@ fn times(folder: &Path, at: &str, time: u64) -> Result<String, String> {
     Ok(commands)
 }
 
-/// The search path with the folders for programs of root, which not every user's has.
+/// The search path with root's program folders, which some users' paths lack.
 fn search_path() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }
@@ -495,7 +496,7 @@ mod tests {
         let mut bytes = env().unwrap();
         bytes.resize(2 * 4096, 0);
         std::fs::write(&env_file, &bytes).unwrap();
-        // The machine's own tools stand in for those of busybox.
+        // The machine's own tools replace busybox's.
         let slots = String::from_utf8(part("slots.sh").unwrap()).unwrap();
         let slots = slots.replace("/dev/vda2", &env_file.to_string_lossy());
         let run = |text: &str| {
@@ -506,13 +507,14 @@ mod tests {
         assert_eq!(run(show), "1 a 0 a\n");
         assert_eq!(run(&format!("env_read; active=b tries=2; env_write; {show}")), "2 b 2 a\n");
         assert_eq!(run(&format!("env_read; tries=1; env_write; {show}")), "3 b 1 a\n");
-        // The newest is damaged: the one before it counts, and the next write takes its place.
+        // The newest record is damaged: the previous one applies, and the next write replaces the
+        // damaged one.
         let mut damaged = std::fs::read(&env_file).unwrap();
         damaged[5] ^= 1;
         std::fs::write(&env_file, &damaged).unwrap();
         assert_eq!(run(show), "2 b 2 a\n");
         assert_eq!(run(&format!("env_read; good=b tries=0; env_write; {show}")), "3 b 0 b\n");
-        // Both are gone: slot a.
+        // Both records are damaged: slot a.
         std::fs::write(&env_file, vec![0; 8192]).unwrap();
         assert_eq!(run(show), "0 a 0 a\n");
         let _ = std::fs::remove_dir_all(&folder);

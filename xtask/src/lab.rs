@@ -1,7 +1,7 @@
-//! Processes that a trial runs beside what it tries: a pool and a swarm of the lab, a gateway.
+//! Helper processes of a trial: a pool and a swarm of the lab, a gateway.
 //!
-//! The lab is in the binary as the tests build it. Every process is ended when its owner is
-//! dropped, so a trial that fails leaves none.
+//! The lab is in the binary as the tests build it. Every process ends when its owner is dropped, so
+//! a failed trial leaves none behind.
 
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,15 +17,15 @@ use crate::process;
 /// Longest time that a process of a trial may run, in seconds.
 const SECONDS_MAX: u32 = 900;
 
-/// How often, and with which pause, it is looked whether a process that was told to end has ended.
+/// Number of polls, and pause between them, for the end of a process after SIGTERM.
 const ENDING_LOOKS_MAX: u32 = 600;
 const ENDING_LOOK: Duration = Duration::from_millis(20);
 
-/// How long a status port may take for its answer.
+/// Time limit of a status request.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// How long a status may take to become what must come, and the pause between two looks: an
-/// emulator on a busy machine is slow.
+/// Time limit for an expected status, and the pause between two polls: an emulator on a busy
+/// machine is slow.
 const STATUS_MAX: Duration = Duration::from_secs(120);
 const STATUS_PAUSE: Duration = Duration::from_millis(20);
 
@@ -50,11 +50,11 @@ impl Process {
         Ok(Self { name, child, lines })
     }
 
-    /// Waits for a line that begins with `word`, and returns what stands after it.
+    /// Waits for a line that begins with `word`, and returns the rest of the line.
     ///
     /// # Errors
     ///
-    /// The process ended without.
+    /// The process ended without such a line.
     pub fn find(&mut self, word: &str) -> Result<String, String> {
         let mut lines = self.lines.by_ref().map_while(Result::ok);
         let found =
@@ -81,22 +81,22 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// The system does not tell.
+    /// The system reports an error.
     pub fn wait(&mut self) -> Result<ExitStatus, String> {
         self.child.wait().map_err(|error| format!("{}: {error}", self.name))
     }
 
-    /// Tells whether it has ended.
+    /// Returns whether it has ended.
     ///
     /// # Errors
     ///
-    /// The system does not tell.
+    /// The system reports an error.
     pub fn is_over(&mut self) -> Result<bool, String> {
         let ended = self.child.try_wait().map_err(|error| format!("{}: {error}", self.name))?;
         Ok(ended.is_some())
     }
 
-    /// Reads all that is left to read.
+    /// Reads the remaining output.
     pub fn rest(&mut self) -> String {
         let lines: Vec<String> = self.lines.by_ref().map_while(Result::ok).collect();
         lines.join("\n")
@@ -104,8 +104,7 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// Asks it to end, so that `timeout` takes the program that it watches with it, and makes it
-    /// end where it does not.
+    /// Sends SIGTERM, so that `timeout` ends its program too, and SIGKILL after a limit.
     fn drop(&mut self) {
         let _ = self.signal("TERM").and_then(|()| self.signal("CONT"));
         for _ in 0..ENDING_LOOKS_MAX {
@@ -126,20 +125,20 @@ impl Drop for Process {
 /// The build fails.
 fn lab(part: &str) -> Result<Command, String> {
     let mut command = program(&["lab", part])?;
-    // What the trial compares is printed at the end, on standard output.
+    // The lab prints its books at the end, on standard output.
     command.stderr(Stdio::null());
     Ok(command)
 }
 
-/// Whether the gateway with its lab is built, and why not.
+/// Whether the gateway with its lab is built, or the reason why not.
 static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
 
 fn binary() -> PathBuf {
     process::root().join("target/debug/loka-stratum")
 }
 
-/// Takes the gateway as the tests have just built it. A build without them would have other
-/// features in some crates, and be minutes for nothing.
+/// Uses the gateway from the tests' build. A separate build would have other features in some
+/// crates, and take minutes.
 pub fn use_what_tests_built() {
     if binary().is_file() {
         let _ = BUILT.set(Ok(()));
@@ -163,13 +162,13 @@ pub struct Pool {
     _process: Process,
     /// Where it listens.
     pub address: SocketAddr,
-    /// What its certificate is pinned by, where it speaks TLS.
+    /// The pin of its certificate, with TLS.
     pub pin: Option<String>,
     status: SocketAddr,
 }
 
 impl Pool {
-    /// Starts a pool whose shares are so light that any CPU finds many.
+    /// Starts a pool with a difficulty so low that any CPU finds many shares.
     ///
     /// # Errors
     ///
@@ -186,7 +185,7 @@ impl Pool {
         Ok(Self { _process: process, address, pin, status })
     }
 
-    /// What it counted so far.
+    /// Its ledger so far.
     ///
     /// # Errors
     ///
@@ -220,7 +219,7 @@ impl Swarm {
         Process::start(&mut command).map(Self)
     }
 
-    /// Waits until its time is over and returns what its miners were told.
+    /// Waits until its time is over and returns its miners' report.
     ///
     /// # Errors
     ///
@@ -230,29 +229,29 @@ impl Swarm {
     }
 }
 
-/// The JSON that a part of the lab prints at its end, after other lines.
+/// The JSON at the end of a lab part's output.
 fn json(process: &mut Process) -> Result<Value, String> {
     let text = process.rest();
     let at = text.find('{').ok_or(format!("{}: no report: {text}", process.name))?;
     serde_json::from_str(&text[at..]).map_err(|error| format!("{}: {error}", process.name))
 }
 
-/// Asks a status port for JSON.
+/// Reads JSON from a status port.
 ///
 /// # Errors
 ///
-/// There is no answer, or it is no JSON.
+/// No answer, or the answer is not JSON.
 pub fn get(address: SocketAddr, path: &str) -> Result<Value, String> {
     let text = fetch(address, path).map_err(|error| format!("{address}{path}: {error}"))?;
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     serde_json::from_str(body).map_err(|error| format!("{address}{path}: {error}: {text}"))
 }
 
-/// Waits until the status of a gateway is as wanted.
+/// Waits until a gateway's status meets a condition.
 ///
 /// # Errors
 ///
-/// Says what did not come, and the last answer.
+/// The missing condition, and the last answer.
 pub fn wait_for_status(
     address: SocketAddr,
     what: &str,
@@ -287,7 +286,7 @@ pub fn sum(value: &Value) -> u64 {
 fn fetch(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_MAX)?;
     stream.set_read_timeout(Some(ANSWER_MAX))?;
-    // In one piece: a server that has read enough may answer and close.
+    // One write: a server may answer and close before it has read everything.
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut text = String::new();

@@ -1,7 +1,7 @@
 //! The project's own commands, as `cargo xtask COMMAND`.
 //!
-//! `test` is all that a commit must pass, in one command; the other commands are its parts or
-//! build what is shipped. Nothing is kept outside the repository, and rustup is never called.
+//! `test` runs all checks of a commit in one command; the other commands are its parts, or build
+//! the shipped files. Nothing is written outside the repository, and rustup is never called.
 
 mod apt;
 mod archive;
@@ -37,40 +37,40 @@ use tally::Tally;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test                    everything a commit must pass: format, tidy, clippy, tests, docs,
+  test                    all checks of a commit: format, tidy, clippy, tests, docs,
                           the engine without an allocator; ends with the totals
-  ci                      the same, as .ci/run calls it; a skip that is not listed fails it
-  stress                  the tests three times in a row, with six programs that spin beside them
+  ci                      the same, for .ci/run; a skip that is not listed is a failure
+  stress                  the tests three times in a row, beside six busy loops
   tidy                    the rules of CONTRIBUTING.md that a program can check
   bare-metal [--boards]   the engine without an allocator serves a recorded session, on the host
                           and on two boards under QEMU, or on these alone
   dist --target TRIPLE [--twice|--cross]
-                          a router's binary, with where its bytes are; --list names the triples;
-                          twice, in two folders, to show that both are the same; or in a container
+                          a router's binary, with its size by part; --list names the triples;
+                          --twice builds in two folders and compares; --cross uses a container
   package --target TRIPLE [--format deb|ipk|tar]
                           packages of that binary, with their bill of materials
-  package --trial         installs them into roots of their own, starts, asks, removes
+  package --trial         installs them into chroot roots, starts them, reads the status, removes
   image --board NAME [--settings FILE] [--trust FILE]...
-                          a disk image of the board with that binary; it takes updates that are
-                          signed by the keys it trusts, target/keys/update.pub where none is named
+                          a disk image of the board with that binary; it accepts updates signed
+                          by the trusted keys, by default target/keys/update.pub
   image --board NAME --update [--key FILE] [--trust FILE]...
                           the same system as an update, signed by target/keys/update.key
-  keys [FOLDER]           a pair of keys for updates, in target/keys or FOLDER
+  keys [FOLDER]           a key pair for updates, in target/keys or FOLDER
   image --boot-test       such an image under QEMU: set up by its serial port, miners, a power cut,
-                          updates that are kept and left, a damaged slot
+                          an update that is kept, one that is rolled back, a damaged slot
   emulate --target TRIPLE that binary under QEMU's user-mode emulator: version, check, a short run
-  emulate --engine        the engine's unit tests on a 64-bit ARM, under the same
-  sim SEED [--log]        one seed of the simulation, with all that happens
+  emulate --engine        the engine's unit tests on a 64-bit ARM, under the same emulator
+  sim SEED [--log]        one seed of the simulation, with all its events
   sim --seeds N [--from S] [--threads T]
                           many seeds on all cores; ends with seeds per second
   chaos [OPTIONS]         a thousand miners and two pools under a hundred faults, two hundred
                           kills, a pulled cable: some seven minutes
   soak [OPTIONS]          memory and descriptors stay flat; --minutes N [--miners N]
-  fuzz TARGET --seconds N a fuzz target for so long, with nightly (fuzz/README.md)
-  hooks                   lets git run .githooks/pre-commit
+  fuzz TARGET --seconds N a fuzz target for N seconds, with nightly (fuzz/README.md)
+  hooks                   makes git run .githooks/pre-commit
 ";
 
-/// The exit code for a command line that cannot be read.
+/// The exit code for an invalid command line.
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
         ["keys"] => image::make_keys(None),
         ["keys", folder] => image::make_keys(Some(folder.as_ref())),
         ["image", "--boot-test"] => image::boot_test(&mut Tally::default()),
-        // What QEMU starts for each connection of a guest to the pool.
+        // QEMU starts this for each connection of a guest to the pool.
         ["pipe", address] => image::pipe(address),
         ["sim", arguments @ ..] => sim::run(arguments),
         ["chaos", options @ ..] => chaos::chaos(options),

@@ -1,9 +1,9 @@
-//! Packages of the binary that `dist` built: for Debian, for OpenWrt, and a plain tarball with an
-//! installer; a bill of materials beside them.
+//! Packages of the binary from `dist`: for Debian, for OpenWrt, and a tarball with an installer,
+//! each with a bill of materials.
 //!
-//! The files that go in, scripts and units, lie in `xtask/package`. A package depends on what it
-//! is made of and on the time of the last commit (or `SOURCE_DATE_EPOCH`), so two machines that
-//! have the same binary make the same file; a test makes each twice.
+//! Their scripts and units lie in `xtask/package`. A package depends only on its files and on the
+//! time of the last commit (or `SOURCE_DATE_EPOCH`). So two machines with the same binary make the
+//! same package; a test makes each twice.
 
 mod sbom;
 mod trial;
@@ -18,7 +18,7 @@ use crate::{dist, process};
 
 pub use trial::run as trial;
 
-/// What all packages are called.
+/// The name of all packages.
 const NAME: &str = "loka-stratum";
 const SUMMARY: &str = "mining gateway: thousands of ASICs, one TLS link to the pool";
 const DESCRIPTION: [&str; 3] = [
@@ -30,19 +30,19 @@ const HOMEPAGE: &str = "https://github.com/loka-stratum/loka-stratum";
 const MAINTAINER: &str = "Loka Stratum <packages@loka-stratum.example>";
 const LICENCE: &str = "MIT OR Apache-2.0";
 
-/// Where the files that go in lie, and where the packages go.
+/// Folder of the packages' files, and folder of the packages.
 const PARTS: &str = "xtask/package";
 
-/// What a package is made of.
+/// The contents of a package.
 struct Contents {
     version: String,
     time: u64,
     binary: Vec<u8>,
-    /// What the system service may take of memory, in bytes.
+    /// Memory limit of the system service, in bytes.
     memory_bytes_max: u64,
 }
 
-/// A file that is ready to be given away.
+/// A finished file.
 struct Product {
     name: String,
     bytes: Vec<u8>,
@@ -69,7 +69,7 @@ impl Format {
     }
 }
 
-/// Makes the packages for `triple`, of one format or of all, with their bill of materials.
+/// Makes the packages for `triple`, in one format or all, with their bill of materials.
 ///
 /// # Errors
 ///
@@ -102,11 +102,11 @@ pub fn folder() -> PathBuf {
     process::root().join("target/package")
 }
 
-/// The time that everything in a package carries: the given one, else that of the last commit.
+/// The time of all files in a package: `SOURCE_DATE_EPOCH`, else the time of the last commit.
 ///
 /// # Errors
 ///
-/// `SOURCE_DATE_EPOCH` is no number, or git cannot be asked.
+/// `SOURCE_DATE_EPOCH` is no number, or git fails.
 pub fn source_time() -> Result<u64, String> {
     let text = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text,
@@ -133,7 +133,7 @@ pub fn version() -> Result<String, String> {
     targets::read::<Manifest>("Cargo.toml").map(|manifest| manifest.package.version)
 }
 
-/// A file that goes in, as it is in the repository.
+/// A file of the repository, unchanged.
 fn part(path: &str) -> Result<String, String> {
     let path = format!("{PARTS}/{path}");
     std::fs::read_to_string(process::root().join(&path)).map_err(|error| format!("{path}: {error}"))
@@ -148,7 +148,7 @@ impl Contents {
     }
 
     fn of(binary: Vec<u8>) -> Result<Self, String> {
-        // As much again for what the kernel keeps for the connections.
+        // The same amount again for the kernel's socket buffers.
         let memory_bytes_max = 2 * targets::board("generic")?.capacity.gateway_bytes_max;
         Ok(Self { version: version()?, time: source_time()?, binary, memory_bytes_max })
     }
@@ -172,7 +172,7 @@ impl Contents {
         Ok(unit.replace("@BINARY@", path).replace("@MEMORY@", &self.memory_bytes_max.to_string()))
     }
 
-    /// Licences, and what the settings are, for the folder of documents.
+    /// Licences and documents for the documentation folder.
     fn documents(&self, tree: &mut Tree, folder: &str) -> Result<(), String> {
         let mut copyright = format!("Loka Stratum, {HOMEPAGE}\nLicence: {LICENCE}\n");
         for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {

@@ -1,15 +1,15 @@
-//! Runs other programs from the root of the repository.
+//! Runs other programs in the root of the repository.
 //!
-//! No program gets a standard input, so none can wait for an answer. A limit in time is kept by
-//! `timeout` of coreutils, which ends the program's children with it.
+//! No program gets a standard input, so none can wait for an answer. `timeout` of coreutils
+//! enforces time limits, and ends the program's children too.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// Variables that `cargo run` sets for this program. Handed on, they would make build scripts
-/// that watch them (ring's does) run again at each change between `cargo` and `cargo xtask`.
+/// Variables that `cargo run` sets for this program. If inherited, they would rerun build scripts
+/// that watch them (such as ring's) at each change between `cargo` and `cargo xtask`.
 const CARGO_RUN_PREFIXES: [&str; 4] =
     ["CARGO_BIN_", "CARGO_CRATE_", "CARGO_MANIFEST_", "CARGO_PKG_"];
 
@@ -23,7 +23,7 @@ pub fn root() -> &'static Path {
     })
 }
 
-/// This program, by a path that holds as long as it runs: a build may put another in its place.
+/// This program, by a path that stays valid while it runs: a build may replace the file.
 pub fn this() -> String {
     format!("/proc/{}/exe", std::process::id())
 }
@@ -62,7 +62,7 @@ pub fn limited(seconds: u32, program: &str, arguments: &[&str]) -> Command {
 ///
 /// # Errors
 ///
-/// Says which command failed and how, also where it could not be started.
+/// The failed command and its failure, including a failed start.
 pub fn run(command: &mut Command) -> Result<(), String> {
     let line = line(command);
     println!("$ {line}");
@@ -70,16 +70,16 @@ pub fn run(command: &mut Command) -> Result<(), String> {
     if status.success() { Ok(()) } else { Err(format!("{line}: {status}")) }
 }
 
-/// Runs a command and returns what it printed.
+/// Runs a command and returns its standard output as text.
 ///
 /// # Errors
 ///
-/// Says which command failed and what it printed as its error.
+/// The failed command and its standard error.
 pub fn output(command: &mut Command) -> Result<String, String> {
     bytes(command).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Runs a command and returns the bytes that it printed.
+/// Runs a command and returns its standard output as bytes.
 ///
 /// # Errors
 ///
@@ -94,7 +94,7 @@ pub fn bytes(command: &mut Command) -> Result<Vec<u8>, String> {
     Ok(output.stdout)
 }
 
-/// Shows and runs a command, and gives each line it prints to `seen` as well as to the terminal.
+/// Shows and runs a command, and passes each line of its output to `seen` and to the terminal.
 ///
 /// # Errors
 ///
@@ -116,7 +116,7 @@ pub fn run_watched(command: &mut Command, mut seen: impl FnMut(&str)) -> Result<
     if status.success() { Ok(()) } else { Err(format!("{line}: {status}")) }
 }
 
-/// Tells whether `program` is on the search path.
+/// Returns whether `program` is on the search path.
 pub fn is_installed(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
@@ -128,7 +128,7 @@ pub fn shown(path: &Path) -> std::path::Display<'_> {
     path.strip_prefix(root()).unwrap_or(path).display()
 }
 
-/// The command as a person would type it: programs by their names, paths from the root.
+/// The command as typed by a person: programs by their names, paths from the root.
 fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words = words.map(|word| {

@@ -1,21 +1,21 @@
-//! The steps of a long command: runs each, keeps its time, and tells all at the end.
+//! The steps of a long command: runs each, measures its time, and prints a summary at the end.
 //!
-//! A failed step does not stop the ones after it, so that one run shows all that is wrong.
+//! A failed step does not stop the later steps, so that one run shows all failures.
 
 use std::time::{Duration, Instant};
 
-/// How a step that did not fail ended.
+/// The outcome of a step without a failure.
 pub enum Ended {
     Passed,
-    /// Not run, with the reason and what would let it run.
+    /// Not run, with the reason and the remedy.
     Skipped(String),
 }
 
 impl Ended {
-    /// What a line begins with that says why something was not run.
+    /// The prefix of a line with the reason for a skip.
     pub const SKIPPED: &str = "skipped: ";
 
-    /// Says why something was not run.
+    /// Prints the reason for a skip.
     pub fn say(&self) {
         if let Self::Skipped(reason) = self {
             println!("{}{reason}", Self::SKIPPED);
@@ -36,7 +36,7 @@ struct Step {
 }
 
 impl Report {
-    /// Runs a step and notes how it ended.
+    /// Runs a step and records its outcome.
     pub fn step(&mut self, name: &'static str, work: impl FnOnce() -> Result<Ended, String>) {
         println!("\n== {name}");
         let start = Instant::now();
@@ -48,7 +48,7 @@ impl Report {
         self.steps.push(Step { name, took: start.elapsed(), outcome });
     }
 
-    /// Prints a line per step and tells whether none failed.
+    /// Prints a line per step and returns whether none failed.
     pub fn summary(&self) -> bool {
         println!("\n== summary");
         for step in &self.steps {

@@ -1,7 +1,7 @@
-//! The simulation: one seed with everything shown, or many as fast as the cores go.
+//! The simulation: one seed with all its events, or many seeds on all cores.
 //!
-//! The seeds run in the test program `sim`, built of the engine alone in a profile of its own; it
-//! reads what is asked of it from the environment.
+//! The seeds run in the test program `sim`, built from the engine alone in its own profile. It
+//! reads its options from the environment.
 
 use std::process::Command;
 
@@ -14,11 +14,11 @@ const CANARY_SECONDS_MAX: u32 = 900;
 const USAGE: &str = "usage: cargo xtask sim SEED [--log] | --seeds N [--from S] [--threads T] | \
                      --miners N";
 
-/// Runs what the arguments ask for.
+/// Runs the seeds of the arguments.
 ///
 /// # Errors
 ///
-/// Says how to call it, or that a seed failed; the test program has then said which.
+/// The usage, or a failed seed; the test program then has printed the seed.
 pub fn run(arguments: &[&str]) -> Result<(), String> {
     let mut command = program();
     match arguments {
@@ -65,11 +65,11 @@ fn number(text: &str) -> Result<&str, String> {
         .map_err(|_| format!("got {text}, a number is needed; {USAGE}"))
 }
 
-/// Plants one defect for each invariant and demands that each is found.
+/// Plants one defect for each invariant and requires that the simulation finds each.
 ///
 /// # Errors
 ///
-/// Says that one was not.
+/// A defect was not found.
 pub fn canary() -> Result<Ended, String> {
     let cargo = process::cargo(&[]).get_program().to_string_lossy().into_owned();
     let arguments = ["test", "--locked", "--no-default-features", "--features", "canary"];

@@ -1,32 +1,32 @@
-//! Where the bytes of a binary are: by section, and by the crate whose code they are.
+//! The size of a binary by section, and by crate.
 //!
-//! Both are read from the symbols of the binary before it is stripped, with `readelf`. A function
-//! counts for the crate that wrote it, also where another crate made it for its own types; what
-//! has no name, such as most constant texts, counts for its section only.
+//! `readelf` reads both from the unstripped binary. A function counts for the crate that defines
+//! it, even if another crate instantiates it. Bytes without a symbol, such as most constant texts,
+//! count only for their section.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::{apt, process};
 
-/// Crates and sections that are listed by name; the rest is one line.
+/// Number of crates and sections listed by name; the rest is one line.
 const LISTED: usize = 20;
 
-/// What symbols count for that are of no Rust crate.
+/// The name for symbols of no Rust crate.
 const NOT_RUST: &str = "C and assembly";
 
 /// Prints both lists.
 ///
 /// # Errors
 ///
-/// Says why the binary cannot be read.
+/// The reason why the binary cannot be read.
 pub fn print(binary: &Path) -> Result<(), String> {
     list("section", sections(&read(binary, "--sections")?));
     list("crate", crates(&read(binary, "--symbols")?));
     Ok(())
 }
 
-/// Adds up some of a binary's sections; one that it does not have is empty.
+/// Adds up some of a binary's sections; a missing section counts as 0.
 ///
 /// # Errors
 ///
@@ -36,7 +36,7 @@ pub fn of_sections(binary: &Path, names: &[&str]) -> Result<u64, String> {
     Ok(names.iter().filter_map(|name| sizes.get(*name)).sum())
 }
 
-/// Adds up what is some crates' code and constants, as far as symbols name it.
+/// Adds up the code and constants of some crates, by their symbols.
 ///
 /// # Errors
 ///
@@ -64,7 +64,7 @@ fn list(title: &str, sizes: BTreeMap<String, u64>) {
     }
 }
 
-/// The sections that are loaded into memory, from what `readelf --sections` prints.
+/// The sections that are loaded into memory, from the output of `readelf --sections`.
 fn sections(text: &str) -> BTreeMap<String, u64> {
     let mut sizes = BTreeMap::new();
     for line in text.lines() {
@@ -78,9 +78,9 @@ fn sections(text: &str) -> BTreeMap<String, u64> {
     sizes
 }
 
-/// The crates, from what `readelf --symbols` prints.
+/// The crates, from the output of `readelf --symbols`.
 fn crates(text: &str) -> BTreeMap<String, u64> {
-    // Several names may be of one place.
+    // Several names may have one address.
     let mut places = BTreeMap::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -105,7 +105,7 @@ fn v0(symbol: &str) -> Option<&str> {
         rest = rest.get(1..)?;
         match kind {
             'C' => return counted(without_number(rest)),
-            // The letter of a namespace follows.
+            // A namespace letter follows.
             'N' => rest = rest.get(1..)?,
             'M' | 'X' => rest = without_number(rest),
             _ => {}
@@ -113,7 +113,7 @@ fn v0(symbol: &str) -> Option<&str> {
     }
 }
 
-/// Leaves out the number that tells equal names apart.
+/// Removes the disambiguator of equal names.
 fn without_number(rest: &str) -> &str {
     match rest.strip_prefix('s').and_then(|number| number.split_once('_')) {
         Some((number, after)) if number.bytes().all(|b| b.is_ascii_alphanumeric()) => after,
@@ -133,7 +133,7 @@ fn legacy(symbol: &str) -> Option<&str> {
     })
 }
 
-/// Reads a text that its length in decimal stands before.
+/// Reads a text with its decimal length before it.
 fn counted(text: &str) -> Option<&str> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (length, rest) = text.split_at_checked(digits)?;
@@ -141,7 +141,7 @@ fn counted(text: &str) -> Option<&str> {
     rest.get(..length.parse().ok()?)
 }
 
-/// Ring's C and assembly have its name before them.
+/// Ring's C and assembly symbols begin with its name.
 fn of_ring(symbol: &str) -> Option<&str> {
     symbol.starts_with("ring_core_").then_some("ring")
 }

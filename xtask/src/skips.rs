@@ -1,8 +1,8 @@
-//! Tests that this machine cannot run: which, why, and whether CI may do without them.
+//! Tests that this machine cannot run: their names, the reasons, and CI's permission to skip them.
 //!
-//! The harness of `cargo test` knows no skip, so a test that cannot run returns and counts as
-//! passed. Each writes its name and reason to a file (`tests/skips/mod.rs`); here that file is read
-//! after the tests, and what it names is taken from the passed ones.
+//! The harness of `cargo test` has no skip, so a test that cannot run returns and counts as passed.
+//! Each writes its name and reason to a file (`tests/skips/mod.rs`). This module reads the file
+//! after the tests, and subtracts its tests from the passed ones.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use std::process::Command;
 use crate::process;
 use crate::tally::Tally;
 
-/// Tells the tests where to write.
+/// The variable with the list's path.
 const VARIABLE: &str = "TEST_SKIPS";
 
 /// The tests that CI may skip, each with the command that runs it.
@@ -23,7 +23,7 @@ pub struct Skips {
 }
 
 impl Skips {
-    /// Begins an empty list.
+    /// Starts an empty list.
     ///
     /// # Errors
     ///
@@ -39,13 +39,13 @@ impl Skips {
         }
     }
 
-    /// Has the tests of a command write to the list.
+    /// Sets the list's path for the tests of a command.
     pub fn follow<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.env(VARIABLE, &self.file)
     }
 
-    /// Takes the tests that were skipped from the passed ones and prints each with its reason.
-    /// Returns their names.
+    /// Subtracts the skipped tests from the passed ones and prints each with its reason. Returns
+    /// their names.
     pub fn take_from(&self, tally: &mut Tally) -> Vec<String> {
         let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         let skips = by_name(&text);
@@ -57,11 +57,11 @@ impl Skips {
     }
 }
 
-/// Compares the tests that were skipped with those that CI may skip.
+/// Compares the skipped tests with CI's list.
 ///
 /// # Errors
 ///
-/// Names each test that is on one list only.
+/// Names each test on only one list.
 pub fn check(skipped: &[String]) -> Result<(), String> {
     let path = process::root().join(ALLOWED);
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{ALLOWED}: {error}"))?;
@@ -77,7 +77,7 @@ fn differences(skipped: &[String], allowed: &str) -> Vec<String> {
     unexpected.chain(stale.map(|test| format!("{test} is in {ALLOWED} and ran"))).collect()
 }
 
-/// Lines of a name, a tab and a text; each test counts once, however often it says so.
+/// Lines of a name, a tab and a text; a repeated test counts once.
 fn by_name(text: &str) -> BTreeMap<&str, &str> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| line.split_once('\t')).collect()

@@ -1,6 +1,6 @@
 //! The tests on a machine whose cores are busy: green three times in a row (F102).
 //!
-//! A test that waits for one side only, or for a time that an idle machine keeps, fails here.
+//! A test that waits for only one side, or for a time that only an idle machine meets, fails here.
 
 use std::process::Child;
 
@@ -11,10 +11,10 @@ use crate::{process, test};
 /// Runs of the whole suite.
 const ROUNDS: u32 = 3;
 
-/// Programs that spin beside it: three to each core of a small machine.
+/// Busy loops beside it: three per core of a small machine.
 const SPINNERS: usize = 6;
 
-/// A program that spins until it is dropped.
+/// A busy loop in a process, killed on drop.
 struct Spinner(Child);
 
 impl Spinner {
@@ -32,11 +32,11 @@ impl Drop for Spinner {
     }
 }
 
-/// Builds the tests, then runs them so often beside the spinning programs.
+/// Builds the tests, then runs them repeatedly beside the busy loops.
 ///
 /// # Errors
 ///
-/// A round failed; the rounds after it are run all the same.
+/// A round failed; the later rounds run all the same.
 pub fn run() -> Result<(), String> {
     test::build_tests()?;
     let spinners = (0..SPINNERS).map(|_| Spinner::start()).collect::<Result<Vec<_>, _>>()?;

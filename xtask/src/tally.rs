@@ -1,4 +1,4 @@
-//! Adds up what `cargo test` reports, one line per test program.
+//! Adds up the results of `cargo test`, one line per test program.
 
 /// Tests by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Tally {
         self.skipped += other.skipped;
     }
 
-    /// Takes so many tests from the passed ones: they returned because they could not run.
+    /// Subtracts skipped tests from the passed ones: they returned because they could not run.
     pub fn skip(&mut self, count: u64) {
         self.passed = self.passed.saturating_sub(count);
         self.skipped += count;

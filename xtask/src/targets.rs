@@ -1,7 +1,7 @@
-//! What is built for which router: `cross.toml`, `targets/<triple>/target.toml`, `board/*.toml`.
+//! Build settings of each router: `cross.toml`, `targets/<triple>/target.toml`, `board/*.toml`.
 //!
 //! The same names stand in several files because several tools read them: cargo its own
-//! configuration, cross `cross.toml`, the xtask the rest. [`disagreements`] holds them together.
+//! configuration, cross `cross.toml`, the xtask the rest. [`disagreements`] compares them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,18 +11,19 @@ use serde::de::DeserializeOwned;
 
 use crate::process;
 
-/// The settings of cross, and the version that they are for.
+/// The settings of cross, and its version.
 pub const CROSS: &str = "cross.toml";
 pub const CROSS_VERSION: &str = "0.2.5";
 
-/// How the release profile of `Cargo.toml` optimises; what differs, cross has to be told.
+/// The optimisation level of `Cargo.toml`'s release profile; cross needs an override for a
+/// different level.
 const OPT_LEVEL_DEFAULT: &str = "3";
 
-/// By this variable a build is told how to optimise.
+/// The variable with a build's optimisation level.
 pub const OPT_LEVEL: &str = "CARGO_PROFILE_RELEASE_OPT_LEVEL";
 
-/// `targets/<triple>/target.toml`: how a binary for one kind of machine is linked and how large
-/// it may be.
+/// `targets/<triple>/target.toml`: linker settings and size limit of a binary for one kind of
+/// machine.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
@@ -36,23 +37,23 @@ pub struct Target {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
-    /// The compiler that links, and that builds crates which hold C; also in `.cargo/config.toml`.
+    /// The compiler for linking and for crates with C code; also in `.cargo/config.toml`.
     pub linker: String,
-    /// What the names of `ar` and `strip` for this target begin with.
+    /// The prefix of the names of `ar` and `strip` for this target.
     pub binutils_prefix: String,
-    /// Debian's packages that bring the linker, or what zig leaves to others.
+    /// Debian's packages with the linker, or with the tools that zig lacks.
     pub packages: Vec<String>,
-    /// Packages of PyPI by which zig stands in where the linker is not installed.
+    /// Packages of PyPI with zig, the replacement for a missing linker.
     #[serde(default)]
     pub zig: Vec<String>,
-    /// The Debian architecture that some of them belong to, where it is not the host's; for glibc
-    /// also the one that has `std` ready for this target.
+    /// The Debian architecture of some of them, if it is not the host's; for glibc also the
+    /// architecture with a prebuilt `std` for this target.
     pub architecture: Option<String>,
-    /// The C library: `glibc`, or `musl`, which is linked in.
+    /// The C library: `glibc`, or `musl`, which is linked statically.
     pub libc: Libc,
-    /// Flags where the target's std is ready.
+    /// Flags with a prebuilt `std`.
     pub prebuilt_rustflags: Vec<String>,
-    /// Flags where std is built here.
+    /// Flags with a `std` built here.
     pub build_std_rustflags: Vec<String>,
 }
 
@@ -68,18 +69,18 @@ pub enum Libc {
 pub struct Build {
     /// Features of the package, over `--no-default-features`.
     pub features: Vec<String>,
-    /// Set over the release profile's own: `3`, `s` or `z`.
+    /// Overrides the release profile's: `3`, `s` or `z`.
     pub opt_level: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Size {
-    /// Largest binary that fits, in bytes, stripped.
+    /// Size limit of the stripped binary, in bytes.
     pub binary_bytes_max: u64,
 }
 
-/// What other systems call this kind of machine, where packages are made for it.
+/// Other systems' names for this architecture, if packages are made for it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Package {
@@ -97,7 +98,7 @@ pub struct Board {
     pub name: String,
     pub target: String,
     pub compatible: Vec<String>,
-    /// `generic` is no machine and has none of these four.
+    /// `generic` is no real machine and has none of these four.
     pub soc: Option<Soc>,
     pub memory: Option<Memory>,
     pub serial: Option<Serial>,
@@ -167,7 +168,7 @@ pub struct Network {
     pub lan: Vec<String>,
 }
 
-/// A test of the gateway holds these against its own limits and sum.
+/// A test of the gateway compares these with its own limits and sum.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "as for Board")]
@@ -179,7 +180,7 @@ pub struct Capacity {
     pub gateway_bytes_max: u64,
 }
 
-/// The keys of `cross.toml` that cross knows in [`CROSS_VERSION`]; it only warns of others.
+/// The keys of `cross.toml` in [`CROSS_VERSION`]; cross only warns of others.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "cross reads it; here the form counts, and what targets/ has too")]
@@ -253,7 +254,7 @@ pub fn all() -> Result<BTreeMap<String, Target>, String> {
 ///
 /// # Errors
 ///
-/// Names those there are.
+/// Names the known ones.
 pub fn one(triple: &str) -> Result<Target, String> {
     let mut targets = all()?;
     targets.remove(triple).ok_or_else(|| {
@@ -368,7 +369,7 @@ fn check_board(
 ///
 /// # Errors
 ///
-/// Names those there are.
+/// Names the known ones.
 pub fn board(name: &str) -> Result<Board, String> {
     let file = format!("{name}.toml");
     let known: Vec<String> =

@@ -1,7 +1,7 @@
-//! Everything that a commit must pass, quick layers first.
+//! All checks of a commit, quick layers first.
 //!
-//! What only other processors need is built beside the steps for this one (`beside`): those wait
-//! half of their time.
+//! Builds for other processors run beside the steps for this one (`beside`), which wait half of
+//! their time.
 //!
 //! All host builds use the `dev` profile, so each crate is compiled once for checking and once for
 //! running; only the proof without an allocator, a few small crates, needs a profile of its own.
@@ -14,19 +14,19 @@ use crate::skips::{self, Skips};
 use crate::tally::Tally;
 use crate::{apt, bare_metal, browser, engine, image, lab, process, sim, tidy};
 
-/// What the packages of the workspace that run on the host are called in cargo's arguments.
-/// `bare-metal` has no `main` that a test program could be made of.
+/// cargo's arguments for the workspace's packages that run on the host. `bare-metal` has no `main`,
+/// so no test program can be made of it.
 const HOST_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "bare-metal"];
 
-/// What tests call, and which package of Debian has it: networks disturbed, metrics checked.
+/// Programs that tests call, with their Debian packages: network faults and the check of metrics.
 const TOOLS: [(&str, &str); 3] =
     [("ip", "iproute2"), ("nft", "nftables"), ("promtool", "prometheus")];
 
-/// Longest time to build and run the tests, in seconds: one that hangs must end and be seen, and
-/// a machine whose cores are busy takes three times as long.
+/// Longest time to build and run the tests, in seconds: a hanging test must end and be noticed, and
+/// a busy machine takes three times as long.
 const TEST_SECONDS_MAX: u32 = 2400;
 
-/// Whether a test that could not run fails the whole, unless it is listed as one that may.
+/// Whether a skipped test fails the run, unless it is on the list of allowed skips.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Strict {
     Yes,
@@ -37,7 +37,7 @@ pub enum Strict {
 ///
 /// # Errors
 ///
-/// When a step failed, or when no test ran at all.
+/// A step failed, or no test ran at all.
 pub fn all(strict: Strict) -> Result<(), String> {
     let mut report = Report::default();
     let mut tally = Tally::default();
@@ -52,7 +52,7 @@ pub fn all(strict: Strict) -> Result<(), String> {
     });
     report.step("engine: clippy", engine::clippy);
     report.step("engine: links without alloc", bare_metal::host);
-    // Not before: what was built for that step is of use for other processors too.
+    // Not earlier: that step's build is reused for other processors.
     let beside = beside(board.is_ok());
     let ended =
         |tally: &mut Tally| beside.as_ref().map_err(Clone::clone).and_then(|all| all.next(tally));
@@ -90,8 +90,8 @@ pub fn all(strict: Strict) -> Result<(), String> {
     }
 }
 
-/// Starts the builds for other processors, in the order in which their steps come: first the one
-/// that ends with minutes on one core.
+/// Starts the builds for other processors, in the order of their steps: first the build that ends
+/// with minutes on one core.
 fn beside(has_board: bool) -> Result<Beside, String> {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     let mut commands = Vec::new();
@@ -102,7 +102,7 @@ fn beside(has_board: bool) -> Result<Beside, String> {
     Beside::start(commands)
 }
 
-/// What cannot be had here is a reason not to run a step, and no fault.
+/// A missing tool skips a step, and is no failure.
 fn or_skipped(outcome: &Result<(), String>) -> Ended {
     outcome.as_ref().map_or_else(|reason| Ended::Skipped(reason.clone()), |()| Ended::Passed)
 }
@@ -111,16 +111,16 @@ fn passed(mut command: std::process::Command) -> Result<Ended, String> {
     process::run(&mut command).map(|()| Ended::Passed)
 }
 
-/// Checks every target with every feature: also the benches and the tests, and the one test that
-/// `--all-targets` leaves out since it is no part of `cargo test`.
+/// Checks every target with every feature, including benches and tests, and the one test that
+/// `--all-targets` leaves out, since `cargo test` does not run it.
 fn clippy() -> Result<Ended, String> {
     let mut command = process::cargo(&["clippy", "--locked", "--all-targets", "--all-features"]);
     command.args(["--test", "browser"]).args(HOST_PACKAGES).args(["--", "-D", "warnings"]);
     passed(command)
 }
 
-/// Lints of the documents: a link that leads nowhere is an error; one to a private item is none,
-/// as the documents are for those who work on the code.
+/// Lints of the documents: a broken link is an error. A link to a private item is allowed, since
+/// the documents are for the code's developers.
 const DOC_LINTS: &str = "-D warnings -A rustdoc::private_intra_doc_links";
 
 /// Renders the documents of the code, private items too.
@@ -151,7 +151,7 @@ pub fn tests(tally: &mut Tally, skips: &Skips) -> Result<Ended, String> {
     if !missing.is_empty()
         && let Err(why) = apt::install(&missing)
     {
-        println!("tests that need {} will say that they are skipped: {why}", missing.join(", "));
+        println!("tests that need {} are skipped: {why}", missing.join(", "));
     }
     let cargo = process::cargo(&[]).get_program().to_string_lossy().into_owned();
     let arguments = ["test", "--locked", "--no-fail-fast"];
@@ -160,10 +160,10 @@ pub fn tests(tally: &mut Tally, skips: &Skips) -> Result<Ended, String> {
     process::run_watched(&mut command, |line| tally.read(line)).map(|()| Ended::Passed)
 }
 
-/// What lets the steps of cargo-deny run.
+/// The remedy for skipped steps of cargo-deny.
 const NO_DENY: &str = "cargo-deny is not installed (cargo install --locked cargo-deny)";
 
-/// Checks licences, sources and duplicate crates where cargo-deny is installed.
+/// Checks licences, sources and duplicate crates, if cargo-deny is installed.
 fn deny() -> Result<Ended, String> {
     if !process::is_installed("cargo-deny") {
         return Ok(Ended::Skipped(NO_DENY.to_owned()));
@@ -171,8 +171,8 @@ fn deny() -> Result<Ended, String> {
     passed(process::cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"]))
 }
 
-/// Checks the crates against published advisories where cargo-deny has the database: `cargo deny
-/// fetch` brings it, on a machine that reaches it.
+/// Checks the crates against published advisories, if cargo-deny has the database: `cargo deny
+/// fetch` downloads it.
 fn advisories() -> Result<Ended, String> {
     if !process::is_installed("cargo-deny") {
         return Ok(Ended::Skipped(NO_DENY.to_owned()));

@@ -1,7 +1,7 @@
 //! The rules of CONTRIBUTING.md that a program can check, in well under a second.
 //!
-//! Every check is a function from a file's path and text to findings, so each has a test with a
-//! text that must be found: a check that no longer finds anything is noticed.
+//! Every check is a function from a file's path and text to findings. Each has a test with a faulty
+//! text, so a check that finds nothing any more is noticed.
 
 mod cases;
 mod layout;
@@ -14,11 +14,11 @@ use std::fmt;
 
 use crate::{process, targets};
 
-/// Something to mend, where it is, and what to do about it.
+/// A fault with its place and its remedy.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Finding {
     path: String,
-    /// Counted from 1; 0 where the finding is about the file as a whole.
+    /// Counted from 1; 0 for a finding about the whole file.
     line: usize,
     message: String,
 }
@@ -38,17 +38,17 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A file of the repository that is text.
+/// A text file of the repository.
 struct Source {
     path: String,
     text: String,
 }
 
-/// Checks all files that git tracks or would track.
+/// Checks all files that are tracked, or new and not ignored.
 ///
 /// # Errors
 ///
-/// Says how many findings were printed.
+/// The number of printed findings.
 pub fn run() -> Result<(), String> {
     let paths = paths()?;
     let sources = read(&paths)?;
@@ -98,7 +98,7 @@ fn paths() -> Result<Vec<String>, String> {
     Ok(paths)
 }
 
-/// Reads those of `paths` that hold text; a file with a NUL or without UTF-8 is data.
+/// Reads the text files among `paths`; a file with a NUL or invalid UTF-8 is data.
 fn read(paths: &[String]) -> Result<Vec<Source>, String> {
     let mut sources = Vec::new();
     for path in paths {

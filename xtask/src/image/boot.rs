@@ -1,9 +1,9 @@
 //! Boots the image under QEMU, sets it up by its serial port, mines through it, cuts its power,
-//! damages a slot, and updates it to a system that is well and to one that is not.
+//! damages a slot, and updates it to a healthy and to a broken system.
 //!
 //! Pool and swarm run on this machine; the guest reaches nothing else: its only network is QEMU's,
-//! restricted to the ports that are forwarded. The emulator is Debian's, unpacked into `tools/`,
-//! never installed: its package would remove others.
+//! restricted to the forwarded ports. The emulator is Debian's, unpacked into `tools/`, never
+//! installed: its package would remove others.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,16 +18,15 @@ use crate::lab::{self, Pool, Swarm, count, sum};
 use crate::tally::Tally;
 use crate::{debs, process};
 
-/// How long the guest may take for what must happen; an emulator on a busy machine is slow.
+/// Time limit of each step of the guest; an emulator on a busy machine is slow.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Time from the kernel's hand-over to the open port that is aimed at, in seconds. It is compared
-/// with the processor time that the emulator used, and only said: a busy machine is no fault.
+/// Goal for the time from the kernel's hand-over to the open port, in seconds. It is compared with
+/// the emulator's processor time, and only reported: a busy machine is no fault.
 const LISTENING_SECONDS_WANTED: f64 = 3.0;
 
-/// Parts of lines that say what the system could not have: a module, its data, a program, the
-/// watchdog, the button.
+/// Parts of lines that report a missing module, data partition, program, watchdog or button.
 const FAULTS: [&str; 5] =
     [" not loaded", "no data partition", ": not found", "is not fed", "no reset button"];
 
@@ -36,25 +35,25 @@ const FAULTS: [&str; 5] =
 const STAT_USER: usize = 11;
 const STAT_SYSTEM: usize = 12;
 
-/// Where the guest finds the pool.
+/// The pool's address inside the guest.
 const POOL_IN_GUEST: &str = "10.0.2.100:3334";
 
-/// Where slot a begins on the disk, in bytes: behind the table, boot and env.
+/// Start of slot a on the disk, in bytes: after the table, boot and env.
 const SLOT_A_AT: u64 = ((1 + super::BOOT_MIB + super::ENV_MIB) * super::MIB) as u64;
 
-/// What the guest's administrator is known by.
+/// The password of the guest's administrator.
 const PASSWORD: &str = "a password of this trial";
 
-/// Versions of the systems that the guest is updated to, after its first.
+/// Versions of the guest's updates.
 const KEPT_VERSION: &str = "0.1.1";
 const DEAD_VERSION: &str = "0.1.2";
 
-/// Seconds after which the first program of the guest gives a system up that is not confirmed: more
-/// than one that is well needs on the slowest machine, and few for one that never will be.
+/// Seconds until the guest's initramfs abandons an unconfirmed system: longer than a healthy system
+/// needs on the slowest machine, and short for the broken one.
 const TRIAL_SECONDS: u32 = 600;
 const TRIAL_SECONDS_DEAD: u32 = 10;
 
-/// A program in place of the gateway that is of no use.
+/// A useless replacement for the gateway's program.
 const DEAD: &[u8] = b"#!/bin/sh\nexit 1\n";
 
 /// A running guest.
@@ -69,19 +68,20 @@ struct Guest {
     started: Instant,
 }
 
-/// What a trial goes on with.
+/// The state between the parts of a trial.
 struct Trial {
     image: Image,
     pool: Pool,
-    /// The folder with the keys of updates.
+    /// The folder of the update keys.
     keys: PathBuf,
 }
 
-/// Makes an image whose gateway mines at a pool here, and tries it, each part of the trial a test.
+/// Makes an image whose gateway mines at a pool here, and tests it; each part of the trial counts
+/// as a test.
 ///
 /// # Errors
 ///
-/// Says what did not happen.
+/// The missing event.
 pub fn test(tally: &mut Tally) -> Result<(), String> {
     let folder = super::folder(BOARD)?;
     let identity = folder.join("pool.pem");
@@ -92,7 +92,7 @@ pub fn test(tally: &mut Tally) -> Result<(), String> {
     let image = super::build(BOARD, &parts(&keys))?;
     let trial = Trial { image, pool, keys };
     let mut slowest: f64 = 0.0;
-    // Each goes on with the disk that the one before it left.
+    // Each part continues with the disk of the previous part.
     let parts = [
         Trial::first_boot,
         Trial::second_boot,
@@ -125,7 +125,7 @@ fn parts(keys: &Path) -> Parts {
     Parts { trusted, key, ..Parts::default() }
 }
 
-/// Each part returns the longest time to the open port that it saw.
+/// Each part returns the longest observed time to the open port.
 impl Trial {
     fn boot(&self) -> Result<Guest, String> {
         Guest::boot(&self.image, self.pool.address, TRIAL_SECONDS)
@@ -159,7 +159,7 @@ impl Trial {
         Ok(seconds)
     }
 
-    /// Boots what lost its power, and measures how soon it mines.
+    /// Boots after the power cut, and measures the time to mining.
     fn second_boot(&self) -> Result<f64, String> {
         println!("\n== power cut while miners mined, second boot");
         let guest = self.boot()?;
@@ -185,9 +185,9 @@ impl Trial {
         Ok(seconds)
     }
 
-    /// From the slot that is left, the damaged one gets another system, which is kept.
+    /// The remaining slot writes another system into the damaged slot; the new system is kept.
     fn update_that_is_kept(&self) -> Result<f64, String> {
-        println!("\n== update to {KEPT_VERSION}, which is well");
+        println!("\n== update to {KEPT_VERSION}, a healthy system");
         let version = Some(KEPT_VERSION.to_owned());
         let file = super::build_update(BOARD, &Parts { version, ..parts(&self.keys) })?;
         let guest = self.boot()?;
@@ -206,9 +206,9 @@ impl Trial {
         Ok(seconds)
     }
 
-    /// A system whose gateway ends at once is started twice, and left.
+    /// A system whose gateway exits at once is started twice, and abandoned.
     fn update_that_is_dead(&self) -> Result<f64, String> {
-        println!("\n== update to {DEAD_VERSION}, whose gateway ends at once");
+        println!("\n== update to {DEAD_VERSION}, whose gateway exits at once");
         let (version, gateway) = (Some(DEAD_VERSION.to_owned()), Some(DEAD.to_vec()));
         let parts = Parts { version, gateway, ..parts(&self.keys) };
         let file = super::build_update(BOARD, &parts)?;
@@ -232,15 +232,15 @@ impl Trial {
         if status["update"]["version"] != KEPT_VERSION {
             return Err(format!("{KEPT_VERSION} does not run: {}", status["update"]));
         }
-        println!("left: {}", status["update"]["last"]);
+        println!("rolled back: {}", status["update"]["last"]);
         drop(swarm);
         guest.cut_power()?;
         Ok(seconds)
     }
 
-    /// Gives the gateway its pool, its ports and its password, as a technician with a cable does.
+    /// Sets the gateway's pool, ports and password over the serial line, like a technician.
     fn set_up(&self, guest: &Guest) -> Result<(), String> {
-        let pin = self.pool.pin.as_ref().ok_or("lab pool: it said no pin")?;
+        let pin = self.pool.pin.as_ref().ok_or("lab pool: it printed no pin")?;
         let lines = format!(
             "set pool.1.url stratum+ssl://{POOL_IN_GUEST}\nset pool.1.user farm.gateway\n\
              set pool.1.trust pin\nset pool.1.pins {pin}\nset status.address 0.0.0.0:8081\n\
@@ -257,7 +257,7 @@ impl Trial {
         process::output(ctl.args(["password", "admin"]).env("LOKA_CTL_SECRET", PASSWORD)).map(drop)
     }
 
-    /// Has miners mine, hands an update over, and waits until the guest starts anew.
+    /// Has miners mine, uploads an update, and waits until the guest reboots.
     fn update(&self, guest: Guest, file: &Path) -> Result<(), String> {
         let swarm = miners(&guest, 20, 300)?;
         guest.wait_for_status("its miners", |s| {
@@ -280,14 +280,14 @@ impl Trial {
     }
 }
 
-/// Starts miners at a guest's gateway.
+/// Starts miners that connect to a guest's gateway.
 fn miners(guest: &Guest, count: u32, seconds: u32) -> Result<Swarm, String> {
     let (count, seconds) = (count.to_string(), seconds.to_string());
     let words = ["--miners", &count, "--hash-rate", "300000", "--for", &seconds];
     Swarm::start(guest.miners, &words)
 }
 
-/// Writes over the beginning of slot a, as a write that was cut would leave it.
+/// Overwrites the beginning of slot a, like an interrupted write.
 fn damage(disk: &Path) -> Result<(), String> {
     use std::os::unix::fs::FileExt;
     let open = std::fs::OpenOptions::new().write(true).open(disk);
@@ -295,7 +295,7 @@ fn damage(disk: &Path) -> Result<(), String> {
     written.map_err(|error| format!("{}: {error}", disk.display()))
 }
 
-/// Holds the books of miners, gateway and pool side by side.
+/// Compares the books of miners, gateway and pool.
 fn compare(report: &Value, status: &Value, pool: &Value) -> Result<(), String> {
     let of = |value: &Value, key: &str| sum(&value[key]);
     let ledger = &status["ledger"];
@@ -358,7 +358,7 @@ impl Guest {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// The terminal that QEMU made for the serial line, as it says.
+    /// The terminal that QEMU created for the serial line, from its output.
     fn find_terminal(&self, said: &Path) -> Result<PathBuf, String> {
         let limit = self.started.elapsed() + PATIENCE;
         while self.started.elapsed() < limit {
@@ -377,7 +377,7 @@ impl Guest {
         lab::program(&["ctl", "--serial", &self.terminal.to_string_lossy()])
     }
 
-    /// Waits until the guest starts anew, which ends its emulator.
+    /// Waits until the guest reboots, which ends its emulator.
     fn wait_for_the_end(mut self) -> Result<(), String> {
         let limit = self.started.elapsed() + PATIENCE;
         while self.started.elapsed() < limit {
@@ -387,10 +387,10 @@ impl Guest {
                 Err(error) => return Err(format!("qemu: {error}")),
             }
         }
-        Err(format!("the guest did not start anew: {}", self.said()))
+        Err(format!("the guest did not reboot: {}", self.said()))
     }
 
-    /// What came over the serial port so far.
+    /// The serial port's output so far.
     fn said(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
@@ -407,8 +407,8 @@ impl Guest {
         Err(format!("no line {part:?} on the serial port: {}", self.said()))
     }
 
-    /// Waits until miners can connect; returns the seconds that it took since the kernel handed
-    /// over, as processor time of the emulator.
+    /// Waits until miners can connect; returns the seconds since the kernel's hand-over, as
+    /// processor time of the emulator.
     fn wait_until_it_listens(&self) -> Result<f64, String> {
         println!("{}", self.wait_for_line("loka: kernel handed over")?);
         let (handed_over, used_before) = (self.seconds(), self.processor_seconds()?);
@@ -416,7 +416,7 @@ impl Guest {
         self.wait_for_line("listening for miners on")?;
         let said = self.said();
         if let Some(line) = said.lines().find(|line| FAULTS.iter().any(|f| line.contains(f))) {
-            return Err(format!("the board is not as its profile says: {line}"));
+            return Err(format!("the board differs from its profile: {line}"));
         }
         let (all, used) = (self.seconds(), self.processor_seconds()?);
         let (wall, busy) = (all - handed_over, used - used_before);
@@ -425,7 +425,7 @@ impl Guest {
         Ok(busy)
     }
 
-    /// Processor time that the emulator has used.
+    /// Processor time of the emulator.
     fn processor_seconds(&self) -> Result<f64, String> {
         let path = format!("/proc/{}/stat", self.qemu.id());
         let text = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
@@ -438,12 +438,12 @@ impl Guest {
         }
     }
 
-    /// Waits until the status is as wanted.
+    /// Waits until the status meets a condition.
     fn wait_for_status(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value, String> {
         lab::wait_for_status(self.status, what, is_so)
     }
 
-    /// Ends the guest as a pulled plug does: nothing in it is told.
+    /// Kills the emulator, like a pulled plug: the guest gets no signal.
     fn cut_power(mut self) -> Result<(), String> {
         let error = |error: std::io::Error| format!("qemu: {error}");
         self.qemu.kill().map_err(error)?;
@@ -458,14 +458,14 @@ impl Drop for Guest {
     }
 }
 
-/// A port that nobody has at present.
+/// A currently free port.
 fn free_port() -> Result<SocketAddr, String> {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     address.map_err(|error| format!("no free port: {error}"))
 }
 
-/// Carries bytes between this process's standard streams and an address, as QEMU's `guestfwd` has
-/// a program do for each connection of the guest.
+/// Carries bytes between standard input and output and an address. QEMU's `guestfwd` starts it for
+/// each connection of the guest.
 ///
 /// # Errors
 ///

@@ -1,7 +1,6 @@
-//! A disk in the form that boot loaders and kernels agree on: a partition table (GPT), and the
-//! partitions one after the other.
+//! A disk with a partition table (GPT) and its partitions, one after the other.
 //!
-//! Nothing is drawn: all ids are made from the names, so the same contents give the same disk.
+//! No random numbers: all ids are derived from the names, so the same contents give the same disk.
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 
@@ -10,23 +9,23 @@ const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 pub const SECTOR: usize = 512;
 pub const MIB: usize = 1 << 20;
 
-/// Entries of the table and their size, as every reader expects them.
+/// Number and size of the table's entries, as every reader expects.
 const ENTRIES: usize = 128;
 const ENTRY_BYTES: usize = 128;
 const TABLE_SECTORS: usize = ENTRIES * ENTRY_BYTES / SECTOR;
 
-/// What a partition holds: a Linux file system (0FC63DAF-8483-4772-8E79-3D69D8477DE4).
+/// The partition type: a Linux file system (0FC63DAF-8483-4772-8E79-3D69D8477DE4).
 const LINUX: [u8; 16] = [
     0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47, 0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d, 0xe4,
 ];
 
-/// A part of the disk.
+/// A partition of the disk.
 pub struct Partition {
     pub name: &'static str,
     pub mebibytes: usize,
-    /// What it begins with; the rest is zero.
+    /// Its content; the rest is zero.
     pub bytes: Vec<u8>,
-    /// Old boot loaders look for their files here.
+    /// Whether old boot loaders look for their files here.
     pub is_boot: bool,
 }
 
@@ -52,7 +51,7 @@ pub fn disk(partitions: &[Partition]) -> Result<Vec<u8>, String> {
         entry[16..32].copy_from_slice(&id(name));
         entry[32..40].copy_from_slice(&(at / SECTOR).to_le_bytes());
         entry[40..48].copy_from_slice(&((at + size) / SECTOR - 1).to_le_bytes());
-        // The bit by which legacy BIOS and U-Boot know where to start.
+        // The bit that marks the boot partition for legacy BIOS and U-Boot.
         entry[48] = u8::from(*is_boot) << 2;
         for (unit, place) in name.encode_utf16().zip(entry[56..].chunks_mut(2)) {
             place.copy_from_slice(&unit.to_le_bytes());
@@ -73,7 +72,7 @@ pub fn disk(partitions: &[Partition]) -> Result<Vec<u8>, String> {
     Ok(disk)
 }
 
-/// An id that follows from a name, in the form of a UUID of version 4.
+/// An id derived from a name, in the format of a version 4 UUID.
 fn id(name: &str) -> [u8; 16] {
     let mut id = [0; 16];
     for (index, part) in id.chunks_mut(4).enumerate() {
@@ -85,7 +84,7 @@ fn id(name: &str) -> [u8; 16] {
     id
 }
 
-/// The old table, which says that the whole disk is taken.
+/// The protective MBR, which marks the whole disk as used.
 fn protective(sectors: usize) -> [u8; SECTOR] {
     let mut sector = [0; SECTOR];
     let size = u32::try_from(sectors - 1).unwrap_or(u32::MAX);
@@ -153,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_sums_are_those_of_the_format() {
-        // The check value of this CRC, by which its parameters are known.
+        // The standard check value of this CRC.
         assert_eq!(CRC.checksum(b"123456789"), 0xcbf4_3926);
         let disk = disk(&[partition("data", 1, b"")]).unwrap();
         let mut head = disk[SECTOR..SECTOR + 92].to_vec();

@@ -1,7 +1,7 @@
-//! Updates: a slot's image behind a signed manifest, and the keys that sign them.
+//! Updates: a signed manifest followed by a slot's image, and the signing keys.
 //!
-//! What an update must look like is read by `src/gateway/update` of the gateway; the boot test
-//! shows that the two agree, and `minisign -V` that others do.
+//! `src/gateway/update` reads this format. The boot test proves that both agree, and `minisign -V`
+//! that other programs do.
 
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
@@ -14,17 +14,17 @@ use crate::archive::digest;
 use crate::targets::Board;
 use crate::{package, process};
 
-/// The oldest version whose systems can take what is built here.
+/// The oldest version that can install this update.
 const REPLACES: &str = "0.1.0";
 
-/// Where keys lie that are not named.
+/// The default folder of keys.
 const FOLDER: &str = "target/keys";
 
 /// Makes a pair of keys in a folder.
 ///
 /// # Errors
 ///
-/// There are keys already, or the folder cannot be written.
+/// Keys exist already, or the folder cannot be written.
 pub fn make_keys(folder: Option<&Path>) -> Result<(), String> {
     let folder = folder.map_or_else(|| process::root().join(FOLDER), Path::to_owned);
     make_folder(&folder)?;
@@ -36,7 +36,7 @@ pub fn make_keys(folder: Option<&Path>) -> Result<(), String> {
     let seed: &[u8; 32] = seed.try_into().map_err(|_| "random bytes")?;
     let key = SecretKey::new(*id, seed);
     let (secret, public) = (folder.join("update.key"), folder.join("update.pub"));
-    // Another key would leave the systems that trust the one before without updates.
+    // A new key would cut off systems that trust the old one from updates.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&secret);
     let written = file.as_mut().map_err(|error| error.to_string()).and_then(|file| {
         file.write_all(key.secret_file().as_bytes()).map_err(|error| error.to_string())
@@ -48,11 +48,11 @@ pub fn make_keys(folder: Option<&Path>) -> Result<(), String> {
     Ok(())
 }
 
-/// The public keys that an image trusts: those that are named, else the one of this folder.
+/// The public keys that an image trusts: the named ones, else the default folder's.
 ///
 /// # Errors
 ///
-/// One cannot be read.
+/// A key cannot be read.
 pub fn trusted(named: &[PathBuf]) -> Result<Vec<Vec<u8>>, String> {
     let own = process::root().join(FOLDER).join("update.pub");
     if named.is_empty() && !own.is_file() {
@@ -99,7 +99,7 @@ mod tests {
     use crate::apt;
     use crate::targets;
 
-    /// The manifest's place in a file: behind four lines, up to the empty one.
+    /// The manifest's range in a file: after four lines, up to the empty line.
     fn parts(file: &[u8]) -> (String, String) {
         let end = file.windows(2).position(|pair| pair == b"\n\n").unwrap() + 2;
         let text = String::from_utf8(file[..end].to_vec()).unwrap();
@@ -122,7 +122,7 @@ mod tests {
         write(&folder.join("manifest"), manifest.as_bytes()).unwrap();
         write(&folder.join("manifest.minisig"), signature.as_bytes()).unwrap();
         if apt::provide("minisign", "minisign").is_err() {
-            println!("minisign cannot be had here, so it was not asked");
+            println!("minisign is not installed: its check is skipped");
             return;
         }
         let minisign = |words: &[&str]| {

@@ -1,9 +1,9 @@
-//! The bill of materials: which crates a binary is made of, with versions, licences and digests, as
-//! CycloneDX has it.
+//! The bill of materials: a binary's crates with versions, licences and digests, in CycloneDX
+//! format.
 //!
-//! Cargo says what is built for the target with the target's features; `Cargo.lock` has the digest
-//! of every crate as its registry gave it. There is no serial number and no time, so that the
-//! same crates give the same file.
+//! Cargo lists the crates for the target with the target's features; `Cargo.lock` has the
+//! registry's digest of every crate. The file has no serial number and no time, so the same crates
+//! give the same file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::process;
 use crate::targets::{self, Target};
 
-/// `Cargo.lock`, as far as it matters here.
+/// The used part of `Cargo.lock`.
 #[derive(Deserialize)]
 struct Lock {
     package: Vec<Locked>,
@@ -30,7 +30,7 @@ struct Locked {
 ///
 /// # Errors
 ///
-/// Cargo cannot be asked, or a crate is not in `Cargo.lock`.
+/// Cargo fails, or a crate is not in `Cargo.lock`.
 pub fn json(target: &Target, version: &str) -> Result<String, String> {
     let mut cargo = process::cargo(&["metadata", "--format-version", "1", "--locked"]);
     cargo.args(["--filter-platform", &target.triple, "--no-default-features"]);
@@ -100,7 +100,7 @@ fn bill(
     }))
 }
 
-/// What each package needs to be what it is when it runs: neither tests nor build scripts.
+/// Each package's run-time dependencies, without tests and build scripts.
 fn edges(metadata: &Value) -> BTreeMap<&str, Vec<&str>> {
     let is_normal =
         |dependency: &&Value| array(&dependency["dep_kinds"]).any(|kind| kind["kind"].is_null());
@@ -122,7 +122,7 @@ fn component(
         .ok_or(format!("Cargo.lock: no checksum of {name} {version}"))?;
     let is_macro = array(&package["targets"])
         .any(|target| array(&target["kind"]).any(|kind| kind == "proc-macro"));
-    // Some still write the older form.
+    // Some crates still use the older form.
     let licence = text("license").replace('/', " OR ");
     Ok(json!({
         "type": "library",
@@ -130,7 +130,7 @@ fn component(
         "name": name,
         "version": version,
         "purl": purl(package),
-        // A macro runs in the compiler; what it wrote is in the binary, it is not.
+        // A macro runs in the compiler; its output is in the binary, its own code is not.
         "scope": if is_macro { "excluded" } else { "required" },
         "licenses": [{"expression": licence}],
         "hashes": [{"alg": "SHA-256", "content": checksum}],
@@ -171,7 +171,7 @@ mod tests {
         }
         let references: BTreeSet<&str> =
             array(&bill["dependencies"]).map(|d| d["ref"].as_str().unwrap()).collect();
-        // A crate may be there in two versions.
+        // A crate may occur in two versions.
         let all = array(&bill["components"]).count();
         assert_eq!(references.len(), all + 1, "one for each, and the gateway's own");
     }

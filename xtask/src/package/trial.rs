@@ -1,8 +1,8 @@
-//! Installs the packages into a root of their own, starts what is installed, and removes it.
+//! Installs the packages into their own root, starts the gateway, and removes the packages.
 //!
 //! The root is a folder with busybox in it; programs run there by `chroot`, so this needs root and
-//! touches nothing of the machine. What needs another system is said at the end: no systemd runs
-//! in the root, and OpenWrt's package manager is not in Debian.
+//! changes nothing on the machine. The end of the output lists the untested parts: no systemd runs
+//! in the root, and Debian does not have OpenWrt's package manager.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
@@ -13,20 +13,20 @@ use super::{Contents, Format, Product, folder};
 use crate::lab::{Pool, Process};
 use crate::{debs, emulate, process, targets};
 
-/// What the machine that runs the trial can run.
+/// The triple of the machine that runs the trial.
 const TRIPLE: &str = "x86_64-unknown-linux-musl";
 
 /// The only file that a removed package may leave.
 const SETTINGS: &str = "etc/loka-stratum/config.toml";
 
-/// Programs that scripts of packages call, given to the root by busybox.
+/// Programs for the packages' scripts, provided by busybox in the root.
 const APPLETS: [&str; 11] =
     ["logger", "sh", "rm", "cat", "sleep", "kill", "grep", "timeout", "mkdir", "mv", "cp"];
 
-/// The kind of machine that most routers with OpenWrt are; its busybox reads the scripts too.
+/// The architecture of most OpenWrt routers; its busybox checks the scripts too.
 const ROUTER: &str = "aarch64-unknown-linux-musl";
 
-/// What stands in for OpenWrt's shell functions: each says how it was called.
+/// Replacements for OpenWrt's shell functions: each prints its call.
 const OPENWRT_STUBS: &str = r#"
 config_load() { :; }
 config_get_bool() { eval "$1=\${OPTION_$3:-$4}"; }
@@ -38,13 +38,14 @@ mkdir() { echo "mkdir $*"; }
 chown() { echo "chown $*"; }
 "#;
 
-/// How often the watchdog must find a gateway well before it stands still: more than it may fail.
+/// Number of healthy polls by the watchdog before the gateway is stopped: more than its limit of
+/// failures.
 const LOOKS_AT_A_GOOD_GATEWAY: usize = 4;
 
-/// The number of the signal that nobody survives.
+/// The number of SIGKILL.
 const SIGKILL: i32 = 9;
 
-/// A root that is gone when the trial is over.
+/// A root folder that is removed on drop.
 struct Root(PathBuf);
 
 impl Drop for Root {
@@ -53,11 +54,11 @@ impl Drop for Root {
     }
 }
 
-/// Tries the packages of this machine's kind, and what can be run of OpenWrt's.
+/// Tests the packages for this machine's architecture, and the runnable parts of OpenWrt's.
 ///
 /// # Errors
 ///
-/// Says which step went wrong.
+/// The failed step.
 pub fn run() -> Result<(), String> {
     if process::output(process::command("id").arg("-u"))?.trim() != "0" {
         return Err("the trial runs in a root of its own by chroot, which needs root".to_owned());
@@ -118,7 +119,7 @@ fn tarball(package: &Path) -> Result<(), String> {
     script("install.sh", &[])?;
     verify_unit(&root, "/etc/systemd/system/loka-stratum.service")?;
     use_it(&root, "/usr/local/sbin/loka-stratum")?;
-    // Settings that are there stay as they are.
+    // Existing settings stay unchanged.
     script("install.sh", &[])?;
     if !root.read(SETTINGS)?.contains("[[pool]]\nurl") {
         return Err("install.sh: it replaced the settings".to_owned());
@@ -129,8 +130,8 @@ fn tarball(package: &Path) -> Result<(), String> {
     root.left_over("uninstall.sh --purge", &before, &[])
 }
 
-/// Unpacks an ipk, asks its scripts what they would do, and lets its watchdog end a gateway that
-/// stands still.
+/// Unpacks an ipk, runs its scripts against the replacements, and lets its watchdog end a stopped
+/// gateway.
 fn openwrt(package: &Path) -> Result<(), String> {
     let root = Root::new("ipk")?;
     root.folder("outer")?;
@@ -161,7 +162,7 @@ fn openwrt(package: &Path) -> Result<(), String> {
     watchdog(&root)
 }
 
-/// Has a shell read the scripts of an ipk below `root`, and asks the service what it would start.
+/// Has a shell check the scripts of an ipk below `root`, and reads the service's commands to procd.
 fn scripts(shell: &dyn Fn() -> Command, root: &str) -> Result<(), String> {
     for script in [
         "outer/control/postinst",
@@ -212,7 +213,8 @@ fn watchdog(root: &Root) -> Result<(), String> {
     let mut gateway = Process::start(&mut gateway)?;
     gateway.find("status ")?;
     root.write("pid", &format!("{}\n", gateway.id()))?;
-    // It says what it does: a look at a gateway that is well ends with a count of none.
+    // The script traces its commands: each poll of a healthy gateway ends with a failure count of
+    // 0.
     let traced = "exec sh -x /usr/libexec/loka-stratum/watchdog /alive /pid 1 2>&1";
     let mut watchdog = Process::start(root.chroot("/bin/sh").args(["-c", traced]))?;
     for _ in 0..=LOOKS_AT_A_GOOD_GATEWAY {
@@ -229,7 +231,7 @@ fn watchdog(root: &Root) -> Result<(), String> {
     }
 }
 
-/// Starts the installed gateway with a pool in its settings, asks its status by the same program,
+/// Starts the installed gateway with a pool in its settings, reads its status by the same program,
 /// and ends it.
 fn use_it(root: &Root, program: &str) -> Result<(), String> {
     let pool = Pool::start(&[])?;
@@ -248,7 +250,7 @@ fn use_it(root: &Root, program: &str) -> Result<(), String> {
     })
 }
 
-/// Lets systemd's own checker read the unit, where it is there.
+/// Verifies the unit with systemd's own checker, if it is installed.
 fn verify_unit(root: &Root, unit: &str) -> Result<(), String> {
     if !process::is_installed("systemd-analyze") {
         println!("systemd-analyze is not there: the unit is not checked");
@@ -304,7 +306,7 @@ impl Root {
         command
     }
 
-    /// All that is not a folder, by its path.
+    /// The paths of all files that are not folders.
     fn files(&self) -> Result<BTreeSet<String>, String> {
         let mut find = process::command("find");
         find.args([".", "!", "-type", "d"]).current_dir(&self.0);
@@ -312,8 +314,7 @@ impl Root {
         Ok(listed.lines().map(|line| line.trim_start_matches("./").to_owned()).collect())
     }
 
-    /// Complains of files that were not there before and may not be there now; dpkg's own books
-    /// are not counted.
+    /// Reports unexpected new files; dpkg's own database does not count.
     fn left_over(
         &self,
         after: &str,

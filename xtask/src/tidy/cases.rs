@@ -1,8 +1,8 @@
-//! The table of cases in `docs/reliability.md` against the tests: each case has one row, each test
-//! that a row names is in the file that it names, and each test that carries a case in its name is
-//! in that case's row.
+//! Compares the table of cases in `docs/reliability.md` with the tests. Each case has one row, each
+//! test named in a row is in the row's file, and each test with a case in its name is in that
+//! case's row.
 //!
-//! It does not say whether a test is good enough for its case; the row's own words do.
+//! It does not judge whether a test suffices for its case.
 
 use super::{Finding, Source};
 
@@ -15,14 +15,14 @@ const CASES: usize = 87;
 struct Row<'a> {
     line: usize,
     name: &'a str,
-    /// Each with the file before it.
+    /// Pairs of file and test.
     tests: Vec<(&'a str, &'a str)>,
 }
 
 /// Compares the document with the tests in `sources`.
 pub fn check(sources: &[Source]) -> Vec<Finding> {
     let Some(document) = sources.iter().find(|source| source.path == DOCUMENT) else {
-        return vec![Finding::new(DOCUMENT, 0, "must be there: it says what holds each case")];
+        return vec![Finding::new(DOCUMENT, 0, "is missing: it lists the tests of each case")];
     };
     let rows = rows(&document.text);
     let mut findings: Vec<Finding> = rows.iter().flat_map(|row| gone(row, sources)).collect();
@@ -33,7 +33,7 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
         }
     }
     for Source { path, text } in sources {
-        // The texts in this folder are made up.
+        // The texts in this folder are test data.
         if path.ends_with(".rs") && !path.starts_with("xtask/") {
             findings.extend(left_out(path, text, &rows));
         }
@@ -41,7 +41,7 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
     findings
 }
 
-/// The tests of a row that are not where it says.
+/// The tests of a row that are missing in the named file.
 fn gone(row: &Row<'_>, sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, test) in &row.tests {
@@ -55,7 +55,7 @@ fn gone(row: &Row<'_>, sources: &[Source]) -> Vec<Finding> {
     findings
 }
 
-/// The tests of a file that carry a case in their names and are not in its row.
+/// The tests of a file with a case in their names that are missing in that case's row.
 fn left_out(path: &str, text: &str, rows: &[Row<'_>]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -83,7 +83,7 @@ fn cases(test: &str) -> Vec<String> {
 }
 
 /// The rows that begin with a case or an invariant. In the last column a word in backticks is a
-/// file where it ends in `.rs`, else a test in the file before it.
+/// file if it ends in `.rs`, else a test in the preceding file.
 fn rows(text: &str) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -111,7 +111,7 @@ fn rows(text: &str) -> Vec<Row<'_>> {
 mod tests {
     use super::*;
 
-    /// What is found where the row of F01 is `first`, all others are empty, and there is one test.
+    /// The findings for `first` as the row of F01, empty other rows and one test.
     fn findings(first: &str) -> Vec<String> {
         let others = (2..=CASES).map(|number| format!("| F{number:02} | what | |\n"));
         let document = first.to_owned() + &others.collect::<String>();

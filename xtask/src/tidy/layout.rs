@@ -1,19 +1,18 @@
-//! The files and folders that must be there, and those that must be executable.
+//! Required files and folders, and required executable bits.
 
 use std::os::unix::fs::PermissionsExt;
 
 use super::Finding;
 use crate::process;
 
-/// Names at the top of the repository that others rely on.
+/// Required names at the top of the repository.
 const TOP_LEVEL: [&str; 8] =
     ["Cargo.toml", "src", "targets", "board", "config", "benches", "cross.toml", "README.md"];
 
-/// Files that are run, not read.
+/// Executable files.
 const EXECUTABLE: [&str; 2] = [".ci/run", ".githooks/pre-commit"];
 
-/// Names that a document at the top may not have: what they would hold is in git, in the ADRs and
-/// in the tests.
+/// Forbidden names of documents at the top: git, the ADRs and the tests hold such content.
 const PLANS: [&str; 4] = ["PLAN", "PROGRESS", "ANALYSIS", "SUMMARY"];
 
 /// Checks the repository's files, given by their paths.
@@ -23,7 +22,7 @@ pub fn check(paths: &[String]) -> Vec<Finding> {
         let mode = std::fs::metadata(process::root().join(path))
             .map_or(0, |metadata| metadata.permissions().mode());
         if mode & 0o111 == 0 {
-            findings.push(Finding::new(path, 0, "must be there and executable"));
+            findings.push(Finding::new(path, 0, "must exist and be executable"));
         }
     }
     findings
@@ -34,12 +33,12 @@ fn names(paths: &[String]) -> Vec<Finding> {
     for name in TOP_LEVEL {
         let folder = format!("{name}/");
         if !paths.iter().any(|path| path == name || path.starts_with(&folder)) {
-            findings.push(Finding::new(name, 0, "must be there: others rely on the name"));
+            findings.push(Finding::new(name, 0, "must exist: others rely on the name"));
         }
     }
     for path in paths.iter().filter(|path| !path.contains('/')) {
         if PLANS.iter().any(|plan| path.to_uppercase().starts_with(plan)) {
-            findings.push(Finding::new(path, 0, "git, docs/adr and the tests hold this"));
+            findings.push(Finding::new(path, 0, "belongs into git, docs/adr and the tests"));
         }
     }
     findings

@@ -1,8 +1,8 @@
-//! What documents name exists: files and headings that they link to, tests that hold their claims.
+//! References of documents: linked files and headings, and named tests, must exist.
 
 use super::{Finding, Source};
 
-/// Checks one document; `paths` are all files of the repository, `sources` those that are text.
+/// Checks one document; `paths` are all files of the repository, `sources` its text files.
 pub fn check(path: &str, text: &str, sources: &[Source], paths: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (number, target) in links(text) {
@@ -63,7 +63,7 @@ fn links(text: &str) -> Vec<(usize, &str)> {
     found
 }
 
-/// The headings of a document, as the fragment of a link writes them.
+/// The headings of a document, as link fragments.
 fn headings(text: &str) -> impl Iterator<Item = String> {
     prose(text).filter(|(_, line)| line.starts_with('#')).map(|(_, line)| {
         line.trim_start_matches('#')
@@ -89,7 +89,7 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The path that `target`, written in the document at `path`, means.
+/// Resolves `target`, relative to the document at `path`.
 fn resolve(path: &str, target: &str) -> String {
     let mut pieces: Vec<&str> = path.split('/').collect();
     pieces.pop();

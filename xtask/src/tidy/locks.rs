@@ -1,5 +1,5 @@
-//! The lock file of `fuzz/`, a workspace of its own, against what the engine is built of: one that
-//! is behind is found when somebody fuzzes the next time, which may be months later.
+//! Compares the lock file of `fuzz/`, a separate workspace, with the engine's crates. Otherwise an
+//! outdated lock file shows only at the next fuzzing, perhaps months later.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ struct Manifest {
 #[derive(Deserialize)]
 struct Package {
     name: String,
-    /// Names, with the version where there are several. In a lock file only.
+    /// Names, with the version if there are several. In a lock file only.
     #[serde(default)]
     dependencies: Vec<String>,
 }
@@ -29,12 +29,12 @@ struct Lock {
     package: Vec<Package>,
 }
 
-/// Compares the dependencies that the fuzz targets have by way of the library, which they use
-/// without features, with those that are locked.
+/// Compares the fuzz targets' dependencies through the library, which they use without features,
+/// with the locked ones.
 pub fn check(sources: &[Source]) -> Vec<Finding> {
     let text = |path: &str| sources.iter().find(|source| source.path == path).map(|s| &*s.text);
     let (Some(manifest), Some(lock)) = (text(MANIFEST), text(LOCK)) else {
-        return vec![Finding::new(LOCK, 0, "must be there, and so must Cargo.toml")];
+        return vec![Finding::new(LOCK, 0, "must exist, and so must Cargo.toml")];
     };
     match compare(manifest, lock) {
         Ok(()) => Vec::new(),

@@ -1,11 +1,11 @@
-//! What holds for the project's Rust: names, documents, lengths.
+//! Rules for the project's Rust: names, documents, lengths.
 //!
-//! The text is read as rustfmt lays it out, line by line and without a parser; `cargo fmt --check`
-//! runs beside this and makes that safe.
+//! The text is read line by line, in rustfmt's layout and without a parser; `cargo fmt --check`
+//! guarantees that layout.
 
 use super::Finding;
 
-/// Endings of type names that hide what the thing is (N5).
+/// Forbidden endings of type names (N5).
 const VAGUE_ENDINGS: [&str; 10] = [
     "Manager",
     "Handler",
@@ -25,14 +25,13 @@ const TYPE_WORDS: [&str; 5] = ["struct", "enum", "union", "trait", "type"];
 /// Longest line, in characters (D6).
 const LINE_CHARS_MAX: usize = 100;
 
-/// A line may be longer where a piece without white space this long cannot be broken: a link, a
-/// recorded message.
+/// A line may be longer if it has an unbreakable piece of this length: a link, a recorded message.
 const UNBREAKABLE_CHARS_MIN: usize = 50;
 
 /// Longest function, in lines from its `fn` to its closing brace (D6).
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// Tells whether a file is Rust that the project writes.
+/// Returns whether a file is the project's own Rust.
 pub fn is_ours(path: &str) -> bool {
     let folders = ["src/", "xtask/", "targets/", "tests/", "benches/", "fuzz/"];
     path.ends_with(".rs") && folders.iter().any(|folder| path.starts_with(folder))
@@ -41,7 +40,7 @@ pub fn is_ours(path: &str) -> bool {
 /// Checks one file.
 pub fn check(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
-    // Tests that have left their module's file have its documents.
+    // Tests in a separate file share their module's documents.
     if !text.trim_start().starts_with("//!") && !path.ends_with("/tests.rs") {
         let message = "a module opens with //!: what it does, what it does not, its source (D1)";
         findings.push(Finding::new(path, 1, message));
@@ -65,8 +64,8 @@ pub fn check(path: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// The functions of a file that are longer than they should be: worth a look, not an error, since
-/// a long `match` may be the clearest form there is.
+/// The functions of a file above the length limit: a note, not an error, since a long `match` may
+/// be the clearest form.
 pub fn long_functions(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut open: Vec<(&str, &str, usize)> = Vec::new();
@@ -115,8 +114,8 @@ fn type_name(line: &str) -> Option<&str> {
     words.next()?.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next()
 }
 
-/// Tells whether a long line cannot be broken at a space, holds a text that is better whole, or is
-/// a row of a table.
+/// Returns whether a long line cannot be broken at a space, has an unbreakable text, or is a row of
+/// a table.
 fn is_unbreakable(line: &str) -> bool {
     let start = line.trim_start();
     line.contains('"')

@@ -1,12 +1,12 @@
-//! What holds for every text file: white space, words and names that have no place here.
+//! Rules for every text file: white space, forbidden words and names.
 
 use super::Finding;
 
-/// Words that say that work is left. It belongs into an issue or an ADR (D4).
+/// Words for remaining work, which belongs into an issue or an ADR (D4).
 const LEFT_WORK: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];
 
-/// Hosts of package registries: only the lock file may name one. Where packages come from is a
-/// setting of the machine that builds.
+/// Hosts of package registries: only the lock file may name one. The source of packages is a
+/// setting of the building machine.
 const REGISTRY_HOSTS: [&str; 6] = [
     concat!("crates", ".io"),
     concat!("pypi", ".org"),
@@ -16,7 +16,7 @@ const REGISTRY_HOSTS: [&str; 6] = [
     concat!("proxy.golang", ".org"),
 ];
 
-/// Folders of some person or machine.
+/// Personal or machine-specific folders.
 const PERSONAL_FOLDERS: [&str; 4] =
     [concat!("/wo", "rk/"), concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/Us", "ers/")];
 
@@ -54,7 +54,8 @@ pub fn check(path: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// Says whether a path in the line begins with `folder`: `src` may have one of that name too.
+/// Returns whether a path in the line begins with `folder`; a folder inside `src` may have that
+/// name.
 fn starts_path(line: &str, folder: &str) -> bool {
     let mut before = line.match_indices(folder).filter_map(|(at, _)| line.get(..at));
     before.any(|before| {
@@ -62,7 +63,7 @@ fn starts_path(line: &str, folder: &str) -> bool {
     })
 }
 
-/// Texts that others wrote, and data whose bytes are the point.
+/// Foreign texts, and data whose exact bytes matter.
 fn is_foreign(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     name == "Cargo.lock"
