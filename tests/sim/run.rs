@@ -1,6 +1,7 @@
 //! Runs seeds: one by one with everything shown, or many on all cores.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,18 +102,48 @@ pub fn report(seed: u64, broken: &Broken) -> String {
     )
 }
 
+/// Failed seeds of which the detail is kept; of more only the kind is counted.
+const KEPT: usize = 50;
+
 /// What many seeds came to.
 #[derive(Debug, Default)]
 pub struct Sum {
     pub seeds: u64,
     pub events: u64,
     pub micros: u64,
+    /// The first [`KEPT`] that failed.
     pub failed: Vec<(u64, Broken)>,
+    /// How many seeds failed of each kind.
+    pub kinds: BTreeMap<String, u64>,
 }
 
-/// Runs seeds on `threads` threads until all are done or ten have failed; every `twice_in`-th is
-/// run twice.
-pub fn many(from: u64, count: u64, threads: usize, twice_in: u64) -> Sum {
+impl Sum {
+    fn add(&mut self, seed: u64, outcome: Outcome) {
+        self.seeds += 1;
+        self.events += outcome.events;
+        self.micros += outcome.micros;
+        let Some(broken) = outcome.broken else { return };
+        *self.kinds.entry(kind_of(&broken)).or_default() += 1;
+        if self.failed.len() < KEPT {
+            eprintln!("seed {seed} failed: {}", broken.invariant);
+            self.failed.push((seed, broken));
+        }
+    }
+}
+
+/// The invariant and what its detail begins with, without the numbers of one seed.
+fn kind_of(broken: &Broken) -> String {
+    let words = broken.detail.split_whitespace();
+    let words = words.take_while(|word| !word.contains(['{', '[', '(', ':']));
+    let words: Vec<&str> = words
+        .map(|word| if word.contains(|c: char| c.is_ascii_digit()) { "#" } else { word })
+        .collect();
+    format!("{}: {}", broken.invariant, words.join(" "))
+}
+
+/// Runs seeds on `threads` threads until all are done or `ends_at` have failed; every
+/// `twice_in`-th is run twice.
+pub fn many(from: u64, count: u64, threads: usize, twice_in: u64, ends_at: u64) -> Sum {
     let next = AtomicU64::new(from);
     let sum = Mutex::new(Sum::default());
     std::thread::scope(|scope| {
@@ -126,14 +157,9 @@ pub fn many(from: u64, count: u64, threads: usize, twice_in: u64) -> Sum {
                     let outcome =
                         checked(seed, Setup::new(Record::Hash), seed.is_multiple_of(twice_in));
                     let mut sum = sum.lock().unwrap();
-                    sum.seeds += 1;
-                    sum.events += outcome.events;
-                    sum.micros += outcome.micros;
-                    if let Some(broken) = outcome.broken {
-                        sum.failed.push((seed, broken));
-                        if sum.failed.len() >= 10 {
-                            return;
-                        }
+                    sum.add(seed, outcome);
+                    if sum.kinds.values().sum::<u64>() >= ends_at {
+                        next.store(from + count, Ordering::Relaxed);
                     }
                 }
             });

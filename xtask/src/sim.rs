@@ -11,8 +11,8 @@ use crate::report::Ended;
 /// Longest time that the canary may take to build and run, in seconds.
 const CANARY_SECONDS_MAX: u32 = 900;
 
-const USAGE: &str = "usage: cargo xtask sim SEED [--log] | --seeds N [--from S] [--threads T] | \
-                     --miners N";
+const USAGE: &str = "usage: cargo xtask sim SEED [--log] | --seeds N [--from S] [--threads T] \
+                     [--all] | --miners N";
 
 /// Runs the seeds of the arguments.
 ///
@@ -26,17 +26,22 @@ pub fn run(arguments: &[&str]) -> Result<(), String> {
             command.arg("seeds");
             let (count, mut options) = options.split_first().ok_or(USAGE)?;
             command.env("SIM_SEEDS", number(count)?);
-            while let [name, value, rest @ ..] = options {
-                let variable = match *name {
-                    "--from" => "SIM_FROM",
-                    "--threads" => "SIM_THREADS",
+            while let [name, rest @ ..] = options {
+                options = match (*name, rest) {
+                    ("--all", _) => {
+                        command.env("SIM_ALL", "1");
+                        rest
+                    }
+                    ("--from", [value, rest @ ..]) => {
+                        command.env("SIM_FROM", number(value)?);
+                        rest
+                    }
+                    ("--threads", [value, rest @ ..]) => {
+                        command.env("SIM_THREADS", number(value)?);
+                        rest
+                    }
                     _ => return Err(USAGE.to_owned()),
                 };
-                command.env(variable, number(value)?);
-                options = rest;
-            }
-            if !options.is_empty() {
-                return Err(USAGE.to_owned());
             }
         }
         ["--miners", miners] => {
@@ -89,6 +94,7 @@ mod tests {
             &[],
             &["--seeds"],
             &["--seeds", "1", "--from"],
+            &["--seeds", "1", "--all", "x"],
             &["1", "-v"],
             &["--miners", "x"],
         ] {
