@@ -1465,9 +1465,14 @@ impl<'a> World<'a> {
                         self.peer_ends(conn, false);
                     }
                 }
-                End::Pool { .. } => {
-                    let is_whole =
-                        wire.session.as_ref().is_some_and(|s| s.authorized && !s.mute && !s.deaf);
+                End::Pool { pool, .. } => {
+                    // A session of another size fits no miner that came before it, so it is none
+                    // of an honest pool's either.
+                    let size = self.pools[pool].plan.n2;
+                    let is_whole = wire.session.as_ref().is_some_and(|session| {
+                        let speaks = session.authorized && !session.mute && !session.deaf;
+                        speaks && session.n2 == size
+                    });
                     if wire.pulled {
                         self.at(self.now, Wake::GivenUp(conn));
                     } else if !is_whole {
