@@ -23,7 +23,7 @@ use crate::limits::{
     TOLD_DIFFICULTIES_MAX, USER_AGENT_BYTES_MAX, WAITING_ID_BYTES_MAX, WISH_FACTOR, WISH_INTERVAL,
     WORKER_NAME_BYTES_MAX, WORKERS_BYTES_MAX,
 };
-use crate::pending::Place;
+use crate::pending::{NO_STINT, Place};
 use crate::personality::{Personality, Steps};
 use crate::time::{Duration, Instant};
 use crate::upstream::LinkIndex;
@@ -143,6 +143,9 @@ const STRICT: NonZeroU8 = match NonZeroU8::new(STRICT_DIVISOR) {
     Some(divisor) => divisor,
     None => NonZeroU8::MIN,
 };
+
+/// The first link that a miner works for.
+const FIRST_STINT: u8 = NO_STINT + 1;
 
 /// The names that are authorized on a connection, end to end with a length byte in front of each.
 #[derive(Clone, Debug, Default)]
@@ -304,8 +307,10 @@ pub struct Downstream {
     pub(crate) moved: Instant,
     /// The newest job of each goal when the miner was moved away.
     left: [Serial; GOALS_MAX],
-    /// Its shares that wait in the queues of all links.
-    pub(crate) waits: u16,
+    /// Its shares that take the room of others in the queue of the link that it works for, and how
+    /// often that has been another.
+    waits: u16,
+    stint: u8,
     /// It was held back for want of room since the sweep saw it last.
     pub(crate) is_held_back: bool,
     /// Answers of the pool that wait to be sent to this miner.
@@ -371,6 +376,7 @@ impl Downstream {
             moved: now,
             left: [Serial::NONE; GOALS_MAX],
             waits: 0,
+            stint: NO_STINT,
             is_held_back: false,
             answers_due: 0,
             answers: None,
@@ -490,6 +496,41 @@ impl Downstream {
     pub(crate) fn tell_job(&mut self, serial: Serial) {
         (self.told_job, self.told_id) = (serial, serial);
         self.wish_due = false;
+    }
+
+    /// Notes the link that its jobs come from now. Shares that wait at the one before take no room
+    /// there.
+    pub(crate) fn move_to_link(&mut self, link: LinkIndex) {
+        if self.told_link != Some(link) {
+            self.told_link = Some(link);
+            self.stint = self.stint.checked_add(1).unwrap_or(FIRST_STINT);
+            self.waits = 0;
+        }
+    }
+
+    /// Returns the mark of a share that takes room of others at a link; [`NO_STINT`] where the
+    /// miner works for another.
+    pub(crate) fn stint_at(&self, link: LinkIndex) -> u8 {
+        if self.told_link == Some(link) { self.stint } else { NO_STINT }
+    }
+
+    /// Counts a share that waits now.
+    pub(crate) fn begin_wait(&mut self, stint: u8) {
+        self.waits = self.waits.saturating_add(u16::from(self.is_counted(stint)));
+    }
+
+    /// Counts a share that waits no more.
+    pub(crate) fn end_wait(&mut self, stint: u8) {
+        self.waits = self.waits.saturating_sub(u16::from(self.is_counted(stint)));
+    }
+
+    fn is_counted(&self, stint: u8) -> bool {
+        stint != NO_STINT && stint == self.stint
+    }
+
+    /// Returns how many of its shares take the room of others at a link.
+    pub(crate) fn waits_at(&self, link: LinkIndex) -> u16 {
+        if self.told_link == Some(link) { self.waits } else { 0 }
     }
 
     /// Notes that the newest job was sent again under this miner's own id.

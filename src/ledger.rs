@@ -277,6 +277,11 @@ impl Counts {
         self.buckets.get(bucket.index()).copied().unwrap_or(0)
     }
 
+    /// Says whether a submit can still move.
+    pub fn is_open(&self) -> bool {
+        [Bucket::Pending, Bucket::Held].into_iter().any(|bucket| self.of(bucket) > 0)
+    }
+
     /// Returns how many submits came.
     pub fn submitted(&self) -> u32 {
         self.submitted

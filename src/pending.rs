@@ -102,6 +102,10 @@ pub struct Pending {
     pub goal: u8,
     /// See [`Pending::goal`].
     pub worth: f32,
+    /// In which of its miner's stints it takes room of others: while that works for the link.
+    /// [`NO_STINT`] for a block candidate, which waits as long as its job can live and has room of
+    /// its own (F39), and for a late share of another link.
+    pub(crate) stint: u8,
     /// The entry's place, and the next answer due to the same miner.
     pub(crate) place: Place,
     pub(crate) next_answer: Place,
@@ -127,6 +131,7 @@ impl Pending {
         since: Instant::ZERO,
         goal: 0,
         worth: 0.0,
+        stint: NO_STINT,
         place: Place { link: 0, slot: 0 },
         next_answer: Place::NOWHERE,
         next_request: 0,
@@ -180,6 +185,9 @@ impl Pending {
         }
     }
 }
+
+/// Marks a share that takes no miner's part of the room.
+pub(crate) const NO_STINT: u8 = 0;
 
 /// No entry is free for a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1215,7 +1215,7 @@ fn settle(
     let Some(session) = table.get_mut(entry.miner) else { return true };
     session.counts.settle(from, to);
     if entry.reply.is_none() {
-        session.waits = session.waits.saturating_sub(1);
+        session.end_wait(entry.stint);
         return true;
     }
     entry.stage = Stage::Answered(verdict);

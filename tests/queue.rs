@@ -7,7 +7,9 @@ mod farm;
 
 use std::collections::VecDeque;
 
-use farm::{Farm, HOPELESS, TRIVIAL, notified, notify, options, parse, set_difficulty};
+use farm::{
+    Farm, HOPELESS, TRIVIAL, job, notified, notify, notify_of, options, parse, set_difficulty,
+};
 use loka_stratum::ledger::{Bucket, Orphan};
 use loka_stratum::limits::{ANSWER_MAX, GOALS_MAX, HOLD_MAX};
 use loka_stratum::links;
@@ -252,6 +254,52 @@ fn f91_nobody_is_held_back_while_no_pool_is_there() {
     let unread: usize = site.sockets.iter().map(|socket| socket.unread.len()).sum();
     assert_eq!(unread, 0);
     assert_eq!(site.of(Bucket::Orphaned(Orphan::QueueFull)), 0);
+}
+
+#[test]
+fn f91_what_waits_at_a_pool_that_was_left_takes_no_room_at_the_next() {
+    let mut options = Options { submit_interval: Duration::ZERO, ..options(2) };
+    options.links.standby = true;
+    let mut farm = Farm::queued(2, 2, 64, options);
+    let (first, second) = (farm.dialled(), farm.dialled());
+    farm.pool_up(first, "c0ffee01", 8, TRIVIAL);
+    farm.pool_up(second, "c0ffee02", 8, TRIVIAL);
+    let (busy, heard) = farm.miner("farm.s19");
+    let (idle, _) = farm.miner("farm.s20");
+    let job = notified(&heard);
+    for nonce in 0..20 {
+        let share = json!(["farm.s19", job[0], "00000001", job[7], format!("{nonce:08x}")]);
+        assert_eq!(farm.submit(busy, share)["result"], true);
+    }
+    assert!(farm.proxy.poll_read(busy) < farm.proxy.poll_read(idle));
+    // The pool is lost with all of them.
+    farm.pool_lost(first);
+    for miner in [busy, idle] {
+        assert_eq!(notified(&farm.due(miner))[8], true);
+    }
+    assert_eq!(farm.proxy.poll_read(busy), farm.proxy.poll_read(idle));
+}
+
+#[test]
+fn f91_f39_a_block_that_its_pool_leaves_unanswered_does_not_hold_its_finder_back() {
+    // A queue of four and a place for blocks; one miner may take half of what is left.
+    let mut farm = Farm::queued(1, 2, 5, options(1));
+    let link = farm.dialled();
+    farm.pool_up(link, "c0ffee01", 8, HOPELESS);
+    let (miner, _) = farm.miner("farm.s19");
+    let mut regtest = job("regtest", 2, true);
+    regtest[6] = "207fffff".into();
+    farm.pool_says(link, &notify_of(&regtest));
+    let job = notified(&farm.due(miner));
+    // Half of all hashes are blocks, and nothing else is sent.
+    let is_sent = |nonce: u32| {
+        let share = json!(["farm.s19", job[0], "00000001", job[7], format!("{nonce:08x}")]);
+        farm.submit(miner, share);
+        !farm.pool_hears(link).is_empty()
+    };
+    assert!((0..64).any(is_sent));
+    assert_eq!(farm.proxy.links().get(link).unwrap().pending().len(), 1);
+    assert!(!farm.proxy.is_held_back(miner));
 }
 
 #[test]

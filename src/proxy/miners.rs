@@ -698,9 +698,9 @@ impl Proxy<'_> {
                 }
                 _ => encode::result_error(id, ErrorCode::Other, NO_ANSWER, out)?,
             }
+            session.end_wait(entry.stint);
             session.answers_due = session.answers_due.saturating_sub(1);
             session.answers = link.pending.take_answered(place);
-            session.waits = session.waits.saturating_sub(1);
         }
         Ok(())
     }
@@ -743,7 +743,7 @@ fn write_job(
     session.told_mask = mask;
     session.tell(index, job.serial, difficulty, mask);
     session.tell_job(job.serial);
-    session.told_link = Some(index);
+    session.move_to_link(index);
     Ok(())
 }
 

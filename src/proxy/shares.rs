@@ -8,7 +8,7 @@ use crate::health::Who;
 use crate::identity::{Grant, Named};
 use crate::ledger::{Bucket, Orphan, Reject};
 use crate::offenders;
-use crate::pending::{Pending, Place, QueueFull, ReplyId, Stage};
+use crate::pending::{NO_STINT, Pending, Place, QueueFull, ReplyId, Stage};
 use crate::table::MinerHandle;
 use crate::time::Instant;
 use crate::upstream::{LinkIndex, State};
@@ -214,6 +214,8 @@ impl Proxy<'_> {
         } else {
             Stage::Held { sent: false }
         };
+        let session = self.table.get(miner).filter(|_| !share.is_block());
+        let stint = session.map_or(NO_STINT, |session| session.stint_at(origin.link));
         let mut entry = Pending {
             stage,
             miner,
@@ -227,6 +229,7 @@ impl Proxy<'_> {
             goal,
             // A part of the work needs no better precision.
             worth: origin.worth.as_f64() as f32,
+            stint,
             place: Place { link: origin.link.0, slot: 0 },
             ..Pending::FREE
         };
@@ -238,7 +241,7 @@ impl Proxy<'_> {
         if inserted.is_ok()
             && let Some(session) = self.table.get_mut(miner)
         {
-            session.waits = session.waits.saturating_add(1);
+            session.begin_wait(stint);
         }
         match inserted {
             Ok(_) if stage == Stage::Queued => Bucket::Pending,

@@ -482,7 +482,7 @@ impl Proxy<'_> {
             };
             link.pending.forget_asked(miner);
             let pool = self.options.pools.get(usize::from(link.pool));
-            let Some(pool) = pool.filter(|_| session.waits > 0) else { continue };
+            let Some(pool) = pool.filter(|_| session.counts.is_open()) else { continue };
             for (worker, name) in (0u8..).zip(session.workers.iter()) {
                 let named = Named::Miner(worker);
                 let is_its = |entry: &Pending| entry.miner == miner && entry.worker == named;

@@ -78,3 +78,9 @@ fn seed_5123600_a_grant_of_another_connection() {
 fn seed_5147273_a_worker_that_the_pool_says_nothing_of() {
     holds(5_147_273);
 }
+
+/// A block that its pool left unanswered held its finder back for five minutes.
+#[test]
+fn seed_3163_an_unanswered_block_holds_its_finder_back() {
+    holds(3163);
+}
