@@ -123,6 +123,28 @@ fn f88_a_newcomer_of_a_later_turn_hears_new_work_with_each_renewal() {
 }
 
 #[test]
+fn f88_a_newcomer_of_a_later_turn_has_no_share_of_a_time_before_the_one_that_it_was_told() {
+    // Four bytes: the pad has no room for the turn, so the time tells two of one id apart.
+    let (mut farm, link) = Farm::live("c0ffee01", 4, TRIVIAL);
+    let first = arrive(&mut farm).job.unwrap();
+    let late = loop {
+        let placed = arrive(&mut farm);
+        let job = placed.job.clone().unwrap();
+        if job[7] != first[7] {
+            break placed;
+        }
+        share(&mut farm, &placed, &job, 0);
+        heard_shares(&mut farm, link);
+        farm.proxy.handle_disconnect(placed.handle);
+    };
+    let mut before = late.job.clone().unwrap();
+    before[7] = first[7].clone();
+    assert_eq!(share(&mut farm, &late, &before, 1)["error"][1], "ntime out of range");
+    let job = late.job.clone().unwrap();
+    assert_eq!(share(&mut farm, &late, &job, 1)["result"], true);
+}
+
+#[test]
 fn f88_a_job_that_a_miner_was_never_told_is_not_found() {
     let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
     let first = arrive(&mut farm);

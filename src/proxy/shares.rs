@@ -158,7 +158,7 @@ impl Proxy<'_> {
         let told = told.filter(|_| seat.space.geometry.fits(job.extranonce2_size).is_ok());
         let told = told.ok_or(Reject::JobNotFound)?;
         let share = Share::decode(submit, seat.space, job.extranonce2_size)?;
-        if share.ntime.0 < job.ntime.0.saturating_add(later) {
+        if share.ntime.0 < job.ntime_for(seat.space, seat.since).0.saturating_add(later) {
             return Err(Reject::NTime);
         }
         let target = session.target_of(&told);

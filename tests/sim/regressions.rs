@@ -84,3 +84,9 @@ fn seed_5147273_a_worker_that_the_pool_says_nothing_of() {
 fn seed_3163_an_unanswered_block_holds_its_finder_back() {
     holds(3163);
 }
+
+/// A miner of a later turn had shares of a time before the one that it was told.
+#[test]
+fn seed_32518_a_time_before_the_one_that_was_told() {
+    holds(32518);
+}
