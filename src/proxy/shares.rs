@@ -11,7 +11,7 @@ use crate::offenders;
 use crate::pending::{NO_STINT, Pending, Place, QueueFull, ReplyId, Stage};
 use crate::table::MinerHandle;
 use crate::time::Instant;
-use crate::upstream::{LinkIndex, State};
+use crate::upstream::{Link, LinkIndex, State};
 use crate::wire::client::Submit;
 use crate::wire::encode;
 use crate::wire::error_code::ErrorCode;
@@ -20,6 +20,7 @@ use crate::wire::writer::Writer;
 use crate::work::difficulty::Difficulty;
 use crate::work::job::Serial;
 use crate::work::share::{AcceptedShare, Share};
+use crate::work::version::VersionMask;
 
 /// The answer to a good share while no pool is reachable.
 const NO_POOL: &str = "no pool: not counted";
@@ -166,10 +167,14 @@ impl Proxy<'_> {
         let judge = |mask| share.judge(job, coinb2, mask, &target, is_known);
         let mut verdict = judge(told.mask);
         // A miner may apply a new mask to jobs it already has; its hash shows which mask it used.
+        // The new mask may be another pool's: the job's own pool must allow the bits.
         if matches!(verdict, Err(Reject::VersionBits | Reject::LowDifficulty))
             && session.told_mask != told.mask
         {
-            verdict = judge(session.told_mask).or(verdict);
+            let allowed = self.links.get(link).map_or(VersionMask::NONE, Link::mask);
+            let newest = judge(session.told_mask).ok();
+            let newest = newest.filter(|share| share.is_allowed(job, allowed));
+            verdict = newest.map_or(verdict, Ok);
         }
         // A pool also ends jobs on the block that it still builds on. A block candidate is worth a
         // late try if the session is the same (F39).

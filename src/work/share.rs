@@ -176,6 +176,12 @@ impl AcceptedShare {
         (mask != 0).then_some(self.version.0 & mask)
     }
 
+    /// Says whether a pool that allows `mask` now, or allowed the job's own, takes what was rolled.
+    pub fn is_allowed(&self, job: &Job, mask: VersionMask) -> bool {
+        let rolled = self.version.0 ^ job.version.0;
+        mask.allows(rolled) || job.mask.allows(rolled)
+    }
+
     /// Says whether the hash also reaches the target of the pool.
     pub fn reaches_pool(&self) -> bool {
         self.reaches_pool

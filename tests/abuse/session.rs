@@ -318,6 +318,26 @@ fn a_miner_may_roll_the_bits_of_a_new_mask_for_the_job_before_it() {
 }
 
 #[test]
+fn f22_a_late_share_has_no_bits_that_only_the_next_pool_allows() {
+    let mut options = options(2);
+    options.links.standby = true;
+    let mut farm = Farm::with(1, options);
+    let (first, second) = (farm.dialled(), farm.dialled());
+    for (link, mask) in [(first, "0000e000"), (second, "1fffe000")] {
+        farm.handshake_with(link, "c0ffee01", 8, Some(mask));
+        farm.pool_says(link, &set_difficulty(TRIVIAL));
+        farm.pool_says(link, &notify("job-1", 1, true));
+    }
+    let (miner, job, granted) = rolling_miner(&mut farm);
+    assert_eq!(granted, "0000e000");
+    farm.pool_lost(first);
+    assert!(farm.due(miner)[0].contains("1fffe000"), "it is told the mask of the second");
+    let answer = farm.submit(miner, rolled("w", &job, 1, "10000000"));
+    assert_eq!(answer["error"][1], "version bits outside the mask");
+    assert_eq!(farm.submit(miner, rolled("w", &job, 2, "00002000"))["result"], true);
+}
+
+#[test]
 fn f22_a_mask_that_changes_live_is_told_with_a_job_at_once() {
     let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
     let (miner, _, granted) = rolling_miner(&mut farm);

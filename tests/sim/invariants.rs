@@ -203,15 +203,20 @@ impl Checks {
             out.len()
         );
         for _ in 0..lines {
-            let Some(sent) = conn.sent.pop_front() else {
+            let Some(mut sent) = conn.sent.pop_front() else {
                 broken("I1", "a line nobody sent".to_owned())
             };
-            if let What::Share(share) = &sent.what {
+            let answer = answers.front().and_then(|line| message(line));
+            if let What::Share(share) = &mut sent.what {
                 self.submitted += 1;
                 conn.view.submitted += 1;
-                let _ = share;
+                let own = answer.filter(|answer| answer.id == sent.id);
+                if let Some(other) = share.read_with(conn.view.mask)
+                    && !own.is_some_and(|answer| is_judged_bad(&answer))
+                {
+                    *share = other;
+                }
             }
-            let answer = answers.front().and_then(|line| message(line));
             match (&sent.what, answer) {
                 (What::Silent, _) => {}
                 (_, Some(answer)) if answer.id == sent.id => {
@@ -622,6 +627,13 @@ impl Checks {
             conn.earnings.answered(id, in_time.then_some((accepted, code)));
         }
     }
+}
+
+/// Whether an answer says that a share is stale, known or too light.
+fn is_judged_bad(answer: &Message<'_>) -> bool {
+    let error = elements(answer.error);
+    let code: Option<i64> = error.first().and_then(|code| code.parse().ok());
+    code.is_some_and(|code| (21..=23).contains(&code))
 }
 
 /// The first param of a submit.

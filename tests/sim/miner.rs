@@ -53,6 +53,45 @@ pub struct Share {
     pub serial: u32,
     /// Where the job came from.
     pub origin: Origin,
+    /// What was hashed, where its bits may be read with another mask.
+    rolled: Option<Rolled>,
+}
+
+/// A header with version bits.
+#[derive(Clone)]
+struct Rolled {
+    work: Rc<Work>,
+    root: [u8; 32],
+    ntime: u32,
+    bits: u32,
+    nonce: u32,
+}
+
+impl std::fmt::Debug for Rolled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:08x} of {:08x}", self.bits, self.work.mask)
+    }
+}
+
+impl Share {
+    /// The share of a miner that was told `mask` last. A submit does not say with which mask its
+    /// bits are to be read: where it is too light with that of its job, it may be good with the
+    /// newest, which is in force for jobs that are out already (BIP-0310). That is as much work,
+    /// so it may be taken, and must be then for all else that it is: new, of its job's pool, and
+    /// with bits that this pool's judge reads as they were hashed.
+    pub fn read_with(&self, mask: u32) -> Option<Self> {
+        let Rolled { work, root, ntime, bits, nonce } = self.rolled.as_ref()?;
+        let is_light = self.truth == Truth::Wrong(&[23]);
+        if !is_light || mask == work.mask || bits & !mask != 0 {
+            return None;
+        }
+        let version = work.parts.version & !mask | bits;
+        let hash = Header::new(&work.parts, root, version, *ntime).hash(*nonce);
+        let (difficulty, is_block) = (hash.difficulty(), hash.is_block(work.parts.nbits));
+        let is_enough = difficulty >= work.difficulty || is_block;
+        let other = Self { key: hash.key(), difficulty, is_block, ..self.clone() };
+        is_enough.then_some(Self { truth: Truth::Valid, ..other })
+    }
 }
 
 /// A job of a pool's session: the pool, the job's number, the session's extranonce1.
@@ -527,6 +566,12 @@ impl Miner {
             let own = std::mem::replace(&mut self.nonce, nonce);
             self.submit(&work, &roll, ntime, bits, Some((hash, truth)), lines);
             self.nonce = own;
+            if let (Some(bits), Some((_, sent))) = (bits, lines.last_mut())
+                && let What::Share(share) = &mut sent.what
+            {
+                share.rolled = Some(Rolled { work, root, ntime, bits, nonce });
+                self.last = lines.last().cloned();
+            }
         }
     }
 
@@ -570,6 +615,7 @@ impl Miner {
             truth,
             serial: work.serial,
             origin: work.origin,
+            rolled: None,
         };
         self.say(text, id, What::Share(share), Kind::Share, lines);
         self.last = lines.last().cloned();
@@ -622,6 +668,7 @@ impl Miner {
                     truth: Truth::Wrong(&[24]),
                     serial: work.serial,
                     origin: work.origin,
+                    rolled: None,
                 };
                 self.say(text, "77".to_owned(), What::Share(share), Kind::Share, lines);
             }

@@ -90,3 +90,9 @@ fn seed_3163_an_unanswered_block_holds_its_finder_back() {
 fn seed_32518_a_time_before_the_one_that_was_told() {
     holds(32518);
 }
+
+/// Shares for the job before were read with a mask that only the next pool allows.
+#[test]
+fn seed_14536_the_mask_of_another_pool() {
+    holds(14536);
+}
