@@ -246,6 +246,9 @@ pub struct Names {
     /// The first name that was not granted, by a sum of its bytes, and whether another was not.
     first: Option<u32>,
     is_many: bool,
+    /// The same of names that were refused in so many words.
+    first_refused: Option<u32>,
+    refuses_many: bool,
     /// Since when there is something to judge.
     since: Option<Instant>,
     /// A share under a name of its own was taken.
@@ -264,8 +267,10 @@ enum Login {
     NotAsked,
     Asked,
     Granted,
-    /// It says no, or nothing.
+    /// It says no.
     Refused,
+    /// It says nothing.
+    Silent,
 }
 
 impl Names {
@@ -275,6 +280,9 @@ impl Names {
         if granted != Some(true) {
             let sum = name.fingerprint();
             self.is_many |= sum != *self.first.get_or_insert(sum);
+            if granted.is_some() {
+                self.refuses_many |= sum != *self.first_refused.get_or_insert(sum);
+            }
         }
         let count = match granted {
             Some(true) => &mut self.granted,
@@ -287,7 +295,11 @@ impl Names {
 
     /// Takes the pool's answer for the login itself.
     pub fn handle_login(&mut self, granted: Option<bool>) {
-        self.login = if granted == Some(true) { Login::Granted } else { Login::Refused };
+        self.login = match granted {
+            Some(true) => Login::Granted,
+            Some(false) => Login::Refused,
+            None => Login::Silent,
+        };
     }
 
     /// Takes a share under a name of its own that the pool took.
@@ -319,7 +331,9 @@ impl Names {
         is_due
     }
 
-    /// Says whether the pool takes no name but its login's, as far as it has shown.
+    /// Says whether the pool takes no name but its login's, as far as it has shown. A request
+    /// without an answer shows that only where shares were answered since: on a connection that
+    /// stalls nothing is answered.
     pub fn is_one(&self, now: Instant) -> bool {
         if self.shares_taken {
             return false;
@@ -328,14 +342,15 @@ impl Names {
             return self.shares_named >= GRANTED_REFUSED_MIN;
         }
         let is_settled = self.since.is_some_and(|since| now.since(since) >= NAMES_JUDGED_AFTER);
-        let login_refused = self.login == Login::Refused;
+        let login_not_granted = matches!(self.login, Login::Refused | Login::Silent);
         // Without an answer the shares decide: some pools judge each by its name.
         let is_of_all = self.is_many || self.login != Login::Granted;
         let by_shares = self.unanswered > 0
             && is_of_all
             && (self.shares_refused >= NAMED_REFUSED_MIN
-                || self.shares_refused > 0 && login_refused);
-        let by_answers = self.refused > 0 && (self.is_many && is_settled || login_refused);
+                || self.shares_refused > 0 && login_not_granted);
+        let login_refused = self.refused > 0 && self.login == Login::Refused;
+        let by_answers = self.refuses_many && is_settled || login_refused;
         by_shares || by_answers
     }
 }

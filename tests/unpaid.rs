@@ -558,6 +558,26 @@ fn f18_f94_one_miner_that_comes_again_and_again_is_one_name() {
 }
 
 #[test]
+fn f18_f94_what_a_stalled_pool_leaves_unanswered_says_nothing_of_its_names() {
+    let mut farm = Farm::with(16, Options { identity: Identity::PerWorker, ..options(1) });
+    let link = farm.dialled();
+    farm.pool_up(link, "c0ffee01", 8, TRIVIAL);
+    farm.miner("farm.1");
+    for line in farm.pool_hears(link) {
+        let line = parse(&line);
+        assert_eq!(line["params"][0], "farm.1");
+        farm.pool_says(link, &json!({"id": line["id"], "result": false}).to_string());
+    }
+    // From here on nothing comes of it: neither its login nor another name is answered.
+    farm.miner("farm.2");
+    for _ in 0..40 {
+        farm.wait(SECOND);
+        farm.pool_hears(link);
+    }
+    assert!(!farm.proxy.takes_one_name(0));
+}
+
+#[test]
 fn f18_f94_a_pool_that_refuses_one_name_is_none() {
     let all = ["farm.1", "farm.2", "farm.3"];
     assert!(!named(&all, |name| name != "farm.2").proxy.takes_one_name(0));

@@ -96,3 +96,9 @@ fn seed_32518_a_time_before_the_one_that_was_told() {
 fn seed_14536_the_mask_of_another_pool() {
     holds(14536);
 }
+
+/// A pool refused one name, and had no time to answer for its login.
+#[test]
+fn seed_24401_a_login_on_a_way_that_stands_still() {
+    holds(24401);
+}
