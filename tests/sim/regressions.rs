@@ -102,3 +102,9 @@ fn seed_14536_the_mask_of_another_pool() {
 fn seed_24401_a_login_on_a_way_that_stands_still() {
     holds(24401);
 }
+
+/// A session of an odd size outlived the faults, and no miner fits it.
+#[test]
+fn seed_35487_a_session_of_another_size() {
+    holds(35487);
+}
