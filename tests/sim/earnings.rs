@@ -18,8 +18,12 @@ const SILENT: (u32, u64) = (4, 75 * SECOND);
 /// Time for an answer; what comes later may not count.
 const ANSWERED_WITHIN: u64 = 32 * SECOND;
 /// So many more bad ones than good ones for each minute, of a connection that is not older, are to
-/// be said: in one of them more than half of eight or more were bad.
-const BAD: (u32, u64) = (9, 150 * SECOND);
+/// be said: in one of them more than half of eight or more were bad. Minutes may begin at any time,
+/// so those of the gateway that share time with a connection's are one more than that has begun.
+const BAD: (u32, u64) = (8, 150 * SECOND);
+/// Time from what is to be said until it is: the gateway looks every quarter of a second, and its
+/// clock may leap over all other bounds.
+const NOTICED_WITHIN: u64 = SECOND;
 /// Time from the first share that is refused for its name until no name is told any more.
 const NAMES: u64 = 60 * SECOND;
 
@@ -51,6 +55,9 @@ pub struct Earnings {
     since: Option<u64>,
     /// When the first share was refused for its name.
     minded_at: Option<u64>,
+    /// Since when it has been silent for too long, and mostly bad, by the world's time.
+    silent_at: Option<u64>,
+    bad_at: Option<u64>,
 }
 
 impl Earnings {
@@ -123,14 +130,14 @@ impl Earnings {
 
     fn is_mostly_bad(&self, now: u64) -> bool {
         let age = now - self.since.unwrap_or(now);
-        let minutes = (age / (60 * SECOND)) as u32 + 1;
+        let minutes = (age / (60 * SECOND)) as u32 + 2;
         age <= BAD.1 && self.bad > self.good + minutes * BAD.0
     }
 }
 
 /// F93: what pays for nothing is said, and a session that may be why is made anew.
 pub fn f93_said(world: &mut World<'_>) {
-    let now = world.clock.reads(world.now);
+    let (now, real) = (world.clock.reads(world.now), world.now);
     for link in 0..world.links.len() {
         let Some(conn) = world.links[link].conn else { continue };
         let End::Pool { link: index, .. } = world.conns[conn].end else { continue };
@@ -139,6 +146,8 @@ pub fn f93_said(world: &mut World<'_>) {
         earnings.give_up(now);
         let Earnings { refused, forgotten, silent, good, bad, .. } = *earnings;
         let (is_silent, is_bad) = (earnings.is_silent(now), earnings.is_mostly_bad(now));
+        let is_silent = lasts(&mut earnings.silent_at, is_silent, real);
+        let is_bad = lasts(&mut earnings.bad_at, is_bad, real);
         let is_kept = is_open && forgotten >= FORGOTTEN && !earnings.has_paid;
         let end = &world.links[link];
         let said = |holds: bool, what: std::fmt::Arguments<'_>| {
@@ -153,6 +162,14 @@ pub fn f93_said(world: &mut World<'_>) {
         let is_kept = is_open && is_silent && !end.was_renewed;
         hold!("F93", !is_kept, "{silent} without an answer, and the session is kept");
     }
+}
+
+/// Whether something has been so for long enough to be noticed.
+fn lasts(since: &mut Option<u64>, is_so: bool, now: u64) -> bool {
+    if !is_so {
+        *since = None;
+    }
+    is_so && now - *since.get_or_insert(now) >= NOTICED_WITHIN
 }
 
 fn is_open(world: &World<'_>, link: LinkIndex) -> bool {

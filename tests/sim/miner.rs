@@ -656,7 +656,7 @@ impl Miner {
             }
             _ => {
                 let text = format!(
-                    "{{\"id\":77,\"method\":\"mining.submit\",\"params\":[\"another.worker\",\"{}\",\"00\",\"00\",\"00\"]}}",
+                    "{{\"id\":{LIE_ID},\"method\":\"mining.submit\",\"params\":[\"another.worker\",\"{}\",\"00\",\"00\",\"00\"]}}",
                     work.id
                 );
                 let share = Share {
@@ -670,7 +670,7 @@ impl Miner {
                     origin: work.origin,
                     rolled: None,
                 };
-                self.say(text, "77".to_owned(), What::Share(share), Kind::Share, lines);
+                self.say(text, LIE_ID.to_string(), What::Share(share), Kind::Share, lines);
             }
         }
     }
@@ -706,6 +706,10 @@ impl Miner {
         }
     }
 }
+
+/// The id of a submit in another's name: none that a miner counts to, so that it is plain which of
+/// two submits is answered.
+const LIE_ID: u32 = 7_700_077;
 
 /// How much of its ring a duplicator sends at a time.
 const AGAIN_MAX: usize = 6;

@@ -48,6 +48,9 @@ const DEAF_AT_END: u64 = 4 * SECOND;
 const WELL_EVERY: u64 = 3 * SECOND;
 /// Time for the last share to reach its pool.
 const LAST_SHARE: u64 = 2 * SECOND;
+/// The same where it may go under no name but the login's: until the pool has left the request for
+/// the name unanswered for ten seconds, and the gateway's next look.
+const LAST_SHARE_OF_ONE_NAME: u64 = 11 * SECOND;
 /// Shares of each miner of which one must reach its pool.
 const PROBES: usize = 3;
 /// Time after which a reader that leaves its bytes is ended, as the gateway's setting.
@@ -1533,7 +1536,8 @@ impl<'a> World<'a> {
         if round + 1 < PROBES * self.miners.len() {
             self.later(LAST_SHARE / 4, Wake::Probe(round + 1));
         } else {
-            self.later(LAST_SHARE, Wake::End);
+            let is_one_name = self.plan.pools.iter().any(|pool| pool.one_name);
+            self.later(if is_one_name { LAST_SHARE_OF_ONE_NAME } else { LAST_SHARE }, Wake::End);
         }
     }
 }
