@@ -1,18 +1,18 @@
 //! A console for people: a terminal's bytes in, its bytes out, requests out.
 //!
-//! Read this first. [`Console`] does no input or output and knows no setting. Its owner hands it a
-//! byte at a time ([`Console::handle_byte`]). When that says that a request is there, the owner
-//! carries it out ([`Console::request`]), hands it each part of the answer
-//! ([`Console::handle_item`]) and the end ([`Console::handle_end`]), and only then the next byte.
-//! Enter at an empty prompt is somebody who asks who is there ([`Console::take_call`]): the owner
-//! greets him, or has the prompt shown again.
+//! Read this first. [`Console`] does no input or output and knows no setting. Its owner hands it
+//! one byte at a time ([`Console::handle_byte`]). When that returns `true`, the owner carries out
+//! the request ([`Console::request`]). It hands back each part of the answer
+//! ([`Console::handle_item`]) and the end ([`Console::handle_end`]) before the next byte. Enter at
+//! an empty prompt asks for the greeting ([`Console::take_call`]): the owner prints it, or only the
+//! prompt.
 //!
-//! A line that is cut off, too long, or holds a byte that is no text is dropped as a whole, and
-//! said to be: noise, a wrong baud rate or a paste of a megabyte changes nothing (F73). Commands
-//! change a candidate; nothing is in effect before `commit`.
+//! A line that is cut off, too long, or holds a byte that is not text is dropped whole, with a
+//! message. Noise, a wrong baud rate or a paste of a megabyte therefore changes nothing (F73).
+//! Commands change a candidate, which takes effect at `commit`.
 //!
-//! `help` and completion come from `VERBS` and `FIELDS`, so a verb or a key that is added
-//! there is here. Passwords are asked for without echo, and no line with a secret is brought back.
+//! `help` and completion come from `VERBS` and `FIELDS`, so new verbs and keys appear here.
+//! Passwords are asked for without echo, and lines with secrets do not enter the history.
 //!
 //! ```
 //! use loka_stratum::console::Console;
@@ -57,7 +57,7 @@ pub struct Prompt {
 pub struct Console {
     keys: Keys,
     line: Line,
-    /// The line that is being carried out, or that a question is about.
+    /// The line being carried out, or the line that raised the question.
     asked: Text,
     question: Question,
     word: Text,
@@ -108,7 +108,7 @@ impl Console {
         self.prompt = prompt;
     }
 
-    /// Takes in a byte, and says whether a request is there.
+    /// Takes a byte; returns whether a request is ready.
     pub fn handle_byte(&mut self, byte: u8, out: &mut dyn Write) -> bool {
         // A closed terminal is no reason to fail.
         let _ = self.take(byte, out);

@@ -812,17 +812,17 @@ impl Downstream {
     }
 }
 
-/// The wishes in a worker's password, and in the end of its name: a difficulty to start with (`d`,
-/// `diff`, `difficulty`, `fixed_diff`), a least one (`md`, `minimum`), in any case, as `key=value`
-/// or `key:value` between `,` `;` `+` `&` `|` or blanks (QUIRKS 29). The `+` of `1e+3` is a part of
-/// its number. Anything else is ignored, as passwords are mostly `x`.
+/// The wishes in a worker's password, and at the end of its name. Keys are an initial difficulty
+/// (`d`, `diff`, `difficulty`, `fixed_diff`) and a minimum (`md`, `minimum`), in any case. They
+/// have the form `key=value` or `key:value`, between `,` `;` `+` `&` `|` or blanks (QUIRKS 29). The
+/// `+` of `1e+3` is part of its number. Other text is ignored, as passwords are mostly `x`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PasswordWishes {
-    /// The difficulty to start with.
+    /// The initial difficulty.
     pub start: Option<Difficulty>,
-    /// The least difficulty.
+    /// The minimum difficulty.
     pub min: Option<Difficulty>,
-    /// A key stands there with a value that is no difficulty.
+    /// A key has a value that is not a difficulty.
     pub is_unread: bool,
 }
 
@@ -848,8 +848,8 @@ impl PasswordWishes {
         wishes
     }
 
-    /// Reads a password, and the number behind the last `+` of a worker's name where the password
-    /// has no wish; the name stays as it is.
+    /// Reads a password; without a wish in it, reads the number after the last `+` of the worker's
+    /// name. The name itself is unchanged.
     pub fn of(worker: &str, password: &str) -> Self {
         let mut wishes = Self::read(password);
         let end = parts(worker, &['+']).skip(1).last().and_then(difficulty_in);
@@ -858,7 +858,7 @@ impl PasswordWishes {
     }
 }
 
-/// Splits a text at separators, of which the `+` within a number (`1e+3`) is none.
+/// Splits a text at separators, except at a `+` within a number (`1e+3`).
 fn parts<'a>(text: &'a str, separators: &'a [char]) -> impl Iterator<Item = &'a str> {
     let mut rest = Some(text);
     core::iter::from_fn(move || {
@@ -872,7 +872,7 @@ fn parts<'a>(text: &'a str, separators: &'a [char]) -> impl Iterator<Item = &'a 
     })
 }
 
-/// Says whether the `+` at a place is within a number: `1e` stands before it, and a digit behind.
+/// Says whether the `+` at a place is within a number: after `1e`, and before a digit.
 fn is_of_exponent(text: &str, plus: usize) -> bool {
     let behind = text.get(plus.saturating_add(1)..).unwrap_or_default();
     let before = text.get(..plus).and_then(|before| before.strip_suffix(['e', 'E']));
@@ -881,7 +881,7 @@ fn is_of_exponent(text: &str, plus: usize) -> bool {
     behind.starts_with(|letter: char| letter.is_ascii_digit()) && mantissa.is_some_and(is_number)
 }
 
-/// A difficulty that a miner may wish for; what no pool could ever give is none.
+/// Reads a miner's wish; `None` for a text that is not a difficulty, or one above any pool's.
 fn difficulty_in(text: &str) -> Option<Difficulty> {
     let value = text.trim().parse().ok().filter(|value| *value <= POOL_DIFFICULTY_MAX)?;
     Difficulty::new(value).ok()

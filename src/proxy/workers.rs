@@ -1,21 +1,22 @@
-//! The workers of the mode *per-worker*: which names are authorized on which link, and what
-//! follows from a pool's answer.
+//! The workers of the mode *per-worker*: the authorization of names on links, and the effect of a
+//! pool's answer.
 //!
-//! A name is asked for when its miner authorizes, when the link that serves it becomes live, and
-//! when a share that waits has a name that nobody asked for on this connection, as after a
-//! reconnect whose miner is gone. A share waits in its queue until its name was granted. A name
-//! that is refused is its miner's trouble alone: that miner hears it, and the link stays.
+//! A name is sent for authorization in three cases: its miner authorizes, its link becomes live, or
+//! a waiting share has a name not yet asked for on this connection. The last case follows a
+//! reconnect after the miner left. A share waits in its queue until its name is granted. A refused
+//! name concerns its miner only: that miner is told, and the link stays.
 //!
-//! A pool that leaves the request without an answer for [`AUTHORIZATION_WAIT_MAX`] judges each
-//! share instead.
+//! If a pool leaves the request unanswered for [`AUTHORIZATION_WAIT_MAX`], it judges each share
+//! instead.
 //!
-//! A block waits for no name: it goes out under the login, which the pool took, unless it has shown
-//! that it takes its miner's; and where it is refused for that, once more under the login (F39).
+//! A block waits for no name. It goes out under the login, which the pool granted, unless the pool
+//! has shown that it takes the miner's name. If that name is refused, the block is sent again under
+//! the login (F39).
 //!
-//! A pool that takes one name per connection (QUIRKS 52) is found by what it does
-//! ([`crate::identity::Names`]): from then on all shares go to it under the link's login, those
-//! that wait too, and one that it has just refused is sent once more. That is said, and remembered
-//! until the settings change (F94).
+//! A pool that takes one name per connection (QUIRKS 52) is detected by its answers
+//! ([`crate::identity::Names`]). From then on all shares go to it under the link's login, including
+//! waiting ones, and a share just refused is sent again. This is reported once, and kept until the
+//! settings change (F94).
 
 use super::miners::answer;
 use super::pools::refusal_code;
@@ -125,8 +126,8 @@ impl Proxy<'_> {
         live.then_some(LinkConnection { link: index, number: link.connection })
     }
 
-    /// Returns under which name a share for `index` goes out, and whether the pool takes it. A
-    /// block candidate goes out under the link's login unless the pool takes its worker (F39).
+    /// Returns the name of a share for `index`, and the pool's verdict on it. A block candidate
+    /// goes out under the link's login unless the pool takes its worker (F39).
     pub(super) fn name_of(
         &self,
         miner: MinerHandle,
@@ -292,8 +293,8 @@ impl Proxy<'_> {
         self.one_name &= !bit_of(pool);
     }
 
-    /// Takes the answer to a share under a miner's own name as a word about all names. Returns
-    /// whether the share goes to the pool once more, under the login: that takes no other name.
+    /// Notes the answer to a share under a miner's own name as evidence about all names. Returns
+    /// whether the share is sent again under the login, because the pool takes no other name.
     pub(super) fn is_sent_again(
         &mut self,
         index: LinkIndex,

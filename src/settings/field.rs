@@ -285,7 +285,7 @@ impl Key {
         of_pools.chain(fields(false).filter_map(|field| Self::of(field, 0)))
     }
 
-    /// Returns what people are told of it.
+    /// Returns the key's title for people.
     pub fn title(self) -> Title {
         Title(self)
     }
@@ -295,7 +295,7 @@ impl Key {
         self.field
     }
 
-    /// Returns the index of the pool; 0 where the key is of none.
+    /// Returns the index of the pool; 0 for a key without a pool.
     pub fn pool(self) -> usize {
         usize::from(self.pool)
     }
@@ -387,7 +387,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Writes a word with a capital first; `url` and `ca` are short for others.
+/// Writes a word with an initial capital; the abbreviations `url` and `ca` in capitals.
 fn capital(word: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let length = if matches!(word, "url" | "ca") { word.len() } else { 1 };
     let (first, rest) = word.split_at_checked(length).unwrap_or((word, ""));
