@@ -6,15 +6,15 @@
 //!
 //! Nearly all of it is SHA-256, so each name ends in its number of compressions (runs of the block
 //! function); `compression` is a single one. `share/full check` is the whole check of a submit with
-//! decoded hex. It has a coinbase of 250 bytes with its first 64 hashed beforehand, 12 branches,
-//! the header, and comparisons with the targets of miner, pool and network.
+//! decoded hex. It covers a coinbase of 250 bytes (the first 64 hashed beforehand), 12 branches and
+//! the header. The hash is compared with the targets of miner, pool and network.
 //!
 //! A time means little without the CPU's SHA instructions: `sha2` detects them at run time, and the
 //! bench prints the result. With them a compression takes about 50 ns (x86-64 with SHA-NI). In
 //! software it takes 3,379 instructions, and a full check 149,762 (x86-64, callgrind), 99 % of them
-//! in the block function. One core of a 2.5 GHz Xeon **without** SHA instructions, shared with
-//! other work, took 470 to 640 ns of CPU time for a compression and 17 to 23 us for a full check.
-//! Compare by the count in the name, and by times on the board in question.
+//! in the block function. Measured on one core of a 2.5 GHz Xeon **without** SHA instructions,
+//! shared with other work, in CPU time: 470 to 640 ns for a compression, 17 to 23 us for a full
+//! check. Compare by the count in the name, and by times on the board in question.
 
 use std::hint::black_box;
 

@@ -9,7 +9,7 @@
 //! sent to the same account of the same pool only, once in each session. A session with another
 //! extranonce1 will most likely refuse it, but the try costs one line.
 //!
-//! A record is kept until its pool accepts the block, or a session that knew its job refuses it, or
+//! A record is kept until its pool accepts the block, a session that knew its job refuses it, or
 //! [`BLOCK_AGE_MAX`] passes. Two refusals decide nothing: "job not found" in a session that did not
 //! give the job, and any refusal in a session with another extranonce1. The right session may come
 //! back (`docs/adr/0014`).

@@ -1,7 +1,7 @@
 //! The names that shares are submitted under, and the pools' verdicts on them.
 //!
-//! In the mode *single* the whole farm is one worker, the user of the pool's settings, and nothing
-//! else here is used. In the mode *per-worker* each miner's own worker is authorized on its link,
+//! In the mode *single* the whole farm is one worker: the user of the pool's settings. Nothing else
+//! here is used. In the mode *per-worker* each miner's own worker is authorized on its link,
 //! besides the link's login. Its shares are submitted under that name.
 //!
 //! [`upstream_name`] maps a miner's name to the name at the pool. A name stays unchanged if it is

@@ -1,8 +1,8 @@
 //! The honest ledger: every submit gets exactly one verdict and lies in exactly one bucket.
 //!
-//! A submit enters by [`Ledger::open`], which puts it in its first [`Bucket`], and may later be
-//! moved by [`Ledger::settle`] from [`Bucket::Pending`] or [`Bucket::Held`] to a final one. There
-//! is no way to count a submit twice or to drop it, so [`Ledger::check`] holds at every moment:
+//! [`Ledger::open`] puts a submit in its first [`Bucket`]. [`Ledger::settle`] may later move it
+//! from [`Bucket::Pending`] or [`Bucket::Held`] to a final one. There is no way to count a submit
+//! twice or to drop it, so [`Ledger::check`] holds at every moment:
 //!
 //! ```text
 //! submitted = accepted + rejected          accepted  = below_upstream + forwarded
@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The same buckets are kept in total ([`Ledger`], 64 bits) and for each miner ([`Counts`], 32
-//! bits, which a single connection cannot exhaust). The ledger knows no sessions and no shares; the
-//! proxy decides about calls.
+//! bits). A single connection cannot exhaust 32 bits. The ledger knows no sessions and no shares;
+//! the proxy decides about calls.
 
 /// Why the gateway refused a submit itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -63,8 +63,8 @@ pub const MINER_ID_BYTES_MAX: u8 = 2;
 /// another geometry while all others are connected.
 pub const SMALL_TABLE_MINERS_MAX: usize = 128;
 
-/// Fewest bytes that a miner rolls. With 2^32 nonces to each of 65,536 rolls, a 1 PH/s miner
-/// without version rolling takes 280 ms for its space, and 5 h with the 16 bits of BIP-0320.
+/// Fewest bytes that a miner rolls. At 2^32 nonces per roll, 65,536 rolls last a 1 PH/s miner 280
+/// ms without version rolling. With the 16 bits of BIP-0320 they last 5 h.
 pub const ROLL_BYTES_MIN: u8 = 2;
 
 /// Most bytes that a miner rolls. Firmwares keep their extranonce2 in 64 bits.
@@ -347,8 +347,8 @@ pub const TLS_SESSIONS_MAX: usize = 8;
 /// Longest certificate file, in bytes; Debian's bundle of all web roots has 220 kB.
 pub const CA_FILE_BYTES_MAX: usize = 1 << 20;
 
-/// Time until the slot of a miner with a pulled cable is free (F47), and until a link that a NAT
-/// forgot is reconnected (F63), whatever was sent meanwhile.
+/// Time until the slot of a miner with a pulled cable is free (F47), whatever was sent meanwhile.
+/// It also bounds the reconnect of a link that a NAT forgot (F63).
 pub const PEER_GONE_MAX: Duration = Duration::from_secs(90);
 
 /// Time limit for unacknowledged bytes, and for silence with keep-alive probes, before the kernel
@@ -905,8 +905,8 @@ pub const HEALTH_ANSWERS_LEAST: u32 = 8;
 pub const REPEATS_WINDOW: Duration = Duration::from_secs(60);
 
 /// Repeats in the window that are no accident, if they are also a large part of all submits
-/// ([`REPEATS_PART`]). Firmware that restarts its extranonce2 at each job repeats 2 % (QUIRKS 24),
-/// and up to 13 % if the pool sends identical work again (QUIRKS 53).
+/// ([`REPEATS_PART`]). Firmware that restarts its extranonce2 at each job repeats 2 % (QUIRKS 24).
+/// If the pool sends identical work again, it repeats up to 13 % (QUIRKS 53).
 pub const REPEATS_LEAST: u32 = 32;
 
 /// One in this many submits must be a repeat.

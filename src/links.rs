@@ -3,11 +3,11 @@
 //!
 //! A *lane* is a group of miners whose ids are unique within one link. One lane serves the whole
 //! farm as long as the pool's extranonce2 has room. If it leaves one byte for the miner id, further
-//! lanes are opened, each with its own link under the same login (DESIGN section 2).
+//! lanes are opened. Each has its own link under the same login (DESIGN section 2).
 //!
 //! Miners seated before a pool's extranonce2 was known may need more bytes than it has. Only these
-//! miners are kept from that pool (F89). A lane has a second route per goal, to the goal's roomiest
-//! pool, while the first route's pool is too small for some miners.
+//! miners are kept from that pool (F89). While the first route's pool is too small for some miners,
+//! a lane has a second route per goal, to the goal's roomiest pool.
 //!
 //! The plan ([`Links::plan`]) is one pure pass over all links. Each goal has an ordered list of
 //! pools; one serves, and the next is kept live as standby. A pool is left when its circuit opens
@@ -703,8 +703,8 @@ impl<'a> Links<'a> {
         Some(link.health.circuit())
     }
 
-    /// Says whether a pool should have a link. Pools up to the active one do, and so does the next
-    /// pool that does not fail, as hot standby or because the active pool fails.
+    /// Says whether a pool should have a link. Pools up to the active one do. So does the next pool
+    /// that does not fail, as hot standby or because the active pool fails.
     fn is_needed(&self, pool: u8, now: Instant) -> bool {
         let goal = self.policy.goal_of(pool);
         let active = self.active_pool(goal);

@@ -7,10 +7,10 @@
 //!
 //! **How long.** Each entry belongs to a [`Generation`]: the shares of one announcement. A header
 //! can be replayed against any job with the same [`Job::work`], that is the same coinbase, branches
-//! and block, whose lowest ntime is not above the header's. A generation therefore lives as long as
-//! such a job does, under whatever serial: renewed, resumed, or sent again by its pool. The owner
-//! knows the jobs and reports them ([`SeenShares::reclaim`]). To free a generation, one number
-//! changes; its entries are overwritten one by one.
+//! and block. The job's lowest ntime must not exceed the header's. A generation therefore lives as
+//! long as such a job does, under whatever serial: renewed, resumed, or sent again by its pool. The
+//! owner knows the jobs and reports them ([`SeenShares::reclaim`]). To free a generation, one
+//! number changes; its entries are overwritten one by one.
 //!
 //! **When it is full**, no share is accepted without being remembered. Light shares may take
 //! [`SEEN_LIGHT_EIGHTHS`] of the places, and shares that reach their pool [`SEEN_HEAVY_EIGHTHS`].

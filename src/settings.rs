@@ -1,6 +1,6 @@
 //! The settings: one type for the file, the environment, the command line and the store.
 //!
-//! Every setting enters as text by [`Settings::set`] under its [`Key`], from any source, so each
+//! Every setting enters as text by [`Settings::set`] under its [`Key`], from any source. So each
 //! has one grammar, one range and one message. [`FIELDS`] is the only list of keys.
 //! `config/default.toml` is generated from it, and [`Settings::check`] reads the ranges from it.
 //! Relations between keys are checked in one place at the end, since a file may list keys in any

@@ -2,8 +2,8 @@
 //!
 //! A *goal* is a weight and an ordered list of pools. Work is counted as it is done: the difficulty
 //! of every accepted share counts for the goal whose pool made its job. A [`Split`] compares that
-//! with the weights and says how much of the farm's rate each goal should have next, so that
-//! deficits are made up soon. The proxy then moves single miners, by a notify alone.
+//! with the weights. It says how much of the farm's rate each goal should get next, to make up
+//! deficits soon. The proxy then moves single miners, by a notify alone.
 //!
 //! A goal without a live pool takes no part. The others share its weight meanwhile, and its loss is
 //! not made up afterwards. A goal of small weight gets a miner for part of the time, so none

@@ -12,7 +12,7 @@
 //! turn.
 //!
 //! The 256 values of an id's first byte are *blocks*. A block belongs to one geometry while any of
-//! its ids is in use, so that miners of several geometries share a link (F89).
+//! its ids is in use. So miners of several geometries can share a link (F89).
 //!
 //! When the slots or the ids are used up, the error holds the number, and connected miners stay.
 
@@ -580,7 +580,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
         /// Under any churn of any mix of geometries, no two live miners share an extranonce2 of any
-        /// pool, a small table never runs out, and what was worked on is not given out again.
+        /// pool, a small table never runs out, and used space is not given out again.
         #[test]
         fn f88_f89_live_miners_share_no_extranonce2_of_any_pool(
             first in any::<u16>(),

@@ -2,8 +2,8 @@
 //!
 //! It starts from the request of the miner or the settings, jumps after the first few shares, then
 //! follows the proven hash-rate. It sends nothing and knows no job. The proxy reads
-//! [`Vardiff::wanted`] for each outgoing job, caps it at the pool's difficulty of that job, and
-//! judges shares by the difficulty sent.
+//! [`Vardiff::wanted`] for each outgoing job and caps it at the pool's difficulty. It judges shares
+//! by the difficulty sent.
 //!
 //! Invariants: the difficulty is a power of two, since firmware rounds others up or down and loses
 //! shares or hash-rate (QUIRKS 26). It stays within the policy's bounds. It changes on evidence

@@ -15,7 +15,7 @@
 //!
 //! A pool that takes one name per connection (QUIRKS 52) is detected by its answers
 //! ([`crate::identity::Names`]). From then on all shares go to it under the link's login, including
-//! waiting ones, and a share just refused is sent again. This is reported once, and kept until the
+//! waiting ones. A share just refused is sent again. This is reported once, and kept until the
 //! settings change (F94).
 
 use super::miners::answer;

@@ -2,8 +2,8 @@
 //! one.
 //!
 //! postcard is not self-describing: bytes mean only what their version's number says. A version is
-//! never changed; a test holds its bytes. When a key is added or a form changes, the old
-//! [`Settings`] are kept here as a struct of their own, and a version is appended.
+//! never changed; a test holds its bytes. When a key is added or a form changes, a version is
+//! appended. The old [`Settings`] stay here as a struct of their own.
 //!
 //! The mark of the file below a commit is stored with it (its field `over`). While the file has
 //! that mark, the commit is newer and counts. If the file was edited since, the file counts.

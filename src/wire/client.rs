@@ -1,9 +1,9 @@
 //! Lines from miners, typed.
 //!
 //! [`parse`] reads one line; it keeps no state and answers nothing. It is strict if two readings
-//! are possible. It is tolerant only for recorded firmware: nulls and extra params in subscribe,
-//! invalid session ids, numbers as strings in configure and suggest_difficulty, numbers as
-//! passwords, params beyond the sixth of a submit.
+//! are possible. It is tolerant only for recorded firmware. It accepts nulls and extra params in
+//! subscribe, invalid session ids, and submit params beyond the sixth. It accepts numbers as
+//! strings in configure and suggest_difficulty, and numbers as passwords.
 //!
 //! It does not decode the hex of a submit, look up jobs or workers, or know the session. A name may
 //! still hold escaped control characters.

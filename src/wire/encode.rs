@@ -1,9 +1,9 @@
 //! Every line that is written, in both roles.
 //!
 //! Each function appends one whole line, ended by `\n` and without spaces, or nothing. Hot lines
-//! are assembled from pieces. Rare lines, and every string from outside, are written by
-//! serde-json-core, so a name with quotes or line feeds stays one string (F17, F85). The other
-//! side's ids are echoed byte for byte; our own are plain numbers.
+//! are assembled from pieces. serde-json-core writes rare lines and every string from outside. A
+//! name with quotes or line feeds therefore stays one string (F17, F85). The other side's ids are
+//! echoed byte for byte; our own are plain numbers.
 //!
 //! Errors go out as `[code,"text",null]`, a form that all firmware reads (QUIRKS 14).
 //!

@@ -1,8 +1,8 @@
 //! Bounded framing: bytes in, lines out.
 //!
 //! A [`Framer`] returns complete lines as they are in the input, without a copy. Only a partial
-//! line at the end of an input is stored, in the caller's memory, whose size is the line limit.
-//! `\n` and `\r\n` end a line; empty lines are skipped.
+//! line at the end of an input is stored, in the caller's memory. Its size is the line limit. `\n`
+//! and `\r\n` end a line; empty lines are skipped.
 //!
 //! It does not look inside a line and does not recover: after [`LineTooLong`] the stream is
 //! meaningless and the connection must be closed.

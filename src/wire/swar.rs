@@ -87,8 +87,8 @@ fn skip_blocks(bytes: &[u8], passes: impl Fn(u8) -> bool) -> &[u8] {
 }
 
 /// Flags the lanes that end a plain string; exact up to the first flag. The comparisons for
-/// equality leave out the usual guard against lanes of 0x80 and above, since those are stops
-/// themselves, and each of them is flagged by at least one of the two.
+/// equality omit the usual guard against lanes of 0x80 and above. Such lanes are stops themselves,
+/// and at least one of the two comparisons flags each.
 #[inline(always)]
 const fn string_stops(word: u64) -> u64 {
     let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);

@@ -1,7 +1,7 @@
 //! The inside of a JSON string, as it is in the line.
 //!
 //! A [`Text`] is still escaped: it borrows from the line and costs nothing. Only the scanner makes
-//! one, so it is valid UTF-8, without control characters or lone surrogates, and every escape is
+//! one. So it is valid UTF-8 without control characters or lone surrogates, and every escape is
 //! well formed. Decoding therefore fails only for want of room. The *decoded* text may hold control
 //! characters: `\u0000` is legal JSON, and the code that keeps a name decides about it.
 //!

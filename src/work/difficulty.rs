@@ -8,10 +8,10 @@
 //! target = floor(0xffff * 2^208 / D), at most 2^256 - 1
 //! ```
 //!
-//! over the exact rational value of that double. Pool and gateway must agree to the last bit
-//! about the hash that is just good enough, so the division is one of integers: the double's
-//! mantissa is a 53-bit integer and its exponent a shift. The way back, from a hash to its
-//! difficulty, is rounded once, to the nearest double.
+//! over the exact rational value of that double. Pool and gateway must agree to the last bit about
+//! the highest valid hash, so the division is one of integers: the double's mantissa is a 53-bit
+//! integer and its exponent a shift. The way back, from a hash to its difficulty, is rounded once,
+//! to the nearest double.
 //!
 //! **It does not** choose difficulties; it only gives the power of two below one, for ASICs.
 //! **Invariant:** a [`Difficulty`] is finite and above zero.
@@ -236,9 +236,9 @@ fn divide(number: &mut [u64], divisor: u64) {
 
 /// Returns the double nearest to `0xffff * 2^208 / number`, infinity for zero.
 ///
-/// Both numbers are first shifted until bit 255 is their highest (the dividend starts one below,
-/// since each bit begins by doubling it), so that the quotient lies between 1/2 and 2 and is
-/// worked out bit by bit.
+/// Both numbers are first shifted until bit 255 is their highest. The dividend starts one bit
+/// below, since each step begins by doubling it. The quotient then lies between 1/2 and 2 and is
+/// computed bit by bit.
 fn nearest_ratio(number: [u64; LIMBS]) -> f64 {
     let Some(zeros) = leading_zeros(number) else { return f64::INFINITY };
     let divisor = shifted_left(number, zeros);

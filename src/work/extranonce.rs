@@ -21,7 +21,7 @@
 //! any pad or none. An id that is given out again gets another part of the space.
 //!
 //! **Invariants.** A [`Geometry`] has `1 <= P <= 2` and `2 <= D <= 8`. Two spaces of one geometry
-//! and different ids never give the same extranonce2, nor do two of different geometries whose ids
+//! with different ids never give the same extranonce2. Nor do two of different geometries whose ids
 //! begin with different bytes.
 //!
 //! # Examples
