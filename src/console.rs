@@ -99,7 +99,7 @@ impl Console {
         for line in lines {
             let _ = writeln!(out, "{}", show::Clean(line));
         }
-        let _ = writeln!(out, "help lists what can be asked.");
+        let _ = writeln!(out, "help lists the verbs.");
         self.begin(Question::Verb, out.0);
     }
 
@@ -223,12 +223,12 @@ impl Console {
                 Ok(())
             }
             Question::WordAgain if text != self.word => {
-                out.write_str("error: that was not the same twice; nothing was changed\r\n")?;
+                out.write_str("error: the two entries differ; nothing was changed\r\n")?;
                 self.begin(Question::Verb, out);
                 Ok(())
             }
             Question::Sure if text.trim() != "reset" => {
-                out.write_str("error: that was not reset; nothing was changed\r\n")?;
+                out.write_str("error: not confirmed; nothing was changed\r\n")?;
                 self.begin(Question::Verb, out);
                 Ok(())
             }
@@ -385,10 +385,10 @@ impl fmt::Display for Spoiled {
                 write!(f, "got a line of more than {CONSOLE_LINE_BYTES_MAX} bytes; ")?;
             }
             Self::NoText { column, byte } => {
-                write!(f, "column {column}: got byte 0x{byte:02x}, which is no text; ")?;
+                write!(f, "column {column}: got byte 0x{byte:02x}, which is not text; ")?;
             }
         }
-        f.write_str("nothing of it was read")
+        f.write_str("the line was dropped")
     }
 }
 

@@ -158,10 +158,10 @@ impl core::fmt::Display for Unfit {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Coinbase { got, limit } => {
-                write!(f, "a coinbase of {got} bytes; it is known to survive {limit}")
+                write!(f, "a coinbase of {got} bytes; its known limit is {limit}")
             }
             Self::WorkerName { got, limit } => {
-                write!(f, "a worker name of {got} bytes; it is known to keep {limit}")
+                write!(f, "a worker name of {got} bytes; its known limit is {limit}")
             }
         }
     }

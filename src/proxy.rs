@@ -324,12 +324,15 @@ impl core::fmt::Display for Refusal {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::TableFull { capacity } => {
-                write!(f, "all {capacity} places are taken; raise miners.max or add a gateway")
+                write!(
+                    f,
+                    "all {capacity} miner slots are in use; raise miners.max or add a gateway"
+                )
             }
             Self::Draining => write!(f, "the gateway is shutting down"),
             Self::Offender { secs } => {
                 let text = "its address has sent too much that is not Stratum";
-                write!(f, "{text}; it is taken again in {secs} s")
+                write!(f, "{text}; it is accepted again in {secs} s")
             }
         }
     }

@@ -145,10 +145,10 @@ impl fmt::Display for TroubleTold<'_> {
                 write!(f, "refuses shares, {count} of {of}{}", Reason { code, words })
             }
             Trouble::AnswersNone { count } => {
-                write!(f, "sends jobs and answers no share: {count} without an answer")
+                write!(f, "sends jobs and answers no share: {count} unanswered")
             }
             Trouble::AnswersSome { count, of } => {
-                write!(f, "leaves shares without an answer, {count} of {of}")
+                write!(f, "leaves shares unanswered, {count} of {of}")
             }
         }
     }

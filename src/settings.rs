@@ -369,7 +369,7 @@ impl Settings {
                 }
             }
             if pool.trust == Trust::Pin && !pool.ca_file.is_empty() {
-                let relation = "only with trust = \"chain\", since a pin alone asks no authority";
+                let relation = "only with trust = \"chain\", since trust by pin uses no authority";
                 say("ca_file", index, Got::text(&pool.ca_file), relation);
             }
         }
@@ -399,7 +399,7 @@ impl Settings {
         }
         for (index, address) in addresses.iter().enumerate() {
             if addresses.iter().take(index).any(|earlier| is_same_place(*earlier, *address)) {
-                let relation = "each address once; 0.0.0.0 and [::] have those of their kind";
+                let relation = "each address once; 0.0.0.0 and [::] include all of their kind";
                 say("listen", "addresses", Got::Address(*address), relation);
             }
         }
@@ -669,7 +669,7 @@ mod tests {
             {
                 let problem = settings.set(key(path), &format!("a{letter}b")).unwrap_err();
                 let text = problem.to_string();
-                assert!(text.contains("letters that can be seen"), "{path}: {text}");
+                assert!(text.contains("visible letters"), "{path}: {text}");
                 assert!(!text.contains(letter), "{text:?}");
             }
         }
@@ -793,7 +793,7 @@ mod tests {
                 "Pool 2, User (pool.2.user): got nothing, allowed a name, since every pool needs one",
                 "Difficulty, Start (difficulty.start): got 32, allowed from difficulty.min to difficulty.max",
                 "Upstream, Retry min (upstream.retry_min_secs): got 30, allowed at most upstream.retry_max_secs",
-                "Listen, Addresses (listen.addresses): got 127.0.0.1:1, allowed each address once; 0.0.0.0 and [::] have those of their kind",
+                "Listen, Addresses (listen.addresses): got 127.0.0.1:1, allowed each address once; 0.0.0.0 and [::] include all of their kind",
                 "Status, Address (status.address): got 127.0.0.1:1, allowed a port of its own, not one of listen.addresses",
                 "Web, Address (web.address): got 127.0.0.1:1, allowed a port of its own, not one of listen.addresses",
                 "Web, Address (web.address): got 127.0.0.1:1, allowed a port of its own, not that of status.address",

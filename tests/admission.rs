@@ -128,10 +128,7 @@ fn one_question_of_a_miner_is_open_at_a_time_and_the_rest_of_it_goes_on() {
     let mut farm = asking();
     let (miner, first) = waiting(&mut farm);
     let heard = farm.send(miner, &authorize(8, "farm.b", "pw"));
-    assert_eq!(
-        parse(&heard[0])["error"][1],
-        "one login at a time: the one before has no answer yet"
-    );
+    assert_eq!(parse(&heard[0])["error"][1], "one login at a time: the previous one is unanswered");
     assert_eq!(farm.proxy.poll_admission(), None);
     let heard = farm.send(miner, r#"{"id":9,"method":"mining.ping","params":[]}"#);
     assert_eq!(parse(&heard[0])["id"], 9);

@@ -320,7 +320,10 @@ fn f91_what_is_lost_all_the_same_is_refused_once_said_and_nobody_s_work() {
     let health = farm.proxy.links().get(link).unwrap().health().score();
     for nonce in 30..46 {
         let answer = farm.submit(miner, share(nonce));
-        assert_eq!(answer["error"], json!([20, "the way to the pool is full: not counted", null]));
+        assert_eq!(
+            answer["error"],
+            json!([20, "the queue to the pool is full: not counted", null])
+        );
     }
     let ledger = farm.proxy.ledger();
     assert_eq!(ledger.of(Bucket::Orphaned(Orphan::QueueFull)), 16);

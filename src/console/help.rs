@@ -30,7 +30,7 @@ pub(super) fn print(about: &str, out: &mut dyn Write) -> fmt::Result {
     let mut fields = FIELDS.iter().filter(|field| field.section == section).peekable();
     if fields.peek().is_none() {
         let about = Clean(about);
-        return writeln!(out, "error: there is no verb and no key {about}; help lists them all");
+        return writeln!(out, "error: no verb or key {about}; help lists all");
     }
     for field in fields {
         if let Some(key) = Key::of(field, 0) {
@@ -53,7 +53,7 @@ fn overview(out: &mut dyn Write) -> fmt::Result {
             write!(out, " {section}.")?;
         }
     }
-    writeln!(out, " pool.1.\nTab completes, the arrows bring lines back, ^C gives a line up.")
+    writeln!(out, " pool.1.\nTab completes, the arrows recall lines, ^C drops a line.")
 }
 
 fn one(key: Key, out: &mut dyn Write) -> fmt::Result {

@@ -176,7 +176,7 @@ fn help_explains_verbs_and_keys_and_fits_the_screen() {
         "takes the role operator",
         "allowed: 1..10000",
         "miners.max\r\nminers.blocked_secs\r\n",
-        "error: there is no verb and no key x; help lists them all",
+        "error: no verb or key x; help lists all",
     ] {
         assert!(session.screen.contains(part), "{part:?}: {}", session.screen);
     }
@@ -203,7 +203,7 @@ fn a_password_is_asked_for_twice_and_not_shown() {
     assert!(!session.screen.contains("s3c"), "{}", session.screen);
     session.send(b"password viewer\rone\rtwo\r");
     assert_eq!(session.requests.len(), 1);
-    assert_eq!(session.last_line(), "error: that was not the same twice; nothing was changed");
+    assert_eq!(session.last_line(), "error: the two entries differ; nothing was changed");
     session.send(b"password viewer\rone\x03\x1b[A");
     assert!(session.screen.ends_with("loka> password viewer"), "{}", session.screen);
 }
@@ -223,7 +223,7 @@ fn a_reset_is_done_by_the_word_alone() {
     Session::typed("reset\rreset\r").asked(&[Request::Reset { sure: "reset" }]);
     let session = Session::typed("reset\ry\r");
     session.asked(&[]);
-    assert_eq!(session.last_line(), "error: that was not reset; nothing was changed");
+    assert_eq!(session.last_line(), "error: not confirmed; nothing was changed");
 }
 
 #[test]
@@ -256,10 +256,7 @@ fn enter_at_an_empty_prompt_asks_who_is_there() {
     console.handle_byte(b'\r', &mut screen);
     assert!(console.take_call());
     console.greet(["loka-stratum"].into_iter(), &mut screen);
-    assert!(
-        screen.ends_with("loka-stratum\r\nhelp lists what can be asked.\r\nloka> "),
-        "{screen:?}"
-    );
+    assert!(screen.ends_with("loka-stratum\r\nhelp lists the verbs.\r\nloka> "), "{screen:?}");
 }
 
 #[test]
@@ -277,7 +274,7 @@ fn f73_a_line_that_is_too_long_is_dropped_whole() {
     assert_eq!(session.requests.len(), 1, "the limit is taken");
     let mut session = Session::typed(&format!("{limit}x\r"));
     session.asked(&[]);
-    let text = "error: got a line of more than 256 bytes; nothing of it was read";
+    let text = "error: got a line of more than 256 bytes; the line was dropped";
     assert_eq!(session.last_line(), text);
     session.send(b"show pool\r").asked(&[SHOW]);
 }

@@ -125,7 +125,7 @@ impl Proxy<'_> {
             }
             (_, Err(_)) => (ErrorCode::Unauthorized, UNAUTHORIZED),
             (None, _) => (ErrorCode::Other, "the id is too long"),
-            _ => (ErrorCode::Other, "one login at a time: the one before has no answer yet"),
+            _ => (ErrorCode::Other, "one login at a time: the previous one is unanswered"),
         };
         answer(out, |out| encode::result_error(id, code, text, out));
         session.count_odd_request()

@@ -26,7 +26,7 @@ use crate::work::version::VersionMask;
 const NO_POOL: &str = "no pool: not counted";
 
 /// The answer to a good share when the pool's queue is full (F91).
-const QUEUE_FULL: &str = "the way to the pool is full: not counted";
+const QUEUE_FULL: &str = "the queue to the pool is full: not counted";
 
 /// The job of an accepted share: its link and its session.
 #[derive(Clone, Copy, Debug)]

@@ -163,8 +163,8 @@ pub(super) struct Shown<'a> {
 const SCHEMES: &str = "stratum+ssl://host:port, or stratum+tcp://host:port without TLS";
 
 /// The message for a text with invisible letters, as they arrive by a paste.
-const VISIBLE: &str = "letters that can be seen: no control, no zero-width and no direction \
-                       character; type it anew";
+const VISIBLE: &str = "visible letters: no control, zero-width or direction \
+                       characters; type it again";
 
 /// The entries of a list: the texts between commas, trimmed.
 pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
@@ -419,7 +419,7 @@ impl fmt::Display for Got {
             Self::Address(address) => write!(f, "{address}"),
             Self::Bytes(bytes) => write!(f, "{bytes} bytes"),
             Self::Count(count) => write!(f, "{count} of them"),
-            Self::Hidden => f.write_str("a value that is not repeated here"),
+            Self::Hidden => f.write_str("a hidden value"),
         }
     }
 }

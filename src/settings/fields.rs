@@ -491,7 +491,7 @@ pub const FIELDS: &[Field] = &[
         allowed: Allowed::List {
             min: 0,
             max: limits::ADMIT_MAX,
-            form: "an address and how many bits of it count, such as 10.20.0.0/16",
+            form: "an address and its prefix length, such as 10.20.0.0/16",
         },
         effect: "Ranges of addresses admitted by admit.mode = \"address\".",
         set: |s, _, text| set_list(&mut s.admit.addresses, text),

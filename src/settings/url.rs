@@ -266,8 +266,8 @@ impl fmt::Display for UrlError {
             Self::PortZero => "a port from 1 to 65535; no pool is at port 0",
             Self::Ports => "one port after the host, and there are two",
             Self::Port => "a port from 1 to 65535 after the host, such as :3333",
-            Self::Path => "nothing after the port; leave the path out, which Stratum has not",
-            Self::Query => "nothing after the port; leave out what begins with '?'",
+            Self::Path => "nothing after the port; leave the path out, since Stratum has none",
+            Self::Query => "nothing after the port; leave out the query after '?'",
             Self::Fragment => {
                 "nothing after the port; leave out what begins with '#': a pool that changes its \
                  extranonce is followed without it"

@@ -191,9 +191,9 @@ impl fmt::Display for HexError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Odd { len } => write!(f, "odd count of hex digits: {len}"),
-            Self::Digit { at } => write!(f, "no hex digit at position {at}; allowed 0-9a-fA-F"),
+            Self::Digit { at } => write!(f, "not a hex digit at position {at}; allowed 0-9a-fA-F"),
             Self::TooLong { limit } => write!(f, "hex for more than {limit} bytes"),
-            Self::Length { got, want } => write!(f, "{got} hex digits where {want} are due"),
+            Self::Length { got, want } => write!(f, "got {got} hex digits, need {want}"),
         }
     }
 }
@@ -258,9 +258,9 @@ mod tests {
     #[test]
     fn errors_name_what_was_got_and_what_is_allowed() {
         let error = HexError::Digit { at: 3 };
-        assert_eq!(format!("{error}"), "no hex digit at position 3; allowed 0-9a-fA-F");
+        assert_eq!(format!("{error}"), "not a hex digit at position 3; allowed 0-9a-fA-F");
         let error = HexError::Length { got: 7, want: 8 };
-        assert_eq!(format!("{error}"), "7 hex digits where 8 are due");
+        assert_eq!(format!("{error}"), "got 7 hex digits, need 8");
     }
 
     #[test]

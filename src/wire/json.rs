@@ -587,7 +587,7 @@ impl fmt::Display for JsonError {
             Self::NotUtf8 { at } => write!(f, "not utf-8 at byte {at}"),
             Self::NotAnObject => f.write_str("not a json object"),
             Self::Unexpected { at } => write!(f, "not json: unexpected byte at {at}"),
-            Self::Cut { at } => write!(f, "not json: ends too early, at byte {at}"),
+            Self::Cut { at } => write!(f, "not json: cut off at byte {at}"),
             Self::Control { at } => {
                 write!(f, "not json: control character at byte {at}; escape it")
             }
@@ -598,9 +598,9 @@ impl fmt::Display for JsonError {
             Self::TooDeep { at, limit } => {
                 write!(f, "nesting at byte {at} deeper than {limit} levels")
             }
-            Self::DuplicateKey { at } => write!(f, "key at byte {at} is there twice; send it once"),
+            Self::DuplicateKey { at } => write!(f, "duplicate key at byte {at}; send it once"),
             Self::Trailing { at } => {
-                write!(f, "something after the json object at byte {at}; end it with a line feed")
+                write!(f, "extra bytes after the json object at byte {at}; end it with a line feed")
             }
         }
     }

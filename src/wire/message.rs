@@ -306,7 +306,7 @@ impl fmt::Display for ParseError {
             Self::Method => f.write_str("neither a method nor an answer"),
             Self::NotAnArray { method } => write!(f, "{method}: params must be an array"),
             Self::TooFewParams { method, got, need } => {
-                write!(f, "{method}: {got} params where at least {need} are due")
+                write!(f, "{method}: got {got} params, need at least {need}")
             }
             Self::Params { method, at } => {
                 write!(f, "{method}: param {at} has a wrong type or value")
@@ -348,7 +348,7 @@ mod tests {
         let method = Method::Submit;
         assert_eq!(
             shown(ParseError::TooFewParams { method, got: 4, need: 5 }),
-            "mining.submit: 4 params where at least 5 are due"
+            "mining.submit: got 4 params, need at least 5"
         );
         assert_eq!(
             shown(ParseError::Params { method, at: 3 }),

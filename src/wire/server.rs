@@ -518,7 +518,7 @@ impl fmt::Display for ServerError {
             ),
             Self::Parse(error) => error.fmt(f),
             Self::TooManyBranches { got, limit } => {
-                write!(f, "mining.notify: {got} merkle branches where at most {limit} are taken")
+                write!(f, "mining.notify: got {got} merkle branches, allowed {limit}")
             }
             Self::Subscription => f.write_str(
                 "mining.subscribe: result must be subscriptions, extranonce1, extranonce2 size",

@@ -298,7 +298,7 @@ impl Space {
 impl fmt::Display for Extranonce1TooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { got, limit } = self;
-        write!(f, "the pool's extranonce1 has {got} bytes, at most {limit} are taken")
+        write!(f, "the pool's extranonce1 has {got} bytes, allowed {limit}")
     }
 }
 
@@ -319,7 +319,7 @@ impl fmt::Display for Extranonce2Error {
         match self {
             Self::Incompatible(incompatible) => incompatible.fmt(f),
             Self::Roll { got, need } => {
-                write!(f, "extranonce2 has {got} bytes, not the {need} that were asked for")
+                write!(f, "extranonce2 has {got} bytes, need {need}")
             }
             Self::MinerId { got, limit } => write!(f, "miner id {got} is above {limit}"),
         }

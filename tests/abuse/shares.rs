@@ -614,7 +614,7 @@ fn f39_a_block_is_not_limited_and_finds_room() {
         assert_eq!(farm.submit(miner, share(&job, *nonce))["result"], true);
     }
     let lost = farm.submit(miner, share(&job, others[kept]));
-    assert_eq!(lost["error"], json!([20, "the way to the pool is full: not counted", null]));
+    assert_eq!(lost["error"], json!([20, "the queue to the pool is full: not counted", null]));
     assert_eq!(submit_ids(&farm.pool_hears(link)).len(), kept);
     assert_eq!(orphaned(&farm, Orphan::QueueFull), 1);
     for nonce in &others[kept + 1..=allowed] {
@@ -982,7 +982,7 @@ fn f41_a_share_without_room_is_answered_at_once() {
         assert_eq!(farm.submit(miner, share(&job, nonce)), Value::Null);
     }
     let answer = farm.submit(miner, share(&job, kept));
-    let full = "the way to the pool is full: not counted";
+    let full = "the queue to the pool is full: not counted";
     assert_eq!(answer["error"], json!([20, full, null]));
     assert_eq!(orphaned(&farm, Orphan::QueueFull), 1);
 }

@@ -294,7 +294,7 @@ fn f50_an_address_that_is_no_miner_is_refused_and_its_miners_stay() {
         assert!(knocks <= 9, "eight connections' budgets");
     }
     let line = gateway.wait_for_line("sent too much that is not Stratum");
-    assert!(line.contains("127.0.0.2") && line.contains("taken again in"), "{line}");
+    assert!(line.contains("127.0.0.2") && line.contains("accepted again in"), "{line}");
     assert_eq!(miner.submit("farm.1", &job, 1)["result"], true, "who is in stays in");
     Miner::over(connect_from("127.0.0.3", address)).log_in("farm.2");
 }

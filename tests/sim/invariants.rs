@@ -328,7 +328,7 @@ impl Checks {
             self.forwarded += 1;
             return;
         }
-        if answer.error.contains("the way to the pool is full") {
+        if answer.error.contains("the queue to the pool is full") {
             // It was read only because there was room for it.
             hold!("F91", reaches && share.truth == Truth::Valid, "of no pool: {share:?}");
             let is_current = self.is_current(conn, proxy, handle, share);

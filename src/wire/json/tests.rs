@@ -298,8 +298,8 @@ fn errors_read_as_sentences() {
     let shown = |line: &str| scan(line.as_bytes()).err().map(|error| error.to_string()).unwrap();
     assert_eq!(shown("x"), "not a json object");
     assert_eq!(shown(r#"{"id":auth}"#), "not json: unexpected byte at 6");
-    assert_eq!(shown("{\"id"), "not json: ends too early, at byte 4");
-    assert_eq!(shown(r#"{"id":1,"id":2}"#), "key at byte 8 is there twice; send it once");
+    assert_eq!(shown("{\"id"), "not json: cut off at byte 4");
+    assert_eq!(shown(r#"{"id":1,"id":2}"#), "duplicate key at byte 8; send it once");
     assert_eq!(shown(r#"{"x":[[[[[[[[1]]]]]]]]}"#), "nesting at byte 12 deeper than 8 levels");
 }
 
