@@ -1,6 +1,6 @@
-//! Packs the page as it is served, and sets the link of a binary whose events are defmt frames.
+//! Compresses the page's files, and sets the linker arguments of a binary with defmt frames.
 //!
-//! The engine has neither, and nothing to build here.
+//! The engine needs neither, so it builds nothing here.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -10,7 +10,7 @@ fn main() {
     frames::link();
 }
 
-/// The script of the page is kept in parts, and browsers unpack gzip.
+/// Joins the parts of the page's script and compresses the files with gzip.
 #[cfg(feature = "gateway")]
 mod page {
     use std::path::PathBuf;
@@ -21,7 +21,7 @@ mod page {
 
     const FOLDER: &str = "src/gateway/http/page";
 
-    /// The parts of a file: what uses something stands behind it.
+    /// The parts of each file, in order: a part uses only earlier parts at load time.
     const FILES: [(&str, &[&str]); 2] = [
         (
             "app.js",
@@ -38,10 +38,10 @@ mod page {
         ("style.css", &["style.css"]),
     ];
 
-    /// The best that deflate does.
+    /// The highest level of deflate.
     const LEVEL: u8 = 10;
 
-    /// A head of gzip (RFC 1952): deflate, no flags, no time, the best, system unknown.
+    /// A gzip header (RFC 1952): deflate, no flags, no time, best compression, unknown system.
     const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255];
 
     pub fn pack() {
@@ -68,10 +68,10 @@ mod page {
 }
 
 /// defmt finds its texts by the addresses of symbols in a section that is never loaded. Its own
-/// linker script replaces the whole layout of a program, which on Linux the C library would not
-/// survive; `targets/defmt-host.x` adds the section to whatever layout the linker has. On the wire
-/// are the low 16 bits of addresses at run time, so a program that may be loaded anywhere is loaded
-/// at multiples of 64 KiB: hence the page size.
+/// linker script replaces the whole layout of a program, which the C library on Linux would not
+/// survive. `targets/defmt-host.x` adds the section to the linker's own layout. Frames carry the
+/// low 16 bits of run-time addresses, so the program must load at a multiple of 64 KiB: hence the
+/// page size.
 #[cfg(all(feature = "gateway", feature = "defmt"))]
 mod frames {
     use std::env;
@@ -80,13 +80,13 @@ mod frames {
 
     pub fn link() {
         println!("cargo::rerun-if-changed={SCRIPT}");
-        // Read by defmt's macros; a change of it changes which frames there are.
+        // Read by defmt's macros; it decides which frames exist.
         println!("cargo::rerun-if-env-changed=DEFMT_LOG");
         if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
-            // In this form compilers that link and linkers alike understand them.
+            // Compiler drivers and bare linkers both accept this form.
             let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
             println!("cargo::rustc-link-arg-bins=-T{root}/{SCRIPT}");
-            // One argument each: zig does not take them for one.
+            // Separate arguments: zig does not accept them joined.
             println!("cargo::rustc-link-arg-bins=-z");
             println!("cargo::rustc-link-arg-bins=max-page-size=65536");
         }

@@ -1,13 +1,12 @@
-//! Who may do what over the network, and how he shows that he may; how we show who we are.
+//! Network access: accounts and roles, log-in, and the page's certificate.
 //!
-//! There are three accounts, one per role, each with a password that is kept as a hash
-//! ([`Passwords`]). A password opens a session ([`Session`]), within limits ([`attempts`]), and
-//! makes the browser known ([`devices`]). As long as admin has no password, a set-up code does,
-//! which is printed where only somebody at the device reads it and kept in no log that we show, is
-//! new at every start, and is taken from the local network alone (F76). No wrong code draws another
-//! (F98).
+//! There are three accounts, one per role, each with a hashed password ([`Passwords`]). A password
+//! opens a session ([`Session`]), within limits ([`attempts`]), and makes the browser known
+//! ([`devices`]). Until admin has a password, a set-up code is accepted. It is printed where only a
+//! person at the device reads it, kept in no log that we show, drawn anew at every start, and
+//! accepted from the local network only (F76). A wrong code does not draw another (F98).
 //!
-//! Nothing here knows HTTP. No type here shows a secret in its debug text (F87).
+//! This module knows no HTTP. No type here shows a secret in its debug text (F87).
 
 mod attempts;
 pub mod certificate;
@@ -41,11 +40,11 @@ pub const NAME: &str = "accounts";
 
 /// Accounts, sessions and attempts.
 pub struct Access {
-    /// What the page proves itself with.
+    /// The page's certificate.
     pub certificate: Certificate,
     passwords: Rc<Passwords>,
     state: RefCell<State>,
-    /// Whoever changes an account has it, one after the other.
+    /// Held by each change of an account, so that changes run one after the other.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -53,11 +52,11 @@ pub struct Access {
 struct State {
     accounts: Accounts,
     shelf: Option<Shelf<Stored>>,
-    /// The accounts are there and cannot be used, so nobody is let in.
+    /// The stored accounts are unusable, so nobody is let in.
     is_unsound: bool,
     sessions: Sessions,
     attempts: Attempts,
-    /// What admin logs in with before there is a password: eight digits.
+    /// The set-up code, with which admin logs in until a password is set: eight digits.
     code: Option<String>,
 }
 
@@ -75,32 +74,32 @@ enum Stored {
     V1(Accounts),
 }
 
-/// A log-in that was right.
+/// A successful log-in.
 pub struct Opened {
-    /// What the bearer shows from now on.
+    /// The session's token, which the browser sends from now on.
     pub token: Token,
-    /// What it is good for.
+    /// The session's rights.
     pub session: Session,
-    /// What his browser is known by; none where it is known already, and for the set-up code.
+    /// The browser's new device id; `None` if it has one, or used the set-up code.
     pub device: Option<String>,
 }
 
-/// Where a log-in comes from.
+/// The origin of a log-in.
 #[derive(Clone, Copy)]
 pub struct From<'a> {
-    /// The other end of the connection.
+    /// The peer's address.
     pub address: IpAddr,
-    /// What the browser says it is known by.
+    /// The device id that the browser sent.
     pub device: Option<&'a str>,
 }
 
-/// What somebody logs in with.
+/// The secret of a log-in.
 pub enum Proof<'a> {
     /// A password.
     Password {
-        /// Whose.
+        /// The account.
         role: Role,
-        /// In clear.
+        /// The password in clear.
         word: &'a str,
     },
     /// The set-up code, with spaces or without.
@@ -108,7 +107,7 @@ pub enum Proof<'a> {
 }
 
 impl Proof<'_> {
-    /// Returns who it would log in, as the log calls him.
+    /// Returns the account's name for the log.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Password { role, .. } => role.name(),
@@ -117,33 +116,33 @@ impl Proof<'_> {
     }
 }
 
-/// Why somebody is not let in.
+/// Why a log-in is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// It is not the password, or there is none.
+    /// The password is wrong, or the account has none.
     Wrong,
-    /// Too many were wrong before.
+    /// Too many attempts failed before.
     TooEarly {
-        /// How long is to be waited.
+        /// The time left to wait.
         wait: Duration,
     },
-    /// The set-up code is good for nothing once there is a password.
+    /// The set-up code ends with the first password.
     CodeIsOver,
-    /// The set-up code is taken from the local network only.
+    /// The set-up code is accepted from the local network only.
     NotLocal,
-    /// The accounts are there and cannot be used.
+    /// The stored accounts are unusable.
     Unsound,
-    /// The system has no random numbers.
+    /// The system gives no random bytes.
     Failed,
 }
 
 impl Access {
-    /// Takes up the accounts in a folder; with none, what is set lasts until the process ends.
-    /// `passwords` are hashed for others too, still one at a time.
+    /// Loads the accounts of a folder; without a folder they last until the process ends.
+    /// `passwords` also hashes for others, still one at a time.
     ///
     /// # Errors
     ///
-    /// The folder cannot be made, or there are no random numbers.
+    /// The folder cannot be created, or the system gives no random bytes.
     pub fn open(folder: &str, passwords: Rc<Passwords>) -> io::Result<Self> {
         let mut state = State::default();
         if !folder.is_empty() {
@@ -166,24 +165,24 @@ impl Access {
         Ok(access)
     }
 
-    /// Says whether admin has no password, and never had one.
+    /// Says whether admin never had a password.
     pub fn is_first_run(&self) -> bool {
         let state = self.state.borrow();
         state.accounts.admin.is_none() && !state.is_unsound
     }
 
-    /// Returns the set-up code as people read it; none where admin has a password.
+    /// Returns the set-up code as people read it; `None` once admin has a password.
     pub fn setup_code(&self) -> Option<String> {
         let state = self.state.borrow();
         let (high, low) = state.code.as_ref()?.split_at_checked(4)?;
         Some(format!("{high} {low}"))
     }
 
-    /// Logs somebody in.
+    /// Logs in.
     ///
     /// # Errors
     ///
-    /// Why not; it was counted where it was a guess.
+    /// The log-in is refused; a wrong guess is counted.
     pub async fn log_in(
         &self,
         from: From<'_>,
@@ -223,14 +222,14 @@ impl Access {
         Ok(Opened { token, session, device })
     }
 
-    /// Returns which browser it is, where it was logged in before as who it wants to be now.
+    /// Returns the browser's device id, if it logged in to this account before.
     fn device(&self, from: From<'_>, proof: &Proof<'_>) -> Option<DeviceId> {
         let Proof::Password { role, .. } = *proof else { return None };
         let mut state = self.state.borrow_mut();
         DeviceId::read(from.device?, role, state.accounts.of(role).as_deref()?)
     }
 
-    /// Says whether a browser was logged in before, as whomever.
+    /// Says whether a browser logged in before, to any account.
     pub fn is_known_device(&self, text: &str) -> bool {
         let mut state = self.state.borrow_mut();
         let mut is_of = |role: &Role| {
@@ -240,7 +239,7 @@ impl Access {
         Role::ALL.iter().any(&mut is_of)
     }
 
-    /// Says whether somebody is locked out.
+    /// Says whether attempts of this origin are locked out.
     pub fn is_locked_out(&self, from: From<'_>, proof: &Proof<'_>) -> bool {
         let whose = Whose::of(from.address, self.device(from, proof));
         self.state.borrow_mut().attempts.is_locked_out(whose)
@@ -251,32 +250,32 @@ impl Access {
         self.state.borrow_mut().sessions.end(token);
     }
 
-    /// Lists the sessions that are open; `own` is the token of whoever looks.
+    /// Lists the open sessions; `own` is the caller's token.
     pub fn sessions(&self, own: Option<&Token>, now: Instant) -> Vec<Listed> {
         self.state.borrow_mut().sessions.list(own, now)
     }
 
-    /// Ends the session of a number; returns what it was, if there was one.
+    /// Ends the session with this number and returns it.
     pub fn end_session(&self, number: u32, now: Instant) -> Option<Listed> {
         self.state.borrow_mut().sessions.end_number(number, now)
     }
 
-    /// Returns what a token is good for.
+    /// Returns the session of a token.
     pub fn session(&self, token: &Token, now: Instant) -> Option<Session> {
         self.state.borrow_mut().sessions.find(token, now)
     }
 
-    /// Keeps the session of a token when the password of its role changes, or not any more.
+    /// Sets whether a token's session survives a change of its role's password.
     pub fn keep_session(&self, token: &Token, is_kept: bool) {
         self.state.borrow_mut().sessions.keep(token, is_kept);
     }
 
-    /// Sets the password of a role, and ends the sessions of that role; an empty word takes it
-    /// away from an operator or a viewer.
+    /// Sets a role's password and ends the role's sessions. An empty word removes the password of
+    /// operator or viewer.
     ///
     /// # Errors
     ///
-    /// It is too short or too long, admin cannot be without one, or it cannot be kept.
+    /// It is too short or too long, it would remove admin's password, or it cannot be written.
     pub async fn set_password(&self, role: Role, word: &str) -> Result<(), Refused<String>> {
         let hash = if word.is_empty() {
             if role == Role::Admin {
@@ -300,8 +299,8 @@ impl Access {
         }
         let mut accounts = before.clone();
         *accounts.of(role) = hash;
-        // It counts at once, so that what is in use and what is written are the same also where
-        // whoever asked is gone before the disk has answered.
+        // It takes effect at once, so that memory and disk agree even if the caller is gone before
+        // the write ends.
         let writing = self.state.borrow_mut().put(accounts);
         if let Some(writing) = writing
             && let Err(error) = writing.outcome().await
@@ -319,12 +318,12 @@ impl Access {
         Ok(())
     }
 
-    /// Forgets all passwords and certificates and ends all sessions; another set-up code is drawn.
-    /// What is on disk is erased by the caller, behind this in the disk's queue.
+    /// Forgets all passwords and certificates, ends all sessions and draws a new set-up code. The
+    /// caller erases the files later in the disk's queue.
     ///
     /// # Errors
     ///
-    /// There are no random numbers.
+    /// The system gives no random bytes.
     pub fn forget(&self) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         (state.accounts, state.is_unsound) = (Accounts::default(), false);
@@ -352,7 +351,7 @@ impl Access {
     fn draw_code(&self) -> io::Result<()> {
         let mut bytes = [0; 8];
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-        // Of 2^64 numbers each of 10^8 codes gets as many, but for one in 10^11.
+        // Modulo bias: 2^64 values over 10^8 codes differ by at most one in 10^11.
         let digits = format!("{:08}", u64::from_le_bytes(bytes) % 100_000_000);
         self.state.borrow_mut().code = Some(digits);
         if let Some(code) = self.setup_code() {
@@ -363,7 +362,7 @@ impl Access {
 }
 
 impl State {
-    /// Puts accounts into use; returns the write, where they outlive the process.
+    /// Puts accounts into use; returns the write if there is a state folder.
     fn put(&mut self, accounts: Accounts) -> Option<Writing> {
         let writing = self.shelf.as_ref().map(|shelf| shelf.put(Stored::V1(accounts.clone())));
         (self.accounts, self.is_unsound) = (accounts, false);

@@ -1,16 +1,16 @@
-//! Which miners are let in: the policy `admit.*` carried out.
+//! Admission of miners: the policy of `admit.*`.
 //!
-//! Addresses are looked at by the door, before a place is taken. Names are the engine's questions
-//! ([`Question`]): a pattern is answered at once; a worker of the list is, where its password was
-//! shown right or wrong before, else it waits while the password is hashed, one at a time and
-//! beside the event loop. What was found out is kept as a digest under a key of this process, so
-//! a farm that comes back after a cut of the network costs no hash again.
+//! The door checks addresses before a miner gets a slot. Names are questions of the engine
+//! ([`Question`]). A pattern is answered at once, and so is a listed worker whose password was
+//! checked before. Otherwise the login waits while the password is hashed, one at a time and beside
+//! the event loop. Each result is kept as a digest under a key of this process. A farm that returns
+//! after a network cut costs no further hash.
 //!
-//! The list is [`Request::Admit`]'s: names or patterns, each with a hash, kept in `state.dir`.
-//! Where several fit a name, one without `*` counts first, then the oldest.
+//! [`Request::Admit`] edits the list: names or patterns, each with a hash, kept in `state.dir`. If
+//! several entries match a name, an entry without `*` wins, then the oldest.
 //!
-//! Bounds: [`ADMITTED_MAX`] workers in the list, [`ADMISSIONS_WAITING_MAX`] logins that wait; more
-//! are told to try again.
+//! Bounds: [`ADMITTED_MAX`] workers in the list, [`ADMISSIONS_WAITING_MAX`] waiting logins; further
+//! logins are told to try again.
 //!
 //! [`Request::Admit`]: loka_stratum::control::Request::Admit
 
@@ -40,11 +40,11 @@ use super::signal::Signal;
 /// The name of the store.
 pub const NAME: &str = "admitted";
 
-/// The workers that are let in by password, and who waits for it.
+/// The workers admitted by password, and the logins that wait for a hash.
 pub struct Admissions {
     passwords: Rc<Passwords>,
     state: RefCell<State>,
-    /// Whoever changes the list has it, one after the other.
+    /// Held by each change of the list, so that changes run one after the other.
     turn: tokio::sync::Mutex<()>,
     /// Wakes the task that hashes.
     pub wake: Signal,
@@ -55,9 +55,9 @@ struct State {
     list: Vec<Entry>,
     shelf: Option<Shelf<Stored>>,
     waiting: VecDeque<Question>,
-    /// Passwords that were wrong, the oldest first; the oldest is forgotten when it is full.
+    /// Wrong passwords, the oldest first; a full queue drops the oldest.
     refused: VecDeque<Proof>,
-    /// Makes digests that say nothing elsewhere.
+    /// Keys the digests, so that they mean nothing outside this process.
     key: [u8; 32],
 }
 
@@ -66,11 +66,11 @@ struct Entry {
     worker: Pattern,
     /// A PHC string.
     hash: String,
-    /// The password that was right last.
+    /// The last correct password.
     proved: Option<Proof>,
 }
 
-/// The digest of a password and of the hash that it was held against.
+/// The digest of a password and the hash it was checked against.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Proof([u8; 32]);
 
@@ -81,31 +81,31 @@ enum Stored {
     V1(Vec<(String, String)>),
 }
 
-/// What is known of a question.
+/// The known answer to a question.
 pub enum Known {
     Granted,
-    /// Why not.
+    /// The reason of the refusal.
     Refused(&'static str),
     /// The password has to be hashed.
     Unknown(Proof),
 }
 
-/// Says whether the door is open to an address.
+/// Says whether the door admits an address.
 pub fn is_open_to(admit: &Admit, address: IpAddr) -> bool {
     admit.mode != AdmitMode::Address || admit.addresses.iter().any(|range| range.contains(address))
 }
 
-/// Says whether names are asked for.
+/// Says whether names are checked.
 pub fn asks_names(admit: &Admit) -> bool {
     matches!(admit.mode, AdmitMode::Name | AdmitMode::List)
 }
 
 impl Admissions {
-    /// An empty list, which lasts as long as the process.
+    /// Creates an empty list, kept in memory only.
     ///
     /// # Errors
     ///
-    /// There are no random numbers.
+    /// The system gives no random bytes.
     pub fn new(passwords: Rc<Passwords>) -> io::Result<Self> {
         let mut state = State::default();
         getrandom::fill(&mut state.key).map_err(io::Error::other)?;
@@ -113,11 +113,11 @@ impl Admissions {
         Ok(Self { passwords, state: RefCell::new(state), turn, wake: Signal::default() })
     }
 
-    /// Takes up the list of an earlier run, and keeps it in that folder.
+    /// Loads the list of an earlier run and keeps it in that folder.
     ///
     /// # Errors
     ///
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     pub fn recall(&self, folder: &str) -> io::Result<()> {
         let (shelf, found) = Shelf::open(Path::new(folder), NAME)?;
         let mut state = self.state.borrow_mut();
@@ -130,12 +130,12 @@ impl Admissions {
         Ok(())
     }
 
-    /// Puts a worker into the list, changes its password, or takes it away with an empty one.
-    /// Miners that are in stay.
+    /// Adds a worker, changes its password, or removes it if the password is empty. Connected
+    /// miners stay.
     ///
     /// # Errors
     ///
-    /// What is wrong with it, or why it was not kept; nothing has changed then.
+    /// The entry is wrong or could not be written; nothing has changed then.
     pub async fn set(&self, worker: &str, word: &str) -> Answer {
         let pattern = self.pattern(worker, word.is_empty())?;
         let worker = pattern.as_str();
@@ -150,7 +150,7 @@ impl Admissions {
         };
         let _turn = self.turn.lock().await;
         let stored = self.with(worker, &pattern, hash.as_ref())?;
-        // Others only look at the list meanwhile: whoever changes it has the turn.
+        // Others only read the list meanwhile, since each change holds the turn.
         let writing = self.state.borrow().shelf.as_ref().map(|shelf| shelf.put(stored));
         if let Some(writing) = writing {
             let text = "the list cannot be written";
@@ -170,7 +170,7 @@ impl Admissions {
         Ok(())
     }
 
-    /// Returns the list as it is with a worker's new hash, or without it.
+    /// Returns the list with a worker's new hash, or without the worker.
     fn with(
         &self,
         worker: &str,
@@ -197,8 +197,8 @@ impl Admissions {
         Ok(Stored::V1(stored))
     }
 
-    /// Reads the name of a worker. One that looks like another or has letters that nobody sees does
-    /// not come in; to take one out that is in, it may be written as the list shows it.
+    /// Parses a worker's name. A new name must not look like another or contain invisible letters.
+    /// A listed name may be removed as the list shows it.
     fn pattern(&self, worker: &str, is_leaving: bool) -> Result<Pattern, Refused<String>> {
         let state = self.state.borrow();
         let shown = |entry: &&Entry| Visible(entry.worker.as_str()).to_string() == worker;
@@ -211,7 +211,7 @@ impl Admissions {
             ))
         })?;
         if !is_leaving && !visible::is_plain(worker) {
-            let text = "letters that can be seen and told apart; type the name anew, as the miner \
+            let text = "letters that can be seen and told apart; type the name again, as the miner \
                         has it";
             let shown = Visible(worker);
             return Err(Refused::Invalid(format!("worker: got {shown}, allowed {text}")));
@@ -228,13 +228,13 @@ impl Admissions {
         workers.iter().for_each(|worker| out(Item::Text(worker)));
     }
 
-    /// Returns the workers of the list, shown so that no two look the same.
+    /// Returns the workers of the list, escaped so that no two look the same.
     pub fn workers(&self) -> Vec<String> {
         let state = self.state.borrow();
         state.list.iter().map(|entry| Visible(entry.worker.as_str()).to_string()).collect()
     }
 
-    /// Forgets the list; what is on disk is erased by the caller, behind this in the disk's queue.
+    /// Forgets the list; the caller erases the file later in the disk's queue.
     pub fn forget(&self) {
         let mut state = self.state.borrow_mut();
         if let Some(shelf) = &state.shelf {
@@ -271,7 +271,7 @@ impl Admissions {
         }
     }
 
-    /// Hashes the password of a question, unless that has become needless.
+    /// Hashes the password of a question, unless the answer became known meanwhile.
     pub async fn find_out(&self, admit: &Admit, question: &Question) -> Known {
         let Known::Unknown(proof) = self.judge(admit, question) else {
             return self.judge(admit, question);
@@ -293,7 +293,7 @@ impl Admissions {
         Known::Refused(WRONG_PASSWORD)
     }
 
-    /// Keeps a question until its password is hashed; `false` where too many wait.
+    /// Queues a question until its password is hashed; `false` if the queue is full.
     pub fn wait(&self, question: Question) -> bool {
         let waiting = &mut self.state.borrow_mut().waiting;
         let has_room = waiting.len() < ADMISSIONS_WAITING_MAX;
@@ -320,7 +320,7 @@ impl State {
     fn proof(&self, hash: &str, password: &str) -> Proof {
         let mut digest = Sha256::new();
         digest.update(self.key);
-        // A hash has no zero byte, so no two pairs are the same text.
+        // A hash has no zero byte, so no two pairs give the same bytes.
         digest.update(hash);
         digest.update([0]);
         digest.update(password);

@@ -15,18 +15,18 @@ pub const NOTHING_TO_COMMIT: &str = "there is nothing to commit";
 /// The line that a list of admitted workers without an entry consists of.
 pub const NO_WORKER: &str = "no worker is in the list";
 
-/// Who asks, and from where.
+/// An operator and his origin.
 #[derive(Clone, Debug)]
 pub struct Actor {
-    /// What he may do.
+    /// His role.
     pub role: Role,
-    /// Where he is.
+    /// His origin.
     pub from: Whence,
 }
 
-/// Where somebody asks from.
+/// The origin of a request.
 ///
-/// Variants are appended, never reordered: they are numbers in the audit log.
+/// Variants are appended, never reordered: the audit log stores their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Whence {
     /// The serial line.
@@ -37,7 +37,7 @@ pub enum Whence {
     File,
     /// The board's button.
     Button,
-    /// Nobody: the gateway itself.
+    /// The gateway itself.
     Gateway,
 }
 

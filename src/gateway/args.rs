@@ -127,7 +127,7 @@ pub struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    /// Returns the sources of the settings; a relative file is found again after a `cd`.
+    /// Returns the sources of the settings; a relative path is resolved now, before a `cd`.
     pub fn sources(&self) -> Sources {
         let listen = (!self.listen.is_empty()).then(|| self.listen.join(","));
         let no_state = self.no_state.then(String::new);

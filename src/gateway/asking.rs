@@ -15,7 +15,7 @@ use super::clock;
 use super::hub::{End, Hub, address};
 use super::log::{self, Kind};
 
-/// Hashes the passwords that wait, one after the other, for as long as the process runs.
+/// Hashes the waiting passwords one after the other, for the life of the process.
 pub async fn run(hub: Rc<Hub>) {
     loop {
         let Some(question) = hub.admissions.next() else {
@@ -32,7 +32,7 @@ pub async fn run(hub: Rc<Hub>) {
 }
 
 impl Hub {
-    /// Answers the engine's question, if it has one, or has it wait.
+    /// Answers the engine's question, if there is one, or queues it.
     pub(super) fn answer_question(
         &self,
         proxy: &mut Proxy<'_>,
@@ -49,7 +49,7 @@ impl Hub {
         proxy.handle_admission(&question, verdict, out, now)
     }
 
-    /// Books and logs a verdict.
+    /// Counts and logs a verdict.
     fn verdict(&self, proxy: &Proxy<'_>, question: &Question, known: &Known) -> Admission {
         let Known::Refused(why) = known else { return Admission::Granted };
         self.count(|counts| counts.refused.add("worker_not_admitted"));
@@ -63,7 +63,7 @@ impl Hub {
         Admission::Refused
     }
 
-    /// Tells a miner what was found out.
+    /// Gives a miner its verdict.
     fn tell(&self, question: &Question, known: Known) {
         let (miner, now) = (question.miner, clock::now());
         let result = {
@@ -79,7 +79,7 @@ impl Hub {
                 self.send(port, out.as_slice(), now).and(result.map_err(End::Closed))
             };
             answered.and_then(|()| {
-                // A full socket is given its job when it takes bytes again.
+                // A miner with a full socket gets its job when the socket takes bytes again.
                 if port.takes_more() { self.deliver_to(port, now) } else { Ok(()) }
             })
         };

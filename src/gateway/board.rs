@@ -1,13 +1,13 @@
-//! What the gateway runs on, and whether its memory fits there.
+//! The board profile and the memory plan.
 //!
-//! The profiles are the files of `board/`, embedded. One is chosen by its name, the setting
-//! `board.profile`, or found by what the device tree calls the machine; a path is never taken
-//! (F79). Every capacity of a profile is at most the engine's own limit, and a test holds the
-//! largest gateway of each against its budget.
+//! The profiles are the files of `board/`, embedded. A profile is chosen by the setting
+//! `board.profile`, or by the machine's names in the device tree; a path is never accepted (F79).
+//! Each capacity of a profile is at most the engine's limit; a test checks each profile's largest
+//! gateway against its budget.
 //!
-//! A [`Plan`] is the sum of all memory at its most (B6): the engine's storage, what connections
-//! and links take beside it, spills, the process itself. `check`, `run` and a reload make it by
-//! the same call, and none goes on where it is above what there is (F67).
+//! A [`Plan`] is the sum of all memory at its peak (B6): the engine's storage, the buffers of
+//! connections and links, spills, and the process itself. `check`, `run` and a reload compute it by
+//! the same call; each refuses a plan above the budget (F67).
 
 use std::fmt;
 use std::fs::File;
@@ -32,21 +32,21 @@ const FILES: [(&str, &str); 6] = [
     ("virt-aarch64", include_str!("../../board/virt-aarch64.toml")),
 ];
 
-/// The profile of machines that no other is about.
+/// The profile of machines without their own.
 const GENERIC: &str = "generic";
 
-/// What the process learns of the machine.
+/// The machine's facts.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
-    /// What the device tree calls it, the most particular name first.
+    /// Its names in the device tree, the most specific first.
     compatible: Vec<String>,
     /// Its memory, in bytes.
     memory_bytes: Option<u64>,
-    /// The address space that the process may have, in bytes.
+    /// The process's limit of address space, in bytes.
     address_bytes_max: Option<u64>,
 }
 
-/// A profile: a file of `board/`. What the gateway has no use for is left to `cargo xtask tidy`.
+/// A profile: a file of `board/`. `cargo xtask tidy` checks the parts unused here.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "images use the rest")]
@@ -65,7 +65,7 @@ struct Profile {
     capacity: Capacity,
 }
 
-/// What a profile says of the serial port.
+/// A profile's serial port.
 #[derive(Debug, Deserialize)]
 struct SerialFacts {
     device: String,
@@ -80,7 +80,7 @@ struct Watchdog {
     timeout_secs_max: Option<IgnoredAny>,
 }
 
-/// The LEDs of a board, by the names that the kernel has for them.
+/// The LEDs of a board, by their names in the kernel.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Leds {
@@ -96,18 +96,18 @@ struct Button {
     code: u16,
 }
 
-/// What a board has beside processor and network.
+/// A board's devices beside processor and network.
 #[derive(Clone, Debug, Default)]
 pub struct Devices {
     /// The path of its watchdog.
     pub watchdog: Option<String>,
     /// Its LEDs.
     pub leds: Leds,
-    /// The code of its reset button, as the kernel counts keys.
+    /// The kernel's key code of its reset button.
     pub button: Option<u16>,
 }
 
-/// How much there may be of everything.
+/// The capacities of a profile.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Capacity {
@@ -121,51 +121,51 @@ struct Capacity {
 /// Why no plan can be made.
 #[derive(Debug)]
 pub enum PlanError {
-    /// No profile has that name.
+    /// No profile has this name.
     Unknown {
         /// The name.
         got: String,
     },
-    /// More miners than the profile holds.
+    /// More miners than the profile allows.
     Miners {
-        /// How many.
+        /// The wanted number.
         got: usize,
-        /// How many there may be.
+        /// The allowed number.
         max: usize,
         /// The name of the profile.
         board: &'static str,
     },
-    /// More memory than there is.
+    /// The plan exceeds the budget.
     Bytes {
-        /// What does not fit.
+        /// The plan.
         plan: Plan,
-        /// How many miners would fit.
+        /// The number of miners that would fit.
         miners_max: usize,
-        /// What gives no more.
+        /// The source of the budget.
         bound: Bound,
     },
     /// A file of `board/` is not a profile.
     Profile {
         /// Its name.
         board: &'static str,
-        /// What is wrong.
+        /// The fault.
         source: toml::de::Error,
     },
 }
 
-/// What sets how much memory there is.
+/// The source of the memory budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     /// The board's profile.
     Board,
-    /// Half of the machine's memory: the other half is for whatever else runs there.
+    /// Half of the machine's memory: the other half is for other programs.
     Machine,
-    /// The limit of the process.
+    /// The process's limit of address space.
     AddressSpace,
 }
 
 impl Machine {
-    /// Asks the system.
+    /// Reads the facts from the system.
     pub fn read() -> Self {
         let compatible = kernel_file("/proc/device-tree/compatible").unwrap_or_default();
         let memory = kernel_file("/proc/meminfo");
@@ -179,7 +179,7 @@ impl Machine {
         }
     }
 
-    /// Returns how much memory there is for a gateway of a profile, and why no more.
+    /// Returns the memory budget for a profile, and its source.
     fn budget(&self, profile: &Profile) -> (u64, Bound) {
         let board = (profile.capacity.gateway_bytes_max, Bound::Board);
         let machine = self.memory_bytes.map(|bytes| (bytes / 2, Bound::Machine));
@@ -194,7 +194,7 @@ impl Profile {
         toml::from_str(text).map_err(|source| PlanError::Profile { board, source })
     }
 
-    /// Chooses by name, or for `auto` by what the machine is called.
+    /// Chooses by name, or for `auto` by the device tree.
     fn choose(wanted: &str, machine: &Machine) -> Result<(&'static str, Self), PlanError> {
         let mut generic = None;
         for (name, text) in FILES {
@@ -214,7 +214,7 @@ impl Profile {
     }
 }
 
-/// Returns what the board of a profile has; a name that is unknown has nothing.
+/// Returns the devices of a profile; an unknown name has none.
 pub fn devices(name: &str) -> Devices {
     let file = FILES.into_iter().find(|(board, _)| *board == name);
     let profile = file.and_then(|(board, text)| Profile::parse(board, text).ok());
@@ -225,12 +225,12 @@ pub fn devices(name: &str) -> Devices {
     })
 }
 
-/// Makes the plan of a gateway with these settings on this machine. Where the settings leave
-/// the number of miners open it is the most that fits.
+/// Plans a gateway with these settings on this machine. If the settings leave the number of miners
+/// open, the plan takes the most that fits.
 ///
 /// # Errors
 ///
-/// There is no such board, or it holds less than the settings ask for (F67).
+/// The board is unknown, or has less than the settings ask for (F67).
 pub fn plan(settings: &Settings, machine: &Machine) -> Result<Plan, PlanError> {
     let (board, profile) = Profile::choose(&settings.board.profile, machine)?;
     let Capacity { miners_max, links_max, pending_max, spill_bytes_max, .. } = profile.capacity;
@@ -316,26 +316,26 @@ impl fmt::Display for Bound {
 
 impl std::error::Error for PlanError {}
 
-/// Returns the serial port of a board, where its profile names one.
+/// Returns a board's serial port, if its profile names one.
 pub fn serial_port(board: &str) -> Option<String> {
     let (name, text) = FILES.into_iter().find(|(name, _)| *name == board)?;
     Some(Profile::parse(name, text).ok()?.serial?.device)
 }
 
-/// Reads a file of the kernel as far as it can matter; none where there is no such file.
+/// Reads the relevant start of a kernel file; `None` if there is no such file.
 fn kernel_file(path: impl AsRef<Path>) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(KERNEL_FILE_BYTES_MAX as u64).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
 
-/// Splits a list of the device tree, in which each text ends in a NUL.
+/// Splits a list of the device tree: texts that end in NUL.
 fn names(list: &[u8]) -> Vec<String> {
     let texts = list.split(|&byte| byte == 0).filter(|text| !text.is_empty());
     texts.map(|text| String::from_utf8_lossy(text).into_owned()).collect()
 }
 
-/// Returns the memory that `/proc/meminfo` tells of.
+/// Returns the total memory in `/proc/meminfo`, in bytes.
 fn memory_bytes(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -365,7 +365,7 @@ mod tests {
         plan(&settings(pairs), machine).expect_err("the plan passed").to_string()
     }
 
-    /// What a machine of that many MiB is, whose device tree says `compatible`.
+    /// A machine with this much memory whose device tree says `compatible`.
     fn machine(compatible: &str, mebibytes: u64) -> Machine {
         Machine {
             compatible: names(compatible.as_bytes()),

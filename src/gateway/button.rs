@@ -1,12 +1,11 @@
-//! The reset button of a board: held for five seconds, it asks for a factory reset.
+//! The reset button of a board: held for five seconds, it requests a factory reset.
 //!
-//! The button is a key of one of the kernel's input devices (`gpio-keys`); the board's profile
-//! names its code. Which device has that key is read from what each says of itself, as their
-//! numbers change from boot to boot. How long it was held is told by the times in the kernel's own
-//! events, so no clock is read here.
+//! The button is a key of a kernel input device (`gpio-keys`); the board's profile names its key
+//! code. The device is found by its key bitmap, since device numbers change between boots. The hold
+//! time comes from the timestamps of the kernel's events, so no clock is read here.
 //!
-//! What is done then is small on purpose: a file is made where the gateway looks at its start, and
-//! the gateway ends. Whoever started it starts it again.
+//! The action is small on purpose: it creates a file that the gateway reads at its start, and the
+//! gateway ends. Its supervisor starts it again.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -18,11 +17,11 @@ use tokio::sync::Notify;
 use super::board::Devices;
 use super::log::{self, Kind};
 
-/// Where the kernel describes input devices, and where they are opened.
+/// The kernel's descriptions of input devices, and the devices themselves.
 const DESCRIPTIONS: &str = "/sys/class/input";
 const DEVICES: &str = "/dev/input";
 
-/// How long the button is held for a reset, in microseconds: nobody does it by accident.
+/// Hold time for a reset, in microseconds: too long for an accident.
 const HELD_MICROS_MIN: u64 = 5_000_000;
 
 /// Kinds of input events (`linux/input-event-codes.h`).
@@ -30,11 +29,11 @@ const EV_KEY: u16 = 1;
 const RELEASED: i32 = 0;
 const PRESSED: i32 = 1;
 
-/// Bytes of an event: seconds and microseconds as the machine's words, type, code, value.
+/// Bytes of an event: seconds and microseconds as machine words, then type, code, value.
 const EVENT_BYTES: usize = 2 * WORD_BYTES + 8;
 const WORD_BYTES: usize = size_of::<usize>();
 
-/// A button that is listened to.
+/// A button being watched.
 pub struct Button {
     asked: Arc<Notify>,
 }
@@ -47,7 +46,7 @@ struct KeyEvent {
     value: i32,
 }
 
-/// Listens to the button of a board; what cannot be had is said and passed over.
+/// Watches the button of a board; a failure is logged and otherwise ignored.
 pub fn of(board: &Devices) -> Option<Button> {
     let Some(code) = board.button else {
         log::warn(Kind::Process, format_args!("the board's profile names no reset button"));
@@ -58,11 +57,11 @@ pub fn of(board: &Devices) -> Option<Button> {
 }
 
 impl Button {
-    /// Listens to the key `code` on a thread of its own, which waits for nothing else.
+    /// Watches the key `code` on its own thread.
     ///
     /// # Errors
     ///
-    /// No device has such a key, or it cannot be opened.
+    /// No device has this key, or it cannot be opened.
     pub fn open(code: u16) -> io::Result<Self> {
         let name = find(Path::new(DESCRIPTIONS), code)?;
         let device = File::open(Path::new(DEVICES).join(name))?;
@@ -76,13 +75,13 @@ impl Button {
         Ok(Self { asked })
     }
 
-    /// Waits until the button asks for a reset.
+    /// Waits until the button requests a reset.
     pub async fn reset(&self) {
         self.asked.notified().await;
     }
 }
 
-/// Returns the name of the first device that has a key.
+/// Returns the name of the first device with this key.
 fn find(descriptions: &Path, code: u16) -> io::Result<PathBuf> {
     let mut names: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(descriptions)? {
@@ -100,7 +99,7 @@ fn find(descriptions: &Path, code: u16) -> io::Result<PathBuf> {
     names.into_iter().find(has_key).ok_or_else(missing)
 }
 
-/// Reads a bitmap of the kernel: words in hex, the highest first.
+/// Tests a bit of a kernel bitmap: words in hex, the highest first.
 fn has_bit(bitmap: &str, bit: u16) -> bool {
     let word_bits = 8 * WORD_BYTES;
     let bit = usize::from(bit);
@@ -109,7 +108,7 @@ fn has_bit(bitmap: &str, bit: u16) -> bool {
     word.is_some_and(|word| word >> (bit % word_bits) & 1 == 1)
 }
 
-/// Calls `held` each time that a key was held for long enough, until the device ends.
+/// Calls `held` after each hold that was long enough, until the device ends.
 fn listen(mut device: impl Read, code: u16, held: impl Fn()) -> io::Result<()> {
     let mut event = [0; EVENT_BYTES];
     let mut since = None;
@@ -126,7 +125,7 @@ fn listen(mut device: impl Read, code: u16, held: impl Fn()) -> io::Result<()> {
                     held();
                 }
             }
-            // It repeats while it is held.
+            // The key repeats while it is held.
             _ => {}
         }
     }
@@ -153,7 +152,7 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    /// KEY_RESTART, as routers have it.
+    /// KEY_RESTART, the usual code on routers.
     const RESTART: u16 = 408;
 
     fn event(seconds: usize, kind: u16, code: u16, value: i32) -> Vec<u8> {
@@ -198,7 +197,7 @@ mod tests {
     #[test]
     fn the_device_that_has_the_key_is_found() {
         let folder = std::env::temp_dir().join(format!("loka-button-{}", std::process::id()));
-        // The kernel's own form for a machine of 64-bit words: 408 is bit 24 of the seventh.
+        // The kernel's form on a machine with 64-bit words: 408 is bit 24 of the seventh word.
         let restart =
             if WORD_BYTES == 8 { "1000000 0 0 0 0 0 0" } else { "1000000 0 0 0 0 0 0 0 0 0 0 0 0" };
         for (name, keys) in [("event0", "10000000000000 0"), ("event1", restart)] {

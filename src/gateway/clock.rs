@@ -1,9 +1,9 @@
 //! The only place where the gateway reads a clock.
 //!
-//! The engine's time is monotonic and counts from the start of the process; it never goes back
-//! and a jump of the wall clock does not reach it (F65). The wall clock is read for certificate
-//! dates and log lines alone. A router without a battery boots in 1970, so [`wall_checked`] says
-//! when it cannot be right: it lies before this program was written.
+//! The engine's time is monotonic and counts from the start of the process; a jump of the wall
+//! clock does not reach it (F65). The wall clock is read only for certificate dates and stored or
+//! shown times. A router without a battery boots in 1970, so [`wall_checked`] rejects a time before
+//! this program was written.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -11,18 +11,18 @@ use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
 use loka_stratum::time::Instant;
 
-/// No clock that is right reads less: 2026-11-01T00:00:00Z, moved forward with releases.
+/// Least plausible time: 2026-11-01T00:00:00Z, moved forward with releases.
 pub const FLOOR: Duration = Duration::from_secs(1_793_491_200);
 
 static START: OnceLock<StdInstant> = OnceLock::new();
 
-/// A wall clock that reads a time before this program was written.
+/// The wall clock reads a time before this program was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockUnset {
     reads: Duration,
 }
 
-/// Returns the time since the process asked for the first time.
+/// Returns the time since the first call.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
 pub fn now() -> Instant {
     let start = START.get_or_init(StdInstant::now);
@@ -41,17 +41,17 @@ pub fn wall() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Returns the wall clock's time since 1970, where it can be right.
+/// Returns the wall clock's time since 1970, if it is plausible.
 ///
 /// # Errors
 ///
-/// [`ClockUnset`] with what the clock reads.
+/// [`ClockUnset`] with the clock's reading.
 pub fn wall_checked() -> Result<Duration, ClockUnset> {
     let reads = wall();
     if reads < FLOOR { Err(ClockUnset { reads }) } else { Ok(reads) }
 }
 
-/// Says whether so many seconds since 1970 may be a time at which this program ran.
+/// Says whether a time in seconds since 1970 is plausible.
 pub fn may_be_right(secs: u64) -> bool {
     Duration::from_secs(secs) >= FLOOR
 }

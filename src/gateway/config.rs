@@ -31,71 +31,71 @@ use super::board::{self, Machine};
 use super::event_loop::must_not_turn;
 use super::plan::Plan;
 
-/// Everything that settings are made from, as the process was started with it.
+/// The sources of the settings, as given at start-up.
 #[derive(Clone, Default)]
 pub struct Sources {
-    /// The file, where one was named.
+    /// The file, if one was named.
     pub file: Option<PathBuf>,
-    /// The variables of the environment that begin with `LOKA_`.
+    /// The environment variables that begin with `LOKA_`.
     pub environment: Vec<(String, String)>,
-    /// The flags: the flag as it is written, its key, its text.
+    /// The flags: name, key and text.
     pub flags: Vec<(&'static str, &'static str, String)>,
-    /// Whether a pool was named by a flag, which replaces the pools of the file.
+    /// Whether a flag named a pool, which replaces the pools of the file.
     pub replaces_pools: bool,
-    /// The machine that they are for.
+    /// The machine that the settings are for.
     pub machine: Machine,
-    /// Where state is kept that no setting names; none where the process has no such place.
+    /// The state folder used unless a setting names one; `None` if the process has none.
     pub state_dir: Option<String>,
 }
 
-/// Why the settings cannot be used.
+/// The problems that make the settings unusable.
 #[derive(Debug)]
 pub struct ConfigError {
-    /// Everything that is wrong, at least one thing.
+    /// All problems, at least one.
     pub problems: Vec<Problem>,
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug)]
 pub struct Problem {
-    /// The key that it is about; none where what was meant is no key.
+    /// The key concerned; `None` if the word is not a key.
     pub key: Option<Key>,
     /// A line for people: `place: key: got X, allowed Y`.
     pub text: String,
 }
 
-/// Settings that are good, and what they were made from.
+/// Valid settings and their sources.
 pub struct Merged {
-    /// What is in use.
+    /// The settings in use.
     pub settings: Box<Settings>,
-    /// The memory that they take.
+    /// The memory plan.
     pub plan: Plan,
-    /// The same without the environment and the flags: what a commit builds on.
+    /// The settings without environment and flags: the base of a commit.
     pub base: Box<Settings>,
-    /// Where each key that was set comes from, the latest last.
+    /// The source of each key that was set, the latest last.
     pub origins: Vec<(Key, Origin)>,
-    /// The mark of the file, where one was read.
+    /// The mark of the file, if one was read.
     pub mark: Option<u32>,
 }
 
-/// The settings while they are collected.
+/// Collects settings and problems.
 #[derive(Default)]
 struct Collector {
     settings: Box<Settings>,
-    /// Which key came from where, the latest last.
+    /// The source of each key, the latest last.
     origins: Vec<(Key, Origin)>,
     mark: Option<u32>,
-    /// Each with its line of the file, where it has one.
+    /// Each problem with its line of the file, if it has one.
     problems: Vec<(usize, Problem)>,
-    /// Keys that were given a value which could not be read, or that were meant by another word.
+    /// Keys with an unreadable value, and keys meant by a misspelt word.
     unread: Vec<Key>,
-    /// A part of the file could not be read, so nobody knows what stands in it.
+    /// Part of the file could not be read, so absent keys prove nothing.
     is_partly_read: bool,
-    /// They were committed: what the file says of the place of the state is not among them.
+    /// The base is a commit, so the file's `state.dir` is not in it.
     is_stored: bool,
 }
 
-/// Where the value of a key came from.
+/// The source of a key's value.
 #[derive(Clone, Debug)]
 pub enum Origin {
     /// A line of a file.
@@ -105,22 +105,22 @@ pub enum Origin {
         /// The line, from 1.
         line: usize,
     },
-    /// A variable of the environment.
+    /// An environment variable.
     Environment(String),
     /// A flag.
     Flag(&'static str),
 }
 
-/// Reads, merges and checks the settings, and plans the memory that they take.
+/// Reads, merges and checks the settings, and plans their memory.
 ///
 /// # Errors
 ///
-/// Every problem there is; the settings that are in use stay as they are.
+/// All problems; the settings in use stay as they are.
 pub fn load(sources: &Sources) -> Result<Merged, ConfigError> {
     Collector::read(sources).overlay(sources, sources.file.as_deref())
 }
 
-/// Returns where the state is kept, as far as that can be read whatever else is wrong.
+/// Returns the state folder, as far as it can be read beside other problems.
 pub fn state_dir(sources: &Sources) -> String {
     let mut collector = Collector::read(sources);
     collector.read_over(sources);
@@ -128,27 +128,27 @@ pub fn state_dir(sources: &Sources) -> String {
     collector.settings.state.dir.as_str().to_owned()
 }
 
-/// Merges and checks settings of which the file's part is given.
+/// Merges and checks settings over a given base.
 ///
 /// # Errors
 ///
-/// Every problem there is; the settings that are in use stay as they are.
+/// All problems; the settings in use stay as they are.
 pub fn load_on(base: Box<Settings>, sources: &Sources) -> Result<Merged, ConfigError> {
     let collector = Collector { settings: base, is_stored: true, ..Collector::default() };
     collector.overlay(sources, None)
 }
 
-/// Returns the mark of the file, by which a change of it is noticed: its CRC-32.
+/// Returns the file's CRC-32, by which a change is noticed.
 pub fn mark(sources: &Sources) -> Option<u32> {
     let text = read(sources.file.as_deref()?).ok()?;
     Some(CRC.checksum(text.as_bytes()))
 }
 
-/// Takes the variables of the process's environment that may be settings.
+/// Returns the environment variables that may be settings.
 pub fn environment() -> Vec<(String, String)> {
     let is_ours = |(name, _): &(String, String)| strip_prefix(name).is_some();
     let readable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        // A value that is not UTF-8 is kept in a form that no key takes, so that it is reported.
+        // A value that is not UTF-8 is converted to text that no key accepts, so it is reported.
         Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
     };
     let mut all: Vec<_> = std::env::vars_os().filter_map(readable).filter(is_ours).collect();
@@ -158,21 +158,21 @@ pub fn environment() -> Vec<(String, String)> {
 
 const PREFIX: &str = "LOKA_";
 
-/// Variables of ours that are no settings: what `ctl` asks with.
+/// Our variables that are not settings: the secrets of `ctl`.
 const OTHER_VARIABLES: [&str; 2] = ["LOKA_CTL_PASSWORD", "LOKA_CTL_SECRET"];
 
-/// Returns what a variable is about, where it may be a setting; small letters are a slip too.
+/// Returns the path in a variable's name if it may be a setting; wrong case is a slip too.
 fn strip_prefix(name: &str) -> Option<&str> {
     let (prefix, path) = name.split_at_checked(PREFIX.len())?;
     (prefix.eq_ignore_ascii_case(PREFIX) && !OTHER_VARIABLES.contains(&name)).then_some(path)
 }
 
-/// Returns the name of the variable that stands for a key.
+/// Returns the variable of a key.
 fn variable(key: Key) -> String {
     format!("{PREFIX}{}", key.to_string().replace('.', "__").to_ascii_uppercase())
 }
 
-/// Returns the key that was meant by a path which is none; `pool` is its pool, where that is known.
+/// Returns the key meant by an unknown path; `pool` is its pool's index, if known.
 fn meant(path: &str, pool: Option<usize>) -> Option<Key> {
     let mut numbers = path.split(['.', '_']).filter_map(|part| part.parse::<usize>().ok());
     let pool = pool.or_else(|| numbers.next()?.checked_sub(1)).unwrap_or(0);
@@ -180,7 +180,7 @@ fn meant(path: &str, pool: Option<usize>) -> Option<Key> {
     Key::of(field, if field.is_of_pool() { pool } else { 0 })
 }
 
-/// The table of a pool.
+/// The section of the pools.
 const POOL: &str = "pool";
 
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
@@ -223,7 +223,7 @@ impl Collector {
         self.origins.push((key, origin));
     }
 
-    /// Notes that a key was meant and has no value; a pool that it began is one all the same.
+    /// Notes a key that was meant but has no value; its pool counts as begun.
     fn leave_unread(&mut self, key: Key) {
         self.unread.push(key);
         let pools = &mut self.settings.pools;
@@ -231,7 +231,7 @@ impl Collector {
         while is_wanted && key.pool() >= pools.len() && pools.push(Pool::default()).is_ok() {}
     }
 
-    /// Reports a word that is no key, with the one that was meant, as `spelt` by its source.
+    /// Reports an unknown word and the likely key, `spelt` as its source spells keys.
     fn report_unknown(
         &mut self,
         origin: &Origin,
@@ -290,7 +290,7 @@ impl Collector {
         }
     }
 
-    /// Reports a word that is no table of the file, with the table or the key that was meant.
+    /// Reports an unknown section of the file, with the section or key that was likely meant.
     fn read_unknown(&mut self, origin: &Origin, name: &str, value: &DeValue<'_>) {
         let is_table = matches!(value, DeValue::Table(_) | DeValue::Array(_));
         let section = nearest(name, FIELDS.iter().map(|field| field.section));
@@ -317,7 +317,7 @@ impl Collector {
         self.unread.extend(of_section.filter_map(|field| Key::of(field, 0)));
     }
 
-    /// Notes that pools were meant, however many.
+    /// Notes that pools were meant, in unknown number.
     fn leave_pools_unread(&mut self) {
         let of_pool = FIELDS.iter().filter(|field| field.is_of_pool());
         self.unread.extend(of_pool.filter_map(|field| Key::of(field, 0)));
@@ -337,7 +337,7 @@ impl Collector {
                 }
                 _ if index > POOLS_MAX => {}
                 DeValue::Table(table) => {
-                    // A pool without keys is still a pool, and is missing something.
+                    // An empty pool is still a pool, and lacks its keys.
                     if let (true, Some(key)) = (table.is_empty(), Key::named(POOL, "url", index)) {
                         self.set(key, "", origin);
                     }
@@ -391,7 +391,7 @@ impl Collector {
             let path = rest.to_ascii_lowercase().replace("__", ".");
             let origin = Origin::Environment(name.clone());
             match Key::parse(&path) {
-                // A name in small letters may be another program's; it is not read, and said.
+                // A lower-case name may belong to another program; it is not read, only reported.
                 Some(key) if variable(key) == *name || is_of_first_pool(key, name) => {
                     self.set(key, value, origin);
                 }
@@ -406,7 +406,7 @@ impl Collector {
         }
     }
 
-    /// Puts the environment and the flags over what was read.
+    /// Applies environment and flags over the file.
     fn read_over(&mut self, sources: &Sources) {
         if sources.replaces_pools {
             self.settings.pools.clear();
@@ -421,8 +421,8 @@ impl Collector {
         }
     }
 
-    /// Has state kept where the process has a place for it, unless a setting says where or that
-    /// nothing is kept, which is what an empty one says.
+    /// Sets the process's state folder unless a setting names one. An empty setting turns state
+    /// off.
     fn place_state(&mut self, sources: &Sources) {
         let Some(key) = Key::parse("state.dir") else { return };
         if !self.settings.state.dir.is_empty() || self.origins.iter().any(|(set, _)| *set == key) {
@@ -430,12 +430,12 @@ impl Collector {
         }
         let place =
             if self.is_stored { Some(state_dir(sources)) } else { sources.state_dir.clone() };
-        // A place with too long a name is none.
+        // A folder whose path is too long counts as none.
         let _ = self.settings.set(key, &place.unwrap_or_default());
     }
 
-    /// Puts the environment and the flags over what was read, and checks the whole; what is wrong
-    /// with no key in particular is reported at the file.
+    /// Applies environment and flags, and checks the whole. A problem without a key is reported at
+    /// the file.
     fn overlay(mut self, sources: &Sources, file: Option<&Path>) -> Result<Merged, ConfigError> {
         let base = self.settings.clone();
         self.read_over(sources);
@@ -468,8 +468,7 @@ impl Collector {
         })
     }
 
-    /// Reports what is wrong between keys at the place where the key was set last, else, where a
-    /// pool lacks something, at the pool.
+    /// Reports a problem between keys at the last place that set the key, else at its pool.
     fn report_relation(&mut self, of: Key, problem: &dyn fmt::Display, file: Option<&Path>) {
         let of_key = self.origins.iter().rev().find(|(key, _)| *key == of);
         let of_pool = || {
@@ -494,7 +493,7 @@ impl Collector {
     }
 }
 
-/// Turns a value of the file into the text that its key reads, where it is of the right shape.
+/// Turns a value of the file into the text that its key parses, if its type fits.
 fn text_of(field: &Field, value: &DeValue<'_>) -> Option<String> {
     let is_list = matches!(field.allowed, Allowed::List { .. });
     let is_fraction = matches!(field.allowed, Allowed::Number { .. });
@@ -534,7 +533,7 @@ fn shape(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// The table of a key, as the file writes it.
+/// Returns a key's section as the file writes it.
 fn table_of(key: Key) -> String {
     let section = key.field().section;
     if key.field().is_of_pool() { format!("[[{section}]]") } else { format!("[{section}]") }
@@ -562,7 +561,7 @@ fn names(section: &str) -> String {
     of_section.map(|field| field.name).collect::<Vec<_>>().join(", ")
 }
 
-/// Writes the file of all defaults, which is `config/default.toml`.
+/// Renders `config/default.toml`, the file of all defaults.
 pub fn render_default() -> String {
     let settings = Settings::default();
     let mut text = String::from(HEAD);
@@ -589,7 +588,7 @@ pub fn render_default() -> String {
             let _ = writeln!(text, "# {} = {example}", field.name);
         } else {
             let default = Key::of(field, 0).map(|key| literal(&settings, key)).unwrap_or_default();
-            // An empty one says that nothing is kept, which is not the default.
+            // An empty text turns state off, which is not the default.
             let (default, mark) = match (field.section, field.name) {
                 ("state", "dir") => ("none, as above", "# "),
                 _ => (default.as_str(), ""),
@@ -616,7 +615,7 @@ const HEAD: &str = "\
 # while it lives. 1 to 4 of them.
 ";
 
-/// Returns the default of a pool's key, and an example, as the file writes them.
+/// Returns a pool key's default and an example, as the file writes them.
 fn pool_default(field: &Field) -> (&'static str, &'static str) {
     match field.name {
         "url" => ("none, it must be given", r#""stratum+ssl://pool.example:3334""#),
@@ -630,7 +629,7 @@ fn pool_default(field: &Field) -> (&'static str, &'static str) {
     }
 }
 
-/// Writes the value of a key as TOML.
+/// Renders the value of a key as TOML.
 fn literal(settings: &Settings, key: Key) -> String {
     let text = settings.show(key).to_string();
     match key.field().allowed {
@@ -670,7 +669,7 @@ impl fmt::Display for Origin {
 }
 
 impl ConfigError {
-    /// Stands for what is wrong with no key.
+    /// Wraps a problem without a key.
     pub fn of(error: impl fmt::Display) -> Self {
         Self { problems: vec![Problem { key: None, text: error.to_string() }] }
     }
@@ -724,7 +723,7 @@ mod tests {
 
     const POOL_TEXT: &str = "[[pool]]\nurl = \"stratum+ssl://a.example:1\"\nuser = \"farm\"\n";
 
-    /// Where the list of keys was changed on purpose, `LOKA_BLESS=1 cargo test` writes the file.
+    /// After a deliberate change of the key list, `LOKA_BLESS=1 cargo test` writes the file.
     #[test]
     fn the_default_file_is_what_the_list_of_keys_says() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/default.toml");
@@ -816,7 +815,7 @@ mod tests {
                         other.set(key, text).is_ok() && other.show(key).to_string() == *text
                     })
                     .unwrap_or_else(|| panic!("no value for {key}"));
-            // Whether it fits the rest is not the question here.
+            // Relations between keys are not tested here.
             let mut collector = Collector::default();
             collector.read_environment(&[(name.clone(), value.to_owned())]);
             assert!(collector.problems.is_empty(), "{name}: {:?}", collector.problems);
@@ -872,7 +871,7 @@ mod tests {
         }
     }
 
-    /// Every key with a value that it does not take, the rest good: one line, with what was got.
+    /// Each key with one bad value, the rest good: one line that shows the bad value.
     #[test]
     fn f77_one_slip_is_one_line_for_every_key() {
         for field in FIELDS {
@@ -934,7 +933,7 @@ mod tests {
         let error = load_text("[[pool]]\nurl = stratum+ssl://a.example:1\nuser = \"a\"\n");
         let error = error.unwrap_err();
         assert!(lines(&error).iter().all(|line| !line.contains("got nothing")), "{error}");
-        // What is missing beside it is another slip.
+        // A missing key beside it is another slip.
         let text = "[[pool]]\nurl = \"tcp://p.example:3333\"\n";
         assert_eq!(load_text(text).unwrap_err().problems.len(), 2, "no user");
     }

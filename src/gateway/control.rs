@@ -1,20 +1,19 @@
-//! Carries out what operators ask, whichever way they ask it ([`loka_stratum::control`]).
+//! Carries out operators' requests from every door ([`loka_stratum::control`]).
 //!
 //! Read this first. There are three sets of settings:
 //!
-//! - the **base**: what the file says, or what was committed last, whichever was written later
-//!   ([`kept`]);
-//! - what is **in use**: the base under the environment and the flags;
-//! - a **candidate** per operator: edits on top of the base that are not in use. Edits, not
-//!   settings, so that two operators who change different keys do not undo each other.
+//! - the **base**: the file or the last commit, whichever was written later ([`kept`]);
+//! - the settings **in use**: the base under the environment and the flags;
+//! - a **candidate** per operator: edits on top of the base, not in use. Edits, not settings, so two
+//!   operators who change different keys do not undo each other.
 //!
-//! [`Control::take`] is the only way into use, for a commit, a reload and a roll-back alike. It
-//! does everything that can fail first (checks, memory, certificates, ports), then what cannot;
-//! so the settings in use are always one whole set (F78). A commit that may cut the operator or
-//! the farm off is provisional: it is taken back unless it is confirmed in time, and it is not
-//! stored before, so that a restart takes it back too.
+//! [`Control::take`] is the only way into use, for commit, reload and roll-back alike. It first
+//! does every step that can fail (checks, memory, certificates, ports), then the steps that cannot.
+//! So the settings in use are always one whole set (F78). A commit that may cut off the operator or
+//! the farm is provisional: it is rolled back unless it is confirmed in time. It is not stored
+//! before the confirmation, so a restart rolls it back too.
 //!
-//! Nothing here knows whether it was a console, a tool or a page that asked.
+//! Nothing here depends on the door: console, tool or page.
 
 mod audit;
 mod bound;
@@ -71,9 +70,9 @@ use commit::Provisional;
 pub use candidate::Candidate;
 pub use kept::Kept;
 
-/// Everything that settings are in effect through.
+/// Puts settings into effect, and keeps all state around them.
 pub struct Control {
-    /// Who may ask over the network.
+    /// Accounts and sessions of the network doors.
     pub access: Access,
     hub: Rc<Hub>,
     sources: Sources,
@@ -81,13 +80,14 @@ pub struct Control {
     geometry: Option<Geometry>,
     state: RefCell<State>,
     audit: RefCell<Audit>,
-    /// The name that the network knows this machine by, without its domain; none while it has none.
+    /// This machine's name in mDNS, without its domain; `None` if it has none.
     told_name: RefCell<Option<String>>,
-    /// Whoever changes what is in use has it, one after the other: a change may wait for files.
+    /// Held by each change of the settings in use, one after the other: a change may wait for
+    /// files.
     turn: tokio::sync::Mutex<()>,
     /// The ports of status and page.
     ports: Box<dyn Ports>,
-    /// How long a commit waits to be confirmed.
+    /// The time to confirm a commit.
     confirm_wait: Cell<Duration>,
     changed: channel::Sender<()>,
 }
@@ -99,7 +99,7 @@ pub trait Ports {
     ///
     /// # Errors
     ///
-    /// An address that cannot be had, or no certificate can be made.
+    /// An address cannot be bound, or no certificate can be made.
     fn bind(&self, settings: &Settings, control: &Rc<Control>) -> io::Result<Box<dyn FnOnce()>>;
 
     /// Returns the address of the page; none while it is off.
@@ -109,7 +109,7 @@ pub trait Ports {
 struct State {
     doors: Doors,
     base: Box<Settings>,
-    /// What the environment and the flags set over the base.
+    /// The values that environment and flags set over the base.
     origins: Vec<(Key, config::Origin)>,
     file: Filed,
     /// The mark of the file that was read last, good or bad.
@@ -120,18 +120,18 @@ struct State {
     is_ending: bool,
 }
 
-/// What the settings file says.
+/// The contents of the settings file.
 pub struct Filed {
-    /// Its settings alone.
+    /// The file's settings alone.
     pub settings: Box<Settings>,
-    /// Where each key that was set comes from, the latest last.
+    /// The source of each key that was set, the latest last.
     pub origins: Vec<(Key, config::Origin)>,
-    /// Its mark.
+    /// The file's mark.
     pub mark: Option<u32>,
 }
 
 impl Control {
-    /// Puts the parts together; `loaded` is what the hub was made from.
+    /// Builds the control; `loaded` is the same as the hub's.
     pub fn new(
         hub: Rc<Hub>,
         access: Access,
@@ -182,22 +182,22 @@ impl Control {
         control
     }
 
-    /// Returns what tells of every change of the settings in use, and of the end.
+    /// Returns a channel that signals each change of the settings in use, and the end.
     pub fn changes(&self) -> channel::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Counts a log-in that came too early, which is no entry by itself.
+    /// Counts a log-in that came too early; it gets no entry of its own.
     pub fn count_early(&self) {
         self.audit.borrow().count_early();
     }
 
-    /// Has all written that waits, as the last act; the caller waits for the disk's thread.
+    /// Queues the last writes; the caller waits for the disk's thread.
     pub fn end(&self) {
         self.audit.borrow_mut().end(clock::now());
     }
 
-    /// Writes into the audit log what somebody tried, such as a log-in.
+    /// Adds an audit entry for an attempt, such as a log-in.
     pub fn note(&self, role: Option<Role>, from: Whence, what: &str, result: &str) {
         self.audit.borrow_mut().note(role, from, what, result, clock::now());
     }
@@ -232,7 +232,7 @@ impl Control {
             };
             note(&described(request, &edits.keys()), &result);
         }
-        // Last, since whoever asked may be gone before the disk has answered.
+        // Last, since the caller may be gone before the disk answers.
         if let Some(writing) = writing {
             self.say_kept(writing, out).await;
         }
@@ -294,21 +294,21 @@ impl Control {
         }
     }
 
-    /// Binds where miners connect, for [`Self::announce`].
+    /// Binds the miners' addresses, for [`Self::announce`].
     ///
     /// # Errors
     ///
-    /// An address that cannot be had.
+    /// An address that cannot be bound.
     pub fn bind_doors(&self, settings: &Settings) -> io::Result<Bound> {
         let state = self.state.borrow();
         state.doors.bind(&settings.listen).map_err(io::Error::other)
     }
 
-    /// Opens the ports of status and page where the settings have them.
+    /// Opens the ports of status and page, if the settings name them.
     ///
     /// # Errors
     ///
-    /// The address cannot be had.
+    /// An address cannot be bound.
     pub async fn open_web(self: &Rc<Self>) -> io::Result<()> {
         let settings = self.hub.settings.borrow().clone();
         self.prepare_page(&settings).await?;
@@ -317,13 +317,13 @@ impl Control {
         Ok(())
     }
 
-    /// Has a certificate made for the page, where there is a page and none was made yet.
+    /// Makes the page's certificate if there is a page and no certificate.
     async fn prepare_page(&self, settings: &Settings) -> io::Result<()> {
         if settings.page_address().is_none() {
             return Ok(());
         }
         match self.access.certificate.config(settings).await {
-            // Nobody asked for this very page; whoever opens it has the certificate made again.
+            // The page was not asked for explicitly; opening it makes the certificate again.
             Err(error) if settings.web.address == PageAddress::Auto => {
                 log::warn(Kind::Settings, format_args!("no certificate for the page: {error}"));
                 Ok(())
@@ -332,8 +332,8 @@ impl Control {
         }
     }
 
-    /// Says where the page is and what it proves itself with, for somebody at the device; nothing
-    /// where it is off.
+    /// Returns the page's addresses and fingerprint for a person at the device; empty if the page
+    /// is off.
     pub fn about_page(&self) -> Vec<String> {
         let places = self.page_places();
         if places.is_empty() {
@@ -364,25 +364,25 @@ impl Control {
         std::iter::once(state).chain(places).collect()
     }
 
-    /// Returns where another machine reaches the page; nowhere where it is off.
+    /// Returns the page's addresses as other machines reach it; empty if it is off.
     pub fn page_places(&self) -> Vec<SocketAddr> {
         self.ports.page().map_or_else(Vec::new, socket::reached_at)
     }
 
-    /// Says whether the page takes a connection from an address: it is for the local network as
-    /// long as anybody with the set-up code is admin, and where nobody named a place for it (F76).
+    /// Says whether the page accepts a connection from an address. It serves only the local network
+    /// while the set-up code is valid, and while its address is automatic (F76).
     pub fn takes_at_page(&self, from: IpAddr) -> bool {
         let is_auto = self.settings().web.address == PageAddress::Auto;
         socket::is_local(from) || (!is_auto && !self.access.is_first_run())
     }
 
-    /// Returns where miners reach this machine.
+    /// Returns the addresses at which miners reach this machine.
     pub fn miners_places(&self) -> Vec<SocketAddr> {
         let state = self.state.borrow();
         state.doors.places().flat_map(socket::reached_at).collect()
     }
 
-    /// Closes the doors for good; miners that are in stay.
+    /// Closes the doors for good; connected miners stay.
     pub fn close_doors(&self) {
         let mut state = self.state.borrow_mut();
         state.doors.close();
@@ -391,12 +391,12 @@ impl Control {
         self.changed.send_replace(());
     }
 
-    /// Says whether the gateway ends.
+    /// Says whether the gateway is ending.
     pub fn is_ending(&self) -> bool {
         self.state.borrow().is_ending
     }
 
-    /// Reads the settings again. Whatever is wrong, the old ones stay in use as a whole (F70).
+    /// Reads the settings again. After any problem the old settings stay in use as a whole (F70).
     pub async fn reload(self: &Rc<Self>) {
         let turn = self.turn.lock().await;
         let result = self.read_again().await;
@@ -414,7 +414,7 @@ impl Control {
         }
     }
 
-    /// Says what is wrong with files of the state, for somebody at the device.
+    /// Returns the troubles of the state files, for a person at the device.
     pub fn troubles(&self) -> Vec<String> {
         shelf::troubles(&self.hub.state_dir)
     }
@@ -424,8 +424,8 @@ impl Control {
         Ref::map(self.hub.settings.borrow(), |settings| &**settings)
     }
 
-    /// Checks that an update may begin: the machine starts anew after it, and a commit that waits
-    /// would be taken back by that, unsaid.
+    /// Checks that an update may begin. The machine reboots after it, which would silently roll
+    /// back a provisional commit.
     ///
     /// # Errors
     ///
@@ -439,29 +439,29 @@ impl Control {
         Err(Refused::Conflict(text.to_owned()))
     }
 
-    /// Takes note of the name that the network knows this machine by, without its domain.
+    /// Stores this machine's name in mDNS, without its domain.
     pub fn set_told_name(&self, name: Option<&str>) {
         if self.told_name.borrow().as_deref() != name {
             *self.told_name.borrow_mut() = name.map(str::to_owned);
         }
     }
 
-    /// Says whether the network knows this machine by a name, without its domain.
+    /// Says whether this is the machine's name in mDNS, without its domain.
     pub fn is_told_name(&self, name: &str) -> bool {
         self.told_name.borrow().as_ref().is_some_and(|told| told.eq_ignore_ascii_case(name))
     }
 
-    /// Returns the workers that are let in by password.
+    /// Returns the workers admitted by password.
     pub fn admitted(&self) -> Vec<String> {
         self.hub.admissions.workers()
     }
 
-    /// Returns what the tasks share, for what is no setting: an update.
+    /// Returns the tasks' shared state, for requests beyond settings: an update.
     pub fn hub(&self) -> &Rc<Hub> {
         &self.hub
     }
 
-    /// Returns how the gateway is.
+    /// Returns the gateway's report.
     pub fn report(&self) -> Report {
         self.hub.report()
     }
@@ -503,13 +503,13 @@ impl Control {
         Ok("settings reloaded")
     }
 
-    /// Lets the file count, which was edited after the last commit.
+    /// Drops the commit, since the file was edited after it.
     fn forget_commit(&self) {
         let mut state = self.state.borrow_mut();
         let mark = state.file.mark;
         let had_settings = state.kept.has_settings();
         if had_settings {
-            // Where it cannot be written, the shelf says so and the control tries again.
+            // The shelf logs a failed write, and the control retries it.
             let _ = state.kept.keep(None, mark);
         }
         drop(state);
@@ -522,7 +522,7 @@ impl Control {
         self.note(None, Whence::File, "the settings file was edited", text);
     }
 
-    /// Returns the settings without the environment and the flags.
+    /// Returns the settings without environment and flags.
     pub fn base(&self) -> Box<Settings> {
         self.state.borrow().base.clone()
     }
@@ -544,14 +544,15 @@ impl Control {
         Ok(())
     }
 
-    /// Lists passwords and pins that settings would use for another host than they were given for.
+    /// Lists passwords and pins that the settings would use for another host than they were given
+    /// for.
     fn strays(&self, new: &Settings, candidate: &Candidate) -> Vec<Stray> {
         let (base, in_use) = (self.base(), self.hub.settings.borrow());
         bound::strays(&[&base, &in_use], new, candidate)
     }
 
-    /// The same of what a commit puts into use, and of what counts where the environment and the
-    /// flags are others at the next start.
+    /// Lists strays of the settings put into use, and of the base, which counts if environment and
+    /// flags change at the next start.
     fn all_strays(&self, merged: &Merged, candidate: &Candidate) -> Vec<Stray> {
         let mut strays = self.strays(&merged.settings, candidate);
         for stray in self.strays(&merged.base, candidate) {
@@ -562,15 +563,14 @@ impl Control {
         strays
     }
 
-    /// Returns what a commit would put into use; where it is not allowed to, the candidate itself.
+    /// Returns the settings after a commit; if the commit is not allowed, the candidate itself.
     fn would_be(&self, candidate: &Candidate) -> Result<Box<Settings>, Refused<String>> {
         let new = candidate.apply(&self.base())?;
         let merged = config::load_on(new.clone(), &self.sources);
         Ok(merged.map_or(new, |merged| merged.settings))
     }
 
-    /// Forgets settings, accounts and the audit log, and goes on with what the file says, or with
-    /// nothing.
+    /// Erases settings, accounts and the audit log, and continues with the file's settings or none.
     async fn reset(
         self: &Rc<Self>,
         sure: &str,
@@ -599,7 +599,7 @@ impl Control {
         if let Err(error) = self.take(merged).await {
             let error = failed(&error);
             if let Some(folder) = folder {
-                // That it could not be withdrawn was said.
+                // The failed withdrawal was logged.
                 let _ = thread::run(move || reset::withdraw(&Flash, &folder)).await;
             }
             return Err(error);
@@ -617,7 +617,7 @@ impl Control {
         Ok(())
     }
 
-    /// Forgets what a reset forgets, in one step; the files are erased behind that.
+    /// Forgets all erased state in one step; the files are erased after it.
     fn forget_all(&self, filed: Filed) {
         self.hub.admissions.forget();
         if let Err(error) = self.access.forget() {
@@ -635,7 +635,7 @@ impl Control {
         frames::forget();
     }
 
-    /// Puts settings into use, as a whole or not at all; whoever calls has the turn.
+    /// Puts settings into use, as a whole or not at all; the caller holds the turn.
     async fn take(self: &Rc<Self>, merged: Merged) -> Result<(), Failure> {
         let Merged { settings, base, origins, .. } = merged;
         let before = self.hub.settings.borrow().clone();
@@ -644,7 +644,7 @@ impl Control {
         self.prepare_page(&settings).await?;
         let bound = self.bind_doors(&settings)?;
         let open = self.ports.bind(&settings, self)?;
-        // From here on nothing fails, and nobody waits.
+        // From here on no step fails and none waits.
         open();
         for text in plain_warnings(&settings) {
             log::warn(Kind::Settings, format_args!("{text}"));
@@ -667,7 +667,7 @@ impl Control {
         Ok(())
     }
 
-    /// Opens what was bound.
+    /// Opens the newly bound doors.
     pub fn announce(&self, bound: Bound) {
         for address in self.state.borrow_mut().doors.open(bound, &self.hub) {
             let text = "listening for miners on";
@@ -682,22 +682,22 @@ impl Control {
 }
 
 impl Filed {
-    /// Returns what the file has a part in, of what was just read.
+    /// Returns the file's part of newly read settings.
     pub fn of(merged: &Merged) -> Self {
         let Merged { base, origins, mark, .. } = merged;
         Self { settings: base.clone(), origins: origins.clone(), mark: *mark }
     }
 
-    /// Stands for a file that cannot be used: it says nothing.
+    /// Stands for an unusable file: it sets nothing.
     pub fn unusable(mark: Option<u32>) -> Self {
         Self { settings: Box::default(), origins: Vec::new(), mark }
     }
 }
 
-/// Says for the audit log what was asked, without secrets; `keys` are those of the candidate.
+/// Describes a request for the audit log, without secrets; `keys` are the candidate's.
 fn described(request: &Request<'_>, keys: &str) -> String {
     match *request {
-        // What is no key may be a password that went astray.
+        // An unknown key may be a misplaced password.
         Request::Set { key, .. } if Key::parse(key).is_none() => "set of no key".to_owned(),
         Request::Set { key, .. } => format!("set {key}"),
         Request::Unset { key } => format!("unset {key}"),
@@ -717,5 +717,5 @@ fn described(request: &Request<'_>, keys: &str) -> String {
     }
 }
 
-/// Why settings were not taken into use.
+/// Why settings were not put into use.
 type Failure = Box<dyn std::error::Error>;

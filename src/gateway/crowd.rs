@@ -1,13 +1,13 @@
-//! An address that has all the connections it may have: which of them are gone, and what is said.
+//! Addresses at their connection limit: dead connections are found and ended.
 //!
-//! A router that forgot its connections (NAT) looks like this: its miners come again at once, while
-//! the connections of before still hold their places, as nobody has ended them. So a connection of
-//! a full address is ended where the kernel has waited for an answer in vain: bytes were sent again
-//! [`UNANSWERED_MIN`] times, or so many probes went unanswered. Idle ones are probed at once for
-//! that. Who is there answers, so nobody who is loses a place, however quiet.
+//! A NAT router that lost its table looks like this: its miners reconnect at once, while their old
+//! connections still hold their slots. At a full address, a connection is ended if the kernel has
+//! waited for an answer in vain: bytes were retransmitted [`UNANSWERED_MIN`] times, or as many
+//! probes went unanswered. Idle connections are probed at once. A live miner answers, so it keeps
+//! its slot, however quiet it is.
 //!
-//! What the kernel knows is read from its table of connections, the same facts as in `TCP_INFO`,
-//! at most once a second; the probes of an address rest [`REST`] between two rounds.
+//! The facts, the same as in `TCP_INFO`, come from the kernel's table of connections, read at most
+//! once a second. Probes of one address pause for [`REST`] between two rounds.
 
 use std::collections::HashSet;
 use std::fs;
@@ -26,27 +26,27 @@ use super::hub::{End, Hub};
 use super::log::{self, Kind};
 use super::socket;
 
-/// Times that the kernel asked in vain. The fourth repetition of bytes goes out 3 s after the
-/// first at the least, the fourth probe after 4 s.
+/// Unanswered retransmissions or probes. The fourth retransmission goes out at least 3 s after the
+/// first, the fourth probe after 4 s.
 const UNANSWERED_MIN: u8 = 4;
 
-/// Looks at a full address, a second apart: time for the probes of [`UNANSWERED_MIN`].
+/// Reads of the table per full address, a second apart: time for [`UNANSWERED_MIN`] probes.
 const LOOKS: u32 = 7;
 
-/// Time between two looks at the table of connections.
+/// Time between two reads of the table.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Time between two rounds of probes at one address, which costs it a packet per connection and
+/// Time between two rounds of probes at one address; a round costs a packet per connection and
 /// second.
 const REST: EngineDuration = EngineDuration::from_secs(60);
 
-/// Addresses that rest; more wait for their turn.
+/// Addresses that rest; further addresses are probed later.
 const RESTING_MAX: usize = 16;
 
-/// Time that a refusal is shown: miners try again within a minute.
+/// Time that a refusal is shown: miners retry within a minute.
 const SHOWN: EngineDuration = EngineDuration::from_secs(60);
 
-/// Addresses that are full, and what was done about it.
+/// Addresses at their limit, and the probes sent to them.
 #[derive(Default)]
 pub struct Crowd {
     refused: Option<Refused>,
@@ -55,7 +55,7 @@ pub struct Crowd {
     resting: Vec<(Place, Instant)>,
 }
 
-/// Refusals one after the other, the last not long ago.
+/// Recent refusals in a row.
 #[derive(Clone, Copy)]
 struct Refused {
     count: u64,
@@ -65,14 +65,14 @@ struct Refused {
 }
 
 impl Crowd {
-    /// Notes that a connection was refused.
+    /// Counts a refused connection.
     pub fn refuse(&mut self, address: IpAddr, allowed: u16, now: Instant) {
         let before = self.refused.filter(|refused| refused.is_shown(now));
         let count = before.map_or(1, |refused| refused.count.saturating_add(1));
         self.refused = Some(Refused { count, address, allowed, last: now });
     }
 
-    /// Says what an operator should know while newcomers are refused.
+    /// Returns the warning shown while newcomers are refused.
     pub fn warning(&self, now: Instant) -> Option<String> {
         let refused = self.refused.filter(|refused| refused.is_shown(now))?;
         let Refused { count, address, allowed, .. } = refused;
@@ -82,7 +82,7 @@ impl Crowd {
         ))
     }
 
-    /// Says whether the table may be looked at again.
+    /// Says whether the table may be read again.
     fn may_look(&mut self, now: Instant) -> bool {
         let every = EngineDuration::from_micros(u64::try_from(LOOK_EVERY.as_micros()).unwrap_or(0));
         let may = self.looked.is_none_or(|looked| now.since(looked) >= every);
@@ -92,7 +92,7 @@ impl Crowd {
         may
     }
 
-    /// Says whether an address may be probed now; it is, then.
+    /// Says whether an address may be probed now, and notes the probe.
     fn may_probe(&mut self, place: Place, now: Instant) -> bool {
         self.resting.retain(|(_, since)| now.since(*since) < REST);
         let rests = self.resting.iter().any(|(resting, _)| *resting == place);
@@ -112,7 +112,7 @@ impl Refused {
 }
 
 impl Hub {
-    /// Ends connections of a full address that are gone, and has the kernel ask the others.
+    /// Ends dead connections of a full address, and has the kernel probe the others.
     pub(super) fn make_room(self: &Rc<Self>, peer: [u8; 16], now: Instant) {
         let place = Place::of(peer);
         let looks = self.crowd.borrow_mut().may_look(now);
@@ -142,12 +142,12 @@ impl Hub {
     fn tune(&self, place: Place, tune: impl Fn(&tokio::net::TcpStream) -> std::io::Result<()>) {
         let ports = self.ports.borrow();
         for port in ports.iter().flatten().filter(|port| Place::of(port.peer) == place) {
-            // A connection that is dead already is none to be probed.
+            // A dead socket refuses the options; nothing is lost.
             let _ = tune(&port.stream);
         }
     }
 
-    /// The kernel's table has every connection of the machine, and is read beside the loop.
+    /// The kernel's table lists all connections of the machine, so it is read beside the loop.
     async fn end_gone(&self, place: Place) {
         let silent = event_loop::beside(move || silent(place)).await.unwrap_or_default();
         if silent.is_empty() {
@@ -174,14 +174,14 @@ impl Hub {
     }
 }
 
-/// A connection by both its ends: ours, the peer's.
+/// Both ends of a connection: ours, the peer's.
 type Ends = (SocketAddr, SocketAddr);
 
-/// Returns the connections with an address whose other end has not answered for long.
+/// Returns an address's connections whose peer has not answered for long.
 fn silent(place: Place) -> HashSet<Ends> {
     event_loop::must_not_turn("the table of all connections is read");
     let mut silent = HashSet::new();
-    // A family that the machine has not, or a table that may not be read, has none.
+    // A missing address family or an unreadable table lists no connection.
     for table in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
         let text = fs::read_to_string(table).unwrap_or_default();
         let is_of_place = |ends: &Ends| Place::of(octets(ends.1.ip())) == place;
@@ -190,9 +190,9 @@ fn silent(place: Place) -> HashSet<Ends> {
     silent
 }
 
-/// Returns the ends of a connection in a line of the kernel's table, where the other does not
-/// answer. The columns: number, our end, the other, state, queues, timer, times that bytes were
-/// sent again, user, probes without an answer.
+/// Returns the ends of a connection in a line of the kernel's table, if its peer does not answer.
+/// The columns: number, our end, the peer's, state, queues, timer, retransmissions, user,
+/// unanswered probes.
 fn unanswered(line: &str) -> Option<Ends> {
     let columns: Vec<&str> = line.split_ascii_whitespace().collect();
     let [_, local, peer, _state, _queues, _timer, repeated, _user, probes, ..] = *columns else {
@@ -206,7 +206,7 @@ fn unanswered(line: &str) -> Option<Ends> {
     Some((end(local)?, end(peer)?))
 }
 
-/// Reads one end: the address in words of 32 bits as they lie in memory, and the port.
+/// Parses one end: the address in 32-bit words in memory order, and the port.
 fn end(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;

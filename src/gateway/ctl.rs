@@ -1,17 +1,17 @@
-//! `ctl`: asks a gateway by its serial line or its API, in the words of the console.
+//! `ctl`: sends requests to a gateway over its serial line or its API, in the console's words.
 //!
-//! Read this first. A [`Way`] carries requests to a gateway and items back; which one it is
-//! changes nothing else. The verbs, their grammar and how answers look are those of the console
-//! ([`loka_stratum::control`], [`loka_stratum::console`]), so what works there works here.
+//! Read this first. A [`Way`] carries requests to a gateway and items back; the rest does not
+//! depend on the way. Verbs, grammar and the look of answers are the console's
+//! ([`loka_stratum::control`], [`loka_stratum::console`]), so every console command works here.
 //!
-//! A secret never has to stand on the command line, where other users of the machine could see
-//! it: a password, and the value of a key that holds one, are taken from a file, the environment
-//! or a prompt without echo.
+//! A secret never has to stand on the command line, where other users of the machine could see it.
+//! Passwords, and values of secret keys, come from a file, the environment or a prompt without
+//! echo.
 //!
-//! Exit codes are the same for all verbs and both ways: 0 where all was done and the answer is good
-//! news, 1 where it was not done or the answer is bad news (a pool that fails its test, a gateway
-//! that is not ready, a problem in what would be committed), 2 where nothing was asked. That a
-//! commit would change nothing, or needs no confirmation, is good news.
+//! Exit codes are the same for all verbs and both ways. 0: done, and the answer is good news. 1:
+//! not done, or bad news (a pool that fails its test, a gateway that is not ready, a problem in the
+//! candidate). 2: nothing was sent. A commit without changes, or one that needs no confirmation, is
+//! good news.
 
 #[cfg(feature = "decode")]
 mod decode;
@@ -97,31 +97,31 @@ enum Way {
     Http(Box<HttpWay>),
 }
 
-/// Why something was not done.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum CtlError {
     /// The gateway refused it.
     Refused(Refused<String>),
-    /// It was not asked: what was typed, a file or a flag is wrong.
+    /// Nothing was sent: the command line, a file or a flag is wrong.
     Usage(String),
     /// The gateway was not reached, or no answer came.
     Lost(String),
-    /// The answer came, and is bad news.
+    /// The answer is bad news.
     BadNews(&'static str),
 }
 
-/// What an answer held beside what is printed.
+/// Facts of an answer that decide what follows.
 #[derive(Clone, Copy, Default)]
 struct Heard {
-    /// A commit waits to be confirmed.
+    /// A commit waits for its confirmation.
     is_provisional: bool,
-    /// A problem was named.
+    /// The answer named a problem.
     has_problem: bool,
-    /// The gateway said that it is not ready.
+    /// The gateway reported that it is not ready.
     is_not_ready: bool,
 }
 
-/// Runs the command: 0 where all was done, 1 where something was not, 2 where nothing was asked.
+/// Runs the command; the exit codes are in the module's documentation.
 pub fn run(args: &CtlArgs) -> ExitCode {
     let provision = match &args.command {
         Some(CtlCommand::Find(args)) => return find::run(args),
@@ -190,7 +190,7 @@ async fn ask_all(args: &CtlArgs) -> Result<(), CtlError> {
     }
     let waits = match ask_line(&mut way, args, "commit").await {
         Ok(heard) => heard.is_provisional,
-        // It is as wanted already.
+        // The settings are as wanted already.
         Err(error) if error.to_string() == NOTHING_TO_COMMIT => {
             if !args.json {
                 say(format_args!("{error}: it is so already"));
@@ -199,14 +199,14 @@ async fn ask_all(args: &CtlArgs) -> Result<(), CtlError> {
         }
         Err(error) => return Err(error),
     };
-    // What is live needs no confirmation.
+    // A commit that took effect for good needs no confirmation.
     if args.confirm && waits {
         ask_line(&mut way, args, "confirm").await?;
     }
     Ok(())
 }
 
-/// Reads a line as the console would, asks it, and prints the answer as it comes.
+/// Parses a line as the console does, sends it, and prints the answer as it comes.
 async fn ask_line(way: &mut Way, args: &CtlArgs, line: &str) -> Result<Heard, CtlError> {
     let usage = |error: loka_stratum::control::ParseError<'_>| {
         CtlError::Usage(format!("{line:?}: {error}"))
@@ -262,7 +262,7 @@ async fn ask_line(way: &mut Way, args: &CtlArgs, line: &str) -> Result<Heard, Ct
     }
 }
 
-/// Asks whether a reset is meant.
+/// Asks for the word that confirms a reset.
 fn sure() -> Result<String, CtlError> {
     if io::stdin().is_terminal() {
         say_error(format_args!("This forgets all settings and passwords. Type reset to do it:"));
@@ -286,11 +286,11 @@ impl Way {
         }
     }
 
-    /// Asks, and hands each part of the answer to `out`.
+    /// Sends a request and hands each part of the answer to `out`.
     ///
     /// # Errors
     ///
-    /// It was not done, or nobody knows whether it was.
+    /// It was not done, or its outcome is unknown.
     async fn ask(
         &mut self,
         request: &Request<'_>,
@@ -303,7 +303,7 @@ impl Way {
     }
 }
 
-/// Writes an item as a program reads it.
+/// Renders an item as JSON.
 fn item_json(item: &Item<'_>) -> Value {
     match *item {
         Item::Text(text) => json!({"item": "text", "text": text}),

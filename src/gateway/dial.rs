@@ -1,15 +1,15 @@
 //! The way to a pool: name, TCP connection, TLS.
 //!
-//! A [`Dialer`] is made once per pool and kept, because the TLS sessions that it may resume live
-//! in its configuration. What a certificate must be is fixed when it is made, and no path leads
-//! around it: with [`Trust::Chain`] the chain, the name, the dates and a pin where there are
-//! pins; with [`Trust::Pin`] one of the pins. In both the handshake's signature is verified, so
-//! a copied certificate alone proves nothing (F81).
+//! A [`Dialer`] is made once per pool and kept, because its configuration holds the TLS sessions to
+//! resume. The trust rules are fixed at that moment and cannot be bypassed. [`Trust::Chain`]
+//! requires chain, name, dates and, if pins are set, a pin; [`Trust::Pin`] requires one of the
+//! pins. The handshake's signature is verified in both, so a copied certificate alone proves
+//! nothing (F81).
 //!
-//! The name is resolved on a thread of its own, since the system's resolver blocks (F61). Only
-//! the configured host is ever resolved and contacted (F86).
+//! The name is resolved on its own thread, since the system's resolver blocks (F61). Only the
+//! configured host is ever resolved and contacted (F86).
 //!
-//! 0-RTT is off: what it sends can be replayed, and a share must not be.
+//! 0-RTT is off: its data can be replayed, and a share must not be.
 
 use std::cell::Cell;
 use std::fmt;
@@ -49,19 +49,19 @@ use super::socket;
 pub struct Dialer {
     url: PoolUrl,
     tls: Option<Tls>,
-    /// A lookup that took too long, or whose attempt was given up; the next attempt waits for it
-    /// rather than begin another, so there is never more than one thread for it.
+    /// A lookup that timed out, or whose attempt was dropped. The next attempt waits for it instead
+    /// of starting another, so there is at most one thread per dialer.
     lookup: Cell<Option<Lookup>>,
-    /// Given back when neither the dialer nor its lookup is there any more.
+    /// Released when both the dialer and its lookup are gone.
     permit: Option<Permit>,
 }
 
-/// What bounds how many dialers of a kind there are.
+/// Limits the number of dialers of one kind.
 type Permit = Arc<SemaphorePermit<'static>>;
 
 type Lookup = JoinHandle<io::Result<Vec<IpAddr>>>;
 
-/// The certificates that a pool shows, its own first; TLS bounds how long they are together.
+/// The certificates of a pool, its own first; TLS bounds their total length.
 pub type Chain = Vec<CertificateDer<'static>>;
 
 struct Tls {
@@ -74,59 +74,59 @@ struct Tls {
 pub struct Connected {
     /// Carries the lines.
     pub stream: Stream,
-    /// The address that was reached.
+    /// The address reached.
     pub address: SocketAddr,
     /// Whether an earlier TLS session was resumed.
     pub is_resumed: bool,
 }
 
-/// Carries lines to a pool.
+/// A stream of lines to a pool.
 pub enum Stream {
     /// Inside TLS.
     Tls(Box<TlsStream<TcpStream>>),
-    /// In the open.
+    /// In clear.
     Plain(TcpStream),
 }
 
 /// Why a pool could not be reached.
 #[derive(Debug)]
 pub enum DialError {
-    /// Its name was not resolved.
+    /// The name was not resolved.
     Resolve {
         /// The name.
         host: String,
-        /// What the resolver says; none where it took too long.
+        /// The resolver's error; `None` after a timeout.
         source: Option<io::Error>,
     },
-    /// No TCP connection came about.
+    /// The TCP connection failed.
     Connect {
-        /// The last address that was tried.
+        /// The last address tried.
         place: Place,
-        /// What the system says; none where it took too long.
+        /// The system's error; `None` after a timeout.
         source: Option<io::Error>,
     },
-    /// No TLS connection came about.
+    /// The TLS handshake failed.
     Tls {
         /// The address.
         place: Place,
-        /// What TLS says; none where it took too long.
+        /// The TLS error; `None` after a timeout.
         source: Option<io::Error>,
-        /// The certificates that were offered, the pool's own first; none were trusted.
+        /// The certificates offered, the pool's own first; none was trusted.
         chain: Chain,
     },
-    /// The clock cannot be right, so dates of certificates cannot be verified.
+    /// The clock is not set, so certificate dates cannot be verified.
     Clock(ClockUnset),
 }
 
-/// Where a pool was looked for.
+/// The address of a pool that was tried.
 #[derive(Debug)]
 pub struct Place {
     address: SocketAddr,
-    /// The name that stands for the address; none where the settings have the address itself.
+    /// The host name; `None` if the settings give the address itself.
     name: Option<String>,
 }
 
-/// What the system or TLS say of an error, without the addresses of their manuals.
+/// An error of the system or TLS, without the links to its manuals.
 pub struct Plain<'a, T>(pub &'a T);
 
 impl<T: fmt::Display> fmt::Display for Plain<'_, T> {
@@ -137,21 +137,21 @@ impl<T: fmt::Display> fmt::Display for Plain<'_, T> {
     }
 }
 
-/// Why the way to a pool could not be prepared.
+/// Why a dialer could not be prepared.
 #[derive(Debug)]
 pub struct DialerError {
-    /// The key of the pool that is wrong.
+    /// The pool's key that is wrong.
     pub key: &'static str,
     got: String,
     reason: String,
 }
 
 impl Dialer {
-    /// Prepares the way to a pool: reads its certificates and fixes what is trusted.
+    /// Prepares a dialer: reads the certificates and fixes the trust rules.
     ///
     /// # Errors
     ///
-    /// The file of certificates cannot be used.
+    /// The certificate file is unusable.
     pub fn new(pool: &Pool) -> Result<Self, DialerError> {
         let tls = match pool.url.scheme() {
             Scheme::Tcp => None,
@@ -160,17 +160,17 @@ impl Dialer {
         Ok(Self { url: pool.url.clone(), tls, lookup: Cell::new(None), permit: None })
     }
 
-    /// Keeps a permit for as long as the dialer or a lookup of it is there.
+    /// Keeps a permit for the life of the dialer and its lookup.
     pub fn holding(self, permit: Permit) -> Self {
         Self { permit: Some(permit), ..self }
     }
 
-    /// Connects, to the configured port or, where the pool asked for it, another of the same
-    /// host.
+    /// Connects to the configured port, or to another port of the same host that the pool asked
+    /// for.
     ///
     /// # Errors
     ///
-    /// The step that failed, and with what.
+    /// The step that failed, with its error.
     pub async fn dial(&self, port: Option<u16>) -> Result<Connected, DialError> {
         self.check_clock()?;
         let addresses = self.resolve().await?;
@@ -178,12 +178,12 @@ impl Dialer {
         self.encrypt(stream, address).await
     }
 
-    /// Says whether the clock is such that dates of certificates can be verified, where they are.
+    /// Checks that the clock is set, if certificate dates are to be verified.
     pub fn check_clock(&self) -> Result<(), DialError> {
         self.tls.as_ref().map_or(Ok(()), Tls::check_clock)
     }
 
-    /// Looks the name up.
+    /// Resolves the host name.
     pub async fn resolve(&self) -> Result<Vec<IpAddr>, DialError> {
         let host = self.url.host();
         if let Ok(address) = host.parse() {
@@ -209,7 +209,7 @@ impl Dialer {
         }
     }
 
-    /// Connects to the first of the addresses that can be connected to.
+    /// Connects to the first reachable address.
     pub async fn connect(
         &self,
         addresses: &[IpAddr],
@@ -239,7 +239,7 @@ impl Dialer {
         DialError::Resolve { host: self.url.host().to_owned(), source }
     }
 
-    /// Makes TLS of a connection, where the settings want it.
+    /// Does the TLS handshake, if the settings want TLS.
     pub async fn encrypt(
         &self,
         stream: TcpStream,
@@ -249,7 +249,7 @@ impl Dialer {
             return Ok(Connected { stream: Stream::Plain(stream), address, is_resumed: false });
         };
         tls.verifier.take_offered();
-        // Verifying a chain may take long, and who is dialled may be anybody (F97).
+        // Verifying a chain may take long, and the server may be anybody (F97).
         let handshake = handshakes::POOLS.run(tls.connector.connect(tls.name.clone(), stream));
         let failed = |source| {
             let chain = tls.verifier.take_offered();
@@ -259,7 +259,7 @@ impl Dialer {
             Ok(result) => result.and_then(|shaken| shaken).map_err(|error| failed(Some(error)))?,
             Err(_) => return Err(failed(None)),
         };
-        // Nothing of them is kept, but with what refuses them.
+        // The offered certificates are only kept for a refusal.
         tls.verifier.take_offered();
         let is_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
         Ok(Connected { stream: Stream::Tls(Box::new(stream)), address, is_resumed })
@@ -273,7 +273,7 @@ fn look_up(host: String, permit: Option<Permit>) -> Lookup {
     })
 }
 
-/// Connects; an error without a text is that it took too long.
+/// Connects; the error is `None` after a timeout.
 pub async fn connect(address: SocketAddr) -> Result<TcpStream, Option<io::Error>> {
     match timeout(clock::std_time(limits::CONNECT_MAX), TcpStream::connect(address)).await {
         Ok(Ok(stream)) => {
@@ -360,10 +360,10 @@ fn read_limited(path: &str) -> io::Result<Vec<u8>> {
 /// Decides whether a certificate is the pool's.
 #[derive(Debug)]
 struct Verifier {
-    /// Verifies chain, name and dates; none where a pin alone is asked for.
+    /// Verifies chain, name and dates; `None` if only a pin is required.
     chain: Option<Arc<WebPkiServerVerifier>>,
     pins: Vec<Pin>,
-    /// The certificates of the present handshake, for the message that refuses them.
+    /// The certificates of the present handshake, for the refusal's text.
     offered: Mutex<Chain>,
 }
 
@@ -373,7 +373,7 @@ impl Verifier {
     }
 }
 
-/// Returns what pins name: the SHA-256 of a certificate's public key.
+/// Returns the value that pins name: the SHA-256 of a certificate's public key.
 pub fn key_of(certificate: &CertificateDer<'_>) -> Result<Pin, rustls::Error> {
     let info = ParsedCertificate::try_from(certificate)?.subject_public_key_info();
     Ok(Pin::new(Sha256::digest(info.as_ref()).into()))
@@ -398,7 +398,7 @@ impl Judge for Verifier {
     }
 }
 
-/// Gives TLS the time, and none where dates matter and the clock cannot be right (F65).
+/// Gives TLS the time; fails if dates matter and the clock is not set (F65).
 #[derive(Debug)]
 struct WallClock {
     is_needed: bool,
@@ -453,7 +453,7 @@ impl AsyncWrite for Stream {
 }
 
 impl DialError {
-    /// Returns what TLS says, where it was TLS that failed.
+    /// Returns the TLS error, if TLS failed.
     pub fn tls(&self) -> Option<&rustls::Error> {
         match self {
             Self::Tls { source: Some(source), .. } => source.get_ref()?.downcast_ref(),
@@ -511,7 +511,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// Says whether an address leads nowhere in the public network (F61).
+/// Says whether an address is unreachable in the public network (F61).
 fn is_private(address: IpAddr) -> bool {
     let address = address.to_canonical();
     let is_carriers = match address {
@@ -521,7 +521,7 @@ fn is_private(address: IpAddr) -> bool {
     socket::is_local(address) || address.is_unspecified() || is_carriers
 }
 
-/// Says what TLS says, and the way out where there is one.
+/// Explains a TLS error, with a remedy if there is one.
 fn explain(f: &mut fmt::Formatter<'_>, error: &rustls::Error, key: Option<Pin>) -> fmt::Result {
     let key = |f: &mut fmt::Formatter<'_>| match key {
         Some(key) => write!(f, " (its key is {key})"),
@@ -557,7 +557,7 @@ fn explain(f: &mut fmt::Formatter<'_>, error: &rustls::Error, key: Option<Pin>) 
     }
 }
 
-/// Says how the connection ended before TLS stood.
+/// Explains how the connection ended before TLS was up.
 fn explain_io(f: &mut fmt::Formatter<'_>, error: &io::Error) -> fmt::Result {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => {

@@ -1,11 +1,10 @@
-//! The few things that are asked of a disk, each of them a step at which the power may be cut.
+//! The disk operations of the state files. The power may be cut at each of them.
 //!
-//! Any of them may wait for as long as the disk likes, so none is done on the event loop:
-//! [`thread`] does them, and [`Flash`] ends a test's process that forgot it.
+//! Any of them may block for long, so none runs on the event loop: [`thread`] runs them, and
+//! [`Flash`] aborts a test's process that forgot it.
 //!
-//! [`Flash`] is the real one; it counts what it writes, since that is what wears flash out. The
-//! other, in the tests, forgets what was not synced when its power is cut, and tears what was
-//! being written.
+//! [`Flash`] is the real disk. It counts its writes, since they wear flash out. The tests use
+//! another disk: a power cut there loses unsynced bytes and tears the write in progress.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
@@ -21,48 +20,48 @@ pub mod thread;
 
 use beneath::Beneath;
 
-/// What the stores do with files.
+/// File operations of the stores.
 pub trait Disk {
-    /// Makes a folder, and those around it, where they are missing.
+    /// Creates a folder and its missing parents.
     fn make_folder(&self, folder: &Path) -> io::Result<()>;
-    /// Reads a file; of one that is longer than `bytes_max`, one byte more.
+    /// Reads a file up to `bytes_max` + 1 bytes, so that a longer file shows.
     fn read(&self, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>>;
-    /// Makes a file that is empty.
+    /// Creates an empty file.
     fn create(&self, path: &Path) -> io::Result<()>;
-    /// Writes behind the end of a file.
+    /// Appends to a file.
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
-    /// Waits until a file is on the disk.
+    /// Syncs a file's content.
     fn sync(&self, path: &Path) -> io::Result<()>;
-    /// Moves a file into the place of another.
+    /// Renames a file over another.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Removes a file; one that is not there is removed already.
+    /// Removes a file; a missing file is no error.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Waits until the names in a folder are on the disk.
+    /// Syncs the names in a folder.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
-    /// Gives what cannot be used another name, in place of what was put aside before.
+    /// Renames a damaged file; it replaces one put aside before.
     fn put_aside(&self, path: &Path) -> io::Result<()>;
 }
 
-/// The real disk, beneath folders that are ours.
+/// The real disk, below folders that we own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flash;
 
-/// What was written to disk since the start.
+/// Writes since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wear {
-    /// How often.
+    /// Number of writes.
     pub writes: u64,
-    /// Bytes in all.
+    /// Bytes written.
     pub bytes: u64,
 }
 
 static WRITES: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
-/// What is kept is nobody else's business: it has passwords in it.
+/// Private to our user: the files hold passwords.
 const FOLDER_MODE: u32 = 0o700;
 
-/// Returns what was written since the start.
+/// Returns the writes since the start.
 pub fn wear() -> Wear {
     Wear { writes: WRITES.load(Ordering::Relaxed), bytes: BYTES.load(Ordering::Relaxed) }
 }
@@ -118,7 +117,7 @@ impl Disk for Flash {
         let path = folder.path(name);
         match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            // Somebody put a folder in the place of a file.
+            // Another program put a folder in the file's place.
             Err(_) if fs::symlink_metadata(&path)?.is_dir() => fs::remove_dir_all(path),
             result => result,
         }
@@ -136,7 +135,7 @@ impl Disk for Flash {
     }
 }
 
-/// Puts a path before what the system says of it, unless it stands there.
+/// Prefixes a system error with the path, unless it is there already.
 fn named(path: &Path) -> impl FnOnce(io::Error) -> io::Error + '_ {
     move |error| {
         let (text, shown) = (error.to_string(), path.display().to_string());
@@ -147,16 +146,16 @@ fn named(path: &Path) -> impl FnOnce(io::Error) -> io::Error + '_ {
     }
 }
 
-/// Files of whoever runs a tool, which are only read, and wherever they lie.
+/// Files of the user of a tool: read only, at any path.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Foreign;
 
 impl Foreign {
-    /// Reads a file; of one that is longer than `bytes_max`, one byte more.
+    /// Reads a file up to `bytes_max` + 1 bytes, so that a longer file shows.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn read(self, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
@@ -166,7 +165,7 @@ impl Foreign {
 
 #[cfg(test)]
 pub mod cut {
-    //! A disk whose power is cut after so many steps.
+    //! A disk whose power is cut after some steps.
 
     use super::*;
     use std::cell::RefCell;
@@ -181,7 +180,7 @@ pub mod cut {
     #[derive(Default)]
     struct Contents {
         files: Vec<Content>,
-        /// The names as they are on the disk, and what was done to them since.
+        /// The synced names, and the changes made since.
         names: BTreeMap<PathBuf, usize>,
         done: Vec<Change>,
         /// Steps until the power is cut; each byte is one.
@@ -189,7 +188,7 @@ pub mod cut {
         steps: u64,
     }
 
-    /// A file: what is on the disk, and what programs see.
+    /// A file: its synced bytes, and the bytes that programs see.
     #[derive(Default)]
     struct Content {
         synced: Vec<u8>,
@@ -264,18 +263,18 @@ pub mod cut {
     }
 
     impl CutDisk {
-        /// Cuts the power after so many more steps.
+        /// Cuts the power after this many more steps.
         pub fn cut_after(&self, steps: u64) {
             self.0.borrow_mut().left = Some(steps);
         }
 
-        /// Returns how many steps there were.
+        /// Returns the number of steps so far.
         pub fn steps(&self) -> u64 {
             self.0.borrow().steps
         }
 
-        /// Gives the power back. Of what was not synced, a part of the names' changes is there in
-        /// their order, and of each file a first part of its new bytes, perhaps with noise behind.
+        /// Restores the power. Of the unsynced changes, the first few renames survive in order. Of
+        /// each file a prefix of its new bytes survives, perhaps with noise behind it.
         pub fn restart(&self, random: &mut Random) {
             let contents = &mut *self.0.borrow_mut();
             contents.left = None;

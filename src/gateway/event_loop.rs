@@ -1,22 +1,21 @@
-//! The event loop's thread: what may not happen on it, and who finds out.
+//! Rules of the event loop's thread, enforced in debug builds.
 //!
-//! All miners wait while one step of one task runs. So no step may wait for a disk, and none may
-//! compute for long. In builds with debug assertions, which are those that tests run, a process
-//! that breaks this says where and aborts:
+//! All miners wait while one step of a task runs. So no step may wait for a disk or compute for
+//! long. In builds with debug assertions, as in tests, a process that breaks a rule names the place
+//! and aborts:
 //!
-//! - a file that is touched while the loop turns ([`must_not_turn`]), whatever the disk is like;
-//! - a step that took more than [`STEP_MAX`] of the processor, by the scheduler's own count for
-//!   this thread. Time in which others had the processor is not in that count, so a busy machine
-//!   fails no test.
+//! - a file access while the loop turns ([`must_not_turn`]), however fast the disk is;
+//! - a step that used more than [`STEP_MAX`] of processor time, by the scheduler's count for this
+//!   thread. Time of other processes is not in that count, so a busy machine fails no test.
 //!
-//! Nothing of it is in a release.
+//! A release contains none of these checks.
 
 use std::future::Future;
 use std::io;
 
 use tokio::task::JoinHandle;
 
-/// Starts a task on the event loop; `name` is what a step that takes too long is called by.
+/// Starts a task on the event loop; `name` labels it in the report of a slow step.
 pub fn spawn<T: 'static>(
     name: &'static str,
     task: impl Future<Output = T> + 'static,
@@ -24,12 +23,12 @@ pub fn spawn<T: 'static>(
     tokio::task::spawn_local(steps(name, task))
 }
 
-/// Does beside the event loop what may block, such as reading a file of an operator's, or takes
-/// long. Files of the state have a thread of their own ([`super::disk::thread`]).
+/// Runs work that may block or takes long beside the event loop, such as reading an operator's
+/// file. State files have their own thread ([`super::disk::thread`]).
 ///
 /// # Errors
 ///
-/// There is no thread for it.
+/// No thread can be started.
 pub async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
 }
@@ -44,13 +43,13 @@ pub use watched::{must_not_turn, steps, turns};
 mod plain {
     use std::future::Future;
 
-    /// Says that the loop turns on this thread from now on.
+    /// Marks this thread as the event loop's.
     pub fn turns() {}
 
-    /// Says that what follows may block.
+    /// Marks work that may block.
     pub fn must_not_turn(_: &str) {}
 
-    /// Returns a future as it is.
+    /// Returns the future unchanged.
     pub fn steps<T>(_: &'static str, task: impl Future<Output = T>) -> impl Future<Output = T> {
         task
     }
@@ -65,16 +64,16 @@ mod watched {
     use std::pin::pin;
     use std::time::Duration;
 
-    /// Most time of the processor that a step may take.
+    /// Most processor time of a step.
     const STEP_MAX: Duration = Duration::from_millis(20);
 
-    /// The scheduler's count is as old as its last tick, at the most.
+    /// The scheduler's count is at most one tick old.
     const TICK_MAX: Duration = Duration::from_millis(10);
 
-    /// Time of the processor, in nanoseconds, then what does not matter here.
+    /// The thread's processor time in nanoseconds, then fields not needed here.
     const COUNT_FILE: &str = "/proc/thread-self/schedstat";
 
-    /// What the hypervisor took from this machine stands in the first line.
+    /// The first line holds the time stolen by the hypervisor.
     const MACHINE_FILE: &str = "/proc/stat";
 
     thread_local! {
@@ -83,20 +82,20 @@ mod watched {
         static STOLEN: Cell<Option<u64>> = const { Cell::new(None) };
     }
 
-    /// Says that the loop turns on this thread from now on.
+    /// Marks this thread as the event loop's.
     pub fn turns() {
         TURNS.set(true);
         STOLEN.set(stolen());
     }
 
-    /// Says that what follows may block; ends the process where the loop would wait for it.
+    /// Marks work that may block; aborts if the loop runs on this thread.
     pub fn must_not_turn(what: &str) {
         if TURNS.get() {
             fail(format_args!("{what} on the event loop: everybody would wait for it"));
         }
     }
 
-    /// Looks how long each step of a task takes.
+    /// Measures each step of a task.
     pub async fn steps<T>(name: &'static str, task: impl Future<Output = T>) -> T {
         let mut task = pin!(task);
         poll_fn(|context| {
@@ -116,7 +115,7 @@ mod watched {
         if took <= STEP_MAX + TICK_MAX {
             return;
         }
-        // Where others on the same hardware took time meanwhile, some kernels count it as ours.
+        // Some kernels count stolen time as ours, so a step with stolen time is not judged.
         let now = stolen();
         if STOLEN.replace(now) == now {
             fail(format_args!("a step of {name} took {took:?} of the processor"));
@@ -129,7 +128,7 @@ mod watched {
         std::process::abort()
     }
 
-    /// Returns the time of the processor that this thread had.
+    /// Returns the processor time used by this thread.
     fn spent() -> Option<Duration> {
         let mut text = [0; 64];
         let count = COUNT.with(|file| file.as_ref()?.read_at(&mut text, 0).ok())?;
@@ -137,7 +136,7 @@ mod watched {
         std::str::from_utf8(nanos).ok()?.parse().ok().map(Duration::from_nanos)
     }
 
-    /// Returns what others had of this machine's processors, in ticks.
+    /// Returns the time stolen from this machine, in ticks.
     fn stolen() -> Option<u64> {
         const FIELD: usize = 8;
         let text = std::fs::read_to_string(MACHINE_FILE).ok()?;

@@ -1,18 +1,18 @@
-//! Tells all miners of a new job: one walk over the table, a slice at a time.
+//! Sends a new job to all miners: one walk over the table, a slice at a time.
 //!
-//! A job is state, not a message. The walk asks the engine who still lacks the newest job, so a
-//! job that comes during a walk reaches the rest of the miners at once and the others by a second
-//! walk, and no miner gets two where one will do (F37, F46).
+//! A job is state, not a message. The walk asks the engine for miners that lack the newest job. A
+//! job that arrives during a walk reaches the remaining miners at once and the others in a second
+//! walk. No miner gets two jobs where one suffices (F37, F46).
 
 use std::rc::Rc;
 
 use super::clock;
 use super::hub::Hub;
 
-/// Miners told in a row before everybody else gets a turn; about a quarter of a millisecond.
+/// Miners served in a row before other tasks run; about a quarter of a millisecond.
 const SLICE: usize = 64;
 
-/// Walks the miners whenever it is woken.
+/// Walks the table whenever it is woken.
 pub async fn run(hub: Rc<Hub>) {
     loop {
         hub.fan_out.wait().await;
@@ -23,7 +23,7 @@ pub async fn run(hub: Rc<Hub>) {
     }
 }
 
-/// Tells one slice; returns whether there may be more.
+/// Serves one slice; returns whether more miners may wait.
 fn tell_slice(hub: &Hub, cursor: &mut usize) -> bool {
     let now = clock::now();
     for _ in 0..SLICE {

@@ -1,4 +1,4 @@
-//! The fingerprint of a certificate: what a gateway shows of itself, and what `ctl` asks for.
+//! The fingerprint of a certificate: shown by a gateway, compared by `ctl`.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use sha2::{Digest, Sha256};
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Takes that of a certificate.
+    /// Hashes a certificate.
     pub fn of(der: &[u8]) -> Self {
         Self(Sha256::digest(der).into())
     }
 
-    /// Reads 64 hex digits, in pairs with colons or without.
+    /// Parses 64 hex digits, in pairs with or without colons.
     pub fn parse(text: &str) -> Option<Self> {
         let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b':').collect();
         decode_exact(&digits).ok().map(Self)

@@ -1,13 +1,12 @@
-//! The log in few bytes: what the engine reports, as defmt frames.
+//! The compact log: events of the engine as defmt frames.
 //!
-//! Whatever [`super::log`] prints of an event of the engine is encoded here too, without its texts:
-//! they stay in the ELF that the binary was stripped from, which `ctl log --decode` reads. Frames
-//! wait in memory and are written in batches to a [`ring`] in `state.dir`, and to a serial port
-//! where `run --frames` names one. What finds no room to wait in is counted, and the count is a
-//! frame.
+//! Each event that [`super::log`] prints is also encoded here, without its texts. The texts stay in
+//! the unstripped ELF, which `ctl log --decode` reads. Frames wait in memory. They are written in
+//! batches to a [`ring`] in `state.dir`, and to the serial port of `run --frames`. Frames that find
+//! the buffer full are counted, and the count becomes a frame.
 //!
-//! A batch is written by the disk's thread and waited for by nobody: a power cut costs the last of
-//! it, and nothing stops while flash is slow.
+//! The disk's thread writes a batch and nobody waits for it. A power cut costs the batch's end;
+//! slow flash stops nothing.
 
 mod build;
 mod encoder;
@@ -44,17 +43,17 @@ static FRAMES: Mutex<Frames> = Mutex::new(Frames {
     to_port: false,
 });
 
-/// The files, and where they are; used on the disk's thread alone, once the loop turns.
+/// The files and their path; used only on the disk's thread once the loop turns.
 static RING: Mutex<Option<(Ring<Flash>, PathBuf)>> = Mutex::new(None);
 
 struct Frames {
-    /// Frames for the ring, each with the zero that ends it.
+    /// Frames for the ring, each with its terminating zero.
     waiting: Vec<u8>,
-    /// Frames that found no room.
+    /// Frames dropped because the buffer was full.
     lost: u64,
-    /// How often the ring is written, where there is one.
+    /// Rate limit of writes to the ring, if there is one.
     to_ring: Option<Allowance>,
-    /// A batch is on its way, so there is never more than one in the disk's queue.
+    /// A batch is in the disk's queue; there is never more than one.
     is_writing: bool,
     /// Frames for the serial port.
     port: Vec<u8>,
@@ -69,7 +68,7 @@ fn ring() -> MutexGuard<'static, Option<(Ring<Flash>, PathBuf)>> {
     RING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Begins: from now on frames are kept in `folder`, where one is named.
+/// Starts keeping frames; a folder, if named, gets the ring.
 pub fn start(folder: &str) {
     let build = BuildId::own();
     log::info(Kind::Process, format_args!("version {}, build {build}", env!("CARGO_PKG_VERSION")));
@@ -82,7 +81,7 @@ pub fn start(folder: &str) {
     defmt::info!("start of version {=str}", env!("CARGO_PKG_VERSION"));
 }
 
-/// Takes an event that was printed, and how many of its kind were not.
+/// Encodes a printed event, and the number of its kind held back before it.
 pub fn event(level: Level, event: &Event, held_back: u32) {
     match (level, held_back) {
         (Level::Error, 0) => defmt::error!("{}", event),
@@ -94,7 +93,7 @@ pub fn event(level: Level, event: &Event, held_back: u32) {
     }
 }
 
-/// Writes what waits, where a write is allowed.
+/// Queues the waiting frames, if a write is allowed.
 pub fn flush(now: Instant) {
     let lost = std::mem::take(&mut frames().lost);
     if lost > 0 {
@@ -119,7 +118,7 @@ pub fn flush(now: Instant) {
     }
 }
 
-/// Writes a batch; on the disk's thread.
+/// Writes a batch, on the disk's thread.
 fn write(batch: &[u8]) {
     if let Some((ring, place)) = &mut *ring() {
         match ring.write(batch) {
@@ -130,7 +129,7 @@ fn write(batch: &[u8]) {
     frames().is_writing = false;
 }
 
-/// Begins the ring anew, whose files the caller erases; what waits is forgotten with them.
+/// Restarts the ring and drops the waiting frames; the caller erases the files.
 pub fn forget() {
     frames().waiting.clear();
     let forgotten = thread::submit(|| {
@@ -139,14 +138,14 @@ pub fn forget() {
         }
     });
     if let Err(error) = forgotten {
-        log::warn(Kind::Store, format_args!("frames are not begun anew: {error}"));
+        log::warn(Kind::Store, format_args!("the ring of frames is not restarted: {error}"));
     }
 }
 
-/// Ends: what waits is written; the caller waits for the disk's thread.
+/// Queues the last frames; the caller waits for the disk's thread.
 pub fn end() {
     defmt::info!("end");
-    // A batch that is on its way comes first.
+    // A batch already queued is written first.
     thread::finish(clock::std_time(DISK_FINISH_MAX));
     if let Some(allowance) = &mut frames().to_ring {
         *allowance = Allowance::new(1, FRAMES_WRITE_INTERVAL);
@@ -154,8 +153,8 @@ pub fn end() {
     flush(clock::now());
 }
 
-/// Returns the newest frames, the oldest first, as lines: the build, then a frame in hexadecimal.
-/// None where no frames are kept.
+/// Returns the newest frames as lines, the oldest first: the build, then each frame in hex. `None`
+/// if no frames are kept.
 pub async fn newest(count: usize) -> Option<Vec<String>> {
     thread::run(move || {
         let ring = ring();
@@ -171,12 +170,12 @@ pub async fn newest(count: usize) -> Option<Vec<String>> {
     .ok()?
 }
 
-/// Splits what the encoder gave into frames, without the zeros that end them.
+/// Splits encoder output into frames without their terminating zeros.
 pub fn split(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|byte| *byte == 0).filter(|frame| !frame.is_empty())
 }
 
-/// Takes a frame from the encoder.
+/// Stores a frame from the encoder.
 fn keep(frame: &[u8]) {
     let mut frames = frames();
     if frames.waiting.len() + frame.len() > FRAMES_WAITING_BYTES_MAX {

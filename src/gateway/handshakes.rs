@@ -1,15 +1,15 @@
 //! TLS handshakes beside the event loop.
 //!
-//! A handshake signs, or verifies a chain of signatures, in one step that nobody can divide: with
-//! a key of RSA-4096 it is milliseconds on a fast machine and a tenth of a second on a slow one.
-//! So handshakes are polled by threads of their own, one for the page and one for pools; the socket
-//! stays that of the event loop, to which the finished connection is given back. What comes after
-//! a handshake is symmetric and cheap.
+//! A handshake signs, or verifies a chain of signatures, in one indivisible step: with an RSA-4096
+//! key it takes milliseconds on a fast machine and a tenth of a second on a slow one. So handshakes
+//! are polled by two threads, one for the page and one for pools. The socket stays registered with
+//! the event loop, which gets the finished connection. Work after a handshake is symmetric and
+//! cheap.
 //!
-//! What comes from pools is little, and chosen by us. What comes to the page is chosen by whoever
-//! is on the network: besides the places that handshakes have, in all and by address
-//! ([`super::http`]), its thread rests after each step for as long as that took. So it has half of
-//! one core at the most, however many handshakes come and however large the key is.
+//! Pool handshakes are few, and we choose them. Page handshakes are chosen by the network. They
+//! have limited slots, in all and by address ([`super::http`]). Their thread also rests after each
+//! step for as long as the step took. So it uses at most half of one core, for any number of
+//! handshakes and any key.
 
 use std::future::{Future, pending, poll_fn};
 use std::io;
@@ -24,23 +24,23 @@ use tokio::task::JoinHandle;
 
 use super::clock;
 
-/// The handshakes of the page.
+/// The lane of the page's handshakes.
 pub static PAGE: Lane = Lane { name: "page-tls", rests: true, handle: Mutex::new(None) };
 
-/// The handshakes with pools.
+/// The lane of handshakes with pools.
 pub static POOLS: Lane = Lane { name: "pool-tls", rests: false, handle: Mutex::new(None) };
 
-/// Shorter steps are no signatures, and the thread does not rest after them.
+/// Shorter steps are no signatures; the thread does not rest after them.
 const STEP_MIN: Duration = Duration::from_micros(200);
 
-/// A thread for handshakes of a kind, from the first on.
+/// A thread for one kind of handshake, started by the first.
 pub struct Lane {
     name: &'static str,
     rests: bool,
     handle: Mutex<Option<Handle>>,
 }
 
-/// A handshake that ends when nobody waits for it any more.
+/// A handshake, aborted on drop.
 struct Ongoing<T>(JoinHandle<T>);
 
 impl<T> Drop for Ongoing<T> {
@@ -50,11 +50,11 @@ impl<T> Drop for Ongoing<T> {
 }
 
 impl Lane {
-    /// Shakes hands on the lane's thread.
+    /// Runs a handshake on the lane's thread.
     ///
     /// # Errors
     ///
-    /// There is no such thread.
+    /// The thread cannot be started.
     pub async fn run<T: Send + 'static>(
         &'static self,
         handshake: impl Future<Output = T> + Send + 'static,
@@ -109,7 +109,7 @@ mod tests {
         let here = thread::current().id();
         let (go_on, wait) = mpsc::sync_channel::<()>(0);
         let there = run(async {
-            // A step that takes as long as the loop needs to get to its own work.
+            // A step that blocks until the loop has done its own work.
             let signature = PAGE.run(async move {
                 wait.recv().unwrap();
                 thread::current().id()

@@ -1,20 +1,19 @@
-//! What the tasks of the gateway share: the engine, the miners' sockets, the links.
+//! The state that all tasks of the gateway share: the engine, the miners' sockets, the links.
 //!
-//! All tasks run on one thread. Each borrows what it needs within one step and gives it back
-//! before it waits, so no borrow ever crosses an await, and a borrow that fails is a bug.
+//! All tasks run on one thread. Each task borrows within one step and returns the borrow before it
+//! waits. No borrow crosses an await; a borrow that fails is a bug.
 //!
-//! A miner costs a task of a few words, a [`Port`] in the table and no buffer: whatever is read
-//! lies in one scratch buffer that all share, answers are written from another, and only what a
-//! full socket did not take is kept, until the socket takes it.
+//! A miner costs a small task, a [`Port`] in the table and no buffer of its own. Reads go into one
+//! scratch buffer that all share; answers are written from another. Only bytes that a full socket
+//! refused are kept, until the socket takes them.
 //!
-//! A miner that found a block has its answers held until the disk's thread has written it
-//! ([`Hub::hold`]); they lie in its spill, and nobody else waits.
+//! The answers of a miner that found a block wait until the disk's thread has written the block
+//! ([`Hub::hold`]). They lie in that miner's spill; no other miner waits.
 //!
-//! Whoever calls the engine borrows it as an [`Engine`], which wakes the pump where the call left
-//! something to be done.
+//! Tasks borrow the engine as an [`Engine`]. Its drop wakes the pump if the call left work.
 //!
-//! Invariants: a port is in the table exactly while the engine knows its miner; [`Hub::end`] is
-//! the only way out, for the engine, the door's count and the port alike.
+//! Invariants: a port is in the table exactly while the engine knows its miner. [`Hub::end`] is the
+//! only way out: it updates the engine, the door's count and the table together.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeMap, HashMap};
@@ -54,33 +53,33 @@ use super::signal::Signal;
 use super::store::{Block, Blocks, Memory};
 use super::update::Updates;
 
-/// What the tasks share.
+/// Shared state of the tasks.
 pub struct Hub {
     /// The engine.
     pub proxy: RefCell<Proxy<'static>>,
-    /// How much there is room for.
+    /// The sizes of all tables, planned at start-up.
     pub plan: Plan,
     /// The settings in use.
     pub settings: RefCell<Box<Settings>>,
-    /// The ways to the pools, in the order of the settings.
+    /// The dialers of the pools, in the order of the settings.
     pub dialers: RefCell<Vec<Rc<Dialer>>>,
     /// The miners' sockets, by the index of their handles.
     pub(super) ports: RefCell<Vec<Option<Port>>>,
-    /// The folder of the state, as the process was started with it; empty where there is none.
+    /// The state folder given at start-up; empty if there is none.
     pub(super) state_dir: String,
-    /// What is remembered across restarts, where there is a place for it.
+    /// The [`Memory`] kept across restarts, if there is a state folder.
     pub(super) memory: RefCell<Option<Shelf<Memory>>>,
-    /// What is wrong with the place of the state.
+    /// Why the state folder cannot be used.
     pub(super) state_problem: RefCell<Option<String>>,
-    /// The same for block candidates.
+    /// The block candidates kept across restarts, if there is a state folder.
     pub(super) blocks: RefCell<Option<Shelf<Blocks>>>,
-    /// The block candidates as they were put there last.
+    /// The block candidates last written to the shelf.
     known_blocks: RefCell<Vec<Block>>,
-    /// How often a found block may be written at once, which wears flash out.
+    /// Rate limit for writes of found blocks, since they wear flash out.
     writes: Cell<Allowance>,
-    /// How often settings were ever written to this disk.
+    /// Settings writes over the life of this disk.
     pub(super) settings_writes: Cell<u64>,
-    /// The settings file as it lies there cannot be used.
+    /// The settings file on disk cannot be used.
     pub(super) file_is_bad: Cell<bool>,
     /// The links' ends, by their index.
     pub(super) links: RefCell<Vec<LinkPort>>,
@@ -88,32 +87,32 @@ pub struct Hub {
     pub(super) held_back: RefCell<Vec<MinerHandle>>,
     /// Miners whose sockets are full.
     pub(super) blocked: RefCell<Vec<MinerHandle>>,
-    /// The memory that is kept for them.
+    /// Memory that holds their unsent bytes.
     pub(super) spills: Spills,
     pub(super) scratch: RefCell<Scratch>,
     door: RefCell<Door>,
-    /// Addresses that have all they may have.
+    /// Addresses that have reached their connection limit.
     pub(super) crowd: RefCell<Crowd>,
-    /// Which workers may come in.
+    /// Admission of workers.
     pub admissions: Admissions,
-    /// Updates of the system.
+    /// System updates.
     pub updates: Updates,
     counts: RefCell<Counts>,
     is_draining: Cell<bool>,
-    /// Wakes the task that serves the engine's deadlines and whatever a call left to do.
+    /// Wakes the task that serves the engine's deadlines and the work that calls left.
     pub(super) pump: Signal,
-    /// Wakes the task that tells all miners.
+    /// Wakes the task that sends jobs to all miners.
     pub(super) fan_out: Signal,
 }
 
-/// Buffers of everybody, used within one step.
+/// Buffers shared by all tasks, used within one step.
 pub(super) struct Scratch {
     pub(super) read: Box<[u8]>,
     pub(super) write: Box<[u8]>,
 }
 
-/// Memory for what full sockets did not take, of all miners together (B6). When it is used up,
-/// the miner that needs more is closed; [`End::SpillsFull`] counts them.
+/// Memory of all miners together for bytes that full sockets refused (B6). When it is used up, the
+/// next miner that needs more is closed; [`End::SpillsFull`] counts these closes.
 pub(super) struct Spills {
     used: Cell<usize>,
     max: usize,
@@ -124,13 +123,13 @@ pub(super) struct Port {
     pub(super) miner: MinerHandle,
     pub(super) stream: TcpStream,
     pub(super) peer: [u8; 16],
-    /// What the socket did not take yet.
+    /// Bytes not yet taken by the socket.
     pub(super) spill: Vec<u8>,
-    /// Since when there has been something in `spill`.
+    /// When `spill` last became non-empty.
     pub(super) blocked_since: Instant,
-    /// Whether it stands among those who are held back.
+    /// Whether the miner is in the list of miners held back.
     pub(super) is_held_back: bool,
-    /// Writes of blocks that the miner found, for which what is in `spill` waits.
+    /// Pending writes of this miner's blocks; the bytes in `spill` wait for them.
     pub(super) held: u16,
     /// The miner's task.
     pub(super) waker: Option<Waker>,
@@ -138,10 +137,10 @@ pub(super) struct Port {
 
 const _: () = assert!(size_of::<Option<Port>>() <= PORT_BYTES_MAX, "the plan counts less");
 
-/// The engine while somebody calls it, but for [`Hub::turn`], which does what is due.
+/// The engine during a call. Only [`Hub::turn`], which does the due work, borrows without it.
 pub(super) struct Engine<'h> {
     proxy: RefMut<'h, Proxy<'static>>,
-    /// Shares that waited for a pool before.
+    /// Shares that waited for a pool before the call.
     pending: u64,
     pump: &'h Signal,
 }
@@ -151,17 +150,17 @@ pub(super) struct Engine<'h> {
 pub enum End {
     /// The miner closed it.
     Gone,
-    /// It broke.
+    /// The connection broke.
     Broken,
     /// The engine ended it.
     Closed(Close),
     /// The miner left its answers unread for too long.
     SlowReader,
-    /// The miner asked for more than it read.
+    /// The miner requested more than it read.
     Unread,
-    /// The sockets of all miners together leave too much unwritten.
+    /// The spill memory of all miners together is used up.
     SpillsFull,
-    /// Its address is full, and it does not answer any more.
+    /// Its address has reached its limit, and the miner no longer answers.
     Vanished,
 }
 
@@ -180,7 +179,7 @@ impl End {
     }
 }
 
-/// Why a connection was not taken.
+/// Why a connection was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refused {
     Engine(Refusal),
@@ -191,21 +190,21 @@ enum Refused {
 /// Connections by address.
 #[derive(Default)]
 struct Door {
-    /// The map's hash is seeded, so no choice of addresses makes it slow (F54); it holds no more
-    /// entries than there are miners.
+    /// The map's hash is seeded, so chosen addresses cannot slow it down (F54). It holds at most
+    /// one entry per miner.
     by_address: HashMap<Place, u16>,
 }
 
-/// Counters that are the gateway's own.
+/// Counters of the gateway itself.
 #[derive(Clone, Default)]
 pub struct Counts {
-    /// Connections that were taken.
+    /// Connections admitted.
     pub accepted: u64,
-    /// Connections that were not taken, by reason.
+    /// Connections refused, by reason.
     pub refused: Tally,
     /// Connections that ended, by reason.
     pub ended: Tally,
-    /// Links that ended or were not made, by reason.
+    /// Links that ended or failed to open, by reason.
     pub links_lost: Tally,
     /// Blocks found.
     pub blocks: u64,
@@ -215,19 +214,19 @@ pub struct Counts {
     pub switched: BTreeMap<u8, Switched>,
 }
 
-/// A goal went to another pool.
+/// A goal's switch to another pool.
 #[derive(Clone, Debug)]
 pub struct Switched {
-    /// Where to.
+    /// The new pool.
     pub to: u8,
-    /// Why, in words.
+    /// The reason, in words.
     pub why: String,
-    /// When.
+    /// When it happened.
     pub at: Instant,
 }
 
 impl Counts {
-    /// Takes note of a goal that went to another pool.
+    /// Counts a switch and keeps it as the last one of its goal.
     pub fn note_switch(&mut self, switch: Switch, why: &str, now: Instant) {
         self.switches.add(switch.why.name());
         let switched = Switched { to: switch.to, why: why.to_owned(), at: now };
@@ -240,7 +239,7 @@ impl Counts {
 pub struct Tally(Vec<(&'static str, u64)>);
 
 impl Hub {
-    /// Puts the parts together.
+    /// Builds the hub.
     pub fn new(
         proxy: Proxy<'static>,
         plan: Plan,
@@ -284,17 +283,17 @@ impl Hub {
         }
     }
 
-    /// Lets the gateway's counters be read.
+    /// Returns a copy of the gateway's counters.
     pub fn counts(&self) -> Counts {
         self.counts.borrow().clone()
     }
 
-    /// Counts something.
+    /// Updates the counters.
     pub(super) fn count(&self, count: impl FnOnce(&mut Counts)) {
         count(&mut self.counts.borrow_mut());
     }
 
-    /// Takes a connection that was accepted, or lets it go.
+    /// Admits an accepted connection, or closes it.
     pub(super) fn admit(self: &Rc<Self>, stream: TcpStream, from: SocketAddr) {
         let peer = octets(from.ip());
         let allowed = self.settings.borrow().listen.per_address_max;
@@ -363,7 +362,7 @@ impl Hub {
         Ok(miner)
     }
 
-    /// Ends a miner's connection; one that has ended already is left alone.
+    /// Ends a miner's connection; a handle that has ended already is ignored.
     pub(super) fn end(&self, miner: MinerHandle, end: End) {
         let port = match self.ports.borrow_mut().get_mut(miner.index()) {
             Some(place) if place.as_ref().is_some_and(|port| port.miner == miner) => place.take(),
@@ -391,13 +390,13 @@ impl Hub {
                 log::warn(Kind::Closed, format_args!("miner {peer} {text}"));
             }
         }
-        // Its task finds its place empty and ends.
+        // The miner's task finds its port gone and ends.
         if let Some(waker) = port.waker {
             waker.wake();
         }
     }
 
-    /// Sends a miner what is due to it, unless its socket is full.
+    /// Sends a miner its due lines, unless its socket is full.
     pub(super) fn deliver(&self, miner: MinerHandle, now: Instant) {
         let result = {
             let mut ports = self.ports.borrow_mut();
@@ -426,7 +425,7 @@ impl Hub {
         }
     }
 
-    /// Sends bytes to a miner: at once as far as the socket takes them, the rest by its task.
+    /// Sends bytes to a miner: now if the socket takes them, the rest later by the miner's task.
     pub(super) fn send(&self, port: &mut Port, bytes: &[u8], now: Instant) -> Result<(), End> {
         let mut rest = bytes;
         if port.takes_more() && !rest.is_empty() {
@@ -464,7 +463,7 @@ impl Hub {
             let ports = self.ports.borrow();
             self.blocked.borrow_mut().retain(|miner| {
                 let port = ports.get(miner.index()).and_then(Option::as_ref);
-                // Who waits for the disk is not slow himself.
+                // A miner that waits for the disk is not slow.
                 let is_blocked = |p: &&Port| !p.spill.is_empty() && p.held == 0;
                 let Some(port) = port.filter(|p| p.miner == *miner && is_blocked(p)) else {
                     return false;
@@ -481,14 +480,14 @@ impl Hub {
         }
     }
 
-    /// Does not read a miner until there is room for its shares (F91).
+    /// Stops reading a miner until there is room for its shares (F91).
     pub(super) fn hold_back(&self, port: &mut Port) {
         if !std::mem::replace(&mut port.is_held_back, true) {
             self.held_back.borrow_mut().push(port.miner);
         }
     }
 
-    /// Has every miner that is held back ask again, in the order in which they were.
+    /// Wakes every miner held back, in the order in which they were held back.
     pub(super) fn relieve(&self) {
         let mut ports = self.ports.borrow_mut();
         for miner in self.held_back.take() {
@@ -502,7 +501,7 @@ impl Hub {
         }
     }
 
-    /// Takes other settings into use: miners stay, links whose pool is another are opened anew.
+    /// Applies new settings. Miners stay connected; links to changed pools are reopened.
     pub fn replace(&self, settings: &Settings, dialers: Vec<Rc<Dialer>>, options: Options) {
         let changed: Vec<usize> = {
             let before = self.dialers.borrow();
@@ -516,7 +515,7 @@ impl Hub {
         **self.settings.borrow_mut() = settings.clone();
         let now = clock::now();
         let mut proxy = self.engine();
-        // The engine sees the host and the login; port, authority and pins are the dialer's.
+        // The engine sees host and login only; port, authority and pins belong to the dialer.
         changed.into_iter().for_each(|pool| proxy.reopen_pool(pool));
         proxy.apply(options, now);
         proxy.ask_admission(admission::asks_names(&settings.admit));
@@ -524,7 +523,7 @@ impl Hub {
         self.pump.set();
     }
 
-    /// Remembers how the extranonce2 is divided, where there is a place for it.
+    /// Stores the extranonce2 geometry, if there is a state folder.
     pub(super) fn save_geometry(&self) {
         let Some(geometry) = self.proxy.borrow().geometry() else { return };
         let memory = Memory::V1 {
@@ -532,14 +531,14 @@ impl Hub {
             roll_bytes: geometry.roll_bytes(),
         };
         if let Some(shelf) = &*self.memory.borrow() {
-            // Nobody waits for it; where it cannot be written, the shelf says so.
+            // Nobody waits for this write; the shelf logs a failure.
             let _ = shelf.put(memory);
         }
     }
 
-    /// Has a block candidate written that was just found; returns the write, for which its miner's
-    /// answer waits and nobody else. A network or a pool where every share is a block gets no more
-    /// than a few such writes, and the rest within a second.
+    /// Queues a write of a block candidate found just now. Returns the write; only its miner's
+    /// answer waits for it. If every share is a block, a few such writes pass and the rest follow
+    /// within a second.
     pub(super) fn save_found_block(&self, proxy: &mut Proxy<'_>, now: Instant) -> Option<Writing> {
         if proxy.blocks().unsaved() != Unsaved::Found {
             return None;
@@ -550,7 +549,7 @@ impl Hub {
         if is_allowed { self.write_blocks(proxy) } else { None }
     }
 
-    /// Has written which block candidates are open, where that has changed or could not be.
+    /// Writes the open block candidates if they changed or the last write failed.
     pub(super) fn save_blocks(&self, now: Instant) -> Option<Writing> {
         let proxy = &mut *self.proxy.borrow_mut();
         let mut writes = self.writes.get();
@@ -568,12 +567,12 @@ impl Hub {
         None
     }
 
-    /// Takes up what an earlier run put there.
+    /// Takes over the block candidates stored by an earlier run.
     pub(super) fn know_blocks(&self, blocks: &[Block]) {
         self.known_blocks.borrow_mut().extend_from_slice(blocks);
     }
 
-    /// Hands over which block candidates are open. From here on the shelf answers for them.
+    /// Hands the open block candidates to the shelf, which from then on retries the write.
     fn write_blocks(&self, proxy: &mut Proxy<'_>) -> Option<Writing> {
         let blocks = {
             let known = self.known_blocks.borrow();
@@ -591,7 +590,7 @@ impl Hub {
         })
     }
 
-    /// Has a miner's answers wait for a write; `false` where there is no room for them to wait in.
+    /// Holds a miner's answers until a write is done; `false` if the spills have no room for them.
     pub(super) fn hold(self: &Rc<Self>, port: &mut Port, bytes: &[u8], writing: Writing) -> bool {
         if !self.spills.extend(&mut port.spill, bytes) {
             return false;
@@ -599,14 +598,14 @@ impl Hub {
         port.held = port.held.saturating_add(1);
         let (hub, miner) = (self.clone(), port.miner);
         event_loop::spawn("found block", async move {
-            // That it could not be written is said by the shelf, and the miner hears all the same.
+            // The shelf logs a failed write; the miner gets its answer all the same.
             let _ = writing.outcome().await;
             hub.release(miner, clock::now());
         });
         true
     }
 
-    /// Lets a miner have the answers that waited for a write, unless they wait for another.
+    /// Releases the answers that waited for a write, unless the miner waits for another write.
     fn release(&self, miner: MinerHandle, now: Instant) {
         let is_empty = {
             let mut ports = self.ports.borrow_mut();
@@ -623,20 +622,19 @@ impl Hub {
             port.spill.is_empty()
         };
         if is_empty {
-            // What became due meanwhile was passed over.
+            // Deliveries were skipped while the answers were held.
             self.deliver(miner, now);
         } else {
             self.blocked.borrow_mut().push(miner);
         }
     }
 
-    /// Says whether the answer to a block still waits for the disk.
+    /// Says whether any answer to a block still waits for the disk.
     pub(super) fn holds_any(&self) -> bool {
         self.ports.borrow().iter().flatten().any(|port| port.held > 0)
     }
 
-    /// Borrows the engine for calls after which something may be due; that it is done is seen to
-    /// when the engine is given back, whoever called.
+    /// Borrows the engine for a call. Dropping the borrow wakes the pump if the call left work.
     pub(super) fn engine(&self) -> Engine<'_> {
         let proxy = self.proxy.borrow_mut();
         let pending = proxy.ledger().of(Bucket::Pending);
@@ -655,14 +653,14 @@ impl Hub {
         self.is_draining.get()
     }
 
-    /// Says the last words to a miner, as far as its socket takes them.
+    /// Sends a miner its last lines, if its socket takes them.
     fn take_leave(&self, miner: MinerHandle) {
         let mut ports = self.ports.borrow_mut();
         let Some(Some(port)) = ports.get_mut(miner.index()) else { return };
         let scratch = &mut *self.scratch.borrow_mut();
         let mut out = Writer::new(&mut scratch.write);
         self.proxy.borrow().take_leave(miner, &mut out);
-        // What was kept for it goes first, and the last words only behind the whole of it.
+        // The spill goes first; the last lines follow only if all of it was sent.
         let kept = port.spill.len();
         let is_sent =
             kept == 0 || port.stream.try_write(&port.spill).is_ok_and(|written| written == kept);
@@ -671,7 +669,7 @@ impl Hub {
         }
     }
 
-    /// Ends all connections, as the last act.
+    /// Ends all connections at shutdown.
     pub fn end_all(&self) {
         let miners: Vec<_> = self.ports.borrow().iter().flatten().map(|port| port.miner).collect();
         for miner in miners {
@@ -685,7 +683,7 @@ impl Hub {
 }
 
 impl Port {
-    /// Says whether what is sent can go to the socket at once.
+    /// Says whether new bytes may go to the socket at once.
     pub(super) fn takes_more(&self) -> bool {
         self.spill.is_empty() && self.held == 0
     }
@@ -707,7 +705,7 @@ impl DerefMut for Engine<'_> {
 
 impl Drop for Engine<'_> {
     fn drop(&mut self) {
-        // A share that came or went changes what a link has to send.
+        // A share that came or went changes the link's queue.
         if self.proxy.has_due() || self.proxy.ledger().of(Bucket::Pending) != self.pending {
             self.pump.set();
         }
@@ -719,7 +717,7 @@ impl Spills {
         Self { used: Cell::new(0), max }
     }
 
-    /// Keeps more bytes in a spill; `false` where there is no memory left for them.
+    /// Appends bytes to a spill; `false` if the memory of all spills is used up.
     fn extend(&self, spill: &mut Vec<u8>, bytes: &[u8]) -> bool {
         let before = spill.capacity();
         let grown = (spill.len() + bytes.len()).saturating_sub(before);
@@ -732,7 +730,7 @@ impl Spills {
         true
     }
 
-    /// Gives the memory of a spill back; what was in it is gone.
+    /// Frees the memory of a spill and drops its bytes.
     pub(super) fn release(&self, spill: &mut Vec<u8>) {
         self.used.set(self.used.get() - spill.capacity());
         *spill = Vec::new();
@@ -766,7 +764,7 @@ pub(super) fn address(octets: [u8; 16]) -> IpAddr {
 }
 
 impl Tally {
-    /// Counts one.
+    /// Adds one to a count.
     pub fn add(&mut self, name: &'static str) {
         match self.0.iter_mut().find(|(known, _)| *known == name) {
             Some((_, count)) => *count += 1,
@@ -846,7 +844,7 @@ mod tests {
         let any: Vec<Place> = (0..64).map(of).collect();
         let unseeded = comparisons(&chosen, Unseeded::default());
         assert!(unseeded > 64 * 20, "{unseeded}: the choice is none");
-        // The door's own seed is not known to who chooses; a few meet by chance all the same.
+        // The seed of the door's map is secret; a few addresses collide by chance all the same.
         let seed = || Door::default().by_address.hasher().clone();
         let (chosen, any) = (comparisons(&chosen, seed()), comparisons(&any, seed()));
         assert!(chosen < 64 * 2 && any < 64 * 2, "{chosen} and {any} comparisons for 64");

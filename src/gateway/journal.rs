@@ -1,8 +1,8 @@
-//! Two files that take turns: what is only ever appended to, within a bound.
+//! Append-only records in two files that take turns, within a size bound.
 //!
-//! When both are full the older is emptied. Each record has a length and a CRC-32, so an end that a
-//! power cut tore off is found at the next start and cut away; what was written before it is still
-//! read. What a record holds, and which of the two files is the newer one, its owner knows.
+//! When both are full, the older file is emptied. Each record has a length and a CRC-32. A torn end
+//! is found at the next start and cut off; the records before it stay readable. The owner knows the
+//! records' content, and which file is newer.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use super::disk::Disk;
 
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
-/// Bytes around a record: its length before, its CRC behind.
+/// Bytes around a record: its length before it, its CRC behind it.
 const FRAME_BYTES: usize = 6;
 
-/// The files: their place, which of them is written, and how much is in it.
+/// The two files, the current one and its length.
 pub struct Journal<D> {
     disk: D,
     folder: PathBuf,
@@ -26,34 +26,34 @@ pub struct Journal<D> {
     length: usize,
 }
 
-/// What one of the files holds.
+/// The contents of one file.
 #[derive(Debug, Default)]
 pub struct Read {
-    /// The records before the first that is not whole.
+    /// The records before the first damaged one.
     pub records: Vec<Vec<u8>>,
-    /// Their length with what is around them.
+    /// Their bytes, including lengths and CRCs.
     pub length: usize,
-    /// Whether anything follows.
+    /// Whether more bytes follow.
     pub is_torn: bool,
 }
 
 impl<D: Disk> Journal<D> {
-    /// Names the two files; neither is touched yet.
+    /// Names the two files without touching them.
     pub fn new(disk: D, folder: PathBuf, name: &'static str, file_bytes_max: usize) -> Self {
         Self { disk, folder, name, file_bytes_max, current: 0, length: 0 }
     }
 
-    /// Begins anew: the files are erased by the caller.
+    /// Starts afresh; the caller erases the files.
     pub fn forget(&mut self) {
         (self.current, self.length) = (0, 0);
     }
 
-    /// Goes on behind `length` bytes of a file.
+    /// Continues after `length` bytes of a file.
     pub fn take_up(&mut self, file: usize, length: usize) {
         (self.current, self.length) = (file, length);
     }
 
-    /// Goes on in the other file, whatever room is in this one.
+    /// Continues in the other file, even if this one has room.
     pub fn turn(&mut self) {
         self.length = self.file_bytes_max;
     }
@@ -63,22 +63,22 @@ impl<D: Disk> Journal<D> {
         [1 - self.current, self.current].into_iter().map(|file| self.read(file))
     }
 
-    /// Reads a file; one that cannot be read holds nothing.
+    /// Reads a file; an unreadable file gives no records.
     pub fn read(&self, file: usize) -> Read {
         let bytes = self.disk.read(&self.path(file), self.file_bytes_max);
         parse(&bytes.unwrap_or_default())
     }
 
-    /// Says whether a new file begins with the next `bytes`.
+    /// Says whether the next `bytes` begin a new file.
     pub fn begins_with(&self, bytes: usize) -> bool {
         self.length == 0 || self.length + bytes > self.file_bytes_max
     }
 
-    /// Writes whole records, as [`encode`] makes them.
+    /// Appends whole records made by [`encode`].
     ///
     /// # Errors
     ///
-    /// What the system says; the next write goes to the other file.
+    /// The system's error; the next write goes to the other file.
     pub fn append(&mut self, records: &[u8]) -> io::Result<()> {
         if self.length > 0 && self.begins_with(records.len()) {
             let other = 1 - self.current;
@@ -86,7 +86,8 @@ impl<D: Disk> Journal<D> {
             self.take_up(other, 0);
         }
         if let Err(error) = self.disk.append(&self.path(self.current), records) {
-            // What came through is torn: the next start finds it, and this one writes elsewhere.
+            // The bytes written are torn: the next start cuts them, and the next write uses the
+            // other file.
             self.turn();
             return Err(error);
         }
@@ -94,21 +95,21 @@ impl<D: Disk> Journal<D> {
         Ok(())
     }
 
-    /// Waits until what was written is on the disk, and its name with it where that is new.
+    /// Syncs the current file, and its name if the file is new.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn sync(&self, is_new: bool) -> io::Result<()> {
         self.disk.sync(&self.path(self.current))?;
         if is_new { self.disk.sync_folder(&self.folder) } else { Ok(()) }
     }
 
-    /// Cuts a torn end away.
+    /// Cuts a torn end off.
     ///
     /// # Errors
     ///
-    /// What the system says; the file is as it was.
+    /// The system's error; the file is unchanged.
     pub fn cut(&self, file: usize, length: usize) -> io::Result<()> {
         let path = self.path(file);
         let beside = path.with_extension("new");
@@ -126,7 +127,7 @@ impl<D: Disk> Journal<D> {
     }
 }
 
-/// Reads what a file holds.
+/// Parses the contents of a file.
 pub fn parse(bytes: &[u8]) -> Read {
     let mut read = Read::default();
     while let Some((record, size)) = decode(bytes.get(read.length..).unwrap_or_default()) {
@@ -137,14 +138,14 @@ pub fn parse(bytes: &[u8]) -> Read {
     read
 }
 
-/// How many files there are.
+/// Number of files.
 pub const FILES: usize = 2;
 
-/// Appends a record to `out`, with what is around it.
+/// Appends a record to `out`, with its length and CRC.
 ///
 /// # Errors
 ///
-/// It is longer than a length can say.
+/// The record is longer than 65,535 bytes.
 pub fn encode(record: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     let start = out.len();
     let length = u16::try_from(record.len()).map_err(io::Error::other)?;
@@ -155,7 +156,7 @@ pub fn encode(record: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads the record at the start, and how long it is with what is around it.
+/// Decodes the first record; returns it and its size with length and CRC.
 fn decode(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let length = usize::from(u16::from_le_bytes(*bytes.first_chunk()?));
     let size = length + FRAME_BYTES;

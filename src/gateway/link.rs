@@ -1,11 +1,11 @@
 //! A link: dials a pool when the engine asks for it, then carries bytes both ways.
 //!
-//! Each link is a task. The engine may have it ended at any time; the task is then aborted, and
-//! the next dial is another task. Both ways are polled in one step, so a pool that does not read
-//! cannot keep its own lines from being read; what it does not acknowledge the kernel gives up
+//! Each link is a task. The engine may end it at any time; the task is aborted, and the next dial
+//! is another task. Both directions are polled in one step, so a pool that does not read cannot
+//! block its own lines. The kernel gives up on bytes that the pool does not acknowledge
 //! (`socket::tune`).
 //!
-//! Why a dial failed is said here, in full; the engine only hears of which kind it was.
+//! The reason of a failed dial is logged here in full; the engine gets only its kind.
 
 use std::future::poll_fn;
 use std::io;
@@ -28,18 +28,18 @@ use super::event_loop;
 use super::hub::Hub;
 use super::log::{self, Kind};
 
-/// Time between two looks at a clock that cannot be right.
+/// Time between two checks of an unset clock.
 const CLOCK_CHECK: Duration = Duration::from_secs(1);
 
 /// The gateway's end of a link.
 #[derive(Default)]
 pub struct LinkPort {
-    /// Which link this is, once it was dialled.
+    /// The engine's index of the link, once dialled.
     link: Option<LinkIndex>,
     task: Option<AbortHandle>,
-    /// Whether the connection stands.
+    /// Whether the connection is up.
     is_up: bool,
-    /// Lines for the pool that were not sent yet, and how much of them was.
+    /// Lines for the pool, and the number of bytes already sent.
     out: Vec<u8>,
     sent: usize,
     waker: Option<Waker>,
@@ -73,7 +73,7 @@ impl Hub {
     pub(super) fn dial(self: &Rc<Self>, link: LinkIndex, pool: u8) {
         let dialer = self.dialers.borrow().get(usize::from(pool)).cloned();
         let Some(dialer) = dialer else {
-            // The settings have just lost that pool; the plan lets go of the link next.
+            // The settings just removed that pool; the engine drops the link next.
             self.lose(link, LinkClose::Unneeded);
             return;
         };
@@ -90,7 +90,7 @@ impl Hub {
         self.with_link(link.index(), LinkPort::hang_up);
     }
 
-    /// Takes the engine's next lines for the pools, and has the links' tasks send them.
+    /// Takes the engine's next lines for the pools, and wakes the links' tasks to send them.
     pub(super) fn fill_links(&self, now: Instant) {
         for port in self.links.borrow_mut().iter_mut().filter(|port| port.is_up) {
             if port.unsent().is_empty() {
@@ -111,7 +111,7 @@ impl Hub {
         let scratch = &mut *self.scratch.borrow_mut();
         debug_assert!(scratch.write.len() >= LINK_OUTPUT_BYTES_MIN, "no room for a line");
         let mut out = Writer::new(&mut scratch.write);
-        // What has no room now is taken when this was sent.
+        // Lines without room now are taken after these are sent.
         let _ = self.proxy.borrow_mut().poll_link_output(link, &mut out, now);
         port.out.extend_from_slice(out.as_slice());
     }
@@ -154,8 +154,8 @@ async fn run(hub: Rc<Hub>, link: LinkIndex, pool: u8, dialer: Rc<Dialer>) {
     hub.lose(link, close);
 }
 
-/// Dials; where the clock cannot be right it waits until it may be (F65). Meanwhile the engine
-/// counts the pool as failing, so another that needs no clock gets its turn.
+/// Dials; with an unset clock it waits until the clock is plausible (F65). Meanwhile the engine
+/// counts the pool as failing, so a pool that needs no clock gets its turn.
 async fn dial(
     hub: &Hub,
     link: LinkIndex,
@@ -205,7 +205,7 @@ fn lost(error: &DialError) -> Lost {
     }
 }
 
-/// Writes and reads as far as the connection goes; ready when it has ended, with why.
+/// Writes and reads as far as the connection allows; ready with the reason when it has ended.
 fn carry(
     hub: &Hub,
     link: LinkIndex,
@@ -230,8 +230,7 @@ enum Broken {
     Io(io::Error),
 }
 
-/// Names how a connection that stood was lost. What the system or TLS say in their own words is
-/// for who looks for a fault.
+/// Classifies how an open connection was lost. The words of system and TLS go to the debug log.
 fn broken(hub: &Hub, link: LinkIndex, error: &io::Error) -> LinkClose {
     let pool = hub.proxy.borrow().links().get(link).map_or(0, Link::pool);
     let error_text = Plain(error);
@@ -250,7 +249,7 @@ fn broken(hub: &Hub, link: LinkIndex, error: &io::Error) -> LinkClose {
     })
 }
 
-/// Sends the engine's lines until there are none, and leaves word to be woken for more.
+/// Sends the engine's lines until none are left, and registers the waker for more.
 fn write(
     hub: &Hub,
     link: LinkIndex,
@@ -275,7 +274,7 @@ fn write(
     }
 }
 
-/// Hands what the pool sent to the engine; `false` at the end of the stream.
+/// Passes received bytes to the engine; `false` at the end of the stream.
 fn read(
     hub: &Hub,
     link: LinkIndex,

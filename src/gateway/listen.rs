@@ -1,11 +1,11 @@
-//! The doors: where miners connect.
+//! The miners' doors: listeners for their connections.
 //!
-//! A listener takes connections as fast as they come; each costs a place in the table or is let
-//! go at once (F44). When the process or the system has no file descriptors left, accepting
-//! pauses instead of spinning, and goes on by itself (F45).
+//! A listener accepts connections as fast as they come; each gets a slot in the table or is closed
+//! at once (F44). When file descriptors run out, accepting pauses instead of spinning, and resumes
+//! by itself (F45).
 //!
-//! `[::]` is for both families, unless the list has an address of IPv4 at the same port: then each
-//! family has a listener of its own. Whoever comes by IPv4 is known by its IPv4 address either way.
+//! `[::]` serves both families, unless the list has an IPv4 address at the same port; then each
+//! family has its own listener. An IPv4 peer is known by its IPv4 address either way.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -24,7 +24,7 @@ use super::hub::Hub;
 use super::log::{self, Kind};
 use super::socket;
 
-/// First and longest pause when no connection can be taken.
+/// First and longest pause after a failed accept.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -40,28 +40,28 @@ struct Door {
     listening: Listening,
 }
 
-/// A place of the settings.
+/// A listen address of the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wanted {
     address: SocketAddr,
-    /// IPv4 has a listener of its own at this port.
+    /// IPv4 has its own listener at this port.
     is_only_v6: bool,
 }
 
-/// A listener and the task that accepts at it, until it is dropped. Whoever connects from then on
-/// is with the one that takes its place, if any, though the task ends a moment later.
+/// A listener and its accepting task. Dropping it shuts the listener at once, so later connections
+/// reach its replacement; the task ends a moment later.
 pub struct Listening {
     listener: Rc<TcpListener>,
     task: AbortHandle,
 }
 
-/// Listeners that are bound and not used yet.
+/// Newly bound listeners, not yet in use.
 pub struct Bound {
     new: Vec<(Wanted, TcpListener)>,
     wanted: Vec<Wanted>,
 }
 
-/// An address that cannot be listened at.
+/// An address that cannot be bound.
 #[derive(Debug)]
 pub struct BindError {
     address: SocketAddr,
@@ -69,12 +69,11 @@ pub struct BindError {
 }
 
 impl Doors {
-    /// Binds those of the addresses that are not open yet; nothing changes before
-    /// [`Doors::open`].
+    /// Binds the addresses that are not open yet; nothing changes until [`Doors::open`].
     ///
     /// # Errors
     ///
-    /// The first address that cannot be had.
+    /// The first address that cannot be bound.
     pub fn bind(&self, settings: &settings::Listen) -> Result<Bound, BindError> {
         let of = |address: &SocketAddr| Wanted {
             address: *address,
@@ -94,8 +93,8 @@ impl Doors {
         Ok(Bound { new, wanted })
     }
 
-    /// Opens what was bound and closes what is not wanted any more; miners that came through a
-    /// door stay when it closes. Returns the addresses that were opened.
+    /// Opens the newly bound listeners and closes those no longer wanted. Miners connected through
+    /// a closed door stay. Returns the opened addresses.
     pub fn open(&mut self, bound: Bound, hub: &Rc<Hub>) -> Vec<SocketAddr> {
         self.open.retain(|door| bound.wanted.contains(&door.wanted));
         let mut opened = Vec::new();
@@ -107,7 +106,7 @@ impl Doors {
         opened
     }
 
-    /// Returns where the doors are.
+    /// Returns the addresses of the doors.
     pub fn places(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         let place = |door: &Door| door.listening.listener().local_addr();
         self.open.iter().map(move |door| place(door).unwrap_or(door.wanted.address))
@@ -120,7 +119,7 @@ impl Doors {
 }
 
 impl Listening {
-    /// Has `accept` take connections at a listener.
+    /// Runs `accept` on a listener.
     pub fn start<F: Future<Output = ()> + 'static>(
         listener: TcpListener,
         accept: impl FnOnce(Rc<TcpListener>) -> F,
@@ -137,17 +136,17 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        // What it could say is that the listener is closed.
+        // It fails only if the listener is closed already.
         let _ = SockRef::from(self.listener()).shutdown(Shutdown::Both);
         self.task.abort();
     }
 }
 
-/// Binds an address. What is set here, each accepted connection inherits.
+/// Binds an address. Accepted connections inherit the options set here.
 ///
-/// It may be one that a listener has a part of that is about to close: from this machine's own
-/// address to all of them, the port the same. To the system it belongs to both for that moment, and
-/// to nobody else before it or after.
+/// The address may overlap one still held by a listener that is about to close: a single address
+/// against all addresses, at the same port. For that moment both listeners share the port; before
+/// and after it no other process can.
 pub fn bind(
     address: SocketAddr,
     is_only_v6: bool,
@@ -155,7 +154,7 @@ pub fn bind(
 ) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if address.is_ipv6() {
-        // Whatever the system's own default is.
+        // Overrides the system's default.
         SockRef::from(&socket).set_only_v6(is_only_v6)?;
     }
     socket.set_reuseaddr(true)?;
@@ -181,7 +180,7 @@ async fn accept(hub: Rc<Hub>, listener: Rc<TcpListener>) {
                 pause = PAUSE_MIN;
                 hub.admit(stream, socket::canonical(from));
             }
-            // The peer was gone before it was accepted.
+            // The peer closed before it was accepted.
             Err(error) if is_of_the_peer(&error) => {}
             Err(error) => {
                 hub.count(|counts| counts.refused.add("accept"));
@@ -205,7 +204,7 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     )
 }
 
-/// Says why an address cannot be had, and what helps.
+/// Says why an address cannot be bound, and the remedy.
 pub struct WhyNot<'a>(pub &'a io::Error);
 
 impl std::fmt::Display for WhyNot<'_> {

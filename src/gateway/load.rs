@@ -13,34 +13,34 @@ use super::log::{self, Kind};
 use super::state::State;
 use super::warnings;
 
-/// What the settings come to.
+/// The loaded settings and state.
 pub struct Loaded {
-    /// What counts, under the environment and the flags.
+    /// The settings in use, under environment and flags.
     pub merged: Merged,
     /// What the file says.
     pub filed: Filed,
     /// Where state is kept, and whether it can be.
     pub state: State,
-    /// What was committed last.
+    /// The last commit.
     pub kept: Kept,
-    /// What is worth an entry in the audit log.
+    /// Findings for the audit log.
     pub news: News,
     /// The ways to the pools.
     pub dialers: Vec<Rc<Dialer>>,
 }
 
-/// What was found at the start.
+/// Findings at the start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct News {
-    /// Somebody asked for a factory reset.
+    /// A factory reset was requested.
     pub was_reset: bool,
     /// The file was edited after the last commit.
     pub file_was_edited: bool,
-    /// The file cannot be used, so the last commit counts.
+    /// The file is unusable, so the last commit counts.
     pub file_is_bad: bool,
 }
 
-/// Whether the state directory may be changed.
+/// Whether the state folder may be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// The gateway runs on it.
@@ -49,9 +49,9 @@ pub enum Purpose {
     Check,
 }
 
-/// Finds the settings that count, the file's or those of the last commit, whichever was written
-/// later; plans the memory, and prepares the ways to the pools. A file that cannot be used leaves
-/// the last commit to count, where there is one.
+/// Finds the settings that count: the file's or the last commit's, whichever was written later.
+/// Plans the memory and prepares the dialers. If the file is unusable, the last commit counts, if
+/// there is one.
 pub fn load(sources: &Sources, purpose: Purpose) -> Result<Loaded, ConfigError> {
     let read = with_dialers(config::load(sources));
     let folder = match &read {
@@ -85,7 +85,7 @@ pub fn load(sources: &Sources, purpose: Purpose) -> Result<Loaded, ConfigError> 
             Ok((merged, dialers)) => {
                 return Ok(Loaded { merged, filed, state, kept, news, dialers });
             }
-            // As after an update that takes less than the one before.
+            // As after an update whose settings allow less.
             Err(error) => {
                 for Problem { text, .. } in &error.problems {
                     log::error(Kind::Settings, format_args!("the last commit: {text}"));
@@ -100,9 +100,8 @@ pub fn load(sources: &Sources, purpose: Purpose) -> Result<Loaded, ConfigError> 
     Ok(Loaded { merged, filed, state, kept, news, dialers })
 }
 
-/// Takes the settings of the last commit, whatever file it was made over, since the file cannot be
-/// used: nobody is to lose a farm by a slip of the pen. Where that cannot be, returns what is wrong
-/// with the file.
+/// Uses the last commit because the file is unusable, even if it was made over another file. A slip
+/// of the pen must not stop a farm. Without a usable commit, returns the file's problems.
 fn without_the_file(
     sources: &Sources,
     state: State,
@@ -131,13 +130,13 @@ fn with_dialers(
     Ok((merged, dialers))
 }
 
-/// Prepares the ways to the pools, before the loop turns.
+/// Prepares the dialers before the loop turns.
 fn dialers(settings: &Settings) -> Result<Vec<Rc<Dialer>>, ConfigError> {
     assemble(settings.pools.iter().map(|pool| Dialer::new(pool).map(Rc::new)))
 }
 
-/// As [`dialers`] while the loop turns: files of certificates are read beside it. A dialer to a
-/// pool that has not changed is kept, since its TLS sessions may be resumed.
+/// Does the same as [`dialers`] while the loop turns: certificate files are read beside it. The
+/// dialer of an unchanged pool is kept, since its TLS sessions may be resumed.
 pub async fn dialers_beside(
     settings: &Settings,
     (pools, dialers): (&[Pool], &[Rc<Dialer>]),
@@ -182,7 +181,7 @@ fn assemble(
     if problems.is_empty() { Ok(dialers) } else { Err(ConfigError { problems }) }
 }
 
-/// What is said of pools over plain TCP, at the start and at every reload (F83).
+/// Returns the warnings about pools over plain TCP, at the start and at every reload (F83).
 pub fn plain_warnings(settings: &Settings) -> impl Iterator<Item = String> + '_ {
     let is_plain = |(_, pool): &(usize, &Pool)| pool.url.scheme() == Scheme::Tcp;
     settings.pools.iter().enumerate().filter(is_plain).map(|(i, _)| warnings::plain_warning(i))

@@ -36,21 +36,21 @@ use super::frames;
 /// The part of a priority that says who speaks: a daemon, in syslog's numbers (RFC 5424, 6.2.1).
 const SYSLOG_DAEMON: u8 = 3 << 3;
 
-/// How grave a line is.
+/// The severity of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Something stays broken until somebody acts.
+    /// Stays broken until somebody acts.
     Error,
-    /// Something is wrong and the gateway copes.
+    /// A fault that the gateway copes with.
     Warn,
-    /// What a person who reads the log wants to know.
+    /// News for a reader of the log.
     Info,
-    /// What a person who looks for a fault wants to know.
+    /// Details for finding a fault.
     Debug,
 }
 
 impl Level {
-    /// Returns the number that syslog has for it.
+    /// Returns syslog's number.
     fn priority(self) -> u8 {
         match self {
             Self::Error => 3,
@@ -61,7 +61,7 @@ impl Level {
     }
 }
 
-/// What a line is about; each has its own ten seconds.
+/// The subject of a line; each has its own rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Start and end of the process.
@@ -84,7 +84,7 @@ pub enum Kind {
     LinkDown,
     /// A pool behaves in a way that matters.
     Pool,
-    /// What a pool wants people to be shown.
+    /// A pool's message for people.
     PoolMessage,
     /// Whether a pool pays for shares, and which one the farm mines at.
     Earning,
@@ -96,13 +96,13 @@ pub enum Kind {
     Block,
     /// The state file.
     Store,
-    /// What is kept, and is not on the disk as it is in use; said when that begins and ends.
+    /// State that memory and disk disagree on; logged when that begins and ends.
     Kept,
     /// The status port.
     Http,
-    /// Updates of the system.
+    /// System updates.
     Update,
-    /// Who logs in.
+    /// Log-ins.
     Access,
     /// The name on the local network.
     Mdns,
@@ -124,17 +124,17 @@ struct Window {
 const QUIET: Window = Window { printed: None, level: Level::Debug, held_back: 0 };
 
 static WINDOWS: Mutex<[Window; KINDS]> = Mutex::new([QUIET; KINDS]);
-/// The newest lines, for those who cannot read standard error; the oldest is dropped.
+/// The newest lines, for the status and the console; a full queue drops the oldest.
 static LINES: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 
 static LEVEL_MAX: AtomicU8 = AtomicU8::new(Level::Info as u8);
 
-/// Prints debug lines too, from now on.
+/// Enables debug lines.
 pub fn set_verbose() {
     LEVEL_MAX.store(Level::Debug as u8, Ordering::Relaxed);
 }
 
-/// Says whether lines of this level are printed, for arguments that are dear to compute.
+/// Says whether a level is printed, to skip costly arguments.
 pub fn is_on(level: Level) -> bool {
     level as u8 <= LEVEL_MAX.load(Ordering::Relaxed)
 }
@@ -149,23 +149,23 @@ pub fn warn(kind: Kind, text: fmt::Arguments<'_>) {
     line(Level::Warn, kind, text);
 }
 
-/// Prints what a reader wants to know.
+/// Prints news.
 pub fn info(kind: Kind, text: fmt::Arguments<'_>) {
     line(Level::Info, kind, text);
 }
 
-/// Prints what a reader who looks for a fault wants to know.
+/// Prints debug details.
 pub fn debug(kind: Kind, text: fmt::Arguments<'_>) {
     line(Level::Debug, kind, text);
 }
 
-/// Prints a secret for who stands at the device, at once, and keeps it nowhere: whoever may read
-/// the log through a door of ours must not find it there (F99).
+/// Prints a secret at once for a person at the device, and stores it nowhere: the log shown by our
+/// doors must not contain it (F99).
 pub fn unkept(text: fmt::Arguments<'_>) {
     let _ = put(Level::Info, text);
 }
 
-/// Prints what the engine reported; where it is printed, it is a frame too.
+/// Prints an event of the engine; a printed event also becomes a frame.
 pub fn event(level: Level, kind: Kind, event: &Event, text: fmt::Arguments<'_>) {
     let printed = line(level, kind, text);
     #[cfg(feature = "defmt")]
@@ -176,7 +176,7 @@ pub fn event(level: Level, kind: Kind, event: &Event, text: fmt::Arguments<'_>) 
     let _ = (printed, event);
 }
 
-/// Returns how many lines of the kind were held back before this one, where it is printed.
+/// Returns the number of lines held back before this one, if it is printed.
 fn line(level: Level, kind: Kind, text: fmt::Arguments<'_>) -> Option<u32> {
     if !is_on(level) {
         return None;
@@ -190,7 +190,7 @@ fn line(level: Level, kind: Kind, text: fmt::Arguments<'_>) -> Option<u32> {
     Some(held_back)
 }
 
-/// Prints the counts of kinds that have been silent since their ten seconds ended.
+/// Prints the counts of kinds without a line since their ten seconds ended.
 pub fn flush() {
     let now = clock::now();
     let mut due = [QUIET; KINDS];
@@ -235,10 +235,10 @@ const NAMES: [&str; KINDS] = [
     "bug",
 ];
 
-/// Counts the line, and returns how many were held back before it where it is to be printed.
+/// Counts the line; returns the number held back before it, if it is to be printed.
 fn admit(level: Level, kind: Kind, now: Instant) -> Option<u32> {
-    // What starts, ends, sets or updates the process is said once, and so is what is not kept;
-    // whether a pool pays changes seldom, by the engine's own rules; a block candidate is worth a
+    // Not limited: lines about the process, settings and updates are rare, and so are unwritten
+    // state and pools that stop paying, by the engine's own rules. A block candidate is worth a
     // line.
     use Kind::{Block, Earning, Kept, Process, Settings, Update};
     if matches!(kind, Process | Settings | Block | Update | Kept | Earning) {
@@ -304,7 +304,7 @@ fn is_journal() -> bool {
     std::fs::metadata("/proc/self/fd/2").is_ok_and(is_it)
 }
 
-/// Puts time and level before a text.
+/// Prefixes a text with time and level.
 fn whole(level: Level, text: fmt::Arguments<'_>) -> String {
     let level = match level {
         Level::Error => "ERROR",

@@ -1,16 +1,16 @@
 //! A miner's connection: carries bytes between its socket and the engine.
 //!
 //! The task is two words and has no buffer. A read goes into the scratch buffer that all
-//! connections share; the engine takes the lines from there and writes its answers into another,
-//! which is handed to the socket at once. What the socket does not take is kept in the miner's
-//! port; while something is kept the miner is not read, so it cannot make the gateway buffer more
-//! (F46). Nor is it read beyond what its pool's queue has room for (F91).
+//! connections share. The engine takes the lines from there and writes its answers into another
+//! buffer, which goes to the socket at once. Bytes that the socket refuses are kept in the miner's
+//! port. While any are kept the miner is not read, so it cannot grow the gateway's buffers (F46).
+//! Nor is it read beyond the room in its pool's queue (F91).
 //!
-//! Who finds a block is answered when it is on the disk: his answers wait where a full socket's do,
-//! and he is read on then. Nobody else waits.
+//! A miner that found a block gets its answers once the block is on disk. They wait in its port as
+//! for a full socket, and reading resumes then. No other miner waits.
 //!
-//! The read goes through `poll_read` because that takes a read shorter than the buffer as the
-//! end of what there is: the next call waits without asking the kernel again.
+//! The read goes through `poll_read`, which takes a read shorter than the buffer as the end of the
+//! data: the next call waits without asking the kernel again.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::clock;
 use super::hub::{End, Hub, Port};
 
-/// Reads of one connection before the others get their turn.
+/// Reads of one connection before other tasks get their turn.
 const READS_IN_A_ROW: usize = 4;
 
 /// Carries one miner's bytes.
@@ -33,11 +33,11 @@ pub struct Task {
     miner: MinerHandle,
 }
 
-/// What a step of a connection came to.
+/// The result of one step of a connection.
 enum Step {
-    /// There may be more at once.
+    /// More work may be ready at once.
     Again,
-    /// The socket has to be waited for.
+    /// The socket is not ready.
     Wait,
 }
 
@@ -70,7 +70,7 @@ impl Future for Task {
 }
 
 impl Hub {
-    /// Writes what was kept, or reads and answers once; `None` where the connection has ended.
+    /// Writes the spill, or reads and answers once; `None` if the connection has ended.
     fn step(
         self: &Rc<Self>,
         miner: MinerHandle,
@@ -138,7 +138,7 @@ impl Hub {
         match port.stream.try_write(&port.spill) {
             Ok(written) if written == port.spill.len() => {
                 self.spills.release(&mut port.spill);
-                // What became due meanwhile was passed over: a job is state, not a message.
+                // Deliveries were skipped meanwhile: a job is state, not a message.
                 self.deliver_to(port, clock::now())?;
             }
             Ok(written) => {

@@ -1,31 +1,29 @@
 //! The gateway: everything around the engine that needs an operating system.
 //!
-//! One thread, one event loop. The tasks on it carry bytes between sockets and the engine that
-//! they share ([`hub::Hub`]); the engine decides everything. Which task does what:
+//! One thread, one event loop. Its tasks carry bytes between sockets and the shared engine
+//! ([`hub::Hub`]); the engine decides everything. The tasks:
 //!
-//! | task | does |
+//! | task | work |
 //! | --- | --- |
-//! | `listen` | takes connections of miners; one per address |
-//! | `miner` | reads a miner, hands it the answers; one per miner |
-//! | `pump` | the engine's deadlines, and whatever a call left to be done |
-//! | `fanout` | tells all miners of a new job |
-//! | `admission` | hashes the passwords of miners, one at a time |
-//! | `mdns` | tells the network the gateway's name, by a thread of its own |
+//! | `listen` | accepts miners' connections; one per address |
+//! | `miner` | reads a miner and sends its answers; one per miner |
+//! | `pump` | serves the engine's deadlines, and the work left by calls |
+//! | `fanout` | sends a new job to all miners |
+//! | `admission` | hashes miners' passwords, one at a time |
+//! | `mdns` | publishes the gateway's name on the network |
 //! | `link` | dials a pool and carries its lines; one per link |
-//! | `http` | the status port; one per request |
-//! | `serial` | the serial line: an operator's console, and frames for tools |
-//! | `update::trial` | whether a new system is well, after an update |
+//! | `http` | serves the status port and the page; one per request |
+//! | `serial` | serves the serial line: console, and frames for tools |
+//! | `update::trial` | judges a new system after an update |
 //!
-//! Around them: `board` (what there is room for), `config` (file, environment, flags), `dial`
-//! (name, TCP, TLS), `crowd` (an address that is full), `probe` (tries a pool for an operator),
-//! `store` and `journal` on `disk` (what outlives the process; written by a thread of its own,
-//! `disk::thread`, and reached through a `shelf`), `event_loop` (what may not happen on it),
-//! `handshakes` (TLS, beside it), `watch` (who is told that the loop turns), `button` (reset),
-//! `report` (what is shown), `log` and its few bytes on flash (`frames`), `clock` (the only
-//! clock), `process`.
+//! Around them: `board` (capacities), `config` (file, environment, flags), `dial` (name, TCP, TLS),
+//! `crowd` (addresses at their limit), `probe` (pool tests), `store` and `journal` on `disk` (state
+//! files, written by `disk::thread` and used through a `shelf`), `event_loop` (its rules),
+//! `handshakes` (TLS, beside it), `watch` (liveness signals), `button` (reset), `report` (status),
+//! `log` and its compact form on flash (`frames`), `clock` (the only clock), `process`.
 //!
-//! Exit codes: 0 after a clean end, 1 where the gateway could not start or an answer is bad news,
-//! 2 for flags or settings that are wrong.
+//! Exit codes: 0 after a clean end; 1 if the gateway could not start or the answer is bad news; 2
+//! for wrong flags or settings.
 
 mod access;
 mod admission;
@@ -118,27 +116,27 @@ use store::{Block, Blocks, Memory};
 use update::{Updates, trial};
 use watch::{Vitals, Watch};
 
-/// Threads for what blocks: the system's resolver, and writes to the store.
+/// Threads for blocking work: the system's resolver, and other work beside the loop.
 const BLOCKING_THREADS: usize = 4;
 
-/// Time between two looks whether all pools are heard.
+/// Time between two checks whether all pools were heard.
 const POOLS_HEARD_CHECK: Duration = Duration::from_millis(20);
 
-/// Time between two looks at whether all verdicts are there, while draining.
+/// Time between two checks for missing verdicts while draining.
 const DRAIN_CHECK: Duration = Duration::from_millis(20);
 
-/// The gateway as it runs.
+/// The running gateway.
 struct Gateway {
     hub: Rc<Hub>,
     control: Rc<Control>,
     /// The service manager, the watchdog and the LEDs.
     watch: Rc<RefCell<Watch>>,
     button: Option<Button>,
-    /// The serial port that a flag names.
+    /// The serial port named by a flag.
     serial: Option<PathBuf>,
 }
 
-/// Checks the settings and prints what is wrong, or what they come to.
+/// Checks the settings; prints the problems, or the result.
 pub fn check(args: &CheckArgs) -> ExitCode {
     if args.defaults {
         say(format_args!("{}", config::render_default().trim_end()));
@@ -268,12 +266,12 @@ fn start(
         let text = "the disk does not answer: what was changed last may not be on it";
         log::error(Kind::Kept, format_args!("{text}"));
     }
-    // A resolver that still blocks must not hold the end up.
+    // A resolver that still blocks must not delay the end.
     runtime.shutdown_background();
     Ok(result?)
 }
 
-/// Returns where it is remembered, and the geometry of an earlier run.
+/// Returns the shelf of the geometry, and the geometry of an earlier run.
 fn remembered(state: &State) -> (Option<Shelf<Memory>>, Option<Geometry>) {
     let folder = Path::new(&state.folder);
     if state.folder.is_empty() {
@@ -290,7 +288,7 @@ fn remembered(state: &State) -> (Option<Shelf<Memory>>, Option<Geometry>) {
     (shelf, geometry)
 }
 
-/// Says where state is kept, or what is lost without such a place.
+/// Logs the state folder, or what is lost without it.
 fn say_state(state: &State, settings: &Settings) {
     match &state.problem {
         Some(problem) => log::error(Kind::Store, format_args!("{problem}")),
@@ -304,11 +302,11 @@ fn say_state(state: &State, settings: &Settings) {
     }
 }
 
-/// What is said where nobody names a place for state.
+/// The text for a gateway without a state folder.
 const NO_STATE: &str = "no state.dir is set, or it is empty: block candidates without an answer, \
      what is committed and passwords are lost when the gateway ends";
 
-/// Returns the workers that are let in by password, those of an earlier run too.
+/// Returns the admission of workers, with the list of an earlier run.
 fn admissions(folder: &str, passwords: Rc<Passwords>) -> io::Result<Admissions> {
     let admissions = Admissions::new(passwords)?;
     if !folder.is_empty()
@@ -321,15 +319,14 @@ fn admissions(folder: &str, passwords: Rc<Passwords>) -> io::Result<Admissions> 
 }
 
 impl Hub {
-    /// Takes back the block candidates of an earlier run; those that a right clock says are too
-    /// old are let go.
+    /// Restores the block candidates of an earlier run; those too old by a set clock are dropped.
     fn recall_blocks(&self, folder: &str) {
         if folder.is_empty() {
             return;
         }
         let (shelf, found) = match Shelf::<Blocks>::open(Path::new(folder), "blocks") {
             Ok(opened) => opened,
-            // That nothing is kept in this folder was said at the start.
+            // The missing folder was logged at the start.
             Err(_) => return,
         };
         *self.blocks.borrow_mut() = Some(shelf);
@@ -354,14 +351,14 @@ impl Hub {
             let of = format!("block candidate {hash}, of {user} at {host}:{port}");
             log::warn(Kind::Block, format_args!("{of}, {text}"));
             if age < BLOCK_AGE_MAX {
-                // There is room: no more are written than are kept.
+                // There is room: at most as many are stored as the engine keeps.
                 let _ = proxy.restore_block(record, age, clock::now());
             }
         }
     }
 
-    /// The port of the one pool that a block of version 1, which kept none, may have been found
-    /// for; none where several may be meant.
+    /// Returns the port of the only pool that a version 1 block, stored without a port, may belong
+    /// to; `None` if several match.
     fn only_port_of(&self, block: &Block) -> Option<u16> {
         let settings = self.settings.borrow();
         let is_of = |pool: &&Pool| {
@@ -433,13 +430,12 @@ impl Gateway {
             }
         }
         self.drain(&mut terminate, &mut interrupt).await;
-        // It has said goodbye meanwhile, or is about to.
+        // The mDNS task has said goodbye meanwhile, or is about to.
         let _ = timeout(mdns::FAREWELL_MAX, name).await;
         Ok(())
     }
 
-    /// Waits until the button, where there is one, asks for a reset, and leaves the file that says
-    /// so.
+    /// Waits for the button's reset request, if there is a button, and leaves the request file.
     async fn reset_asked(&self) {
         match &self.button {
             Some(button) => button.reset().await,
@@ -457,8 +453,8 @@ impl Gateway {
         }
     }
 
-    /// Ends: no more connections, the pools' last answers awaited for ten seconds, miners told
-    /// (F70). A second signal ends at once.
+    /// Ends: accepts no more connections, waits ten seconds for the pools' last answers, and tells
+    /// the miners (F70). A second signal ends at once.
     async fn drain(&self, terminate: &mut Signal, interrupt: &mut Signal) {
         log::info(Kind::Process, format_args!("ending: waiting for the pools' last answers"));
         self.watch.borrow_mut().stopping();
@@ -482,14 +478,14 @@ impl Gateway {
         let writing = self.hub.save_blocks(clock::now());
         let written = async {
             if let Some(writing) = writing {
-                // The shelf says where it cannot be written.
+                // The shelf logs a failed write.
                 let _ = writing.outcome().await;
             }
             while self.hub.holds_any() {
                 sleep(DRAIN_CHECK).await;
             }
         };
-        // The last of all is waited for when the loop has ended.
+        // The very last writes are awaited after the loop has ended.
         let _ = timeout(clock::std_time(DISK_FINISH_MAX), written).await;
         self.hub.end_all();
         log::info(Kind::Process, format_args!("ended: {}", self.hub.report().ledger));
@@ -497,9 +493,8 @@ impl Gateway {
 }
 
 impl Hub {
-    /// Waits until every pool has said how long its extranonce2 is, or had its time for that.
-    /// Miners wait in the listeners' queues meanwhile: how much one is given to roll holds for as
-    /// long as it stays.
+    /// Waits until every pool has told its extranonce2 size, or has timed out. Miners wait in the
+    /// listeners' backlog meanwhile: the bytes a miner rolls are fixed while it stays connected.
     async fn pools_heard(&self) {
         while self.proxy.borrow().is_hearing(clock::now()) {
             sleep(POOLS_HEARD_CHECK).await;

@@ -1,9 +1,9 @@
-//! `time`: asks a server of the network's time protocol what time it is, and prints it.
+//! `time`: asks an NTP server for the time and prints it.
 //!
-//! For images of boards whose small system has no client of its own: a script sets the clock by it
-//! (`xtask/image/rc.time`), so nothing here needs the right to. One question, one answer, to the
-//! second, as certificates need it (RFC 5905, the part that was SNTP). The answer is not signed;
-//! one that lies before this program was written is refused.
+//! For board images without an NTP client: a script sets the clock by it (`xtask/image/rc.time`),
+//! so this command needs no right to set it. One question, one answer, to the second, which is
+//! enough for certificates (RFC 5905, formerly SNTP). The answer is not signed; a time before this
+//! program was written is refused.
 
 use std::fmt;
 use std::io;
@@ -17,7 +17,7 @@ use super::say::{say, say_error};
 /// The port of the protocol.
 const PORT: u16 = 123;
 
-/// How long a server has for its answer.
+/// Deadline for a server's answer.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
 /// Bytes of a question and of an answer without extensions.
@@ -26,22 +26,22 @@ const PACKET_BYTES: usize = 48;
 /// First byte of a question: version 4, from a client.
 const QUESTION: u8 = 0x23;
 
-/// What the lower three bits of an answer's first byte say: from a server.
+/// The lower three bits of an answer's first byte: from a server.
 const FROM_SERVER: u8 = 4;
 
-/// What its upper two bits say where the server itself does not know the time.
+/// The upper two bits of an answer whose server does not know the time.
 const UNKNOWN: u8 = 3;
 
-/// Largest distance to a reference clock that counts as synchronised.
+/// Highest stratum of a synchronised server.
 const STRATUM_MAX: u8 = 15;
 
-/// Seconds from 1900, where the protocol begins to count, to 1970.
+/// Seconds from 1900, the protocol's epoch, to 1970.
 const EPOCH: u64 = 2_208_988_800;
 
-/// Seconds after which the protocol's 32 bits begin anew, in 2036.
+/// Seconds after which the protocol's 32-bit count wraps, next in 2036.
 const ERA: u64 = 1 << 32;
 
-/// Seconds of the protocol below which a time is of the era that begins in 2036.
+/// Protocol seconds below this belong to the era that begins in 2036.
 const NEXT_ERA_SECONDS: u64 = ERA / 4;
 
 /// Why an answer gives no time.
@@ -62,7 +62,7 @@ pub struct TimeArgs {
     pub server: String,
 }
 
-/// Prints the seconds since 1970; exit code 1 where no server gives them.
+/// Prints the seconds since 1970; exit code 1 if the server gives no time.
 pub fn run(args: &TimeArgs) -> ExitCode {
     match ask(&args.server) {
         Ok(seconds) => {
@@ -98,7 +98,7 @@ fn ask(server: &str) -> io::Result<u64> {
 }
 
 fn exchange(socket: &UdpSocket) -> io::Result<u64> {
-    // The server repeats it: who cannot see the question cannot answer it.
+    // The server repeats the nonce, so an off-path attacker cannot answer.
     let mut nonce = [0; 8];
     getrandom::fill(&mut nonce).map_err(io::Error::other)?;
     let mut question = [0; PACKET_BYTES];
@@ -111,7 +111,7 @@ fn exchange(socket: &UdpSocket) -> io::Result<u64> {
     read(answer.get(..bytes).unwrap_or_default(), nonce).map_err(io::Error::other)
 }
 
-/// Reads the time in an answer.
+/// Parses the time of an answer.
 fn read(answer: &[u8], nonce: [u8; 8]) -> Result<u64, Refused> {
     let answer: &[u8; PACKET_BYTES] =
         answer.try_into().map_err(|_| Refused::Short { bytes: answer.len() })?;
@@ -127,7 +127,7 @@ fn read(answer: &[u8], nonce: [u8; 8]) -> Result<u64, Refused> {
     }
     let since_1900 =
         u64::from(u32::from_be_bytes([answer[40], answer[41], answer[42], answer[43]]));
-    // Half a second and more counts as the next.
+    // Rounds half a second up.
     let since_1900 = since_1900 + u64::from(answer[44] >> 7);
     match since_1900.checked_sub(EPOCH) {
         Some(seconds) if seconds >= clock::FLOOR.as_secs() => Ok(seconds),

@@ -1,4 +1,4 @@
-//! From settings to what the engine is made of: its options and its memory.
+//! Builds the engine's options and memory from the settings.
 
 use std::fmt;
 use std::hint::black_box;
@@ -20,20 +20,19 @@ use loka_stratum::work::job::Job;
 
 use super::plan::Plan;
 
-/// There is not as much memory as the plan says.
+/// The system has less memory than the plan.
 #[derive(Debug)]
 pub struct OutOfMemory {
     wanted: u64,
 }
 
-/// What the gateway calls itself to pools.
+/// The gateway's user agent at pools.
 pub const AGENT: &str = concat!("loka-stratum/", env!("CARGO_PKG_VERSION"));
 
-/// Turns settings into the engine's options; `geometry` is what an earlier run remembered and
-/// `seed` is random.
+/// Turns settings into the engine's options. `geometry` is from an earlier run; `seed` is random.
 pub fn options(settings: &Settings, geometry: Option<Geometry>, seed: u64) -> Options {
     let secs = |secs: u16| Duration::from_secs(u64::from(secs));
-    // The ranges of the settings lie within what a difficulty may be.
+    // The settings' ranges lie within the valid difficulties.
     let difficulty = |value| Difficulty::new(value).unwrap_or(Difficulty::ONE);
     let (upstream, goals) = (&settings.upstream, settings.goals());
     Options {
@@ -66,8 +65,7 @@ pub fn options(settings: &Settings, geometry: Option<Geometry>, seed: u64) -> Op
         warm: upstream.warm,
         submit_interval: SUBMIT_INTERVAL,
         geometry,
-        // Another start begins at another id, so that a miner seldom repeats what was searched
-        // before it.
+        // A random first id per start, so a miner seldom repeats search space of the previous run.
         first_miner_id: seed.to_le_bytes().first_chunk().map_or(0, |low| u16::from_le_bytes(*low)),
         agent: AGENT.try_into().unwrap_or_default(),
         seed,
@@ -83,22 +81,22 @@ fn login(pool: &Pool) -> PoolLogin {
     }
 }
 
-/// Sets the engine's memory aside, for as long as the process runs. Most of it comes from the
-/// system as zeros, so what is not used costs no memory.
+/// Allocates the engine's memory for the life of the process. Most of it is zeroed by the system,
+/// so unused parts cost no memory.
 ///
 /// # Errors
 ///
-/// The system does not give as much as the plan may need at its most (F67).
+/// The system refuses the plan's peak memory (F67).
 pub fn storage(plan: &Plan) -> Result<Storage<'static>, OutOfMemory> {
     let &Plan { miners, links, .. } = plan;
-    // What follows would abort where there is too little, so all of it is asked for once before.
+    // The allocations below would abort on failure, so the sum is reserved once first.
     let wanted = plan.bytes();
     let mut all = Vec::<u8>::new();
     usize::try_from(wanted)
         .ok()
         .and_then(|bytes| all.try_reserve_exact(bytes).ok())
         .ok_or(OutOfMemory { wanted })?;
-    // Else the compiler may see that nothing comes of it.
+    // Keeps the compiler from removing the test allocation.
     drop(black_box(all));
     Ok(Storage {
         slots: (0..miners).map(|_| Slot::VACANT).collect::<Vec<_>>().leak(),

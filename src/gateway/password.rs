@@ -1,13 +1,12 @@
 //! Passwords: hashed with Argon2id, one at a time, beside the event loop.
 //!
-//! A hash is kept as a PHC string, which names its own cost, so one that another board made still
-//! counts. The cost follows the memory that the board gives the gateway: less memory means more
-//! passes, so that a guess costs about the same work everywhere
-//! ([ADR 9](../../docs/adr/0009-web-access.md)). Whoever waits for a hash waits in a queue of one
-//! place: a flood of guesses costs the memory of one hash, and the event loop goes on.
+//! A hash is a PHC string with its own cost, so hashes made on another board stay valid. The cost
+//! follows the gateway's memory: less memory means more passes, so a guess costs about the same
+//! work everywhere ([ADR 9](../../docs/adr/0009-web-access.md)). Hashes run one after the other: a
+//! flood of guesses uses the memory of one hash, and the event loop goes on.
 //!
-//! That memory is taken with the first hash and kept, wiped, for the next: allocators keep what
-//! each thread gave back, and hashes are on one thread and another. It is in the board's plan.
+//! That memory is allocated with the first hash, wiped and kept for the next. An allocator keeps
+//! freed memory per thread, and hashes move between threads. The board's plan includes it.
 
 use std::io;
 use std::sync::Arc;
@@ -22,36 +21,36 @@ use super::plan::{HASH_KIB_MAX, HASH_KIB_MIN, hash_kib};
 /// Passes over the most memory: OWASP's choice for 7 MiB.
 const PASSES_AT_MAX: u32 = 5;
 
-/// Most passes of a hash that was read from disk: twice what the least memory asks for.
+/// Most passes of a stored hash: twice the passes at the least memory.
 const PASSES_MAX: u32 = 2 * (HASH_KIB_MAX * PASSES_AT_MAX).div_ceil(HASH_KIB_MIN);
 
 /// Bytes of the salt.
 const SALT_BYTES: usize = 16;
 
-/// Fewest and most bytes of a password of ours.
+/// Fewest and most bytes of a page password.
 pub const WORD_BYTES_MIN: usize = 8;
 pub const WORD_BYTES_MAX: usize = 128;
 
 /// Hashes passwords, one at a time.
 pub struct Passwords {
     params: Params,
-    /// The hash of what nobody knows.
+    /// A hash that no password matches.
     nobodys: String,
-    /// The place of a hash, with its memory; whoever hashes has it, even where nobody waits any
-    /// more for what comes of it.
+    /// The only slot for a hash, with its memory. A running hash holds it even after its caller is
+    /// gone.
     place: Arc<Mutex<Memory>>,
 }
 
-/// What a hash is made in.
+/// The memory of a hash.
 #[derive(Default)]
 struct Memory(Vec<Block>);
 
 impl Passwords {
-    /// Sets the cost by the memory that there is for the whole gateway, in bytes.
+    /// Chooses the cost by the gateway's whole memory, in bytes.
     ///
     /// # Errors
     ///
-    /// None: the library takes every cost that this chooses.
+    /// None in practice: the library accepts every cost chosen here.
     pub fn new(gateway_bytes_max: u64) -> io::Result<Self> {
         let memory = hash_kib(gateway_bytes_max);
         let passes = (HASH_KIB_MAX * PASSES_AT_MAX).div_ceil(memory);
@@ -65,7 +64,7 @@ impl Passwords {
     ///
     /// # Errors
     ///
-    /// There is no random number, or not as much memory.
+    /// The system gives no random bytes or not enough memory.
     pub async fn hash(&self, word: &str) -> io::Result<String> {
         let mut memory = self.place.clone().lock_owned().await;
         let (params, word) = (self.params.clone(), word.to_owned());
@@ -85,8 +84,8 @@ impl Passwords {
         spawn_blocking(hash).await.map_err(io::Error::other)?
     }
 
-    /// Says whether `word` is what was hashed; it is not where the hash asks for more than any
-    /// hash of ours. Where there is no hash it takes as long to say no.
+    /// Checks `word` against a hash. Hashes costlier than ours are rejected. Without a hash it
+    /// answers no after the same time.
     pub async fn is_right(&self, word: &str, hash: Option<&str>) -> bool {
         let (is_any, hash) = (hash.is_some(), hash.unwrap_or(&self.nobodys));
         let mut memory = self.place.clone().lock_owned().await;
@@ -113,7 +112,7 @@ impl Memory {
         Output::new(&output).map_err(|_| argon2::Error::OutputTooShort)
     }
 
-    /// Says whether a hash is that of a word; none where it is not of a kind of ours.
+    /// Checks a word against a hash; `None` if the hash is of another kind or too costly.
     fn is_right(&mut self, word: &[u8], hash: &str) -> Option<bool> {
         let hash = PasswordHash::new(hash).ok()?;
         let params = Params::try_from(&hash).ok()?;
@@ -127,11 +126,11 @@ impl Memory {
             return None;
         }
         let output = self.hash(&params, word, &hash.salt?).ok()?;
-        // Compared in the same time wherever they differ.
+        // Compared in constant time.
         Some(hash.hash? == output)
     }
 
-    /// Gives back what a hash of this board does not need.
+    /// Frees memory beyond the need of this board's hashes.
     fn keep(&mut self, own: &Params) {
         if self.0.len() > own.block_count() {
             self.0 = Vec::new();
@@ -139,7 +138,7 @@ impl Memory {
     }
 }
 
-/// Says why a word is no password, if it is none.
+/// Says why a word is unusable as a password.
 pub fn problem(word: &str) -> Option<String> {
     let bytes = word.len();
     let is_good = (WORD_BYTES_MIN..=WORD_BYTES_MAX).contains(&bytes);

@@ -22,35 +22,35 @@ pub const HASH_KIB_MAX: u32 = 7168;
 /// Least memory of a password's hash, in KiB.
 pub const HASH_KIB_MIN: u32 = 2048;
 
-/// Part of the gateway's memory that a hash may take.
+/// Divisor: a hash may use this part of the gateway's memory.
 const HASH_PART: u64 = 16;
 
-/// How much there is of everything, and what that comes to.
+/// The capacities of a gateway, and their memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The name of the profile.
     pub board: &'static str,
-    /// Connections of miners.
+    /// Miner connections.
     pub miners: usize,
     /// Links to pools.
     pub links: usize,
     /// Shares that wait on a link to a pool.
     pub pending: usize,
-    /// Links that have room for so many: two to each pool.
+    /// Links with room for that many shares: two per pool.
     pub wide: usize,
-    /// Bytes that all full sockets together are kept.
+    /// Bytes of all spills together.
     pub spill_bytes: usize,
-    /// The most that there may be of all memory, in bytes.
+    /// The memory budget in bytes.
     pub bytes_max: u64,
 }
 
 impl Plan {
-    /// Returns what each link has.
+    /// Returns the sizes of each link.
     pub fn sizes(&self) -> LinkSizes {
         LinkSizes { pending: self.pending, wide: self.wide, ..LinkSizes::MAX }
     }
 
-    /// Returns the bytes of all memory, at their most.
+    /// Returns the bytes of all memory at its peak.
     pub fn bytes(&self) -> u64 {
         let bytes = Storage::bytes_for(self.miners, self.links, self.sizes())
             + self.miners * (PORT_BYTES_MAX + CONNECTION_BYTES_MAX)
@@ -61,12 +61,12 @@ impl Plan {
     }
 }
 
-/// What the ports of status and page hold at their fullest.
+/// The bytes of the HTTP ports at their peak.
 const HTTP_BYTES: usize = HTTP_CONNECTIONS_MAX
     * (HTTP_HEAD_BYTES_MAX + HTTP_BODY_BYTES_MAX + HTTP_ANSWER_BYTES_MAX)
     + (HTTP_PAGE_CONNECTIONS_MAX + HTTP_OWN_CONNECTIONS_MAX) * HTTP_TLS_BYTES_MAX;
 
-/// What does not depend on how much there is of anything.
+/// The bytes that depend on no capacity.
 const FIXED_BYTES: usize = PROCESS_BYTES_MAX
     + HTTP_BYTES
     + 2 * SERIAL_ANSWER_BYTES_MAX

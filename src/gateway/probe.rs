@@ -1,12 +1,11 @@
-//! Tries a pool for an operator: name, TCP, TLS with its certificates, login, first job.
+//! Tests a pool for an operator: name, TCP, TLS with its certificates, login, first job.
 //!
-//! Every step is one that a link takes ([`Dialer`]), with the same trust; a trial never connects
-//! where a link would refuse to. What fails is said in words, with the way out. The certificates
-//! are shown also where they are refused, so that a person may compare their keys with what the
-//! pool publishes and pin one.
+//! Each step is the same as a link's ([`Dialer`]), with the same trust; a test never connects where
+//! a link would refuse. A failure is explained, with the remedy. Refused certificates are shown as
+//! well, so a person can compare their keys with the pool's publication and pin one.
 //!
-//! Invariants: one trial at a time, of at most [`PROBE_MAX`], and at most one thread for its
-//! lookup, which may outlast it; whatever text the pool sends is shown escaped and cut.
+//! Invariants: one test at a time, of at most [`PROBE_MAX`]. Its lookup uses at most one thread,
+//! which may outlast it. Text from the pool is shown escaped and truncated.
 
 mod certificate;
 mod talk;
@@ -34,30 +33,30 @@ use super::dial::{Connected, DialError, Dialer, Stream};
 use super::event_loop::beside;
 use certificate::Certificate;
 
-/// Trials at a time.
+/// Limits the tests to one at a time.
 static TRIALS: Semaphore = Semaphore::const_new(1);
 
-/// What the miners need of a pool.
+/// The miners' needs of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Farm {
-    /// How the extranonce2 is divided, once it is.
+    /// The extranonce2 geometry, once fixed.
     pub geometry: Option<Geometry>,
-    /// Miners that there is room for.
+    /// Capacity of miners.
     pub places: usize,
 }
 
 impl Farm {
-    /// The miners of an engine.
+    /// Returns the needs of an engine's miners.
     pub fn of(proxy: &Proxy<'_>) -> Self {
         Self { geometry: proxy.geometry(), places: proxy.occupancy().1 }
     }
 }
 
-/// Tries the pool that `name` names: `pool.N` of the settings, or an address.
+/// Tests a pool by `name`: `pool.N` of the settings, or an address.
 ///
 /// # Errors
 ///
-/// There is no such pool, or another is being tried. That the pool is no good is no error but a
+/// The pool is unknown, or another test is running. A failed test is not an error but an
 /// [`Item::Problem`].
 pub async fn run(
     settings: &Settings,
@@ -84,7 +83,7 @@ pub async fn run(
     Ok(())
 }
 
-/// Finds a pool by its number or its address; an address of no pool is tried without a login.
+/// Finds a pool by number or address; an unknown address is tested without a login.
 fn target(settings: &Settings, name: &str) -> Result<(Pool, String), Refused<String>> {
     let pools = &settings.pools;
     if let Some(number) = name.strip_prefix("pool.") {
@@ -103,7 +102,7 @@ fn target(settings: &Settings, name: &str) -> Result<(Pool, String), Refused<Str
     }
 }
 
-/// Says whether `name` names the pool of an index.
+/// Says whether `name` names the pool at an index.
 pub fn is_of(name: &str, settings: &Settings, index: usize) -> bool {
     let Ok((pool, key)) = target(settings, name) else { return false };
     key == format!("pool.{}", index + 1)
@@ -112,7 +111,7 @@ pub fn is_of(name: &str, settings: &Settings, index: usize) -> bool {
 
 struct Trial<'a> {
     pool: &'a Pool,
-    /// `pool.1`, to name its keys by.
+    /// The pool's key prefix, such as `pool.1`.
     key: &'a str,
     dialer: Dialer,
     farm: Farm,
@@ -164,7 +163,7 @@ impl Trial<'_> {
         show(session.peer_certificates().unwrap_or_default(), out);
     }
 
-    /// Says why there is no TLS, and shows what the pool offered.
+    /// Explains a failed TLS handshake, and shows the offered certificates.
     async fn refused(
         &self,
         error: &DialError,
@@ -179,7 +178,7 @@ impl Trial<'_> {
             (Some(TlsError::AlertReceived(alert)), _) => {
                 format!("the pool broke the TLS handshake off: {alert:?}")
             }
-            // It took too long, ended, or is not TLS: what it says in the open tells which.
+            // A timeout, an early end, or another protocol: a try without TLS tells which.
             _ => match talk::open_guess(address).await {
                 Some(talk::Spoken::Stratum) => {
                     let (host, port) = (self.pool.url.host(), self.pool.url.port());
@@ -195,7 +194,7 @@ impl Trial<'_> {
         }
     }
 
-    /// Says why a certificate is refused, and what to do.
+    /// Explains why a certificate is refused, with the remedy.
     fn distrusted(
         &self,
         why: &CertificateError,
@@ -266,7 +265,7 @@ fn show(
     read
 }
 
-/// Says in words why a pool was not reached.
+/// Explains why a pool was not reached.
 fn unreached(error: &DialError) -> String {
     use io::ErrorKind as E;
     match error {
@@ -294,7 +293,8 @@ fn unreached(error: &DialError) -> String {
     }
 }
 
-/// Says whether a resolver knows that there is no such name; glibc and musl say it in words only.
+/// Says whether the resolver knows that the name does not exist; glibc and musl tell it only in
+/// words.
 fn is_unknown_name(error: &io::Error) -> bool {
     let text = error.to_string();
     ["not known", "does not resolve", "No address associated"].iter().any(|no| text.contains(no))
@@ -308,7 +308,7 @@ fn looks_like_http() -> String {
     "a web server (HTTP) answers: a login page of the network, or the wrong port".to_owned()
 }
 
-/// Adds how long something took that was done.
+/// Adds the duration of a finished step.
 async fn timed<T, E>(done: impl Future<Output = Result<T, E>>) -> Result<(T, String), E> {
     let begun = clock::now();
     let value = pin!(done).await?;
@@ -320,7 +320,7 @@ fn listed<T: std::fmt::Display>(all: impl IntoIterator<Item = T>) -> String {
     let mut text = String::new();
     for (index, one) in all.into_iter().enumerate() {
         let comma = if index > 0 { ", " } else { "" };
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(text, "{comma}{one}");
     }
     text

@@ -1,4 +1,4 @@
-//! What the process asks of the system: file descriptors, no core dumps, word of its parent's end.
+//! Process limits: file descriptors, core dumps, and the end with the parent.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::log::{self, Kind};
 
-/// So few files may be open that not one miner could connect.
+/// The limit of open files leaves room for no miner.
 #[derive(Debug)]
 pub struct TooFewFiles {
     got: u64,
@@ -22,12 +22,12 @@ pub fn forbid_core_dumps() {
     }
 }
 
-/// Raises the limit of open files as far as the system allows, and returns how many miners there
-/// is room for: `wanted`, or fewer with a warning (F72).
+/// Raises the limit of open files as far as allowed. Returns the number of miners it has room for:
+/// `wanted`, or fewer with a warning (F72).
 ///
 /// # Errors
 ///
-/// There is room for none.
+/// It has room for none.
 pub fn make_room(wanted: usize) -> Result<usize, TooFewFiles> {
     let files = raise_file_limit();
     let room = usize::try_from(files.saturating_sub(FILES_BESIDE_MINERS)).unwrap_or(usize::MAX);
@@ -54,19 +54,19 @@ fn raise_file_limit() -> u64 {
             Err(_) => soft,
         },
         Ok((soft, _)) => soft,
-        // A system without the limit does not need it raised.
+        // A system without the limit needs no raise.
         Err(_) => u64::MAX,
     }
 }
 
-/// Waits for the end of standard input, whose other end a parent holds for as long as it lives;
-/// forever where that `is_wanted` by nobody.
+/// Waits for the end of standard input, which a parent keeps open; waits for ever unless
+/// `is_wanted`.
 pub async fn input_end(is_wanted: bool) {
     if !is_wanted {
         return std::future::pending().await;
     }
     let (alive, ended) = oneshot::channel::<()>();
-    // A thread of its own, as it waits for as long as the process runs.
+    // On its own thread: the read blocks for the life of the process.
     std::thread::spawn(move || {
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
         drop(alive);

@@ -1,7 +1,7 @@
-//! TLS to somebody who is known by other means than an authority of the web alone.
+//! TLS to a server whose certificate is judged by our own rules.
 //!
-//! Whose certificate is taken is for a [`Judge`] to say. That whoever shows it also has its key is
-//! verified here, once for all of them, so a copied certificate alone proves nothing (F81).
+//! A [`Judge`] decides on the certificate. The handshake's signature is verified here for all
+//! judges, so a copied certificate alone proves nothing (F81).
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,27 +13,27 @@ use rustls::crypto::{
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 
-/// What a server shows of itself.
+/// The parts that a server shows.
 pub struct Shown<'a> {
     /// Its own certificate.
     pub leaf: &'a CertificateDer<'a>,
-    /// Those that lead from it to an authority.
+    /// The chain from the leaf to an authority.
     pub intermediates: &'a [CertificateDer<'a>],
-    /// The name that it is called by.
+    /// The wanted server name.
     pub name: &'a ServerName<'a>,
-    /// What its authority says of it now; may be empty.
+    /// The stapled OCSP response; may be empty.
     pub ocsp: &'a [u8],
-    /// When that is.
+    /// The time of the handshake.
     pub now: UnixTime,
 }
 
-/// Says whose certificate is taken.
+/// Decides which certificates are accepted.
 pub trait Judge: fmt::Debug + Send + Sync {
-    /// Judges what a server shows, whose key is not proven yet.
+    /// Judges a server's certificate; its key is not proven yet.
     ///
     /// # Errors
     ///
-    /// It is not taken.
+    /// It is rejected.
     fn judge(&self, shown: &Shown<'_>) -> Result<(), rustls::Error>;
 }
 
@@ -43,7 +43,7 @@ struct Proven<J> {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-/// Returns what verifies a server: the judge's word, and the signature of the handshake.
+/// Returns a verifier that combines the judge with the check of the handshake's signature.
 pub fn verifier<J: Judge + 'static>(
     judge: Arc<J>,
     provider: &CryptoProvider,

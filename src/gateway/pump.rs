@@ -1,7 +1,7 @@
-//! Serves the engine: its deadlines, and what a call of anybody left to be done.
+//! Serves the engine: its deadlines, and the work left by calls.
 //!
-//! [`Hub::turn`] is step 3 of the order of calls that the engine's documentation gives. One task
-//! runs it, at the engine's next deadline or when woken; so there is one timer for all miners.
+//! [`Hub::turn`] is step 3 of the call order in the engine's documentation. One task runs it at the
+//! engine's next deadline or when woken, so one timer serves all miners.
 
 use std::fmt;
 use std::rc::Rc;
@@ -26,11 +26,11 @@ use super::hub::{End, Hub};
 use super::log::{self, Kind, Level};
 use super::warnings;
 
-/// Least time between two turns that only the clock asks for, so that a deadline that stays in
-/// the past is no storm (F66).
+/// Least time between two turns that only the clock causes. A deadline that stays in the past must
+/// not spin the loop (F66).
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Time between two looks at sockets that are full, and two signs of life, in engine time.
+/// Time between two checks of full sockets, and between two beats, in engine time.
 const SLOW_READER_CHECK: EngineDuration = EngineDuration::from_secs(1);
 
 /// Serves the engine for as long as the process runs; calls `each_second` about once a second, as
@@ -43,7 +43,7 @@ pub async fn run(hub: Rc<Hub>, each_second: impl Fn()) {
         if now >= check_at {
             check_at = now + SLOW_READER_CHECK;
             hub.end_slow_readers(now);
-            // Whoever waits for such a write has it from where the block was found.
+            // The task that found the block waits for its write; nobody waits here.
             let _ = hub.save_blocks(now);
             each_second();
             log::flush();
@@ -60,11 +60,11 @@ pub async fn run(hub: Rc<Hub>, each_second: impl Fn()) {
     }
 }
 
-/// What is done about a block that a session refused which cannot have known its job.
+/// The text for a block refused by a session that cannot have known its job.
 const TRIED_AGAIN: &str = "; it is kept, and tried in the pool's next session";
 
 impl Hub {
-    /// Does everything that is due.
+    /// Does all due work.
     pub fn turn(self: &Rc<Self>) {
         let now = clock::now();
         if self.proxy.borrow().poll_timeout() <= now {
@@ -93,7 +93,7 @@ impl Hub {
         }
     }
 
-    // Each gives the engine back before its answer is acted on.
+    // Each returns the engine before the caller acts on the answer.
 
     fn poll_closed(&self) -> Option<(MinerHandle, Close)> {
         self.proxy.borrow_mut().poll_closed()
@@ -130,7 +130,7 @@ impl Hub {
             }
             Event::LinkDown { link, pool, close } => {
                 self.count(|counts| counts.links_lost.add(close.name()));
-                // Why it could not be dialled was said in more words by who dialled.
+                // The dialling task logged its failure in more detail.
                 if close != LinkClose::Unneeded && !was_dialling(close) {
                     let told = self.told(link, close, now);
                     say(Level::Warn, Kind::LinkDown, format_args!("pool {}: {told}", pool + 1));

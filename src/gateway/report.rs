@@ -1,8 +1,8 @@
-//! What the gateway says of itself: one snapshot, from which status, metrics and health are made.
+//! One snapshot of the gateway, from which status, metrics and health are rendered.
 //!
-//! A report is plain data that was read from the engine in one step, so its sums hold whenever
-//! they are read; whoever shows it needs neither the engine nor its thread. The names of the
-//! fields are those of `/api/v1/status`, and changing one breaks somebody's script.
+//! A report is plain data read from the engine in one step, so its sums always hold. Rendering
+//! needs neither the engine nor its thread. The field names are those of `/api/v1/status`; a change
+//! breaks users' scripts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -48,36 +48,36 @@ pub struct Report {
     pub update: UpdateReport,
     /// The miners.
     pub miners: Miners,
-    /// The links, and the pools that have none.
+    /// The links, and the pools without a link.
     pub upstream: Vec<Upstream>,
-    /// How the work is divided.
+    /// The goals and their parts of the work.
     pub goals: Vec<Goal>,
-    /// Where every submit lies.
+    /// The ledger of submits.
     pub ledger: Books,
     /// Blocks found.
     pub block_candidates: u64,
-    /// Those that no pool has answered yet.
+    /// Block candidates without a pool's answer yet.
     pub block_candidates_waiting: u64,
-    /// Links that ended or were not made, by reason.
+    /// Links that ended or failed to open, by reason.
     pub links_lost: Counts,
     /// Switches of a goal to another pool, by reason.
     pub switches: Counts,
 }
 
-/// What the gateway runs on, and how much of it the gateway may take.
+/// The board and the gateway's memory on it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Board {
     /// The name of the profile.
     pub profile: &'static str,
-    /// Links that there is room for.
+    /// Capacity of links.
     pub links_max: usize,
-    /// The gateway's memory at its most.
+    /// The gateway's peak memory.
     pub memory_bytes: u64,
-    /// What there is for it.
+    /// The memory budget.
     pub memory_bytes_max: u64,
 }
 
-/// What was written to disk, which wears flash out.
+/// Writes to disk, which wear flash out.
 #[derive(Clone, Debug, Serialize)]
 pub struct Flash {
     /// Writes since the start.
@@ -93,96 +93,96 @@ pub struct Flash {
 pub struct Miners {
     /// Connected now.
     pub connected: usize,
-    /// Connected at most.
+    /// Most connections at once.
     pub max: usize,
-    /// Connections taken since the start.
+    /// Connections admitted since the start.
     pub accepted: u64,
-    /// Connections not taken, by reason.
+    /// Connections refused, by reason.
     pub refused: Counts,
     /// Connections that ended, by reason.
     pub ended: Counts,
-    /// Connected now, by what their firmware is taken for.
+    /// Connected miners by detected firmware.
     pub firmware: Counts,
-    /// How often a pool refused a worker (`identity.mode = "per-worker"`).
+    /// Workers refused by a pool (`identity.mode = "per-worker"`).
     pub workers_refused: u64,
-    /// Jobs for miners whose firmware may not survive the coinbase.
+    /// Jobs sent to miners whose firmware may not survive the coinbase.
     pub oversized_jobs: u64,
 }
 
-/// One link, or a pool without one.
+/// One link, or a pool without a link.
 #[derive(Clone, Debug, Serialize)]
 pub struct Upstream {
     /// The pool's place in the list, from 1.
     pub pool: usize,
-    /// Its address.
+    /// The pool's URL.
     pub url: String,
     /// The state of the link.
     pub state: &'static str,
-    /// The goal that it is a pool of.
+    /// The goal of the pool.
     pub goal: String,
-    /// Whether the farm mines at this pool for that goal now: not while it is away.
+    /// Whether the farm mines at this pool for that goal now; false while the pool is away.
     pub active: bool,
-    /// Whether it has been reached since the settings name it.
+    /// Whether the pool was reached since it entered the settings.
     pub reached: bool,
-    /// Whether it is trusted: `closed`, `open` or `half-open`.
+    /// The state of its circuit: `closed`, `open` or `half-open`.
     pub circuit: &'static str,
-    /// How well it serves, 0 to 100, where it was ever reached.
+    /// Its health score, 0 to 100; `None` if it was never reached.
     pub health: Option<u8>,
-    /// Why it earns nothing, as long as it does not: `refuses`, `answers_none` or `answers_some`.
+    /// Why the pool earns nothing now: `refuses`, `answers_none` or `answers_some`.
     pub trouble: Option<&'static str>,
-    /// Whether it takes no names of miners, so that all shares go to it under its own login.
+    /// Whether the pool accepts only its own login, so all shares are sent under it.
     pub one_name: bool,
-    /// What the pool wanted people to be shown last.
+    /// The last message that the pool sent for people.
     pub message: Option<String>,
     /// Whether the connection is verified TLS.
     pub tls: bool,
-    /// The pool's extranonce2, in bytes.
+    /// The pool's extranonce2 size, in bytes.
     pub extranonce2_size: Option<u8>,
     /// The pool's difficulty.
     pub difficulty: Option<f64>,
-    /// Milliseconds that the pool took for its last answer to a share.
+    /// Milliseconds of the pool's last answer to a share.
     pub answer_ms: Option<f64>,
-    /// Why there is no connection, where there is none.
+    /// Why there is no connection.
     pub error: Option<String>,
 }
 
-/// A goal: pools that stand in for each other, and what part of the work they get.
+/// A goal: pools that replace each other, and their part of the work.
 #[derive(Clone, Debug, Serialize)]
 pub struct Goal {
-    /// Its name; empty where the pools name none.
+    /// Its name; empty if the pools name none.
     pub name: String,
     /// Its weight in the settings.
     pub weight: u16,
-    /// The part of the work that was done for it since goals or weights changed, 0 to 1.
+    /// The part of the work done for it since goals or weights changed, 0 to 1.
     pub part: f64,
     /// Miners that work for it now.
     pub miners: u16,
-    /// How it came to the pool that it is at, where it ever changed.
+    /// Its last switch of pool.
     pub switched: Option<Switch>,
 }
 
-/// A goal's last way to another pool.
+/// A goal's last switch to another pool.
 #[derive(Clone, Debug, Serialize)]
 pub struct Switch {
-    /// The pool that it came to, from 1.
+    /// The new pool, from 1.
     pub pool: usize,
-    /// Why.
+    /// The reason.
     pub why: String,
-    /// How long ago, in seconds.
+    /// Seconds since the switch.
     pub secs_ago: u64,
 }
 
-/// Where every submit lies; the sums are those of the engine's ledger.
+/// The ledger of submits; the sums are the engine's.
 #[derive(Clone, Debug, Serialize)]
 pub struct Books {
     /// All submits: `accepted` and all of `rejected`.
     pub submitted: u64,
     /// Accepted here: `below_upstream` and `forwarded`.
     pub accepted: u64,
-    /// Accepted here and too light for the pool.
+    /// Accepted here, below the pool's difficulty.
     pub below_upstream: u64,
-    /// Heavy enough for the pool: `pool_accepted`, all of `pool_rejected` and of `orphaned`,
-    /// `pending` and `held`.
+    /// At the pool's difficulty: `pool_accepted`, all of `pool_rejected` and `orphaned`, `pending`
+    /// and `held`.
     pub forwarded: u64,
     /// Accepted by the pool.
     pub pool_accepted: u64,
@@ -190,15 +190,15 @@ pub struct Books {
     pub pool_rejected: Counts,
     /// Rejected here, by reason.
     pub rejected: Counts,
-    /// On the way to the pool, or there without an answer yet.
+    /// On the way to the pool, or without its answer yet.
     pub pending: u64,
-    /// Kept while the link is down.
+    /// Held while the link is down.
     pub held: u64,
     /// Lost to the pool, by reason.
     pub orphaned: Counts,
 }
 
-/// Counts the connected miners by what their firmware is taken for.
+/// Counts the connected miners by detected firmware.
 fn firmware(proxy: &Proxy<'_>) -> Counts {
     let mut counts = Counts::new();
     for (_, miner) in proxy.miners() {
@@ -273,7 +273,7 @@ fn write_counts(
 }
 
 impl Hub {
-    /// Reads everything at once.
+    /// Reads the whole report.
     pub fn report(&self) -> Report {
         let proxy = self.proxy.borrow();
         let counts = self.counts();
@@ -394,7 +394,7 @@ impl Hub {
         all
     }
 
-    /// What an operator should know as long as it is so (F83).
+    /// Returns the lasting warnings for the operator (F83).
     fn warnings(&self, proxy: &Proxy<'_>) -> Vec<String> {
         let settings = self.settings.borrow();
         let mut warnings = Vec::new();
@@ -452,7 +452,7 @@ impl Hub {
     }
 }
 
-/// What is said of a pool that more shares were found for than fit its queue.
+/// The warning about a pool whose queue is full.
 fn full_warning(index: usize) -> String {
     format!(
         "pool {}: shares were lost in the last minute because its queue is full; ask it for a \
@@ -461,14 +461,14 @@ fn full_warning(index: usize) -> String {
     )
 }
 
-/// What is said of miners that are read less.
+/// The warning about miners held back.
 const HELD_BACK: &str = "miners are read less for now: their pool has not answered enough of what \
      was sent; ask it for a higher difficulty (d= in its password, or another port)";
 
-/// Miners that warnings are about, at most: more are no other news.
+/// Most miners named in warnings; further ones are no news.
 const WARNED_MINERS_MAX: usize = 8;
 
-/// What is said of a miner that repeats its shares.
+/// The warning about a miner that repeats its shares.
 fn repeats_warning(peer: IpAddr, worker: &Visible<'_>) -> String {
     format!(
         "miner {peer}, worker {worker}, sends shares again that were taken before: they are \

@@ -1,13 +1,12 @@
 //! The serial line: one operator at a time, a person at the console or a program with frames.
 //!
-//! The port is the one of `serial.device`, or of `run --serial`. It is opened again when it
-//! vanishes (a USB adapter that is pulled out) and when the settings name another. Who has the
-//! cable has the board, so whoever speaks here is an administrator; the audit log calls him
-//! `serial`.
+//! The port comes from `serial.device` or `run --serial`. It is reopened after it vanishes (an
+//! unplugged USB adapter) and when the settings name another. Access to the cable is access to the
+//! board, so this operator is an administrator; the audit log names him `serial`.
 //!
-//! Nothing here blocks: the port is read and written as a socket is. What is written waits in a
-//! bounded buffer; where nobody takes it for a while it is dropped, so a cable that hangs loose
-//! holds nothing up.
+//! Nothing here blocks: the port is read and written without blocking, like a socket. Output waits
+//! in a bounded buffer and is dropped if the peer reads nothing for a while. A loose cable holds
+//! nothing up.
 
 mod session;
 
@@ -29,7 +28,7 @@ use super::log::{self, Kind};
 
 use session::{Answered, Session};
 
-/// A port, and how it is spoken to.
+/// A port's path and speed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
     path: PathBuf,
@@ -37,7 +36,7 @@ struct Line {
 }
 
 impl Line {
-    /// Returns the line that the settings ask for.
+    /// Returns the line that settings, board and flag select.
     fn wanted(settings: &Settings, board: &str, flag: Option<&Path>) -> Option<Self> {
         let path = match (flag, &settings.serial.device) {
             (Some(path), _) => path.to_owned(),
@@ -48,7 +47,7 @@ impl Line {
         Some(Self { path, baud: settings.serial.baud })
     }
 
-    /// Opens the port, on a thread of its own: a port that holds output back blocks for it.
+    /// Opens the port on its own thread, since a port that withholds output blocks.
     async fn open(&self) -> io::Result<SerialPort> {
         let Self { path, baud } = self.clone();
         let opened = spawn_blocking(move || SerialPort::open(path, baud)).await;
@@ -56,7 +55,7 @@ impl Line {
     }
 }
 
-/// Serves the serial line for as long as the process runs; `flag` is the port of `run --serial`.
+/// Serves the serial line for the life of the process; `flag` is the port of `run --serial`.
 pub async fn run(hub: Rc<Hub>, control: Rc<Control>, flag: Option<PathBuf>) {
     let wanted = || Line::wanted(&hub.settings.borrow(), hub.plan.board, flag.as_deref());
     let mut answered = Answered::default();
@@ -64,7 +63,7 @@ pub async fn run(hub: Rc<Hub>, control: Rc<Control>, flag: Option<PathBuf>) {
     let pause = Duration::from_micros(SERIAL_RETRY.as_micros());
     loop {
         let Some(line) = wanted() else {
-            // It cannot fail: the sender lives as long as the control.
+            // The wait cannot fail: the control owns the sender.
             let _ = changes.changed().await;
             continue;
         };

@@ -1,12 +1,11 @@
-//! A store as the event loop has it: whoever puts a value there goes on at once, and may wait for
-//! what the disk says.
+//! A store as the event loop uses it: a put returns at once, and its outcome can be awaited.
 //!
-//! A value is state, not a message: where another comes before the last is written, only the newer
-//! is written, and both who wait are told of that write. So each shelf has one place in the queue
-//! of the disk's thread, and a slow disk makes no queue longer.
+//! A value is state, not a message: a newer value replaces one not yet written, and both callers
+//! get the outcome of that write. Each shelf has one slot in the queue of the disk's thread, so a
+//! slow disk lengthens no queue.
 //!
-//! What could not be written is a [trouble](troubles) until a write succeeds, and what was found
-//! damaged until it is written anew.
+//! A failed write is a [trouble](troubles) until a write succeeds; a damaged file is a trouble
+//! until it is rewritten.
 
 use std::fmt;
 use std::io;
@@ -19,11 +18,11 @@ use super::disk::thread;
 use super::log::{self, Kind};
 use super::store::{Found, Store, Value};
 
-/// The event loop's end of a store.
+/// The event loop's handle of a store.
 pub struct Shelf<T: Value>(Arc<Shared<T>>);
 
 struct Shared<T: Value> {
-    /// Used on the disk's thread alone, once the loop turns.
+    /// Used only on the disk's thread once the loop turns.
     store: Mutex<Store<T>>,
     wanted: Mutex<Wanted<T>>,
     done: watch::Sender<Done>,
@@ -31,15 +30,15 @@ struct Shared<T: Value> {
 }
 
 struct Wanted<T> {
-    /// What is to be written, and which value it is.
+    /// The value to write next, and its number.
     value: Option<T>,
     number: u64,
-    /// What could not be written, where nothing came after it.
+    /// The value whose write failed, unless a newer one was put since.
     failed: Option<T>,
     is_queued: bool,
 }
 
-/// What came of the last write.
+/// The outcome of the last write.
 #[derive(Clone, Debug, Default)]
 struct Done {
     number: u64,
@@ -47,7 +46,7 @@ struct Done {
     failed: Option<(io::ErrorKind, String)>,
 }
 
-/// A value that is being written.
+/// A write in progress.
 pub struct Writing {
     number: u64,
     done: watch::Receiver<Done>,
@@ -58,12 +57,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<T: Value + Send + 'static> Shelf<T> {
-    /// Opens the store `name` in a folder, which is made where it is missing, before the loop
-    /// turns, and returns what was found there.
+    /// Opens the store `name` in a folder before the loop turns, and returns its files. A missing
+    /// folder is created.
     ///
     /// # Errors
     ///
-    /// The folder cannot be had.
+    /// The folder cannot be created.
     pub fn open(folder: &Path, name: &'static str) -> io::Result<(Self, Found<T>)> {
         let (store, found) = Store::load(folder, name)?;
         let place = folder.join(name);
@@ -78,7 +77,7 @@ impl<T: Value + Send + 'static> Shelf<T> {
         Ok((Self(Arc::new(shared)), found))
     }
 
-    /// Puts a value there, in place of one that is not written yet.
+    /// Queues a value; it replaces a value not yet written.
     pub fn put(&self, value: T) -> Writing {
         let mut wanted = lock(&self.0.wanted);
         wanted.number += 1;
@@ -89,7 +88,7 @@ impl<T: Value + Send + 'static> Shelf<T> {
         writing
     }
 
-    /// Tries again to write what could not be written; says whether there was such a thing.
+    /// Retries a failed write; says whether there was one.
     pub fn retry(&self) -> bool {
         let mut wanted = lock(&self.0.wanted);
         let Some(value) = wanted.failed.take() else { return false };
@@ -98,8 +97,8 @@ impl<T: Value + Send + 'static> Shelf<T> {
         true
     }
 
-    /// Lets go of what is not written yet, and takes the place as empty: its files are erased by
-    /// the caller, behind this in the queue.
+    /// Drops the value not yet written and forgets the stored one. The caller erases the files
+    /// later in the queue.
     pub fn forget(&self) {
         let mut wanted = lock(&self.0.wanted);
         (wanted.value, wanted.failed) = (None, None);
@@ -114,14 +113,14 @@ impl<T: Value + Send + 'static> Shelf<T> {
         }
     }
 
-    /// Says whether the value that was put there last is on the disk.
+    /// Says whether the last value put is on the disk.
     pub fn is_written(&self) -> bool {
         let number = lock(&self.0.wanted).number;
         let done = self.0.done.borrow();
         done.number == number && done.failed.is_none()
     }
 
-    /// Returns how many values were ever written.
+    /// Returns the number of values ever written.
     pub fn generation(&self) -> u64 {
         self.0.done.borrow().generation
     }
@@ -143,7 +142,7 @@ impl<T: Value + Send + 'static> Shelf<T> {
 }
 
 impl<T: Value> Shared<T> {
-    /// Writes the newest value; on the disk's thread.
+    /// Writes the newest value, on the disk's thread.
     fn write(&self) {
         let (value, number) = {
             let mut wanted = lock(&self.wanted);
@@ -178,11 +177,11 @@ impl<T: Value> Shared<T> {
 }
 
 impl Writing {
-    /// Waits until the value, or one that was put there after it, is on the disk.
+    /// Waits until this value or a newer one is written.
     ///
     /// # Errors
     ///
-    /// What the disk says.
+    /// The disk's error.
     pub async fn outcome(mut self) -> io::Result<()> {
         let number = self.number;
         let done = self.done.wait_for(|done| done.number >= number).await;
@@ -193,7 +192,7 @@ impl Writing {
     }
 }
 
-/// Something about a file of the state that an operator should know for as long as it is so.
+/// A lasting problem of a state file, shown to the operator.
 struct Trouble {
     place: PathBuf,
     is_damage: bool,
@@ -210,18 +209,17 @@ impl Trouble {
     }
 }
 
-/// At most one of a kind for each store.
+/// At most one of each kind per store.
 static TROUBLES: Mutex<Vec<Trouble>> = Mutex::new(Vec::new());
 
-/// Returns what is wrong in a folder now, for status and console.
+/// Returns the present troubles of a folder, for status and console.
 pub fn troubles(folder: &str) -> Vec<String> {
     let troubles = lock(&TROUBLES);
     let is_here = |trouble: &&Trouble| trouble.place.parent() == Some(Path::new(folder));
     troubles.iter().filter(is_here).map(|trouble| trouble.text.clone()).collect()
 }
 
-/// Notes that the newest of what is kept at a place is not on the disk; it is said once until a
-/// write succeeds.
+/// Notes that the newest value of a place is not on the disk; logged once until a write succeeds.
 pub fn unwritten(place: &Path, error: &dyn fmt::Display) {
     let text = format!(
         "{} is not on the disk as it is in use, and a restart loses the difference: {}: {error}",
@@ -231,14 +229,14 @@ pub fn unwritten(place: &Path, error: &dyn fmt::Display) {
     note(place, false, text);
 }
 
-/// Notes that what is kept at a place could be written.
+/// Notes that a place was written.
 pub fn written(place: &Path) {
     if settle(place, &[Trouble::is_unwritten]) {
         say_settled(place);
     }
 }
 
-/// Notes what was found damaged at a place, and what counts instead.
+/// Notes the damaged files of a place, and which value is used instead.
 fn note_damage<T>(place: &Path, found: &Found<T>) {
     settle(place, &[Trouble::is_damage, Trouble::is_unwritten]);
     if found.damage.is_empty() {
@@ -266,7 +264,7 @@ fn note(place: &Path, is_damage: bool, text: String) {
     log::error(Kind::Kept, format_args!("{text}"));
 }
 
-/// Forgets troubles; says whether there were any.
+/// Removes troubles; says whether there were any.
 fn settle(place: &Path, kinds: &[fn(&Trouble) -> bool]) -> bool {
     let mut troubles = lock(&TROUBLES);
     let before = troubles.len();
@@ -279,7 +277,7 @@ fn say_settled(place: &Path) {
     log::info(Kind::Kept, format_args!("{} is on the disk again", what(place)));
 }
 
-/// Returns what people call what is kept at a place.
+/// Returns people's name for a stored value.
 fn what(place: &Path) -> &'static str {
     match place.file_name().and_then(|name| name.to_str()) {
         Some("accounts") => "the passwords of the page",
@@ -311,7 +309,7 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
 
-    /// A folder that is gone when the test is over.
+    /// A folder removed at the end of the test.
     struct Folder(PathBuf);
 
     impl Folder {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
-/// Wakes one task, once for any number of calls.
+/// Wakes one task; many calls before it runs wake it once.
 #[derive(Default)]
 pub struct Signal {
     is_set: Cell<bool>,
@@ -12,7 +12,7 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// Wakes the task, or lets it go on when it next waits.
+    /// Wakes the task, or lets its next wait return at once.
     pub fn set(&self) {
         if !self.is_set.replace(true)
             && let Some(waker) = self.waker.take()

@@ -1,5 +1,5 @@
-//! What every TCP connection of the gateway is set to; set on a listener, it holds for what that
-//! accepts. And which addresses are ours, and near.
+//! Socket options of the gateway's TCP connections, and this machine's addresses. Options set on a
+//! listener are inherited by its accepted connections.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,14 +8,14 @@ use std::time::Duration;
 use loka_stratum::limits::{PEER_GONE_MAX, USER_TIMEOUT};
 use socket2::{SockRef, TcpKeepalive};
 
-/// Idle time before the first keep-alive probe, and between two. The kernel looks at each whether
-/// the silence has lasted for [`USER_TIMEOUT`], which overrides its count of probes.
+/// Idle time before the first keep-alive probe, and between two probes. At each probe the kernel
+/// compares the silence with [`USER_TIMEOUT`], which overrides its count of probes.
 const PROBE_AFTER: Duration = Duration::from_secs(25);
 const PROBE_EVERY: Duration = Duration::from_secs(5);
-/// The same for a peer whose place somebody else asks for.
+/// The same for a peer at a full address.
 const PROBE_SOON: Duration = Duration::from_secs(1);
 
-/// Addresses of this machine that are told.
+/// Most own addresses that are shown.
 const OWN_ADDRESSES_MAX: usize = 8;
 
 const _: () = assert!(PROBE_AFTER.as_secs() + PROBE_EVERY.as_secs() <= USER_TIMEOUT.as_secs());
@@ -25,11 +25,11 @@ const _: () = assert!(
     "silence, seen at a probe, and then what was sent just before that"
 );
 
-/// Sends small lines at once, and lets the kernel notice a peer that is gone (F47, F63).
+/// Disables Nagle's algorithm, and lets the kernel detect a dead peer (F47, F63).
 ///
 /// # Errors
 ///
-/// The socket is dead already.
+/// The socket is already dead.
 pub fn tune<'s, S>(socket: &'s S) -> io::Result<()>
 where
     SockRef<'s>: From<&'s S>,
@@ -41,28 +41,27 @@ where
     socket.set_tcp_user_timeout(Some(Duration::from_secs(USER_TIMEOUT.as_secs())))
 }
 
-/// Has the kernel ask at once whether an idle peer is there, and every second from then on, until
-/// [`tune`] is called.
+/// Makes the kernel probe an idle peer every second, until [`tune`] is called.
 ///
 /// # Errors
 ///
-/// The socket is dead already.
+/// The socket is already dead.
 pub fn probe_now(socket: &tokio::net::TcpStream) -> io::Result<()> {
     let often = TcpKeepalive::new().with_time(PROBE_SOON).with_interval(PROBE_SOON);
     SockRef::from(socket).set_tcp_keepalive(&often)
 }
 
-/// Returns an address as people write it: one of IPv4 that came in by a listener for both families
-/// is not in the form of IPv6.
+/// Returns an address as people write it: an IPv4 address from a dual-stack listener loses its IPv6
+/// form.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
-        // As it is, with its scope.
+        // Unchanged, with its scope.
         IpAddr::V6(_) => address,
     }
 }
 
-/// Says whether an address is of this machine or of a network that the internet does not route.
+/// Says whether an address is local: loopback, private, or link-local.
 pub fn is_local(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => {
@@ -74,13 +73,13 @@ pub fn is_local(address: IpAddr) -> bool {
     }
 }
 
-/// Returns the IPv4 addresses of this machine, or those of IPv6 where it has no other; those of a
-/// local network first, none where they cannot be had.
+/// Returns this machine's IPv4 addresses, or its IPv6 addresses if it has no other. Local networks
+/// come first; the list is empty if the system gives none.
 pub fn own_addresses() -> Vec<IpAddr> {
     let all = if_addrs::get_if_addrs().unwrap_or_default();
     let mut found: Vec<IpAddr> = Vec::new();
     for ip in all.iter().map(if_addrs::Interface::ip) {
-        // Of link-local ones each is another at every interface, so they cannot be typed.
+        // A link-local address needs a scope, so it cannot be typed.
         let is_local_link = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
         if !ip.is_loopback() && !is_local_link && !found.contains(&ip) {
             found.push(ip);
@@ -94,8 +93,8 @@ pub fn own_addresses() -> Vec<IpAddr> {
     found
 }
 
-/// Returns what can be typed to reach a place of ours from another machine: the place itself, or
-/// every address of this machine where it is all of them.
+/// Returns the addresses that reach a port from another machine: its own, or every address of this
+/// machine if it is bound to all.
 pub fn reached_at(place: SocketAddr) -> Vec<SocketAddr> {
     if !place.ip().is_unspecified() {
         return vec![place];

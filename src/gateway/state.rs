@@ -1,13 +1,11 @@
-//! Where state is kept: the directory that a setting names, else the service manager, else the
-//! place of the user; and what is said where nothing can be written there.
+//! The state folder: named by a setting, else by the service manager, else the user's default.
 //!
-//! A gateway always has such a place unless an operator turned it off, by `--no-state` or an empty
-//! `state.dir`: a block candidate must outlive the process (`docs/adr/0014`). Two processes never
-//! share one, since each would write over what the other keeps.
+//! A gateway always has a state folder unless an operator turned it off, by `--no-state` or an
+//! empty `state.dir`: a block candidate must outlive the process (`docs/adr/0014`). Two processes
+//! never share one, since each would overwrite the other's files.
 //!
-//! A directory that cannot be used stops no farm. It is said once, as an error of the log and a
-//! warning of the status, whatever the reason: what is there is read as far as it can be, and what
-//! is new is kept in memory.
+//! An unusable folder stops no farm. It is reported once, as an error in the log and a warning in
+//! the status. Existing files are read as far as possible; new values stay in memory.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -21,25 +19,25 @@ use super::disk::{Disk, Flash};
 /// The name of the gateway's own folder.
 const NAME: &str = "loka-stratum";
 
-/// The file that the one process holds which may write.
+/// The lock file, held by the one process that may write.
 const LOCK: &str = "lock";
 
-/// A file that is made and removed, to see whether that can be done.
+/// A file created and removed to test the folder.
 const PROBE: &str = "probe.new";
 
-/// Where state is kept, and whether it can be.
+/// The state folder and its condition.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    /// The directory; empty where there is none, or none that can be read.
+    /// The folder; empty if there is none, or none that can be read.
     pub folder: String,
-    /// What is wrong with it.
+    /// Why it cannot be written.
     pub problem: Option<String>,
-    /// Keeps every other process out; the system gives it back however this one ends.
+    /// The lock, which the system releases however the process ends.
     _lock: Option<Rc<File>>,
 }
 
 impl State {
-    /// Takes the directory for this process, which it is made for where it is missing.
+    /// Locks the folder for this process; a missing folder is created.
     pub fn open(folder: &str) -> Self {
         if folder.is_empty() {
             return Self::default();
@@ -56,12 +54,12 @@ impl State {
         }
     }
 
-    /// Looks at a directory that is left as it is.
+    /// Returns the state of a folder without changing it.
     pub fn look(folder: &str) -> Self {
         Self { folder: folder.to_owned(), ..Self::default() }
     }
 
-    /// Returns the directory where something new can be kept; empty where nothing can.
+    /// Returns the folder if it is writable, else an empty text.
     pub fn writable(&self) -> &str {
         if self.problem.is_some() { "" } else { &self.folder }
     }
@@ -76,7 +74,7 @@ fn problem_of(folder: &str, error: &io::Error) -> String {
     )
 }
 
-/// Makes the directory where it is missing, and a file in it.
+/// Creates the missing folder, and a file in it.
 fn try_out(disk: &impl Disk, folder: &Path) -> io::Result<()> {
     disk.make_folder(folder)?;
     let probe = folder.join(PROBE);
@@ -85,8 +83,8 @@ fn try_out(disk: &impl Disk, folder: &Path) -> io::Result<()> {
     disk.remove(&probe)
 }
 
-/// Keeps every other process out for as long as the file is open; none on a file system without
-/// locks, where it is the operator's to start one gateway.
+/// Locks the folder while the file is open. `None` on a file system without locks; the operator
+/// must then start only one gateway.
 fn lock(folder: &Path) -> io::Result<Option<File>> {
     let path = folder.join(LOCK);
     let mut options = OpenOptions::new();
@@ -105,17 +103,17 @@ fn lock(folder: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Returns where state is kept that no setting names.
+/// Returns the default state folder.
 pub fn default_folder() -> Option<String> {
     folder_of(|name| std::env::var_os(name), user() == 0)?.into_os_string().into_string().ok()
 }
 
-/// systemd's `STATE_DIRECTORY`; else the system's place where the gateway is root; else the user's
-/// own, as the XDG base directories are. What is no absolute path names nothing.
+/// Returns systemd's `STATE_DIRECTORY`; else the system's folder for root; else the user's XDG
+/// folder. A relative path is ignored.
 fn folder_of(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
     let absolute = |path: PathBuf| Some(path).filter(|path| path.is_absolute());
     let named = |name| absolute(PathBuf::from(variable(name)?));
-    // Several are separated by colons, of which the first is the service's own.
+    // systemd separates several folders by colons; the first is the service's own.
     let of_service = variable("STATE_DIRECTORY").and_then(|all| all.into_string().ok());
     let first = of_service.and_then(|all| all.split(':').next().map(PathBuf::from));
     if let Some(folder) = first.and_then(absolute) {
@@ -128,7 +126,7 @@ fn folder_of(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Opti
     Some(named("XDG_STATE_HOME").or_else(home)?.join(NAME))
 }
 
-/// The user that the process acts as.
+/// Returns the process's user id.
 fn user() -> u32 {
     fs::metadata("/proc/self").map_or(u32::MAX, |process| process.uid())
 }
@@ -198,7 +196,7 @@ mod tests {
         let text = folder.to_str().unwrap();
         let first = State::open(text);
         assert_eq!(first.writable(), text);
-        // A lock of the same process is as good as another's.
+        // A lock of the same process conflicts like another's.
         let second = State::open(text);
         assert_eq!(second.folder, "", "not even to be read");
         assert!(second.problem.unwrap().contains("another gateway"));

@@ -1,4 +1,4 @@
-//! `status`: asks a running gateway how it is and prints the answer.
+//! `status`: asks a running gateway for its status and prints the answer.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -30,7 +30,7 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// Runs the command: 0 where the gateway is ready, 1 where it is not or cannot be asked.
+/// Runs the command: 0 if the gateway is ready, 1 if it is not or cannot be asked.
 pub fn run(args: &StatusArgs) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let limit = Duration::from_micros(HTTP_TIMEOUT.as_micros());
@@ -70,7 +70,7 @@ async fn fetch(address: SocketAddr) -> Result<String, Failure> {
         let body = Limited::new(response.into_body(), HTTP_ANSWER_BYTES_MAX).collect().await?;
         Ok::<_, Failure>(String::from_utf8(body.to_bytes().into())?)
     };
-    // The connection carries what the exchange asks for and ends after it.
+    // The connection drives the exchange and ends after it.
     let (answer, _) = tokio::join!(exchange, connection);
     answer
 }

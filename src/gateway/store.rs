@@ -1,18 +1,18 @@
-//! The store: small facts that outlive the process, on flash that may lose power at any time.
+//! The store: small values that outlive the process, on flash that may lose power at any time.
 //!
-//! A [`Store`] keeps one value in two files that it writes in turn. Each file is whole or not
-//! there: it is written beside its place, synced, and moved into it; and it carries a generation
-//! and a CRC-32, so that the newest file that is sound is what [`Store::load`] returns (F68). A
-//! disk that is full or read-only costs the new value only (F69).
+//! A [`Store`] keeps one value in two files and writes them in turn. Each file is written beside
+//! its place, synced and renamed, so it is whole or absent. It carries a generation and a CRC-32;
+//! [`Store::load`] returns the newest sound file (F68). A full or read-only disk costs the new
+//! value only (F69).
 //!
-//! Absent and damaged are two things: [`Found`] says what is there and cannot be used. The first
-//! value is written into both files, and so is each that finds one of them damaged, so that no
-//! single damage loses all.
+//! Absent and damaged files are told apart: [`Found`] lists the damaged ones. The first value goes
+//! into both files, and so does a value written while one file is damaged. No single damage loses
+//! both.
 //!
-//! The event loop has a store as a [`Shelf`](super::shelf::Shelf).
+//! The event loop uses a store through a [`Shelf`](super::shelf::Shelf).
 //!
-//! The format is postcard, which does not describe itself: a value that may change later is an
-//! enum of versions whose variants and fields are only ever appended.
+//! The format is postcard, which does not describe itself. A value that may change later is an enum
+//! of versions; variants and fields are only ever appended.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ use super::disk::{Disk, Flash};
 
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
-/// First bytes of every file, with the version of the frame around the value.
+/// Magic of every file, with the version of the frame around the value.
 const MAGIC: [u8; 4] = *b"LKS1";
 
 /// One value on disk.
@@ -40,37 +40,37 @@ pub struct Store<T, D = Flash> {
     folder: PathBuf,
     name: &'static str,
     generation: u64,
-    /// What is there, so that nothing is written twice.
+    /// The value on disk, so that an equal value is not written again.
     newest: Option<T>,
     slots: [Slot; SLOTS],
 }
 
-/// What one of the files is.
+/// The state of one file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Slot {
     Absent,
     Sound,
-    /// It is there and cannot be used.
+    /// The file is there and cannot be used.
     Unsound,
 }
 
-/// What was found at a start.
+/// The files found at a start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found<T> {
     /// The newest sound value.
     pub value: Option<T>,
-    /// What is there and cannot be used: each file with why.
+    /// The damaged files, each with the reason.
     pub damage: Vec<String>,
 }
 
 impl<T> Found<T> {
-    /// Says whether there is something, and nothing of it can be used.
+    /// Says whether files exist and none of them can be used.
     pub fn is_unsound(&self) -> bool {
         self.value.is_none() && !self.damage.is_empty()
     }
 }
 
-/// The value and how many came before it, as they are written.
+/// The value and its generation, as written.
 #[derive(Serialize, Deserialize)]
 struct Record<T> {
     magic: [u8; 4],
@@ -78,39 +78,38 @@ struct Record<T> {
     value: T,
 }
 
-/// What a store keeps.
+/// A value that a store can keep.
 pub trait Value: Serialize + DeserializeOwned + Clone + PartialEq {}
 
 impl<T: Serialize + DeserializeOwned + Clone + PartialEq> Value for T {}
 
 impl<T: Value> Store<T> {
-    /// Opens the store `name` in a folder, which is made where it is missing, and returns what is
-    /// there.
+    /// Opens the store `name` in a folder and returns its files. A missing folder is created.
     ///
     /// # Errors
     ///
-    /// The folder cannot be made. A file that cannot be read is like one that is not sound.
+    /// The folder cannot be created. A file that cannot be read counts as damaged.
     pub fn load(folder: &Path, name: &'static str) -> io::Result<(Self, Found<T>)> {
         Self::load_from(Flash, folder, name)
     }
 
-    /// Returns the newest sound value of the store `name`, and leaves the folder as it is.
+    /// Returns the newest sound value of the store `name` without changing the folder.
     pub fn peek(folder: &Path, name: &'static str) -> Option<T> {
         Self::read(Flash, folder, name).1.value
     }
 }
 
 impl<T: Value, D: Disk> Store<T, D> {
-    /// As [`Store::load`], on any disk.
+    /// Does the same as [`Store::load`], on any disk.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same errors.
     pub fn load_from(disk: D, folder: &Path, name: &'static str) -> io::Result<(Self, Found<T>)> {
         let made = disk.make_folder(folder);
         let (store, mut found) = Self::read(disk, folder, name);
         if let Err(error) = made {
-            // Where nothing can be read, nobody knows that there is nothing.
+            // An unreadable folder is reported as damage: it may hold a value.
             found.damage.insert(0, error.to_string());
         }
         Ok((store, found))
@@ -142,12 +141,12 @@ impl<T: Value, D: Disk> Store<T, D> {
         (store, Found { value, damage })
     }
 
-    /// Writes a value into the place of the older of the two, and into the other as well where
-    /// that has no sound value; one that is there already is not written again.
+    /// Writes a value over the older file, and over the other file too if that is not sound. A
+    /// value equal to the stored one is not written again.
     ///
     /// # Errors
     ///
-    /// What the system says; the value before it is still there.
+    /// The system's error; the value before it is still there.
     pub fn save(&mut self, value: &T) -> io::Result<()> {
         let is_whole = self.slots == [Slot::Sound; SLOTS];
         let is_known = self.newest.as_ref() == Some(value);
@@ -185,12 +184,12 @@ impl<T: Value, D: Disk> Store<T, D> {
         self.disk.sync_folder(&self.folder)
     }
 
-    /// Takes its place as empty: the files are erased by the caller.
+    /// Forgets the value; the caller erases the files.
     pub fn forget(&mut self) {
         (self.newest, self.slots) = (None, [Slot::Absent; SLOTS]);
     }
 
-    /// Returns how many values were ever written.
+    /// Returns the generation: the number of values ever written.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -202,18 +201,17 @@ impl<T: Value, D: Disk> Store<T, D> {
 
 const SLOTS: usize = 2;
 
-/// How the name of a file ends that was damaged and put aside.
+/// The extension of a damaged file that was put aside.
 pub const DAMAGED: &str = "damaged";
 
-/// The name of the events as frames, which a build without the feature `defmt` may find as well.
+/// The store name of event frames; a build without the feature `defmt` may find such files too.
 pub const FRAMES: &str = "events";
 
-/// Removes all that is kept under some names, so that nothing of it can be read any more. Where
-/// the power is cut meanwhile, a part of it may be left.
+/// Removes all files of these names. A power cut meanwhile may leave a part of them.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The system's error.
 pub fn erase(disk: &impl Disk, folder: &Path, names: &[&str]) -> io::Result<()> {
     for name in names {
         for extension in ["new", "0", "1", DAMAGED] {
@@ -236,10 +234,10 @@ impl<T: DeserializeOwned> Record<T> {
     }
 }
 
-/// What the gateway remembers of itself.
+/// Facts that the gateway keeps about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Memory {
-    /// How the extranonce2 is divided.
+    /// The division of the extranonce2.
     V1 {
         /// Bytes of the miner id.
         miner_id_bytes: u8,
@@ -248,24 +246,24 @@ pub enum Memory {
     },
 }
 
-/// The block candidates that no pool has decided about.
+/// The block candidates not yet decided by a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Blocks {
     /// At most as many as the engine keeps.
     V1(Vec<BlockV1>),
-    /// With the port of the pool, and a time that may be unknown.
+    /// As V1, with the pool's port and an optional time.
     V2(Vec<Block>),
 }
 
-/// A block candidate, as [`BlockRecord`] in a form of its own.
+/// A block candidate: [`BlockRecord`] in its stored form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
-    /// Seconds since 1970 when it was found; none where the clock was not set.
+    /// Seconds since 1970 when it was found; `None` if the clock was not set.
     pub found_secs: Option<u64>,
     hash: [u8; 32],
     /// The pool's host in the settings.
     pub host: String,
-    /// Its port there; 0 where that is not known.
+    /// The pool's port in the settings; 0 if unknown.
     pub port: u16,
     /// The account's user.
     pub user: String,
@@ -278,7 +276,7 @@ pub struct Block {
     version_bits: Option<u32>,
 }
 
-/// What version 1 kept of a block.
+/// A block in version 1 of the format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockV1 {
     found_secs: u64,
@@ -295,7 +293,7 @@ pub struct BlockV1 {
 }
 
 impl Blocks {
-    /// Returns what is stored, in the form of today.
+    /// Returns the blocks in the newest form.
     pub fn newest(self) -> Vec<Block> {
         match self {
             Self::V1(blocks) => blocks.into_iter().map(Block::from).collect(),
@@ -308,7 +306,7 @@ impl From<BlockV1> for Block {
     fn from(old: BlockV1) -> Self {
         let BlockV1 { hash, host, session, extranonce1, job_id, extranonce2, .. } = old;
         Self {
-            // What was written while the clock was not set is no time.
+            // A time written before the clock was set means nothing.
             found_secs: Some(old.found_secs).filter(|secs| clock::may_be_right(*secs)),
             hash,
             host,
@@ -326,7 +324,7 @@ impl From<BlockV1> for Block {
 }
 
 impl Block {
-    /// Turns a record into what is stored.
+    /// Turns a record into its stored form.
     pub fn new(record: &BlockRecord, found_secs: Option<u64>) -> Self {
         Self {
             found_secs,
@@ -344,18 +342,18 @@ impl Block {
         }
     }
 
-    /// Returns how long ago it was found; none where the clock was not set then, or is not now.
+    /// Returns the block's age; `None` if the clock was not set then or is not set now.
     pub fn age(&self) -> Option<Duration> {
         let found = Duration::from_secs(self.found_secs?);
         clock::wall_checked().ok()?.checked_sub(found)
     }
 
-    /// Says whether this is what is stored of the record.
+    /// Says whether this is the stored form of the record.
     pub fn is_of(&self, record: &BlockRecord) -> bool {
         self.hash == record.hash.0
     }
 
-    /// Returns the record; none where a text is longer than any record has it.
+    /// Returns the record; `None` if a text is longer than the engine allows.
     pub fn record(&self) -> Option<BlockRecord> {
         Some(BlockRecord {
             hash: BlockHash(self.hash),
@@ -384,7 +382,7 @@ mod tests {
     const FIRST: Memory = Memory::V1 { miner_id_bytes: 2, roll_bytes: 4 };
     const SECOND: Memory = Memory::V1 { miner_id_bytes: 1, roll_bytes: 2 };
 
-    /// A folder that is gone when the test is over.
+    /// A folder removed at the end of the test.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -435,7 +433,7 @@ mod tests {
             fs::write(&newest, &damaged).unwrap();
             assert_eq!(folder.load().1, Some(FIRST), "damaged at {index}");
         }
-        // The next value goes where the damage is.
+        // The next value goes over the damaged file.
         let (mut store, _) = folder.load();
         store.save(&SECOND).unwrap();
         assert_eq!(folder.load().1, Some(SECOND));
@@ -606,8 +604,8 @@ mod tests {
         assert_eq!(folder.load().1, Some(FIRST));
     }
 
-    /// The file of version 1 with one block in it, and that of version 2: put together by hand,
-    /// after the format of postcard.
+    /// A version 1 file with one block, and a version 2 file, both put together by hand after the
+    /// format of postcard.
     const BLOCKS_V1: &str = "\
         4c4b5331150001c08df6d706070707070707070707070707070707070707070707070707070707070707\
         07070c706f6f6c2e6578616d706c65046661726d0273310401020304016208000000000000002a80c089\
@@ -617,7 +615,7 @@ mod tests {
         0707070c706f6f6c2e6578616d706c65851a046661726d0273310401020304016208000000000000002a\
         80c089c206818080780180400142fa5f";
 
-    /// What both hold, but for the port, which version 1 did not keep.
+    /// The block in both files; version 1 did not keep the port.
     fn stored(port: u16) -> BlockRecord {
         BlockRecord {
             hash: BlockHash([7; 32]),

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::clock::Utc;
 
-/// How the table of a gateway begins that is not ready.
+/// The first words of the table of a gateway that is not ready.
 pub const NOT_READY: &str = "NOT READY";
 
-/// Lays the status out for people.
+/// Formats the status for people.
 pub fn table(status: &Value) -> String {
     let board = &status["board"];
     let miners = &status["miners"];
@@ -78,7 +78,7 @@ pub fn table(status: &Value) -> String {
     text + &books(ledger)
 }
 
-/// Lays out what is known of updates; nothing where the system has none.
+/// Formats the state of updates; empty if the system has none.
 fn update(update: &Value) -> String {
     if update["supported"] != true {
         return String::new();
@@ -89,7 +89,7 @@ fn update(update: &Value) -> String {
     text += &match progress["phase"].as_str() {
         Some("receiving") => format!("; an update comes, {} bytes", word(&progress["bytes"])),
         Some("checking") => "; an update is read back".to_owned(),
-        Some("restarting") => "; the machine starts anew".to_owned(),
+        Some("restarting") => "; the machine reboots".to_owned(),
         Some("trial") => format!("; on trial for {} s", word(&progress["seconds_left"])),
         _ => String::new(),
     };
@@ -132,7 +132,7 @@ fn books(ledger: &Value) -> String {
     text
 }
 
-/// Shows a value without quotes; what a gateway sends is escaped, since it may be from a network.
+/// Formats a value without quotes. The gateway's text is escaped, since it may come from a network.
 fn word(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),

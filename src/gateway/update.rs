@@ -1,23 +1,24 @@
-//! Updates of a system in two slots: signed, written beside what runs, tried, and kept or left.
+//! Updates of a two-slot system: signed, written to the idle slot, tried, then confirmed or
+//! reverted.
 //!
-//! Read this first ([ADR 10](../../docs/adr/0010-updates.md)). The gateway writes no slot: it hands
-//! what it is given to [`keeper`], a process of its own that judges and writes, and knows from it
-//! what runs. The gateway's part is what only it can tell: what there was before
-//! ([`trial::Before`]), and whether as much is back on the new system.
+//! Read this first ([ADR 10](../../docs/adr/0010-updates.md)). The gateway writes no slot. It
+//! forwards an update to [`keeper`], a process of its own that verifies and writes, and asks it for
+//! the running system. The gateway itself knows the state before the update ([`trial::Before`]),
+//! and whether the new system reaches it.
 //!
-//! | part | what |
+//! | part | content |
 //! | --- | --- |
 //! | `signature` | minisign's signatures |
-//! | `manifest` | what an update is, and whether it is for this system |
-//! | `file` | an update as it comes piece by piece |
-//! | `slots` | the two slots, and writing the one that does not run |
-//! | `env` | which of them starts |
-//! | `keeper` | the process that does all of that, `loka-stratum slots` |
-//! | `client` | the gateway's end of the line to it |
-//! | `folder` | an update that somebody put on the disk |
-//! | `trial` | whether a new system is well, and what came of updates |
+//! | `manifest` | the facts of an update, and whether it fits this system |
+//! | `file` | an update file, parsed piece by piece |
+//! | `slots` | the two slots, and writing the idle one |
+//! | `env` | the boot environment: which slot starts |
+//! | `keeper` | the process that owns the slots, `loka-stratum slots` |
+//! | `client` | the gateway's end of the keeper's socket |
+//! | `folder` | an update file that somebody put on the disk |
+//! | `trial` | the trial of a new system, and the outcome of updates |
 //!
-//! A gateway that a package manager installed has no slots, and says where its updates come from.
+//! A gateway installed by a package manager has no slots, and says where its updates come from.
 
 mod client;
 mod env;
@@ -47,7 +48,7 @@ use super::signal::Signal;
 use client::{Keeper, Standing, Upload};
 use trial::{Before, Outcome, Pending, Record, Records};
 
-/// What is said where there are no slots.
+/// The answer of a system without slots.
 pub const NO_SLOTS: &str = "this gateway was not started with --slots, so its system has no slots: \
                             a package is updated by its manager (apt, opkg, apk), a tarball by its \
                             installer";
@@ -59,72 +60,72 @@ pub struct Updates {
     standing: RefCell<Option<Standing>>,
     phase: Cell<Phase>,
     shelf: RefCell<Option<Shelf<Record>>>,
-    /// What is remembered, with or without a place on disk for it.
+    /// The update records, with or without a place on disk.
     records: RefCell<Records>,
     restart: Signal,
     restarts: Cell<bool>,
 }
 
-/// How far an update is.
+/// The progress of an update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(tag = "phase", rename_all = "lowercase")]
 pub enum Phase {
-    /// There is none.
+    /// No update.
     #[default]
     Idle,
-    /// It comes, and is written.
+    /// The file arrives and is written.
     Receiving {
-        /// Bytes of the file that came.
+        /// Bytes received.
         bytes: u64,
-        /// Bytes that it has; 0 before that is known.
+        /// Bytes of the file; 0 until known.
         of: u64,
     },
-    /// It is read back.
+    /// The slot is read back.
     Checking,
-    /// The machine is about to start anew.
+    /// The machine is about to reboot.
     Restarting,
-    /// It runs, and has to show that it is well.
+    /// The new system runs and must prove that it is well.
     Trial {
-        /// Seconds that it has left for it.
+        /// Seconds left of the trial.
         seconds_left: u64,
     },
 }
 
-/// How updates are, as status and page show it.
+/// The state of updates for status and page.
 #[derive(Clone, Debug, Serialize)]
 pub struct UpdateReport {
     /// Whether this system can be updated here.
     pub supported: bool,
-    /// Why not.
+    /// Why it cannot.
     pub why_not: Option<&'static str>,
-    /// The version of the system that runs.
+    /// The running version.
     pub version: Option<String>,
     /// Its slot.
     pub slot: Option<&'static str>,
     /// The board that updates must be for.
     pub board: Option<String>,
-    /// How far an update is.
+    /// The progress of an update.
     pub progress: Phase,
-    /// What came of the last one.
+    /// The outcome of the last update.
     pub last: Option<Outcome>,
 }
 
 /// An update that is written, and starts next.
 #[derive(Clone, Debug, Serialize)]
 pub struct Installed {
-    /// The version that ran.
+    /// The version before.
     pub from: String,
-    /// The version that starts.
+    /// The new version.
     pub to: String,
     /// Its slot.
     pub slot: &'static str,
 }
 
-/// Lets the next update come, however this one ends.
+/// Admits the next update when it is dropped, however this one ends.
 struct Turn<'a>(&'a Updates);
 
 impl Updates {
-    /// Prepares updates by the keeper at a socket, remembered in a folder.
+    /// Prepares updates through the keeper's socket, with records in a folder.
     pub fn new(socket: Option<&Path>, folder: &str) -> Self {
         let keeper = socket.map(|socket| Keeper(PathBuf::from(socket)));
         let updates = Self { keeper, ..Self::default() };
@@ -143,7 +144,7 @@ impl Updates {
         updates
     }
 
-    /// Returns how updates are.
+    /// Returns the state of updates.
     pub fn report(&self) -> UpdateReport {
         let standing = self.standing.borrow();
         let standing = standing.as_ref();
@@ -158,12 +159,12 @@ impl Updates {
         }
     }
 
-    /// Takes an update from a door, and has it started next. The door says so, and then
-    /// [`Updates::restart`].
+    /// Installs an update from a door and makes its slot start next. The door reports that, then
+    /// calls [`Updates::restart`].
     ///
     /// # Errors
     ///
-    /// Why not; nothing has changed then.
+    /// The reason; nothing has changed then.
     pub async fn install<R: Read>(
         &self,
         hub: &Hub,
@@ -208,9 +209,9 @@ impl Updates {
             when,
             before,
         };
-        // Written first: a cut between the two is an update that was not started.
+        // The record is written first: a cut between the two leaves an update that was not started.
         if let Some(writing) = self.remember(|records| records.pending = Some(pending)) {
-            // That it could not be written the shelf says; the update goes on.
+            // The shelf logs a failed write; the update goes on.
             let _ = writing.outcome().await;
         }
         if let Err(refused) = ready.activate().await {
@@ -229,34 +230,34 @@ impl Updates {
         Ok(Installed { from, to, slot: slot.letter() })
     }
 
-    /// Has the machine started anew.
+    /// Requests a reboot of the machine.
     pub fn restart(&self) {
         self.restarts.set(true);
         self.restart.set();
     }
 
-    /// Says whether an update comes, is read back, or is about to start.
+    /// Says whether an update is being received, read back, or about to start.
     pub fn is_under_way(&self) -> bool {
         !matches!(self.phase.get(), Phase::Idle | Phase::Trial { .. })
     }
 
-    /// Has an update seem to come.
+    /// Pretends that an update is being received.
     #[cfg(test)]
     pub fn seem_under_way(&self, is_under_way: bool) {
         let receiving = Phase::Receiving { bytes: 0, of: 0 };
         self.phase.set(if is_under_way { receiving } else { Phase::Idle });
     }
 
-    /// Waits until somebody wants the machine started anew.
+    /// Waits for a reboot request.
     pub async fn restart_asked(&self) {
         self.restart.wait().await;
     }
 
-    /// Starts the machine anew, where that is wanted: the last thing that a gateway does.
+    /// Reboots the machine if requested, as the gateway's last step.
     pub async fn restart_if_asked(&self) {
         let Some(keeper) = self.keeper.as_ref().filter(|_| self.restarts.get()) else { return };
         if let Err(refused) = keeper.reboot().await {
-            log::error(Kind::Update, format_args!("the machine is not started anew: {refused}"));
+            log::error(Kind::Update, format_args!("the machine does not reboot: {refused}"));
         }
     }
 
@@ -269,7 +270,7 @@ impl Updates {
         Ok(Turn(self))
     }
 
-    /// Changes what is remembered; returns the write, where there is a place for it.
+    /// Changes the records; returns the write if there is a state folder.
     fn remember(&self, change: impl FnOnce(&mut Records)) -> Option<Writing> {
         change(&mut self.records.borrow_mut());
         let record = Record::V1(self.records.borrow().clone());

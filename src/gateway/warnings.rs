@@ -1,13 +1,13 @@
 //! Warnings that both the log and the report give, in one wording.
 
-/// What is said of a settings file that cannot be used.
+/// The warning about an unusable settings file.
 pub const BAD_FILE: &str = "the settings file cannot be used, as the log says: what was in use or \
      committed last counts until it is mended";
 
-/// What is said of a gateway that has no pool yet.
+/// The warning of a gateway without a pool.
 pub const NO_POOL: &str = "no pool is set: set-up mode, miners get no work until one is";
 
-/// What is said of a pool that takes no names of miners.
+/// The warning about a pool that accepts one worker name only.
 pub fn one_name_warning(index: usize) -> String {
     let number = index + 1;
     format!(
@@ -16,7 +16,7 @@ pub fn one_name_warning(index: usize) -> String {
     )
 }
 
-/// What is said of a pool over plain TCP.
+/// The warning about a pool over plain TCP.
 pub fn plain_warning(index: usize) -> String {
     format!(
         "pool {} is reached over plain TCP: anybody on the path can take the hash-rate; use \

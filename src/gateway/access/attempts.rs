@@ -1,15 +1,15 @@
-//! How often somebody may guess: bounded tables of those who have been wrong.
+//! Rate limits for guesses: bounded tables of failed log-ins.
 //!
-//! A few mistakes are free, then each costs a wait that doubles. An address of the network is
-//! locked out after ten, for a while, and begins anew. All of an IPv6 /64 is one address, since
-//! whoever has one has them all. Where the table is full, nobody in it is forgotten before the
-//! time: newcomers share a few counts, so that changing one's address gains little (F50, F76).
+//! A few mistakes are free, then each costs a wait that doubles. A network address is locked out
+//! after ten failures, for a while, and then starts afresh. An IPv6 /64 counts as one address,
+//! since its owner can use all of it. A full table forgets no entry before its time: new addresses
+//! share a few counts, so changing one's address gains little (F50, F76).
 //!
-//! What others do locks nobody out (F98). This machine and browsers that were logged in before have
-//! counts of their own, which only they can raise and which never lock; the shared counts of
-//! newcomers slow down and never lock either.
+//! Others' guesses lock nobody out (F98). This machine and known browsers have counts of their own,
+//! which only they can raise and which never lock. The shared counts slow down and never lock
+//! either.
 //!
-//! Time is the engine's, which is monotonic: a wall clock that jumps lets nobody in or out.
+//! Time is the engine's monotonic time: a jump of the wall clock changes no wait.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -23,25 +23,25 @@ use loka_stratum::time::{Duration, Instant};
 
 use super::devices::DeviceId;
 
-/// Those who were wrong, and when they may try again.
+/// Failed log-ins, and when the next attempt is allowed.
 #[derive(Default)]
 pub struct Attempts {
     wrong: Vec<Entry>,
-    /// All addresses for which there is no room, by what their hash says.
+    /// Counts shared by the addresses without an entry, chosen by hash.
     others: [Count; ATTEMPT_COUNTS_SHARED],
     hasher: RandomState,
     machine: Count,
     devices: Vec<(DeviceId, Count)>,
 }
 
-/// Who guesses.
+/// The origin of a guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// Somebody at this machine.
+    /// A process on this machine.
     Machine,
-    /// A browser that was logged in before as who it wants to be now.
+    /// A browser that logged in to the same account before.
     Device(DeviceId),
-    /// Anybody at an address.
+    /// An address of the network.
     Address(Place),
 }
 
@@ -53,7 +53,7 @@ struct Entry {
 #[derive(Clone, Copy, Default)]
 struct Count {
     wrong: u32,
-    /// Before this nothing is tried.
+    /// No attempt is allowed before this time.
     until: Instant,
     last: Instant,
 }
@@ -61,12 +61,12 @@ struct Count {
 /// An attempt that came too early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooEarly {
-    /// How long is to be waited.
+    /// The time left to wait.
     pub wait: Duration,
 }
 
 impl Whose {
-    /// Says who guesses, by where he is and which browser that we know he has.
+    /// Chooses the count by address and known browser.
     pub fn of(from: IpAddr, device: Option<DeviceId>) -> Self {
         match device {
             _ if offenders::is_this_machine(offenders::octets(from)) => Self::Machine,
@@ -77,12 +77,12 @@ impl Whose {
 }
 
 impl Attempts {
-    /// Begins an attempt, which counts as wrong until [`Self::was_right`] is told, so that
-    /// several at once gain nothing.
+    /// Begins an attempt. It counts as wrong until [`Self::was_right`], so parallel attempts gain
+    /// nothing.
     ///
     /// # Errors
     ///
-    /// It is too early; nothing is counted then.
+    /// It is too early; the attempt is not counted.
     pub fn begin(&mut self, by: Whose, now: Instant) -> Result<(), TooEarly> {
         self.wrong.retain(|entry| !entry.count.is_over(now));
         self.devices.retain(|(_, count)| !count.is_over(now));
@@ -96,8 +96,8 @@ impl Attempts {
         count.begin(longest, now)
     }
 
-    /// Takes the last attempt back, which was right; those before it stay counted, so that who
-    /// knows one password cannot wash guesses at another.
+    /// Uncounts the last attempt, which was right. Earlier failures stay counted, so knowing one
+    /// password does not hide guesses at another.
     pub fn was_right(&mut self, by: Whose, now: Instant) {
         let (count, _) = self.count(by);
         count.wrong = count.wrong.saturating_sub(1);
@@ -106,13 +106,13 @@ impl Attempts {
         self.devices.retain(|(_, count)| count.wrong > 0);
     }
 
-    /// Says whether somebody is locked out.
+    /// Says whether this origin is locked out.
     pub fn is_locked_out(&mut self, by: Whose) -> bool {
         let (count, longest) = self.count(by);
         longest.is_none() && count.wrong >= ATTEMPTS_MAX
     }
 
-    /// Gives somebody a count of his own where there is room for it.
+    /// Gives an origin its own entry if there is room.
     fn make_room(&mut self, by: Whose) {
         match by {
             Whose::Machine => {}
@@ -137,14 +137,14 @@ impl Attempts {
         }
     }
 
-    /// Returns somebody's count, and the longest wait where it never locks.
+    /// Returns an origin's count, and the longest wait if that count never locks.
     fn count(&mut self, by: Whose) -> (&mut Count, Option<Duration>) {
         let Self { wrong, others, hasher, machine, devices } = self;
         let place = match by {
             Whose::Machine => return (machine, Some(ATTEMPT_WAIT_KNOWN_MAX)),
             Whose::Device(id) => {
                 let own = devices.iter_mut().find(|(known, _)| *known == id);
-                // A count that was right is gone; what it had to say stands for nobody else.
+                // Its entry is gone after a right attempt, so this machine's count stands in.
                 let count = own.map_or(machine, |(_, count)| count);
                 return (count, Some(ATTEMPT_WAIT_KNOWN_MAX));
             }
@@ -172,13 +172,13 @@ impl Count {
         Ok(())
     }
 
-    /// Says whether what it counts is forgotten.
+    /// Says whether the count has expired.
     fn is_over(&self, now: Instant) -> bool {
         now.since(self.last) >= ATTEMPTS_LOCK
     }
 }
 
-/// Returns the wait after so many that were wrong.
+/// Returns the wait after this many failures.
 fn wait_after(wrong: u32) -> Duration {
     if wrong >= ATTEMPTS_MAX {
         return ATTEMPTS_LOCK;
@@ -271,14 +271,14 @@ mod tests {
             let from = format!("198.51.{}.{}", last / 250, last % 250);
             refused += u32::from(wait(&mut attempts, &from, 0).is_some());
         }
-        // Each of the shared counts gives its free ones, and no more.
+        // Each shared count gives its free attempts, and no more.
         let free = (ATTEMPTS_FREE + 1) * ATTEMPT_COUNTS_SHARED as u32;
         assert!(refused >= 10_000 - free, "{refused} of 10,000 newcomers");
         assert_eq!(wait(&mut attempts, "2001:db8::1", 0), Some(1), "nobody was forgotten for them");
         assert_eq!(wait(&mut attempts, "198.51.0.1", ATTEMPTS_LOCK.as_secs()), None);
     }
 
-    /// Wrong guesses of 300 addresses, as fast as they may.
+    /// Wrong guesses of 300 addresses, as fast as the waits allow.
     fn attacked(attempts: &mut Attempts, secs: u64) {
         for now in 0..secs {
             for last in 0..300 {
@@ -297,7 +297,7 @@ mod tests {
             assert!(!attempts.is_locked_out(by));
             attempts.was_right(by, at(120));
         }
-        // A newcomer waits some seconds, and then it is tried.
+        // A newcomer waits some seconds, then its attempt is allowed.
         let newcomer = "203.0.113.7";
         if let Some(waited) = wait(&mut attempts, newcomer, 120) {
             assert!(waited <= 8, "{waited} s");

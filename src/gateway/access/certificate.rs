@@ -1,9 +1,9 @@
-//! What the page proves itself with: a certificate of its own making, or one that was brought.
+//! The page's TLS certificate: self-made, or brought by the operator.
 //!
-//! At the first start of the page a key and a certificate are made and kept, so that its
-//! fingerprint, which is shown where only somebody at the device reads it, stays the same for ten
-//! years. A certificate that an operator brings takes its place until it is taken away; the one of
-//! our own making is kept meanwhile. Keys come and go as text in a request, never by a path (F79).
+//! At the first start of the page a key and a self-signed certificate are made and stored. Its
+//! fingerprint, shown only to a person at the device, stays the same for ten years. An operator's
+//! certificate replaces it until it is removed; the self-made one is kept meanwhile. Keys arrive as
+//! text in a request, never as a path (F79).
 
 use std::cell::RefCell;
 use std::io;
@@ -35,7 +35,7 @@ pub const NAME: &str = "page";
 #[derive(Default)]
 pub struct Certificate {
     state: RefCell<State>,
-    /// Whoever changes it has it, one after the other.
+    /// Held by each change, so that changes run one after the other.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -52,7 +52,7 @@ struct InUse {
     fingerprint: Fingerprint,
 }
 
-/// What is kept of certificates; fields are only ever appended to the versions of [`Stored`].
+/// The stored certificates; fields are only ever appended to the versions of [`Stored`].
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
     made: Option<Identity>,
@@ -71,17 +71,17 @@ enum Stored {
     V1(Kept),
 }
 
-/// Days that a certificate of our own making is good for, from the day before it is made.
+/// Days that a self-made certificate is valid, from the day before it is made.
 const DAYS: u64 = 3650;
 
 const DAY_SECS: u64 = 86_400;
 
 impl Certificate {
-    /// Takes up what is kept in a folder; with none, a certificate lasts until the process ends.
+    /// Loads the certificates of a folder; without a folder they last until the process ends.
     ///
     /// # Errors
     ///
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     pub fn open(folder: &str) -> io::Result<Self> {
         let mut state = State::default();
         if !folder.is_empty() {
@@ -94,12 +94,12 @@ impl Certificate {
         Ok(Self { state: RefCell::new(state), ..Self::default() })
     }
 
-    /// Returns the settings of a TLS server; where there is no certificate yet, makes one for the
-    /// names that the page answers to.
+    /// Returns the TLS server's configuration. If there is no certificate yet, it makes one for the
+    /// page's names.
     ///
     /// # Errors
     ///
-    /// None can be made, or what is kept cannot be used.
+    /// No certificate can be made, or the stored one is unusable.
     pub async fn config(&self, settings: &Settings) -> io::Result<Arc<ServerConfig>> {
         if let Some(config) = self.in_use() {
             return Ok(config);
@@ -115,7 +115,7 @@ impl Certificate {
             kept.made = Some(made.map_err(io::Error::other)?.map_err(io::Error::other)?);
         }
         let config = Self::ready(&kept).await?;
-        // The page is of use without a disk, too; that it is not kept the shelf says.
+        // The page works without a disk too; the shelf logs a failed write.
         self.state.borrow_mut().take(kept, config.clone());
         Ok(config.config)
     }
@@ -124,8 +124,8 @@ impl Certificate {
         self.state.borrow().in_use.as_ref().map(|in_use| in_use.config.clone())
     }
 
-    /// Makes the settings of a server of what is kept, beside the event loop: a large key takes
-    /// its time to be checked.
+    /// Builds the server's configuration beside the event loop, since checking a large key takes
+    /// time.
     async fn ready(kept: &Kept) -> io::Result<InUse> {
         let missing = || io::Error::other("there is no certificate");
         let identity = kept.brought.as_ref().or(kept.made.as_ref()).ok_or_else(missing)?.clone();
@@ -134,21 +134,21 @@ impl Certificate {
         Ok(InUse { config: config.map_err(io::Error::other)?, fingerprint })
     }
 
-    /// Returns the SHA-256 of the certificate in use as browsers show it.
+    /// Returns the SHA-256 of the certificate in use, as browsers show it.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         Some(self.state.borrow().in_use.as_ref()?.fingerprint)
     }
 
-    /// Says whether the certificate in use was brought.
+    /// Says whether the operator brought the certificate in use.
     pub fn is_brought(&self) -> bool {
         self.state.borrow().kept.brought.is_some()
     }
 
-    /// Takes a certificate that was brought: its chain and its private key as PEM.
+    /// Uses an operator's certificate: its chain and its private key as PEM.
     ///
     /// # Errors
     ///
-    /// What is wrong with it; the one before stays in use.
+    /// The certificate is unusable or was not written; the one before stays in use.
     pub async fn bring(&self, pem: &str) -> Result<(), Refused<String>> {
         let pem = pem.to_owned();
         let read = spawn_blocking(move || {
@@ -162,11 +162,11 @@ impl Certificate {
         self.change(|kept| kept.brought = Some(identity)).await
     }
 
-    /// Goes back to the certificate of our own making.
+    /// Returns to the self-made certificate.
     ///
     /// # Errors
     ///
-    /// That is the one in use, or it cannot be written.
+    /// It is in use already, or the change cannot be written.
     pub async fn drop_brought(&self) -> Result<(), Refused<String>> {
         if !self.is_brought() {
             let text = "the certificate of the gateway's own making is in use already";
@@ -175,8 +175,8 @@ impl Certificate {
         self.change(|kept| kept.brought = None).await
     }
 
-    /// Forgets all certificates; the next that is asked for is made anew. What is on disk is
-    /// erased by the caller, behind this in the disk's queue.
+    /// Forgets all certificates; the next use makes a new one. The caller erases the file later in
+    /// the disk's queue.
     pub fn forget(&self) {
         let mut state = self.state.borrow_mut();
         if let Some(shelf) = &state.shelf {
@@ -186,8 +186,8 @@ impl Certificate {
         state.in_use = None;
     }
 
-    /// Puts a change into use and waits until it is written; where it cannot be, what was there
-    /// before is in use again.
+    /// Applies a change and waits until it is written. If the write fails, the previous state is
+    /// restored.
     async fn change(&self, change: impl FnOnce(&mut Kept)) -> Result<(), Refused<String>> {
         let failed =
             |error: io::Error| Refused::Failed(format!("the certificate is not changed: {error}"));
@@ -195,7 +195,7 @@ impl Certificate {
         let before = self.state.borrow().kept.clone();
         let mut kept = before.clone();
         change(&mut kept);
-        // Without any there was no page yet; it makes one.
+        // Without any certificate there was no page yet; opening the page makes one.
         let is_none = kept.brought.is_none() && kept.made.is_none();
         let ready = if is_none { None } else { Some(Self::ready(&kept).await.map_err(failed)?) };
         let (before, writing) = {
@@ -215,10 +215,10 @@ impl Certificate {
 }
 
 impl State {
-    /// Puts into use what is kept, and keeps it.
+    /// Puts certificates into use and queues their write.
     fn take(&mut self, kept: Kept, ready: InUse) {
         self.in_use = Some(ready);
-        // A shelf tells of a write that fails, and nobody waits for this one.
+        // Nobody waits for this write; the shelf logs a failure.
         let _ = self.put(kept);
     }
 
@@ -230,8 +230,8 @@ impl State {
 }
 
 impl Identity {
-    /// Makes a key and a certificate that it signs itself. A clock that reads 1970 is taken for
-    /// the day that this program was written.
+    /// Makes a key and a self-signed certificate. If the clock reads 1970, the certificate starts
+    /// on the day this program was written.
     fn make(settings: &Settings) -> Result<Self, rcgen::Error> {
         let mut params = CertificateParams::new(names(settings))?;
         for address in addresses(settings) {
@@ -258,14 +258,14 @@ impl Identity {
         if !(1..=CERTIFICATES_MAX).contains(&count) {
             return Err(format!("pem: got {count} certificates, allowed 1..{CERTIFICATES_MAX}"));
         }
-        // What the parser says may hold parts of the key.
+        // The parser's error may quote parts of the key.
         let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())
             .map_err(|_| "pem: got no private key, allowed one without a password".to_owned())?;
         let chain = chain.into_iter().map(|certificate| certificate.to_vec()).collect();
         Ok(Self { chain, key: key.secret_der().to_vec() })
     }
 
-    /// Makes the settings of a server; the library checks that the key fits the leaf.
+    /// Builds the server's configuration; rustls checks that the key fits the leaf.
     fn config(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
         let key = PrivateKeyDer::try_from(self.key.clone())
             .map_err(|text| rustls::Error::General(text.to_owned()))?;
@@ -291,7 +291,7 @@ fn names(settings: &Settings) -> Vec<String> {
     mdns.chain(hosts).chain(["localhost".to_owned()]).collect()
 }
 
-/// The addresses that the page is at, as far as this moment knows.
+/// The addresses of the page known at this moment.
 fn addresses(settings: &Settings) -> Vec<IpAddr> {
     let mut addresses = vec![IpAddr::from([127, 0, 0, 1])];
     match settings.page_address().map(|address| address.ip()) {
@@ -366,7 +366,7 @@ mod tests {
         let open = || Certificate::open(folder.to_str().unwrap()).unwrap();
         let fingerprint = |certificate: &Certificate| {
             run(certificate.config(&settings())).unwrap();
-            // What was written before this is done is on the disk.
+            // All writes queued before this are on the disk.
             assert!(thread::finish(std::time::Duration::from_secs(20)));
             certificate.fingerprint()
         };

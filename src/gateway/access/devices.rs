@@ -1,44 +1,44 @@
-//! Browsers that were logged in before, so that nobody else's guesses slow them (F98).
+//! Known browsers: others' guesses do not slow them down (F98).
 //!
-//! A log-in with a password gives the browser a second cookie, which lasts long and is good for
-//! nothing but to be counted apart: a number, and a seal over it and the role that only the hash of
-//! that role's password makes. So nothing is kept here, a restart changes nothing, another password
-//! ends all of them, and who knows the viewer's password gains nothing for guessing the admin's.
+//! A password log-in sets a second, long-lived cookie, which only selects a count of attempts. It
+//! holds a random id and an HMAC over id and role, keyed by the hash of the role's password. The
+//! server stores nothing and a restart changes nothing. A new password invalidates all ids of the
+//! role. An id from the viewer's password does not help to guess admin's.
 
 use loka_stratum::control::Role;
 use loka_stratum::wire::hex::{Digits, decode_exact};
 use ring::hmac;
 
-/// Bytes of a number, and of a seal.
+/// Bytes of an id, and of a seal.
 const ID_BYTES: usize = 16;
 const SEAL_BYTES: usize = 32;
 const BYTES: usize = ID_BYTES + SEAL_BYTES;
 
-/// The number of a browser.
+/// A browser's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceId([u8; ID_BYTES]);
 
 impl DeviceId {
-    /// Creates the number from its bytes.
+    /// Creates an id from its bytes.
     #[cfg(test)]
     pub const fn new(bytes: [u8; ID_BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// Draws one; none where the system has no random numbers.
+    /// Draws an id; `None` if the system gives no random bytes.
     pub fn draw() -> Option<Self> {
         let mut bytes = [0; ID_BYTES];
         getrandom::fill(&mut bytes).ok()?;
         Some(Self(bytes))
     }
 
-    /// Returns what the browser keeps, for a role whose password has this hash.
+    /// Returns the cookie's value for a role whose password has this hash.
     pub fn sealed(&self, role: Role, hash: &str) -> String {
         let seal = hmac::sign(&key(hash), &self.message(role));
         format!("{}{}", Digits(&self.0), Digits(seal.as_ref()))
     }
 
-    /// Reads what a browser shows; none where it is not what [`Self::sealed`] made.
+    /// Verifies a cookie's value; `None` unless [`Self::sealed`] made it.
     pub fn read(text: &str, role: Role, hash: &str) -> Option<Self> {
         let bytes: [u8; BYTES] = decode_exact(text.as_bytes()).ok()?;
         let (id, seal) = bytes.split_first_chunk::<ID_BYTES>()?;

@@ -1,9 +1,8 @@
-//! Who is logged in: a bounded table of sessions.
+//! A bounded table of log-in sessions.
 //!
-//! The bearer has a random token; here its SHA-256 is kept, so that what is read out of memory
-//! logs nobody in. A session ends by itself when it is not used or too old, whatever comes first.
-//! Where the table is full, the one that was used longest ago ends: whoever logs in has shown a
-//! password.
+//! The browser holds a random token; the table holds its SHA-256, so a leak of memory logs nobody
+//! in. A session ends when idle or too old, whichever comes first. A full table ends the session
+//! idle for longest, since the newcomer has shown a password.
 
 use std::fmt;
 use std::io;
@@ -19,8 +18,8 @@ use subtle::ConstantTimeEq;
 /// Bytes of a token.
 const TOKEN_BYTES: usize = 32;
 
-/// What the bearer of a session shows; also what proves that a request comes from a page that
-/// could read an answer of ours.
+/// A session's secret. A hash of it also proves that a request comes from a page that can read our
+/// answers.
 #[derive(Clone, Copy)]
 pub struct Token([u8; TOKEN_BYTES]);
 
@@ -28,13 +27,13 @@ pub struct Token([u8; TOKEN_BYTES]);
 #[derive(Default)]
 pub struct Sessions {
     open: Vec<Entry>,
-    /// How many there ever were.
+    /// Sessions opened so far.
     count: u32,
 }
 
 struct Entry {
     id: Id,
-    /// What it is called in lists; says nothing about its token.
+    /// Its number in lists; independent of its token.
     number: u32,
     session: Session,
     from: IpAddr,
@@ -47,38 +46,38 @@ struct Entry {
 #[derive(Clone, Copy)]
 struct Id([u8; 32]);
 
-/// What a session is good for.
+/// The rights of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// What the bearer may do.
+    /// The bearer's role.
     pub role: Role,
-    /// It was opened with the set-up code: it may pass over plain HTTP, and is shorter.
+    /// Opened with the set-up code: allowed over plain HTTP, with a shorter life.
     pub is_setup: bool,
 }
 
-/// A session as others may see it.
+/// A session as shown in lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// What it is called.
+    /// Its number.
     pub number: u32,
-    /// What it is good for.
+    /// Its rights.
     pub session: Session,
-    /// Where it was opened from.
+    /// The address that opened it.
     pub from: IpAddr,
-    /// Since when it is open.
+    /// Time since it was opened.
     pub age: Duration,
-    /// When it ends by itself, if it is not used meanwhile.
+    /// Time until it ends, if it stays idle.
     pub left: Duration,
-    /// It is the one of whoever looks.
+    /// It is the caller's own session.
     pub is_own: bool,
 }
 
 impl Sessions {
-    /// Opens a session for somebody at an address.
+    /// Opens a session for an address.
     ///
     /// # Errors
     ///
-    /// The system has no random numbers.
+    /// The system gives no random bytes.
     pub fn open(&mut self, session: Session, from: IpAddr, now: Instant) -> io::Result<Token> {
         let mut bytes = [0; TOKEN_BYTES];
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
@@ -96,7 +95,7 @@ impl Sessions {
         Ok(token)
     }
 
-    /// Lists all that are open, the oldest first; `own` is the token of whoever looks.
+    /// Lists the open sessions, the oldest first; `own` is the caller's token.
     pub fn list(&mut self, own: Option<&Token>, now: Instant) -> Vec<Listed> {
         self.end_old(now);
         let own = own.map(Token::id);
@@ -106,14 +105,14 @@ impl Sessions {
         list
     }
 
-    /// Ends the session of a number; returns what it was, if there was one.
+    /// Ends the session with this number and returns it.
     pub fn end_number(&mut self, number: u32, now: Instant) -> Option<Listed> {
         self.end_old(now);
         let index = self.open.iter().position(|entry| entry.number == number)?;
         Some(self.open.swap_remove(index).listed(None, now))
     }
 
-    /// Returns the session of a token, which counts as used.
+    /// Returns the session of a token and notes its use.
     pub fn find(&mut self, token: &Token, now: Instant) -> Option<Session> {
         self.end_old(now);
         let entry = self.entry(token)?;
@@ -127,12 +126,12 @@ impl Sessions {
         self.open.retain(|entry| !entry.id.is(&id));
     }
 
-    /// Ends all sessions of a role but those that are kept.
+    /// Ends all sessions of a role, except those marked as kept.
     pub fn end_all_of(&mut self, role: Role) {
         self.open.retain(|entry| entry.session.role != role || entry.is_kept);
     }
 
-    /// Keeps the session of a token when others end, or not any more.
+    /// Marks whether a token's session survives [`Self::end_all_of`].
     pub fn keep(&mut self, token: &Token, is_kept: bool) {
         if let Some(entry) = self.entry(token) {
             entry.is_kept = is_kept;
@@ -161,7 +160,7 @@ impl Entry {
         }
     }
 
-    /// Returns how long it has yet, if it is not used meanwhile.
+    /// Returns the time left if it stays idle.
     fn left(&self, now: Instant) -> Duration {
         let of_all = self.session.longest() - now.since(self.started);
         of_all.min(SESSION_IDLE_MAX - now.since(self.seen))
@@ -181,24 +180,24 @@ impl Id {
 }
 
 impl Token {
-    /// Reads a token; none where the text is not one.
+    /// Parses a token; `None` if the text is not one.
     pub fn parse(text: &str) -> Option<Self> {
         decode_exact(text.as_bytes()).ok().map(Self)
     }
 
-    /// Returns the token as its bearer keeps it.
+    /// Returns the token as the cookie holds it.
     pub fn text(&self) -> String {
         Digits(&self.0).to_string()
     }
 
-    /// Returns what a page sends along with whatever changes something. It follows from the
-    /// token, and the token does not follow from it.
+    /// Returns the CSRF token, which a page sends with every change. It is derived from the token,
+    /// and not the other way round.
     pub fn csrf(&self) -> String {
         let sum = Sha256::new_with_prefix(b"csrf").chain_update(self.0).finalize();
         Digits(&sum).to_string()
     }
 
-    /// Says whether a text is what [`Self::csrf`] returns.
+    /// Says whether a text equals [`Self::csrf`], in constant time.
     pub fn is_csrf(&self, text: &str) -> bool {
         bool::from(self.csrf().as_bytes().ct_eq(text.as_bytes()))
     }

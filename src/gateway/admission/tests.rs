@@ -1,4 +1,4 @@
-//! The list of workers, with real hashes of the least cost.
+//! The worker list, with real hashes of the least cost.
 
 use super::*;
 
@@ -176,7 +176,7 @@ fn f06_workers_that_look_the_same_do_not_come_in_twice() {
         };
         assert!(text.contains("told apart") && text.is_ascii(), "{text}");
     }
-    // What an earlier version let in is shown as it is, and taken out as it is shown.
+    // A name admitted by an earlier version is shown escaped, and removed as shown.
     let old =
         Entry { worker: "acct.te\u{200b}st".parse().unwrap(), hash: String::new(), proved: None };
     admissions.state.borrow_mut().list.push(old);

@@ -1,12 +1,12 @@
-//! The audit log: who asked for what, when, from where, and what came of it.
+//! The audit log: who asked for which change, when, from where, and with which result.
 //!
-//! It is only ever appended to, in the two files of a [`Journal`]. Without `state.dir` the last
+//! Entries are only appended, to the two files of a [`Journal`]. Without `state.dir` the last
 //! entries are kept in memory.
 //!
-//! The disk's thread writes it, in batches: what somebody did who is known goes with the next
-//! write, what anybody may try waits for the next look, and a log-in that came too early is only
-//! counted, so that no guess costs a write: see [`AUDIT_WRITES_BURST_MAX`]. What finds no room to
-//! wait in is counted too, and the counts are entries.
+//! The disk's thread writes them in batches. An entry of a logged-in operator goes with the next
+//! write; an entry that anybody can cause waits for the next look. A log-in that came too early is
+//! only counted, so no guess costs a write: see [`AUDIT_WRITES_BURST_MAX`]. An entry that finds the
+//! queue full is counted too. The counts become entries.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -38,9 +38,9 @@ pub const NAME: &str = "audit";
 /// An entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Its number, which grows by one.
+    /// Its number, increasing by one.
     number: u64,
-    /// Which run of the gateway wrote it; runs that wrote nothing are not counted.
+    /// The run of the gateway that wrote it; runs without entries are not counted.
     run: u32,
     when: When,
     role: Option<Role>,
@@ -55,16 +55,16 @@ enum Record {
     V1(Entry),
 }
 
-/// When something was.
+/// The time of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum When {
-    /// Seconds since 1970, by a clock that can be right.
+    /// Seconds since 1970, by a plausible clock.
     Wall(u64),
-    /// Seconds since the start, before there was one.
+    /// Seconds since the start of the process, before the clock was set.
     Up(u64),
 }
 
-/// The log as the event loop has it.
+/// The log as the event loop sees it.
 pub struct Audit {
     shared: Arc<Shared>,
     next: u64,
@@ -73,27 +73,27 @@ pub struct Audit {
 }
 
 struct Shared {
-    /// The files; used on the disk's thread alone, once the loop turns. None where the log is kept
-    /// in memory.
+    /// The files; used only on the disk's thread once the loop turns. `None` keeps the log in
+    /// memory.
     book: Option<Mutex<Book<Flash>>>,
-    /// Where they are.
+    /// The path shown in messages.
     place: PathBuf,
     waiting: Mutex<Waiting>,
 }
 
-/// Entries that are not on the disk.
+/// Entries not yet on disk.
 #[derive(Default)]
 struct Waiting {
     entries: VecDeque<Entry>,
-    /// Entries that found no room to wait in.
+    /// Entries dropped because the queue was full.
     lost: u64,
-    /// Log-ins that came too early, which are no entries by themselves.
+    /// Log-ins that came too early, which get no entry each.
     early: u64,
-    /// A batch is on its way, so there is never more than one in the disk's queue.
+    /// A batch is in the disk's queue; there is never more than one.
     is_writing: bool,
-    /// All was forgotten meanwhile, so what waits is nothing of that batch.
+    /// The log was forgotten during the batch, so its entries are no longer in the queue.
     is_forgotten: bool,
-    /// Somebody wanted a write meanwhile: the next batch follows that one.
+    /// A write was requested during the batch; the next batch follows it.
     is_wanted: bool,
 }
 
@@ -107,7 +107,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Audit {
-    /// Takes up the log in a folder, before the loop turns; none where it is only kept in memory.
+    /// Opens the log in a folder, before the loop turns; an empty folder keeps the log in memory.
     pub fn open(folder: &str) -> Self {
         let allowance = Allowance::new(AUDIT_WRITES_BURST_MAX, AUDIT_WRITE_INTERVAL);
         let folder = Some(PathBuf::from(folder)).filter(|folder| !folder.as_os_str().is_empty());
@@ -120,8 +120,8 @@ impl Audit {
         Self { shared: Arc::new(shared), next, run, allowance }
     }
 
-    /// Takes an entry. What somebody did who is known is written at once, what anybody may try
-    /// with the next batch.
+    /// Adds an entry. An entry of a logged-in operator is written at once, other entries with the
+    /// next batch.
     pub fn note(
         &mut self,
         role: Option<Role>,
@@ -138,7 +138,7 @@ impl Audit {
         }
     }
 
-    /// Counts a log-in that came too early; it is told with the next batch.
+    /// Counts a log-in that came too early; the next batch reports the count.
     pub fn count_early(&self) {
         lock(&self.shared.waiting).early += 1;
     }
@@ -161,7 +161,7 @@ impl Audit {
         entry
     }
 
-    /// Has written what waits, where a write is allowed and none is on its way.
+    /// Starts a write of the waiting entries, if a write is allowed and none is in the queue.
     pub fn flush(&mut self, now: Instant) {
         if self.shared.book.is_none() {
             return;
@@ -183,13 +183,13 @@ impl Audit {
         }
     }
 
-    /// Has written what waits, at the end of the process; the caller waits for the disk's thread.
+    /// Queues the last write at the end of the process; the caller waits for the disk's thread.
     pub fn end(&mut self, now: Instant) {
         self.allowance = Allowance::new(1, AUDIT_WRITE_INTERVAL);
         self.flush(now);
     }
 
-    /// Forgets all; the files are erased by the caller, behind this in the disk's queue.
+    /// Forgets all entries; the caller erases the files later in the disk's queue.
     pub fn forget(&mut self) {
         (self.next, self.run) = (1, 1);
         let mut waiting = lock(&self.shared.waiting);
@@ -207,7 +207,7 @@ impl Audit {
         }
     }
 
-    /// Returns the newest entries, the oldest first, as lines for people.
+    /// Returns the newest entries as lines for people, the oldest first.
     pub fn newest(&self, count: usize) -> impl Future<Output = io::Result<Vec<String>>> + use<> {
         let shared = self.shared.clone();
         async move {
@@ -231,8 +231,8 @@ impl Waiting {
         self.entries.push_back(entry);
     }
 
-    /// Begins a batch, where there is something to write and it may be; returns how many entries
-    /// were lost and log-ins were early, which are counted anew then.
+    /// Begins a batch if entries wait and a write is allowed. Returns the counts of lost entries
+    /// and early log-ins, and resets them.
     fn begin(&mut self, allowance: &mut Allowance, now: Instant) -> Option<(u64, u64)> {
         if self.is_writing {
             self.is_wanted = true;
@@ -245,7 +245,7 @@ impl Waiting {
         Some((std::mem::take(&mut self.lost), std::mem::take(&mut self.early)))
     }
 
-    /// Ends a batch, of which so many were written; says whether another follows it.
+    /// Ends a batch with its number of written entries; says whether another batch follows.
     fn end(&mut self, written: usize) -> bool {
         if !self.is_forgotten {
             self.entries.drain(..written.min(self.entries.len()));
@@ -257,7 +257,7 @@ impl Waiting {
 }
 
 impl Shared {
-    /// Writes what waits; on the disk's thread.
+    /// Writes the waiting entries, on the disk's thread.
     fn write(&self) {
         let Some(book) = &self.book else { return };
         let mut book = lock(book);
@@ -283,7 +283,7 @@ impl Shared {
 }
 
 impl<D: Disk> Book<D> {
-    /// Finds where the files end, and cuts torn ends away; returns the next number and run too.
+    /// Finds the end of the files and cuts torn ends away; also returns the next number and run.
     fn open(disk: D, folder: PathBuf) -> (Self, u64, u32) {
         let mut journal = Journal::new(disk, folder, NAME, AUDIT_SEGMENT_BYTES_MAX);
         let (mut next, mut run) = (1, 1);
@@ -326,16 +326,16 @@ fn encode(entry: &Entry, out: &mut Vec<u8>) -> io::Result<()> {
     journal::encode(postcard::to_slice(&record, &mut buffer).map_err(io::Error::other)?, out)
 }
 
-/// Two texts, two addresses' worth of numbers, and room.
+/// Two texts, the numbers of two addresses, and room.
 const RECORD_BYTES_MAX: usize = 2 * AUDIT_TEXT_BYTES_MAX + 64;
 
-/// Reads records; those of a later version of the program end it.
+/// Decodes records up to the first record of a later version.
 fn entries(records: &[Vec<u8>]) -> Vec<Entry> {
     let read = |record: &Vec<u8>| postcard::from_bytes(record).ok();
     records.iter().map_while(read).map(|Record::V1(entry)| entry).collect()
 }
 
-/// Cuts a text to what an entry holds.
+/// Truncates a text to the limit of an entry.
 fn cut(text: &str) -> String {
     let mut end = text.len().min(AUDIT_TEXT_BYTES_MAX);
     while !text.is_char_boundary(end) {
@@ -345,7 +345,7 @@ fn cut(text: &str) -> String {
 }
 
 impl fmt::Display for Entry {
-    /// What came from the network is escaped, so that a terminal obeys nothing of it.
+    /// Text from the network is escaped, so a terminal obeys none of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.when {
             When::Wall(secs) => write!(f, "{} ", Utc(Duration::from_secs(secs)))?,

@@ -1,32 +1,32 @@
 //! Passwords and pins stay with the host that they were given for (F99).
 //!
-//! Whoever may change a pool's address but may not read its password must not learn it by naming a
-//! host of his own, for a commit, a trial or a restore. So a password goes to another host, or over
-//! plain TCP where it went over TLS, only if it is given again in the same change; and a pin is one
-//! of the host that it was given with.
+//! A user who may change a pool's address but not read its password must not learn it by naming his
+//! own host, in a commit, a test or a restore. So a password goes to another host, or from TLS to
+//! plain TCP, only if it is given again in the same change. A pin belongs to the host it was given
+//! with.
 
 use loka_stratum::settings::{Key, Pool, Scheme, Settings};
 
 use super::Candidate;
 
-/// A password or a pin that would come to be used for another host.
+/// A password or pin that would be used for another host.
 #[derive(Debug)]
 pub(super) struct Stray {
-    /// Which.
+    /// Its key.
     pub(super) key: Key,
-    /// Why not, and what to do.
+    /// The problem and the remedy.
     pub(super) text: String,
 }
 
-/// Lists what would be used for another host by new settings, of what was given in `before` and is
-/// not given again by the candidate.
+/// Lists passwords and pins from `before` that `new` would use for another host, unless the
+/// candidate gives them again.
 pub(super) fn strays(before: &[&Settings], new: &Settings, candidate: &Candidate) -> Vec<Stray> {
     let default = Pool::default();
     let mut strays = Vec::new();
     for (index, pool) in new.pools.iter().enumerate() {
         let all = || before.iter().flat_map(|settings| settings.pools.iter());
         let password = pool.password.expose();
-        // What every pool is given by habit is no secret.
+        // The default password is not a secret.
         let is_secret = !password.is_empty() && pool.password != default.password;
         if let Some(key) = Key::named("pool", "password", index)
             && is_secret
@@ -60,7 +60,7 @@ fn is_host(known: &Pool, pool: &Pool) -> bool {
     known.url.host().eq_ignore_ascii_case(pool.url.host())
 }
 
-/// Says whether what went by TLS would go in the open.
+/// Says whether a password would move from TLS to plain TCP.
 fn is_weaker(known: &Pool, pool: &Pool) -> bool {
     known.url.scheme() == Scheme::Tls && pool.url.scheme() == Scheme::Tcp
 }
@@ -96,7 +96,7 @@ mod tests {
         settings
     }
 
-    /// Two pools with passwords, of which the first has a pin.
+    /// Two pools with passwords; the first has a pin.
     fn before() -> Settings {
         settings(&[
             ("pool.1.url", A),
@@ -109,7 +109,7 @@ mod tests {
         ])
     }
 
-    /// Says which keys of a change stray; a change without a value is an unset.
+    /// Returns the stray keys of a change; an edit without a value is an unset.
     fn of(before: &Settings, edits: &[(&str, Option<&str>)]) -> Vec<String> {
         let mut candidate = Candidate::default();
         for (key, value) in edits {
@@ -136,7 +136,7 @@ mod tests {
             "stratum+ssl://evil.example:3334",
             "stratum+ssl://a.example.evil.example:3334",
             "stratum+ssl://192.0.2.1:3334",
-            // Where another pool is, whose password is another.
+            // The host of another pool with another password.
             "stratum+ssl://b.example:3334",
         ] {
             assert_eq!(of(&before, &[url(other)]), both, "{other}");
@@ -160,13 +160,13 @@ mod tests {
         let before = before();
         assert_eq!(of(&before, &[("pool.1", None)]), [""; 0], "the second is the first");
         let evil = "stratum+ssl://evil.example:1";
-        // What was given before a removal was given to another pool.
+        // A password given before a removal was given to another pool.
         let detour = [("pool.1.password", Some("x")), ("pool.1", None), ("pool.1.url", Some(evil))];
         assert_eq!(of(&before, &detour), ["pool.1.password"]);
-        // A password that was set before there was an address belongs to no host.
+        // A password set before any address belongs to no host.
         let early = settings(&[("pool.1.password", SECRET)]);
         assert_eq!(of(&early, &[("pool.1.url", Some(evil))]), ["pool.1.password"]);
-        // What the environment adds is given by nobody in the change.
+        // Values of the environment are not part of the change.
         let mut new = before.clone();
         new.set(Key::parse("pool.2.url").unwrap(), evil).unwrap();
         let strays = strays(&[&before], &new, &Candidate::default());

@@ -1,4 +1,4 @@
-//! What an operator has changed and not committed: a bounded list of edits.
+//! An operator's uncommitted changes: a bounded list of edits.
 
 use loka_stratum::control::{Refused, Role};
 use loka_stratum::limits::EDITS_MAX;
@@ -6,7 +6,7 @@ use loka_stratum::settings::{Key, Settings, nearest_field, trim};
 
 use super::Answer;
 
-/// Edits in the order that they were made, at most one of each key.
+/// Edits in order, at most one per key.
 #[derive(Clone, Debug, Default)]
 pub struct Candidate {
     edits: Vec<Edit>,
@@ -20,7 +20,7 @@ enum Edit {
 }
 
 impl std::fmt::Debug for Edit {
-    /// Values may be secrets.
+    /// Values may be secrets, so they are not shown.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Set(key, _) => write!(f, "set {key}"),
@@ -31,7 +31,7 @@ impl std::fmt::Debug for Edit {
 }
 
 impl Candidate {
-    /// Puts a value in; its range is checked at once, its relations with others at the commit.
+    /// Sets a value; its range is checked at once, relations with other keys at the commit.
     pub(super) fn set(&mut self, base: &Settings, path: &str, value: &str, role: Role) -> Answer {
         let key = key(path)?;
         is_allowed(key, role)?;
@@ -40,7 +40,7 @@ impl Candidate {
         self.push(Edit::Set(key, value.to_owned()))
     }
 
-    /// Puts a key back to its default, or takes a pool away.
+    /// Resets a key to its default, or removes a pool.
     pub(super) fn unset(&mut self, base: &Settings, path: &str, role: Role) -> Answer {
         let settings = self.apply(base)?;
         if let Some(pool) = pool(path) {
@@ -58,7 +58,7 @@ impl Candidate {
 
     fn push(&mut self, edit: Edit) -> Answer {
         if let Edit::Set(new, _) | Edit::Unset(new) = &edit {
-            // An edit before the last pool that was taken away is about another pool's number.
+            // Edits before the last removal of a pool use older pool numbers.
             let is_removal = |edit: &Edit| matches!(edit, Edit::RemovePool(_));
             let last = self.edits.iter().rposition(is_removal).map_or(0, |index| index + 1);
             let is_same =
@@ -74,7 +74,7 @@ impl Candidate {
         Ok(())
     }
 
-    /// Makes the settings that a commit would build on this base.
+    /// Returns the settings that a commit on this base would give.
     pub(super) fn apply(&self, base: &Settings) -> Result<Box<Settings>, Refused<String>> {
         let mut settings = Box::new(base.clone());
         let default = Settings::default();
@@ -94,7 +94,7 @@ impl Candidate {
         Ok(settings)
     }
 
-    /// Says whether a key has been edited.
+    /// Says whether a key was edited.
     pub(super) fn touches(&self, of: Key) -> bool {
         self.edits.iter().any(|edit| match edit {
             Edit::Set(key, _) | Edit::Unset(key) => *key == of,
@@ -102,7 +102,7 @@ impl Candidate {
         })
     }
 
-    /// Says whether a password was given for a pool as it stands at the end.
+    /// Says whether a pool, by its final number, was given this password.
     pub(super) fn gives(&self, of: Key, word: &str) -> bool {
         let mut scratch = Settings::default();
         self.of_present_pools().any(|edit| match edit {
@@ -113,19 +113,19 @@ impl Candidate {
         })
     }
 
-    /// Says whether a key of a pool was set for the pool that it is of at the end.
+    /// Says whether a key of a pool, by its final number, was set.
     pub(super) fn sets(&self, of: Key) -> bool {
         self.of_present_pools().any(|edit| matches!(edit, Edit::Set(key, _) if *key == of))
     }
 
-    /// The edits after the last pool was taken away: those before may be about another pool.
+    /// The edits after the last removal of a pool: earlier ones may concern another pool.
     fn of_present_pools(&self) -> impl Iterator<Item = &Edit> {
         let is_removal = |edit: &Edit| matches!(edit, Edit::RemovePool(_));
         let first = self.edits.iter().rposition(is_removal).map_or(0, |index| index + 1);
         self.edits.iter().skip(first)
     }
 
-    /// Names what was edited.
+    /// Names the edited keys.
     pub(super) fn keys(&self) -> String {
         let name = |edit: &Edit| match edit {
             Edit::Set(key, _) | Edit::Unset(key) => key.to_string(),
@@ -134,7 +134,7 @@ impl Candidate {
         self.edits.iter().map(name).collect::<Vec<_>>().join(", ")
     }
 
-    /// Says for the audit log what was edited, without secrets.
+    /// Describes the edits for the audit log, without secrets.
     pub(super) fn described(&self) -> impl Iterator<Item = String> + '_ {
         self.edits.iter().map(|edit| match edit {
             Edit::Set(key, value) if !key.field().is_secret() => format!("set {key} {value}"),
@@ -142,7 +142,7 @@ impl Candidate {
         })
     }
 
-    /// Says whether nothing was changed.
+    /// Says whether there are no edits.
     pub fn is_empty(&self) -> bool {
         self.edits.is_empty()
     }
@@ -160,7 +160,7 @@ fn reset(
 ) -> Result<(), loka_stratum::settings::Problem> {
     let mut pool = Settings::default();
     let default = if key.field().is_of_pool() {
-        // The defaults of a pool are those of a pool that was just begun.
+        // The defaults of a pool's keys are those of a new pool.
         for _ in 0..=key.pool() {
             let _ = pool.pools.push(loka_stratum::settings::Pool::default());
         }
@@ -187,7 +187,7 @@ fn key(path: &str) -> Result<Key, Refused<String>> {
     })
 }
 
-/// Reads `pool.2`: the number of a pool, from 1.
+/// Parses `pool.2` into the index 1.
 pub(super) fn pool(path: &str) -> Option<usize> {
     path.strip_prefix("pool.")?.parse::<usize>().ok()?.checked_sub(1)
 }

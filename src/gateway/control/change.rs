@@ -1,4 +1,4 @@
-//! What differs between two sets of settings, and how keys and values are shown to people.
+//! Differences between two sets of settings, and values as people see them.
 
 use loka_stratum::control::Item;
 use loka_stratum::settings::{Applies, Key, Settings};
@@ -33,7 +33,7 @@ pub(super) fn changes(from: &Settings, to: &Settings) -> Vec<Change> {
     Key::all(longer).filter(differs).map(change).collect()
 }
 
-/// Shows a value to people: never a secret.
+/// Shows a value to people; a secret is masked.
 pub(super) fn shown(settings: &Settings, key: Key) -> String {
     let text = settings.show(key).to_string();
     match (key.field().is_secret(), text.is_empty()) {
@@ -43,7 +43,7 @@ pub(super) fn shown(settings: &Settings, key: Key) -> String {
     }
 }
 
-/// Says whether a key is `prefix`, or lies under it.
+/// Says whether a key equals `prefix` or lies below it.
 pub(super) fn begins(key: &str, prefix: &str) -> bool {
     let prefix = prefix.trim_end_matches('.');
     match key.strip_prefix(prefix) {

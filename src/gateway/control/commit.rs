@@ -1,4 +1,4 @@
-//! Commits, and how one that may cut somebody off is confirmed or taken back.
+//! Commits, and the confirmation or roll-back of provisional ones.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,18 +19,18 @@ use crate::gateway::log::{self, Kind};
 use crate::gateway::shelf::Writing;
 use crate::gateway::{clock, config, event_loop};
 
-/// What is said of a commit that is not on the disk.
+/// Texts for a commit that is not on the disk.
 const NOT_KEPT: &str = "in use until the next start only: it cannot be written";
 const NO_STATE_DIR: &str = "in use until the next start only: no state.dir is set to keep it in";
 
-/// What is said of a commit that would change nothing.
+/// The text for a commit that would change nothing.
 
-/// A commit that is not confirmed.
+/// A commit that waits for its confirmation.
 pub(super) struct Provisional {
-    /// What is taken back to.
+    /// The settings to roll back to.
     before: Box<Settings>,
     until: Instant,
-    /// The task that takes it back.
+    /// The task that rolls back at the deadline.
     pub(super) timer: AbortHandle,
 }
 
@@ -47,7 +47,7 @@ impl Control {
             return Err(Refused::Conflict(text.to_owned()));
         }
         if self.hub.updates.is_under_way() {
-            let text = "an update of the system is under way, after which the machine starts anew; \
+            let text = "an update of the system is under way, and the machine reboots after it; \
                         the changes stay, commit them then";
             return Err(Refused::Conflict(text.to_owned()));
         }
@@ -94,7 +94,7 @@ impl Control {
         Ok(())
     }
 
-    /// Keeps the base as the last commit; returns the write, where it outlives the process.
+    /// Stores the base as the last commit; returns the write if there is a state folder.
     fn keep(&self, out: &mut dyn FnMut(Item<'_>)) -> Option<Writing> {
         let state = &mut *self.state.borrow_mut();
         let writing = state.kept.keep(Some(state.base.clone()), state.file.mark);
@@ -104,12 +104,12 @@ impl Control {
         writing
     }
 
-    /// Says whether what was committed last is on the disk.
+    /// Says whether the last commit is on the disk.
     pub fn is_stored(&self) -> bool {
         self.state.borrow().kept.is_stored()
     }
 
-    /// Waits until a commit is on the disk, and says where it is not.
+    /// Waits until a commit is written, and tells a failure or delay.
     pub(super) async fn say_kept(&self, writing: Writing, out: &mut dyn FnMut(Item<'_>)) {
         let longest = Duration::from_micros(DISK_ANSWER_MAX.as_micros());
         let text = match timeout(longest, writing.outcome()).await {
@@ -125,7 +125,7 @@ impl Control {
         self.hub.settings_writes.set(self.state.borrow().kept.writes());
     }
 
-    /// Takes the present commit back after a while, unless it is confirmed; returns the seconds.
+    /// Starts the timer that rolls the present commit back; returns its seconds.
     fn wait_for_confirmation(self: &Rc<Self>, before: Box<Settings>) -> u16 {
         let wait = self.confirm_wait.get();
         let until = Instant::now() + wait;
@@ -171,7 +171,7 @@ impl Control {
         Ok(())
     }
 
-    /// Takes a provisional commit back; where that cannot be, it waits on.
+    /// Rolls a provisional commit back; if that fails, it stays provisional.
     async fn take_back(self: &Rc<Self>) -> Answer {
         let _turn = self.turn.lock().await;
         let before = match &self.state.borrow().provisional {
@@ -185,7 +185,7 @@ impl Control {
         };
         match taken {
             Ok(()) => {
-                // The timer may be who calls; then this is its last act.
+                // If the timer itself calls, this is its last act.
                 let provisional = self.state.borrow_mut().provisional.take();
                 if let Some(provisional) = provisional.filter(|p| p.until > Instant::now()) {
                     provisional.timer.abort();
@@ -200,7 +200,7 @@ impl Control {
         }
     }
 
-    /// Returns the seconds until a provisional commit is taken back.
+    /// Returns the seconds until a provisional commit is rolled back.
     pub fn seconds_left(&self) -> Option<u16> {
         let state = self.state.borrow();
         let until = state.provisional.as_ref()?.until;

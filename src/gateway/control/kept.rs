@@ -1,8 +1,8 @@
-//! What was committed last, on flash and in memory.
+//! The last commit, on flash and in memory.
 //!
-//! Of the settings file and a commit, the one that was written last counts, whole, and they are
-//! never mixed ([ADR 8](../../../docs/adr/0008-one-control-for-every-door.md)). A commit is kept
-//! with the mark of the file that it was made over; a file with another mark was edited since.
+//! Of the settings file and a commit, the later one counts, whole; they are never mixed ([ADR
+//! 8](../../../docs/adr/0008-one-control-for-every-door.md)). A commit is stored with the mark of
+//! the file it was made over; a file with another mark was edited since.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Takes up what is kept in a folder; with none, a commit lasts until the process ends.
+    /// Loads the commit of a folder; without a folder a commit lasts until the process ends.
     pub fn open(folder: &str) -> Self {
         if folder.is_empty() {
             return Self::default();
@@ -40,7 +40,7 @@ impl Kept {
         }
     }
 
-    /// As [`Self::open`], for a look that leaves the folder as it is.
+    /// Does the same as [`Self::open`] without changing the folder.
     pub fn peek(folder: &str) -> Self {
         if folder.is_empty() {
             Self::default()
@@ -55,12 +55,12 @@ impl Kept {
         Self { shelf: None, over, settings: settings.map(Box::new) }
     }
 
-    /// Returns what was committed over a file with this mark.
+    /// Returns the commit made over a file with this mark.
     pub fn over(&self, mark: Option<u32>) -> Option<Box<Settings>> {
         self.settings.clone().filter(|_| self.over == mark)
     }
 
-    /// Returns what was committed last, over whatever file.
+    /// Returns the last commit, over any file.
     pub fn settings(&self) -> Option<Box<Settings>> {
         self.settings.clone()
     }
@@ -70,18 +70,18 @@ impl Kept {
         self.settings.is_some()
     }
 
-    /// Says whether what is kept is on the disk, as far as that is known.
+    /// Says whether the newest commit is known to be on the disk.
     pub fn is_stored(&self) -> bool {
         self.shelf.as_ref().is_some_and(Shelf::is_written)
     }
 
-    /// Returns how often settings were written to this flash.
+    /// Returns the number of settings writes to this flash.
     pub fn writes(&self) -> u64 {
         self.shelf.as_ref().map_or(0, Shelf::generation)
     }
 
-    /// Keeps a commit; none where the file is to count from now on. It counts at once, and until
-    /// the process ends also where it cannot be written; returns that write, where there is one.
+    /// Stores a commit, or `None` to let the file count. It takes effect at once, even if the write
+    /// fails, until the process ends. Returns the write if there is a state folder.
     pub fn keep(&mut self, settings: Option<Box<Settings>>, over: Option<u32>) -> Option<Writing> {
         self.over = over;
         self.settings = settings;
@@ -90,15 +90,14 @@ impl Kept {
         self.shelf.as_ref().map(|shelf| shelf.put(stored))
     }
 
-    /// Tries again to write what could not be written.
+    /// Retries a failed write.
     pub fn retry(&self) {
         if let Some(shelf) = &self.shelf {
             shelf.retry();
         }
     }
 
-    /// Forgets the commit; what lies on flash is erased by the caller, behind this in the disk's
-    /// queue.
+    /// Forgets the commit; the caller erases the file later in the disk's queue.
     pub fn forget(&mut self) {
         self.over = None;
         self.settings = None;

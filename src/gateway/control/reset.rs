@@ -1,12 +1,12 @@
-//! Factory reset: what is forgotten, and that it is forgotten as a whole.
+//! Factory reset: its parts, and its atomicity.
 //!
-//! A file `factory-reset` in `state.dir` asks for it. The button of a board makes it, and so does
-//! the request before anything else is done; it is removed last. So a reset that the power cuts
-//! short goes on at the next start, and there is no half one.
+//! A file `factory-reset` in `state.dir` requests it. The board's button creates the file, and so
+//! does the request before any other step; it is removed last. A reset that a power cut interrupts
+//! continues at the next start, so no reset stays half done.
 //!
-//! Settings, accounts, the audit log and the events as frames are forgotten. Block candidates stay,
-//! since they are worth more than anything else on the board; so does the division of the
-//! extranonce2, since miners that are connected hold it.
+//! It erases settings, accounts, the audit log and the event frames. Block candidates stay: they
+//! are worth more than everything else on the board. The extranonce2 geometry stays too, since
+//! connected miners depend on it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,11 +18,10 @@ use crate::gateway::disk::Disk;
 use crate::gateway::log::{self, Kind};
 use crate::gateway::store;
 
-/// The file in `state.dir` that asks for a reset at the next start.
+/// The file in `state.dir` that requests a reset at the next start.
 pub const RESET_FILE: &str = "factory-reset";
 
-/// What is forgotten: settings, audit log, accounts, the list of miners, the page's own key, the
-/// events as frames.
+/// The erased stores: settings, audit log, accounts, worker list, page certificate, event frames.
 pub const FORGOTTEN: [&str; 6] =
     [kept::NAME, audit::NAME, access::NAME, admission::NAME, certificate::NAME, store::FRAMES];
 
@@ -30,36 +29,36 @@ fn request(folder: &Path) -> PathBuf {
     folder.join(RESET_FILE)
 }
 
-/// Asks for a reset, so that it is done whatever happens.
+/// Requests a reset, so that it survives any interruption.
 ///
 /// # Errors
 ///
-/// The disk takes nothing: nothing was changed.
+/// The disk failed; nothing was changed.
 pub fn ask(disk: &impl Disk, folder: &Path) -> io::Result<()> {
     disk.create(&request(folder))?;
     disk.sync(&request(folder))?;
     disk.sync_folder(folder)
 }
 
-/// Withdraws what was asked for.
+/// Withdraws the request.
 pub fn withdraw(disk: &impl Disk, folder: &Path) {
     if let Err(error) = disk.remove(&request(folder)) {
         log::error(Kind::Store, format_args!("the next start resets: {error}"));
     }
 }
 
-/// Forgets it all.
+/// Erases everything.
 ///
 /// # Errors
 ///
-/// What the system says; the next start goes on.
+/// The system's error; the next start continues.
 pub fn carry_out(disk: &impl Disk, folder: &Path) -> io::Result<()> {
     store::erase(disk, folder, &FORGOTTEN)?;
     disk.remove(&request(folder))?;
     disk.sync_folder(folder)
 }
 
-/// Resets where it was asked for, as at the start; says whether it was.
+/// Carries out a requested reset at the start; says whether there was one.
 pub fn carry_out_if_asked(disk: &impl Disk, folder: &str) -> bool {
     let folder = Path::new(folder);
     if folder.as_os_str().is_empty() {

@@ -1,4 +1,4 @@
-//! What is only looked at: settings with where they come from, status, miners, log, audit log.
+//! Read-only requests: settings with their origins, status, miners, log, audit log.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use super::{Answer, Candidate, Control, State};
 use crate::gateway::frames;
 use crate::gateway::{clock, config, log, summary};
 
-/// Hashes that a share of difficulty 1 stands for.
+/// Hashes per share of difficulty 1.
 const HASHES_PER_DIFFICULTY: f64 = 4_294_967_296.0;
 
 impl Control {
@@ -86,7 +86,7 @@ impl Control {
         Ok(())
     }
 
-    /// Shows the newest events as frames, where this build keeps any.
+    /// Shows the newest events as frames, if this build keeps them.
     pub(super) async fn frames(count: u16, out: &mut dyn FnMut(Item<'_>)) -> Answer {
         #[cfg(feature = "defmt")]
         let lines = frames::newest(count.into()).await;
@@ -109,7 +109,7 @@ impl Control {
 }
 
 impl State {
-    /// Says where the value of a key that is in use comes from.
+    /// Returns the origin of a key's value in use.
     fn origin(&self, key: Key) -> Origin<'_> {
         let last = |origins: &'_ [(Key, config::Origin)]| {
             origins.iter().rev().find(|(of, _)| *of == key).map(|(_, origin)| origin.clone())

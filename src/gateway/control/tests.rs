@@ -1,4 +1,4 @@
-//! Conversations with a control whose gateway has an engine, doors and a state directory.
+//! Conversations with a control that has an engine, doors and a state folder.
 
 use super::*;
 use crate::gateway::load::{Purpose, load};
@@ -13,7 +13,7 @@ const POOL: &str = "[[pool]]\nurl = \"stratum+tcp://127.0.0.1:1\"\nuser = \"farm
 const MORE: &str = "[listen]\naddresses = [\"127.0.0.1:0\"]\n[status]\naddress = \"off\"\n\
                     [miners]\nmax = 4\n";
 
-/// A folder with a settings file and the state, gone when the test is over.
+/// A folder with a settings file and state, removed at the end of the test.
 struct Place {
     folder: PathBuf,
     environment: Vec<(String, String)>,
@@ -60,9 +60,9 @@ impl Place {
         }
     }
 
-    /// Starts a gateway, as far as control knows one.
+    /// Starts the parts of a gateway that control needs.
     fn start(&self) -> Operator {
-        // As a process finds it that starts when the one before has ended.
+        // A new process also starts after the old one has finished its writes.
         assert!(thread::finish(Duration::from_secs(60)));
         let sources = self.sources();
         let control = control(sources);
@@ -70,7 +70,7 @@ impl Place {
     }
 }
 
-/// A gateway of these settings, as far as control knows one.
+/// Creates the parts of a gateway that control needs.
 pub fn control(sources: Sources) -> Rc<Control> {
     let loaded = load(&sources, Purpose::Run).unwrap_or_else(|error| panic!("{error}"));
     let settings = loaded.merged.settings.clone();
@@ -94,7 +94,7 @@ impl Drop for Place {
     }
 }
 
-/// Somebody who asks.
+/// One operator with a candidate.
 struct Operator {
     control: Rc<Control>,
     candidate: Candidate,
@@ -102,7 +102,7 @@ struct Operator {
 }
 
 impl Operator {
-    /// Asks, and returns the answer as lines, the last how it ended.
+    /// Sends a request; returns the answer's lines, the last with its end.
     async fn ask(&mut self, line: &str) -> Vec<String> {
         let request = match Request::parse(line).unwrap() {
             Request::Reset { .. } => Request::Reset { sure: "reset" },
@@ -141,7 +141,7 @@ impl Operator {
         last.strip_prefix("refused: ").unwrap_or_else(|| panic!("{line}: {lines:?}")).to_owned()
     }
 
-    /// Shows one key: its value and where it is from.
+    /// Shows one key: its value and origin.
     async fn value(&mut self, key: &str) -> String {
         let line = self.done(&format!("show {key}")).await.remove(0);
         line.strip_prefix(&format!("{key} = ")).unwrap().to_owned()
@@ -584,7 +584,7 @@ fn f78_an_update_and_a_commit_that_waits_exclude_each_other() {
     });
 }
 
-/// What is said where the password of the first pool would go elsewhere.
+/// The problem text of a password that would go to another host.
 const ELSEWHERE: &str = "Pool 1, Password (pool.1.password): was given for 127.0.0.1, and would \
                          go to evil.example; give it again in the same change, or unset \
                          pool.1.password";
@@ -605,7 +605,7 @@ fn f99_a_stored_password_goes_to_no_other_host_by_commit_or_trial() {
         for pool in ["pool.1", "stratum+tcp://evil.example:1"] {
             assert_eq!(operator.refused(&format!("test {pool}")).await, ELSEWHERE);
         }
-        // A second way: the address first and the rest behind it, each committed.
+        // A second way: commit the address first, then the rest.
         operator.done("rollback").await;
         operator.done("set pool.2.url stratum+tcp://evil.example:1").await;
         operator.done("set pool.2.user farm").await;
@@ -613,7 +613,7 @@ fn f99_a_stored_password_goes_to_no_other_host_by_commit_or_trial() {
         operator.done("confirm").await;
         let stored = operator.control.base();
         assert_eq!(stored.pools[1].password.expose(), "x", "what every pool gets");
-        // Who knows it gives it again, or takes it away.
+        // An operator who knows the password gives it again or unsets it.
         operator.done("set pool.1.url stratum+tcp://evil.example:1").await;
         operator.done("set pool.1.password hunter22").await;
         operator.done("commit").await;

@@ -1,8 +1,8 @@
-//! Notices by itself that the settings file was edited.
+//! Detects edits of the settings file without a signal.
 //!
-//! A look at the file's time, size and place every few seconds costs nothing; it is read when two
-//! looks in a row saw the same and it is another than before, so that an editor has finished. What
-//! is then read goes the way of SIGHUP. A file that was only touched changes nothing.
+//! Every few seconds the file's time, size and inode are compared. The file is read after two equal
+//! looks that differ from the last read, so a half-saved edit is not read. A changed file then
+//! takes the path of SIGHUP; a merely touched file changes nothing.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -18,7 +18,7 @@ use crate::gateway::event_loop::beside;
 use crate::gateway::log::{self, Kind};
 use crate::gateway::{clock, config};
 
-/// What is seen of a file without reading it; none where there is none.
+/// A file's metadata; `None` if it is missing.
 type Look = Option<(i64, i64, u64, u64)>;
 
 fn look(path: &Path) -> Look {
@@ -26,7 +26,7 @@ fn look(path: &Path) -> Look {
     Some((data.mtime(), data.mtime_nsec(), data.size(), data.ino()))
 }
 
-/// What the looks at a file come to.
+/// The last looks at a file.
 #[derive(Default)]
 struct Looks {
     settled: Look,
@@ -34,7 +34,7 @@ struct Looks {
 }
 
 impl Looks {
-    /// Takes a look; says whether the file is another now and has stayed so for two looks.
+    /// Notes a look; says whether the file changed and was stable for two looks.
     fn is_edited(&mut self, look: Look) -> bool {
         let is_still = look == self.last;
         self.last = look;
@@ -47,8 +47,8 @@ impl Looks {
 }
 
 impl Control {
-    /// Looks after the file, the audit log and what could not be written, for as long as the
-    /// gateway runs. The file is looked at beside the loop: it may lie on a disk that stalls.
+    /// Watches the settings file, the audit log and failed writes, for the life of the gateway. The
+    /// file is checked beside the loop, since its disk may stall.
     pub async fn watch(self: Rc<Self>) {
         let path = self.sources.file.clone();
         let mut looks: Option<Looks> = None;
@@ -58,7 +58,7 @@ impl Control {
             if let Some(path) = path.clone()
                 && let Ok(look) = beside(move || look(&path)).await
             {
-                // It may have been edited since the start as well.
+                // The file may have been edited since the start as well.
                 let is_edited = match &mut looks {
                     Some(looks) => looks.is_edited(look),
                     None => true,
@@ -72,7 +72,7 @@ impl Control {
             let now = clock::now();
             self.audit.borrow_mut().flush(now);
             self.count_writes();
-            // An address that a network gives later, as at a first start without its cable.
+            // An address may come later, as at a first start without a cable.
             let new = self.page_places();
             for place in new.iter().filter(|place| !places.contains(place)) {
                 log::info(Kind::Settings, format_args!("page at https://{place}"));
@@ -85,7 +85,7 @@ impl Control {
         }
     }
 
-    /// Says whether the file is another than the one that was read last.
+    /// Says whether the file differs from the one read last.
     async fn is_another(&self) -> bool {
         let sources = self.sources.clone();
         let mark = beside(move || config::mark(&sources)).await;

@@ -1,8 +1,8 @@
-//! `ctl log --decode`: frames of a gateway as text, by the ELF that its binary was stripped from.
+//! `ctl log --decode`: a gateway's frames as text, decoded with the unstripped ELF of its build.
 //!
-//! The frames come from a gateway by the usual ways, from a copy of its state directory, or from
-//! what was caught at a serial port. Those of another build than the ELF's are counted and not
-//! read: they would decode to something else without anybody noticing.
+//! The frames come from a gateway, from a copy of its state directory, or from a capture of a
+//! serial port. Frames of another build than the ELF's are counted and not decoded: the result
+//! would be wrong without a sign of it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,10 +17,10 @@ use super::{CtlError, Way};
 use crate::gateway::frames::{self, BuildId, ring};
 use crate::gateway::say::{say, say_error};
 
-/// Longest file of caught frames that is read, in bytes.
+/// Longest capture that is read, in bytes.
 const CAUGHT_BYTES_MAX: u64 = 64 << 20;
 
-/// Events that are shown where no count is given; a serial line carries so many in four seconds.
+/// Events shown by default; a serial line carries them in four seconds.
 const COUNT_DEFAULT: u16 = 1_000;
 
 /// Shows events as text, from their frames.
@@ -42,15 +42,14 @@ pub struct DecodeArgs {
     count: u16,
 }
 
-/// Frames of one build; of which is not known where a serial port gave them.
+/// Frames of one build; the build is unknown in a capture of a serial port.
 struct Part {
     build: Option<BuildId>,
     frames: Vec<Vec<u8>>,
 }
 
 impl DecodeArgs {
-    /// Reads the words of a line that asks for frames to be decoded; none where it asks for
-    /// something else.
+    /// Parses a line that asks for decoding; `None` for any other line.
     pub fn of(words: &[String]) -> Option<Result<Self, CtlError>> {
         if words.first()? != "log" || !words.iter().any(|word| word == "--decode") {
             return None;
@@ -59,7 +58,7 @@ impl DecodeArgs {
         Some(Self::try_parse_from(words).map_err(|error| CtlError::Usage(error.to_string())))
     }
 
-    /// Says whether a gateway is to be asked.
+    /// Says whether the frames come from a gateway.
     pub fn asks(&self) -> bool {
         self.from.is_none()
     }
@@ -68,7 +67,7 @@ impl DecodeArgs {
     ///
     /// # Errors
     ///
-    /// The ELF is of another build or none, there is nothing to decode, or it was not had.
+    /// The ELF is of another build or none, there are no frames, or they could not be fetched.
     pub async fn run(&self, way: Option<&mut Way>) -> Result<(), CtlError> {
         let elf = self.elf.display();
         let wrong = |error: &dyn std::fmt::Display| CtlError::Usage(format!("{elf}: {error}"));
@@ -85,7 +84,7 @@ impl DecodeArgs {
         print(&table, &build, parts, self.count)
     }
 
-    /// Asks a gateway for its newest frames.
+    /// Fetches the newest frames of a gateway.
     async fn ask(&self, way: &mut Way) -> Result<Part, CtlError> {
         let mut lines = Vec::new();
         let request = Request::Frames { count: self.count };
@@ -168,7 +167,7 @@ fn print(table: &Table, build: &BuildId, parts: Vec<Part>, count: u16) -> Result
     Ok(())
 }
 
-/// Decodes a frame into a line as the log has them.
+/// Decodes a frame into a log line.
 fn line(table: &Table, frame: &[u8]) -> Option<String> {
     let mut stream = table.new_stream_decoder();
     stream.received(frame);
@@ -176,7 +175,7 @@ fn line(table: &Table, frame: &[u8]) -> Option<String> {
     let frame = stream.decode().map_err(|_: DecodeError| ()).ok()?;
     let time = frame.display_timestamp().map(|time| time.to_string()).unwrap_or_default();
     let level = frame.level().map_or("INFO", |level| level.as_str());
-    // A pool may have chosen some of the words, and a terminal must obey none.
+    // A pool may have chosen some words; control characters must not reach a terminal.
     let text = frame.display_message().to_string();
     let text = text.replace(char::is_control, "\u{fffd}");
     Some(format!("{time} {} {text}", level.to_uppercase()))

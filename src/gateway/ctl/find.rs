@@ -1,4 +1,4 @@
-//! `ctl find`: lists the gateways on this network that tell their name.
+//! `ctl find`: lists the gateways that publish their name on this network.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,20 +19,20 @@ pub struct FindArgs {
     pub seconds: u64,
 }
 
-/// A gateway that was found.
+/// A gateway found on the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its name, `loka.local`.
     pub host: String,
-    /// Where miners connect, addresses of IPv4 first.
+    /// The miners' addresses, IPv4 first.
     pub miners: Vec<SocketAddr>,
-    /// Where the page is; empty where only the gateway itself reaches it.
+    /// The page's URL; empty if only the gateway itself reaches it.
     pub page: String,
-    /// Its version.
+    /// The running version.
     pub version: String,
 }
 
-/// Looks for gateways and prints them.
+/// Searches for gateways and prints them.
 pub fn run(args: &FindArgs) -> ExitCode {
     match gateways(Duration::from_secs(args.seconds)) {
         Ok(all) if all.is_empty() => {
@@ -59,11 +59,11 @@ pub fn run(args: &FindArgs) -> ExitCode {
     }
 }
 
-/// Listens for gateways for so long; at most [`FOUND_MAX`] are kept.
+/// Collects answers for `wait`; keeps at most [`FOUND_MAX`] gateways.
 ///
 /// # Errors
 ///
-/// The network cannot be asked.
+/// The network cannot be queried.
 pub fn gateways(wait: Duration) -> mdns_sd::Result<Vec<Found>> {
     let daemon = ServiceDaemon::new()?;
     let events = daemon.browse(STRATUM)?;
@@ -103,7 +103,7 @@ impl Found {
     fn of(service: &ResolvedService) -> Self {
         let text = |key| service.get_property_val_str(key).unwrap_or_default();
         let host = shown(service.get_hostname().trim_end_matches('.'));
-        // One that is good on one link only leads nowhere without the link.
+        // A link-local address is useless without its link.
         let is_whole = |address: &IpAddr| match address {
             IpAddr::V4(_) => true,
             IpAddr::V6(address) => !address.is_unicast_link_local(),
@@ -124,7 +124,7 @@ impl Found {
     }
 }
 
-/// Whoever answers may write what he likes.
+/// An answer may hold any text.
 fn shown(text: &str) -> String {
     let is_plain = |character: &char| character.is_ascii_graphic();
     text.chars().filter(is_plain).take(80).collect()

@@ -1,7 +1,7 @@
-//! A gateway by its API: the same requests, as `openapi.json` of the page describes them.
+//! A gateway reached through its HTTP API (`openapi.json`), by the requests of the serial line.
 //!
-//! The API keeps no changes between two requests, so what was set and not committed lies here,
-//! and lives as long as the command.
+//! The API keeps no candidate between requests. Edits not yet committed are kept here, for the life
+//! of the command.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,17 +30,17 @@ use super::tls::{TlsArgs, Trust};
 use crate::gateway::answer::NO_WORKER;
 use crate::gateway::summary;
 
-/// Time that an exchange may take: what the gateway gives it, and the way there and back.
+/// Longest time of an exchange: the gateway's own limit, and the way there and back.
 const EXCHANGE_MAX: Duration =
     Duration::from_secs(HTTP_WORK_TIMEOUT.as_secs() + 2 * HTTP_TIMEOUT.as_secs());
 
-/// Time that an update may take.
+/// Longest time of an update.
 const UPDATE_MAX: Duration = Duration::from_micros(UPDATE_TIME_MAX.as_micros());
 
-/// The variable of the environment that may hold the password to log in with.
+/// The environment variable that may hold the log-in password.
 const VARIABLE: &str = "LOKA_CTL_PASSWORD";
 
-/// Flags about logging in.
+/// Log-in flags.
 #[derive(clap::Args, Clone)]
 pub struct LogInArgs {
     /// Whose password it is.
@@ -61,7 +61,7 @@ fn role(name: &str) -> Result<Role, String> {
     Role::named(name).ok_or_else(|| "allowed viewer, operator or admin".to_owned())
 }
 
-/// A gateway by its API.
+/// A gateway reached through its API.
 pub struct HttpWay {
     /// Host and port.
     place: String,
@@ -69,17 +69,17 @@ pub struct HttpWay {
     trust: Option<Arc<Trust>>,
     args: LogInArgs,
     session: Option<Session>,
-    /// Keys and their new texts; none for the default.
+    /// Edited keys and their new texts; `None` resets a key to its default.
     edits: Vec<(String, Option<String>)>,
 }
 
-/// What shows that we are logged in.
+/// The cookie and CSRF token of a session.
 struct Session {
     cookie: String,
     csrf: String,
 }
 
-/// What comes with a request.
+/// The body of a request.
 enum Content {
     Nothing,
     Json(String),
@@ -94,11 +94,11 @@ struct Reply {
 }
 
 impl HttpWay {
-    /// Prepares the way to an address, `https://host:port`.
+    /// Prepares requests to an address, `https://host:port`.
     ///
     /// # Errors
     ///
-    /// It is no such address, or nobody can say whose certificate to trust.
+    /// The address is invalid, or no certificate to trust was given.
     pub fn new(url: &str, args: &LogInArgs) -> Result<Self, CtlError> {
         let wrong = || {
             let text = "https://host:port, or http://host:port on this machine";
@@ -120,11 +120,11 @@ impl HttpWay {
         Ok(Self { place, host, trust, args: args.clone(), session: None, edits: Vec::new() })
     }
 
-    /// Asks, and hands each part of the answer to `out`.
+    /// Sends a request and hands each part of the answer to `out`.
     ///
     /// # Errors
     ///
-    /// It was refused, or no answer came.
+    /// The gateway refused it, or no answer came.
     pub async fn ask(
         &mut self,
         request: &Request<'_>,
@@ -208,7 +208,7 @@ impl HttpWay {
         }
     }
 
-    /// Adds a change, and takes it back where the gateway finds fault with it.
+    /// Adds an edit, and removes it if the gateway rejects it.
     async fn edit(
         &mut self,
         key: &str,
@@ -271,11 +271,11 @@ impl HttpWay {
         Ok(())
     }
 
-    /// Hands an update over; returns what is said of it.
+    /// Uploads an update and returns the gateway's answer.
     ///
     /// # Errors
     ///
-    /// It was refused, or did not come.
+    /// The gateway refused it, or the transfer failed.
     pub async fn update(&mut self, file: Vec<u8>, may_downgrade: bool) -> Result<Value, CtlError> {
         self.log_in().await?;
         let path = format!("/api/v1/update?downgrade={may_downgrade}");
@@ -309,7 +309,7 @@ impl HttpWay {
         self.exchange(Method::POST, path, content).await?.good(out)
     }
 
-    /// Logs in, if we are not.
+    /// Logs in, unless a session is open.
     async fn log_in(&mut self) -> Result<(), CtlError> {
         if self.session.is_some() {
             return Ok(());
@@ -341,7 +341,7 @@ impl HttpWay {
         json!({"role": self.args.role, "password": word})
     }
 
-    /// Sends one request on a connection of its own, as the gateway serves them.
+    /// Sends one request on its own connection; the gateway serves one per connection.
     async fn exchange(
         &self,
         method: Method,
@@ -411,13 +411,13 @@ where
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
         Ok(Reply { status, cookie, body })
     };
-    // The connection carries what the exchange asks for, and ends after it.
+    // The connection drives the exchange and ends after it.
     let (answer, _) = tokio::join!(exchange, connection);
     answer
 }
 
 impl Reply {
-    /// Returns the body of an answer that says yes; of one that says no, its problems and why.
+    /// Returns the body of a success. On a failure, hands out its problems and returns the reason.
     fn good(self, out: &mut dyn FnMut(Item<'_>)) -> Result<Value, CtlError> {
         if self.status.is_success() {
             return Ok(self.body);
@@ -457,7 +457,7 @@ fn value_item(value: &Value) -> Item<'_> {
     }
 }
 
-/// Reads the words of an origin back.
+/// Parses the words of an origin.
 fn origin(words: &str) -> Origin<'_> {
     match words.split_once(' ') {
         Some(("environment", name)) => Origin::Environment(name),

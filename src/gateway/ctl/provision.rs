@@ -1,10 +1,9 @@
-//! `ctl provision`: sets up many gateways from lists, some at a time.
+//! `ctl provision`: sets up many gateways from lists, several at a time.
 //!
-//! A list says how each gateway is reached and what it is to be set to. What is so already is left
-//! alone: a second run over the same list changes nothing. A gateway that refuses anything is left
-//! as it was, since nothing is in effect before its commit; the others go on. A commit that waits
-//! to be confirmed is confirmed once the gateway answers after it, so one that cuts itself off
-//! takes it back.
+//! A list names each gateway's address and its wanted settings. Matching settings are left alone: a
+//! second run changes nothing. A gateway that refuses a setting stays as it was, since nothing
+//! takes effect before its commit; the others go on. A provisional commit is confirmed once the
+//! gateway answers after it, so a gateway that cut itself off rolls back.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,7 +24,7 @@ use super::tls::TlsArgs;
 use super::{CtlError, HttpWay, SerialWay, Way};
 use crate::gateway::say::say;
 
-/// Gateways in a list, at most.
+/// Most gateways in a list.
 const GATEWAYS_MAX: usize = 4096;
 
 /// Flags of `ctl provision`.
@@ -49,7 +48,7 @@ pub struct ProvisionArgs {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct List {
-    /// Settings of all; those of a gateway win.
+    /// Settings of all gateways; a gateway's own settings win.
     #[serde(default)]
     settings: BTreeMap<String, Value>,
     #[serde(default)]
@@ -71,14 +70,14 @@ struct Entry {
     settings: BTreeMap<String, Value>,
 }
 
-/// What became of a gateway.
+/// The outcome for one gateway.
 enum Outcome {
     AsWanted,
     Changed(usize),
     WouldChange(usize),
 }
 
-/// Returns the text of a value, as a setting is set.
+/// Returns a value as the text of a setting.
 fn text(value: &Value) -> Result<String, CtlError> {
     match value {
         Value::String(text) => Ok(text.clone()),
@@ -121,7 +120,7 @@ impl Entry {
 ///
 /// # Errors
 ///
-/// A list that cannot be used, or how many gateways are not as wanted.
+/// A list is unusable, or some gateways are not as wanted.
 pub async fn run(args: &ProvisionArgs) -> Result<(), CtlError> {
     let mut entries = Vec::new();
     for path in &args.files {
@@ -139,7 +138,7 @@ pub async fn run(args: &ProvisionArgs) -> Result<(), CtlError> {
     }
 }
 
-/// Reads a list; the settings of all stand in those of each then.
+/// Reads a list and merges the common settings into each entry.
 fn read(path: &Path) -> Result<Vec<Entry>, CtlError> {
     let usage = |text: String| CtlError::Usage(format!("{}: {text}", path.display()));
     let length = fs::metadata(path).map_err(|error| usage(error.to_string()))?.len();
@@ -157,7 +156,7 @@ fn read(path: &Path) -> Result<Vec<Entry>, CtlError> {
     Ok(entries)
 }
 
-/// Sets all up and reports; returns how many are not as wanted.
+/// Sets up all gateways and reports; returns how many are not as wanted.
 async fn all(args: &ProvisionArgs, entries: Vec<Entry>) -> usize {
     let is_terminal = io::stdout().is_terminal();
     let target =
@@ -204,7 +203,7 @@ async fn all(args: &ProvisionArgs, entries: Vec<Entry>) -> usize {
     failed
 }
 
-/// Sets one up.
+/// Sets up one gateway.
 async fn one(entry: &Entry, tls: &TlsArgs, is_dry: bool) -> Result<Outcome, CtlError> {
     let mut way = entry.open(tls)?;
     let mut is_used = false;

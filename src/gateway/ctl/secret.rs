@@ -1,4 +1,4 @@
-//! Where a secret comes from that is to be set, or that a gateway asks for.
+//! Sources of a secret: a file, the environment, or a prompt.
 
 use std::env;
 use std::fs::File;
@@ -9,7 +9,7 @@ use loka_stratum::limits::PASSWORD_BYTES_MAX;
 
 use super::CtlError;
 
-/// The variable of the environment that may hold a secret.
+/// The environment variable that may hold a secret.
 const VARIABLE: &str = "LOKA_CTL_SECRET";
 
 /// Flags about secrets.
@@ -22,11 +22,11 @@ pub struct SecretArgs {
 }
 
 impl SecretArgs {
-    /// Returns the secret that is to be set.
+    /// Returns the secret to set.
     ///
     /// # Errors
     ///
-    /// It cannot be read, or was not the same twice.
+    /// It cannot be read, or the two entries differ.
     pub fn read(&self, what: &str) -> Result<String, CtlError> {
         if let Some(path) = &self.secret_file {
             return first_line(path);
@@ -46,7 +46,7 @@ impl SecretArgs {
 ///
 /// # Errors
 ///
-/// It cannot be read, or its first line is too long for a password.
+/// It cannot be read, or its first line exceeds the limit of a password.
 pub fn first_line(path: &Path) -> Result<String, CtlError> {
     let usage = |error: io::Error| CtlError::Usage(format!("{}: {error}", path.display()));
     let mut text = String::new();
@@ -61,11 +61,11 @@ pub fn first_line(path: &Path) -> Result<String, CtlError> {
     Ok(line)
 }
 
-/// Asks for a secret; where somebody types it, without showing it.
+/// Prompts for a secret without echo on a terminal.
 ///
 /// # Errors
 ///
-/// Nothing can be read.
+/// The input cannot be read.
 pub fn prompt(what: &str) -> Result<String, CtlError> {
     let usage = |error: io::Error| CtlError::Usage(format!("{what}: {error}"));
     if io::stdin().is_terminal() {

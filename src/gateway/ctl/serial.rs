@@ -1,8 +1,8 @@
 //! A gateway at the other end of a serial line ([`loka_stratum::frame`]).
 //!
-//! A question that is not answered is asked again under the same number, so it is not carried out
-//! twice; one that is never answered is reported as lost, and nobody knows then whether it was
-//! carried out.
+//! A request without an answer is repeated with the same sequence number, so it is not carried out
+//! twice. If no answer ever comes it is reported as lost; whether it was carried out is then
+//! unknown.
 
 use std::io;
 use std::path::Path;
@@ -15,14 +15,13 @@ use tokio::time::timeout;
 
 use super::CtlError;
 
-/// Time without anything of an answer, after which it is asked for again.
+/// Silence after which a request is repeated.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// How often a question is asked at most.
+/// Most tries of a request.
 const TRIES: u32 = 6;
 
-/// How often it is where the gateway has to wait for others: for a pool that is tried, whose name,
-/// connection and TLS may take their time.
+/// Most tries of a pool test, which waits for name resolution, connection and TLS.
 const TRIES_TEST: u32 = 20;
 
 /// A gateway at the other end of a serial line.
@@ -32,10 +31,10 @@ pub struct SerialWay {
     seq: u32,
 }
 
-/// What has come of an answer.
+/// The parts of an answer received so far.
 #[derive(Default)]
 struct Heard {
-    /// Items that were handed on.
+    /// Items handed out.
     items: u16,
 }
 
@@ -49,16 +48,16 @@ impl SerialWay {
         let lost = |error: io::Error| CtlError::Lost(format!("{}: {error}", path.display()));
         let port = SerialPort::open(path, baud).map_err(lost)?;
         let mut seq = [0; 4];
-        // Another tool's last number is remembered at the other end.
+        // A random start, since the gateway remembers the last number of another tool.
         getrandom::fill(&mut seq).map_err(|error| CtlError::Lost(error.to_string()))?;
         Ok(Self { port, receiver: Receiver::new(), seq: u32::from_le_bytes(seq) })
     }
 
-    /// Asks, and hands each part of the answer to `out`.
+    /// Sends a request and hands each part of the answer to `out`.
     ///
     /// # Errors
     ///
-    /// It was refused, or no whole answer came.
+    /// The gateway refused it, or no whole answer came.
     pub async fn ask(
         &mut self,
         request: &Request<'_>,
@@ -88,7 +87,7 @@ impl SerialWay {
         Err(CtlError::Lost(text))
     }
 
-    /// Returns the end of the answer; none where it has to be asked for again.
+    /// Returns the end of the answer; `None` if the request must be repeated.
     async fn listen(
         &mut self,
         heard: &mut Heard,
@@ -112,15 +111,14 @@ impl SerialWay {
                 }
                 let items = match body {
                     Ok(Body::Item { index, item }) => {
-                        // A part that came before, or that one before it is missing for, will come
-                        // again.
+                        // A repeated part, or a part after a gap, comes again.
                         if index == heard.items {
                             heard.items += 1;
                             out(item);
                         }
                         continue;
                     }
-                    // What we sent, from a line that gives it back.
+                    // Our own request, echoed by the line.
                     Ok(Body::Request(_)) => continue,
                     Ok(Body::Done { items } | Body::Refused { items, .. }) => items,
                     Err(error) => return Err(CtlError::Lost(error.to_string())),

@@ -1,10 +1,8 @@
-//! Whom `ctl` speaks to over TLS: a gateway's page has a certificate that it signed itself, so it
-//! is known by its fingerprint, the SHA-256 that the gateway shows on its serial line and in its
-//! log.
+//! Trust of `ctl` in a gateway: by the fingerprint of the page's self-signed certificate.
 //!
-//! A fingerprint comes from `--fingerprint`, or from a file of gateways that were accepted before.
-//! Nothing is sent before it is right, no password above all; a gateway that is new is accepted
-//! only where that was asked for.
+//! The fingerprint is the certificate's SHA-256, which the gateway shows on its serial line and in
+//! its log. It comes from `--fingerprint`, or from a file of gateways accepted before. Nothing is
+//! sent before it matches, least of all a password. A new gateway is accepted only on request.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -35,7 +33,7 @@ pub struct TlsArgs {
     known: Option<PathBuf>,
 }
 
-/// What a gateway's certificate must be, and what it was.
+/// The expected certificate, and the certificate that the gateway showed.
 #[derive(Debug)]
 pub struct Trust {
     expected: Option<Fingerprint>,
@@ -44,11 +42,11 @@ pub struct Trust {
 }
 
 impl TlsArgs {
-    /// Decides what the certificate of the gateway at `place` must be.
+    /// Chooses the expected certificate of the gateway at `place`.
     ///
     /// # Errors
     ///
-    /// A fingerprint that is none, or a file that cannot be read.
+    /// The fingerprint is malformed, or the file cannot be read.
     pub fn trust(&self, place: &str) -> Result<Arc<Trust>, CtlError> {
         let expected = match &self.fingerprint {
             Some(text) => Some(Fingerprint::parse(text).ok_or_else(|| {
@@ -60,7 +58,7 @@ impl TlsArgs {
         Ok(Arc::new(Trust { expected, accepts_new, offered }))
     }
 
-    /// Remembers a gateway that was accepted anew.
+    /// Remembers a newly accepted gateway.
     ///
     /// # Errors
     ///
@@ -94,7 +92,7 @@ impl TlsArgs {
     }
 }
 
-/// Looks a gateway up that was accepted before; the last word about it holds.
+/// Looks up a gateway accepted before; the last entry counts.
 fn known(path: &Path, place: &str) -> Result<Option<Fingerprint>, CtlError> {
     let mut text = String::new();
     let read = File::open(path)
@@ -111,7 +109,7 @@ fn known(path: &Path, place: &str) -> Result<Option<Fingerprint>, CtlError> {
 }
 
 impl Trust {
-    /// Returns what makes TLS connections.
+    /// Returns the TLS connector.
     ///
     /// # Errors
     ///
@@ -132,7 +130,7 @@ impl Trust {
         *self.offered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says what was wrong with the certificate, where one was refused.
+    /// Says why the certificate was refused, if it was.
     pub fn complaint(&self) -> Option<String> {
         let offered = self.offered()?;
         match self.expected {

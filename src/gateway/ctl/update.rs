@@ -1,4 +1,4 @@
-//! `update FILE`: hands an update to a gateway, and says what it makes of it.
+//! `update FILE`: uploads an update to a gateway and reports the result.
 
 use std::path::Path;
 
@@ -8,18 +8,18 @@ use super::{CtlError, Way};
 use crate::gateway::disk::Foreign;
 use crate::gateway::say::say;
 
-/// The word.
+/// The verb.
 pub const VERB: &str = "update";
 
 const DOWNGRADE: &str = "--allow-downgrade";
 
 const FILE_BYTES_MAX: u64 = UPDATE_HEADER_BYTES_MAX as u64 + UPDATE_IMAGE_BYTES_MAX;
 
-/// Hands a file over.
+/// Uploads a file.
 ///
 /// # Errors
 ///
-/// It was refused, or did not come.
+/// The gateway refused it, or the transfer failed.
 pub async fn run(way: &mut Way, words: &[String], as_json: bool) -> Result<(), CtlError> {
     let is_flag = |word: &&String| word.as_str() == DOWNGRADE;
     let may_downgrade = words.iter().any(|word| is_flag(&word));
@@ -42,7 +42,7 @@ pub async fn run(way: &mut Way, words: &[String], as_json: bool) -> Result<(), C
     }
     let word = |name: &str| installed[name].as_str().unwrap_or_default().to_owned();
     let (from, to, slot) = (word("from"), word("to"), word("slot"));
-    say(format_args!("{from} runs; {to} is in slot {slot}, and the machine starts anew with it"));
+    say(format_args!("{from} runs; {to} is in slot {slot}, and the machine reboots into it"));
     let text = "in some minutes the status says whether it is kept";
     say(format_args!("{text}"));
     Ok(())

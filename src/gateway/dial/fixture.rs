@@ -1,4 +1,4 @@
-//! Pools with certificates of all kinds, on loopback.
+//! Test pools with good and bad certificates, on loopback.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::key_of;
 
-/// An authority of our own, and the file that names it.
+/// A test certificate authority, and the file with its certificate.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     file: std::path::PathBuf,
@@ -67,7 +67,7 @@ impl Identity {
         key_of(&self.certificate).unwrap().to_string()
     }
 
-    /// A server configuration that shows this certificate and signs with `key`.
+    /// A server configuration with this certificate that signs with `key`.
     pub fn server(&self, key: &KeyPair) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let provider = Arc::new(ring::default_provider());

@@ -1,4 +1,4 @@
-//! A pool with certificates of all kinds, on loopback.
+//! Dials to pools with good and bad certificates, on loopback.
 
 use super::fixture::{Authority, Identity, serve};
 use super::*;
@@ -105,7 +105,7 @@ fn a_second_connection_resumes_the_session_of_the_first() {
         let dialer = dialer(port, &[("ca_file", authority.path())]);
         let mut first = dialer.dial(None).await.unwrap();
         assert!(!first.is_resumed);
-        // The tickets come after the handshake, so something has to be read.
+        // Session tickets follow the handshake, so the client must read something.
         first.stream.read_exact(&mut [0; 3]).await.unwrap();
         assert!(dialer.dial(None).await.unwrap().is_resumed);
     });

@@ -1,16 +1,15 @@
-//! Files beneath a folder that is ours: how they are opened so that nobody else has a say in it.
+//! Opens files below a folder that we own, so that no other user can interfere.
 //!
-//! The folder is opened once for each step and looked at: it must be a folder, of ours or root's,
-//! that nobody else may write. The file is then reached through the open folder, so that what is
-//! put in the folder's place meanwhile changes nothing. No link is followed, and nothing but a file
-//! is opened: a FIFO would wait for ever. A new file is made where there is none. What is
-//! not ours is refused, with the command that makes it so.
+//! Each operation opens the folder and checks it: a folder of our user or root that nobody else may
+//! write. The file is reached through the open folder, so replacing the folder meanwhile has no
+//! effect. Links are not followed, and only regular files are opened: a FIFO would block for ever.
+//! A missing file is created exclusively. A file or folder that is not ours is refused, with the
+//! command that mends it.
 //!
-//! A folder that is itself named by a link is taken where the link is of ours or root's, as those
-//! are that a service manager makes.
+//! A folder named by a link is accepted if the link is ours or root's, as a service manager's links
+//! are.
 //!
-//! Open folders are reached as `/proc/self/fd`, which needs no call that the standard library does
-//! not have.
+//! Open folders are reached as `/proc/self/fd`, so the standard library suffices.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
@@ -19,27 +18,27 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// What is kept is nobody else's business: it has passwords in it.
+/// Private to our user: the files hold passwords.
 const MODE: u32 = 0o600;
 
-/// What others may not have of a file or a folder of ours.
+/// Write permissions that others must not have.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 const ROOT: u32 = 0;
 
-/// A folder of ours that is open.
+/// An open folder of ours.
 pub struct Beneath {
     folder: File,
-    /// What it is called in errors.
+    /// The path shown in errors.
     path: PathBuf,
 }
 
 impl Beneath {
-    /// Opens the folder of a file, and returns the file's name in it too.
+    /// Opens the folder of a file, and also returns the file's name.
     ///
     /// # Errors
     ///
-    /// It is not there, or not ours; the error says what to do.
+    /// The folder is missing or not ours; the error says what to do.
     pub fn of(path: &Path) -> io::Result<(Self, &Path)> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         Ok((Self::open(path.parent().unwrap_or(Path::new(".")))?, Path::new(name)))
@@ -49,7 +48,7 @@ impl Beneath {
     ///
     /// # Errors
     ///
-    /// As [`Self::of`].
+    /// The same as for [`Self::of`].
     pub fn open(path: &Path) -> io::Result<Self> {
         let real = real(path)?;
         let folder = OpenOptions::new()
@@ -60,12 +59,12 @@ impl Beneath {
         Ok(Self { folder, path: real })
     }
 
-    /// Returns a path to a name in the folder, whatever becomes of the folder's own.
+    /// Returns a path to a name in the open folder, even if the folder was moved.
     pub fn path(&self, name: &Path) -> PathBuf {
         Path::new("/proc/self/fd").join(self.folder.as_raw_fd().to_string()).join(name)
     }
 
-    /// Waits until the names in the folder are on the disk.
+    /// Syncs the names in the folder.
     pub fn sync(&self) -> io::Result<()> {
         self.folder.sync_all()
     }
@@ -75,7 +74,7 @@ impl Beneath {
         self.existing(name, OpenOptions::new().read(true))
     }
 
-    /// Opens a file to write behind its end, and makes it where it is missing.
+    /// Opens a file for appending, and creates a missing one.
     pub fn append(&self, name: &Path) -> io::Result<File> {
         match self.existing(name, OpenOptions::new().append(true)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.make(name),
@@ -83,7 +82,7 @@ impl Beneath {
         }
     }
 
-    /// Makes a file in place of what has its name.
+    /// Creates a file in place of any entry with its name.
     pub fn create(&self, name: &Path) -> io::Result<File> {
         match fs::remove_file(self.path(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -128,9 +127,9 @@ impl Beneath {
     }
 }
 
-/// Returns a folder's own path where it is named by a link of ours or root's.
+/// Returns a folder's real path if it is named by a link of ours or root's.
 fn real(path: &Path) -> io::Result<PathBuf> {
-    // An empty parent is the folder that the process is in.
+    // An empty parent is the working directory.
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let data = fs::symlink_metadata(path)?;
     if !data.is_symlink() {
@@ -153,7 +152,7 @@ fn check_ours(data: &Metadata, path: &Path, mode: u32) -> io::Result<()> {
 }
 
 fn check_owner(data: &Metadata, path: &Path) -> io::Result<()> {
-    // Where there is no /proc nothing is opened at all.
+    // Without /proc no file is opened at all.
     let Some(own) = own_user() else { return Ok(()) };
     let owner = data.uid();
     if owner == own || owner == ROOT {
@@ -164,7 +163,7 @@ fn check_owner(data: &Metadata, path: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
 }
 
-/// Returns the user that this process acts as.
+/// Returns the process's effective user id.
 fn own_user() -> Option<u32> {
     static OWN: OnceLock<Option<u32>> = OnceLock::new();
     *OWN.get_or_init(|| {
@@ -182,7 +181,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::process::Command;
 
-    /// A folder of ours that is gone when the test is over.
+    /// A folder of ours, removed at the end of the test.
     struct Folder(PathBuf);
 
     impl Folder {

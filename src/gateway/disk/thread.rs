@@ -1,10 +1,8 @@
-//! The disk's thread: whatever may wait for a disk is done here, in order, and never on the event
-//! loop.
+//! The disk's thread: runs all blocking disk work in order, never on the event loop.
 //!
-//! The queue has a place for each who may fill it: a store, the audit log and the frames have one
-//! each, as they hand over state and not messages ([`super::super::shelf`]); all others wait for
-//! one of [`DISK_ASKERS_MAX`] turns before they stand in it. So it cannot overflow, however slow
-//! the disk is, and who waits for it waits alone.
+//! The queue cannot overflow. A store, the audit log and the frames have one slot each, since they
+//! submit state and not messages ([`super::super::shelf`]). Other callers first wait for one of
+//! [`DISK_ASKERS_MAX`] turns. A slow disk delays only its own callers.
 
 use std::io;
 use std::sync::mpsc::{self, SyncSender, sync_channel};
@@ -19,14 +17,14 @@ type Work = Box<dyn FnOnce() + Send>;
 
 static QUEUE: Mutex<Option<SyncSender<Work>>> = Mutex::new(None);
 
-/// Turns of those who wait for what comes of their work.
+/// Turns of callers that wait for a result.
 static TURNS: Semaphore = Semaphore::const_new(DISK_ASKERS_MAX);
 
-/// Has work done on the disk's thread.
+/// Queues work for the disk's thread.
 ///
 /// # Errors
 ///
-/// There is no such thread, or no place in its queue; the work is not done then.
+/// The thread cannot be started, or the queue is full; the work is not done then.
 pub fn submit(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut queue = QUEUE.lock().unwrap_or_else(PoisonError::into_inner);
     let sender = match &*queue {
@@ -37,24 +35,24 @@ pub fn submit(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     sender.try_send(Box::new(work)).map_err(full)
 }
 
-/// Has work done on the disk's thread and returns what comes of it. Where nobody waits any more it
-/// is done all the same.
+/// Runs work on the disk's thread and returns its result. The work is done even if the caller is
+/// gone.
 ///
 /// # Errors
 ///
-/// As [`submit`].
+/// The same as for [`submit`].
 pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let turn = TURNS.acquire().await.map_err(io::Error::other)?;
     let (tell, told) = oneshot::channel();
     submit(move || {
         let _turn = turn;
-        // Nobody may wait any more.
+        // The caller may be gone.
         let _ = tell.send(work());
     })?;
     told.await.map_err(io::Error::other)
 }
 
-/// Waits until all work is done that was submitted before; not on the event loop.
+/// Waits until all work queued before is done; must not run on the event loop.
 pub fn finish(longest: Duration) -> bool {
     let (tell, told) = sync_channel(1);
     let submitted = submit(move || {

@@ -1,4 +1,4 @@
-//! Which build a binary is: the note that the linker leaves in it, which stripping keeps.
+//! The id of a build: the linker's note in the binary, which stripping keeps.
 
 use std::fmt;
 use std::fs::File;
@@ -8,31 +8,31 @@ use std::path::Path;
 
 use loka_stratum::wire::hex::Digits;
 
-/// The longest that linkers make, in bytes: SHA-256.
+/// Longest build id in bytes: SHA-256.
 const ID_BYTES_MAX: usize = 32;
 
-/// Most program headers that are looked at; a program has about ten.
+/// Most program headers that are read; a program has about ten.
 const HEADERS_MAX: u64 = 64;
 
 /// Longest segment of notes that is read, in bytes.
 const NOTES_BYTES_MAX: u64 = 4096;
 
-/// `p_type` of notes, and the type and owner of the one that is looked for.
+/// `p_type` of notes, and the type and owner of the build-id note.
 const PT_NOTE: u64 = 4;
 const NT_GNU_BUILD_ID: u64 = 3;
 const OWNER: &[u8] = b"GNU\0";
 
-/// What tells builds apart; empty where the linker left no note.
+/// A build's id; empty if the linker left no note.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BuildId(heapless::Vec<u8, ID_BYTES_MAX>);
 
 impl BuildId {
-    /// The program that runs.
+    /// Returns the running program's id.
     pub fn own() -> Self {
         Self::of(Path::new("/proc/self/exe")).unwrap_or_default()
     }
 
-    /// An ELF file, with symbols or without.
+    /// Returns the id of an ELF file, stripped or not.
     ///
     /// # Errors
     ///
@@ -67,12 +67,12 @@ impl BuildId {
         Ok(Self::default())
     }
 
-    /// Takes an id as it was stored.
+    /// Restores a stored id; `None` if it is too long.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// Its bytes.
+    /// Returns its bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -84,7 +84,7 @@ impl fmt::Display for BuildId {
     }
 }
 
-/// Where the numbers of one of the two kinds of ELF files stand.
+/// Offsets of the header fields in 32-bit or 64-bit ELF files.
 struct Layout {
     /// Bytes of an address.
     word: usize,
@@ -115,13 +115,13 @@ impl Layout {
     };
 }
 
-/// Reads a number of `size` bytes, the lowest first.
+/// Reads a little-endian number of `size` bytes.
 fn number(bytes: &[u8], at: usize, size: usize) -> Option<u64> {
     let bytes = bytes.get(at..at.checked_add(size)?)?;
     Some(bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
 }
 
-/// Finds the id among notes.
+/// Finds the build id among notes.
 fn find(mut notes: &[u8]) -> Option<heapless::Vec<u8, ID_BYTES_MAX>> {
     let padded = |size: u64| usize::try_from(size).ok()?.checked_next_multiple_of(4);
     loop {

@@ -1,4 +1,4 @@
-//! What defmt's macros write to: a frame at a time, into memory.
+//! The sink of defmt's macros: one frame at a time, into memory.
 
 #![expect(unsafe_code, reason = "defmt asks for an unsafe trait; nothing here needs unsafe itself")]
 
@@ -9,7 +9,7 @@ use loka_stratum::limits::EVENT_FRAME_BYTES_MAX;
 
 use crate::gateway::clock;
 
-/// Held from the beginning of a frame to its end, which are two calls.
+/// Held from the start of a frame to its end, which are two calls.
 static IS_WRITTEN: AtomicBool = AtomicBool::new(false);
 
 static FRAME: Mutex<Frame> =
@@ -35,7 +35,7 @@ fn with_frame(what: impl FnOnce(&mut Frame)) {
 #[defmt::global_logger]
 struct Encoder;
 
-// SAFETY: one frame is written at a time, by whoever set `IS_WRITTEN`.
+// SAFETY: one frame is written at a time, by the thread that set `IS_WRITTEN`.
 unsafe impl defmt::Logger for Encoder {
     fn acquire() {
         while IS_WRITTEN.swap(true, Ordering::Acquire) {
@@ -65,5 +65,5 @@ unsafe impl defmt::Logger for Encoder {
     }
 }
 
-// Seconds in 32 bits cannot be a time that a decoder does not know how to show.
+// Every 32-bit count of seconds is a time that decoders can show.
 defmt::timestamp!("{=u32:iso8601s}", u32::try_from(clock::wall().as_secs()).unwrap_or(u32::MAX));

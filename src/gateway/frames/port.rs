@@ -1,7 +1,7 @@
-//! Frames to a serial port as they come: what `defmt-print serial` reads at its other end.
+//! Frames to a serial port as they occur, for `defmt-print serial` at the other end.
 //!
-//! Nothing waits for the port. It is opened again when it vanishes; what finds no room to wait in
-//! is dropped, since the ring has it.
+//! Nothing waits for the port. It is reopened after it vanishes. Frames that find its buffer full
+//! are dropped, since the ring has them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use tokio::time::{sleep, timeout};
 use super::frames;
 use crate::gateway::log::{self, Kind};
 
-/// Time between two looks for frames.
+/// Time between two checks for frames.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Writes to the port for as long as the process runs.
+/// Writes to the port for the life of the process.
 pub async fn run(path: PathBuf, baud: u32) {
     frames().to_port = true;
     let micros = |time: loka_stratum::time::Duration| Duration::from_micros(time.as_micros());
     loop {
         let opened = {
             let path = path.clone();
-            // On a thread of its own: a port that holds output back blocks.
+            // On its own thread: a port that withholds output blocks.
             spawn_blocking(move || SerialPort::open(path, baud)).await
         };
         match opened.unwrap_or_else(|error| Err(std::io::Error::other(error))) {

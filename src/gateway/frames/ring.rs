@@ -1,9 +1,8 @@
 //! The frames on flash: two files of a [`Journal`], `events.0` and `events.1`.
 //!
-//! A file begins with which of the two it is the successor of and which build wrote it, since
-//! frames can only be read with the ELF of their build; another build begins another file. Then
-//! come batches of frames as the encoder made them. A file stays at or below
-//! [`FRAMES_FILE_BYTES_MAX`], so the ring is at most twice that.
+//! A file begins with its generation and its build, since only that build's ELF can decode its
+//! frames. Another build begins another file. Batches of frames follow, as the encoder made them. A
+//! file has at most [`FRAMES_FILE_BYTES_MAX`] bytes, so the ring has at most twice that.
 
 use std::io;
 use std::path::PathBuf;
@@ -23,24 +22,24 @@ enum Head<'a> {
     V1 { generation: u32, build: &'a [u8] },
 }
 
-/// Bytes of a head at the most.
+/// Most bytes of a head.
 const HEAD_BYTES_MAX: usize = 64;
 
-/// The ring as it is written.
+/// The ring being written.
 pub struct Ring<D> {
     journal: Journal<D>,
     build: BuildId,
     generation: u32,
 }
 
-/// What one build wrote, the oldest first.
+/// The frames of one build, the oldest first.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Part {
     /// The build.
     pub build: BuildId,
-    /// Frames without the zeros that end them.
+    /// Frames without their terminating zeros.
     pub frames: Vec<Vec<u8>>,
-    /// Whether its end was torn off.
+    /// Whether its end was torn.
     pub is_torn: bool,
     generation: u32,
     file: usize,
@@ -48,7 +47,7 @@ pub struct Part {
 }
 
 impl<D: Disk> Ring<D> {
-    /// Takes up the ring in a folder.
+    /// Opens the ring of a folder.
     pub fn open(disk: D, folder: PathBuf, build: BuildId) -> Self {
         let mut journal = Journal::new(disk, folder, NAME, FRAMES_FILE_BYTES_MAX);
         let mut generation = 0;
@@ -63,7 +62,7 @@ impl<D: Disk> Ring<D> {
         Self { journal, build, generation }
     }
 
-    /// The build that writes.
+    /// The writing build.
     pub fn build(&self) -> &BuildId {
         &self.build
     }
@@ -72,7 +71,7 @@ impl<D: Disk> Ring<D> {
     ///
     /// # Errors
     ///
-    /// What the system says; the batch is lost, and the next one goes to the other file.
+    /// The system's error; the batch is lost, and the next batch goes to the other file.
     pub fn write(&mut self, frames: &[u8]) -> io::Result<()> {
         let mut bytes = Vec::new();
         journal::encode(frames, &mut bytes)?;
@@ -88,7 +87,7 @@ impl<D: Disk> Ring<D> {
         self.journal.append(&bytes)
     }
 
-    /// Begins anew: the files are erased by the caller.
+    /// Starts afresh; the caller erases the files.
     pub fn forget(&mut self) {
         self.journal.forget();
     }
@@ -100,7 +99,7 @@ impl<D: Disk> Ring<D> {
     }
 }
 
-/// Reads the ring of a folder that may be a copy of somebody's, the older file first.
+/// Reads a ring in any folder, such as a copy, the older file first.
 #[cfg(feature = "decode")]
 pub fn read(folder: &std::path::Path) -> Vec<Part> {
     sorted(|file| {
@@ -118,7 +117,7 @@ fn parts<D: Disk>(journal: &Journal<D>) -> Vec<Part> {
 fn sorted(read: impl Fn(usize) -> journal::Read) -> Vec<Part> {
     let mut parts: Vec<Part> =
         (0..journal::FILES).filter_map(|file| part(file, &read(file))).collect();
-    // As serial numbers are compared, so that the count may wrap.
+    // Compared as serial numbers, so the generation may wrap.
     if let [first, second] = parts.as_slice()
         && first.generation.wrapping_sub(second.generation) < 1 << 31
     {

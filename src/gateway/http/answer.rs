@@ -1,4 +1,4 @@
-//! What is answered: a status, a body, and the headers that every answer has.
+//! Answers: a status, a body, and the common headers.
 
 use std::borrow::Cow;
 
@@ -6,21 +6,20 @@ use embedded_svc::http::Method;
 use embedded_svc::http::server::asynch::Connection;
 use serde::Serialize;
 
-/// The types of our bodies.
+/// Content types.
 pub const JSON: &str = "application/json";
 pub const BYTES: &str = "application/octet-stream";
-/// What a form of a page sends.
+/// The type of a submitted HTML form.
 pub const FORM: &str = "application/x-www-form-urlencoded";
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
-/// What a page of ours may do: load what is ours and nothing else, from nobody's frame.
+/// The page's content security policy: own resources only, no framing.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; form-action 'self'; base-uri 'none'; \
                       frame-ancestors 'none'";
 
-/// Headers of every answer: it shows a moment, so a copy is of no use; other sites must neither
-/// guess at its type, nor frame it, nor hold its window, nor load it, nor learn from where they
-/// were called.
+/// Headers of every answer. They forbid caching, type sniffing, framing, window handles and loading
+/// by other sites, and hide the referrer.
 pub const COMMON: [(&str, &str); 7] = [
     ("cache-control", "no-store"),
     ("x-content-type-options", "nosniff"),
@@ -40,7 +39,7 @@ pub struct Answer {
     headers: Vec<(&'static str, String)>,
 }
 
-/// Why something was not done, as a sentence.
+/// A refusal with its reason.
 pub struct Fault {
     /// The status of its answer.
     pub status: u16,
@@ -55,17 +54,17 @@ struct ErrorBody<'a> {
 }
 
 impl Answer {
-    /// Makes an answer of bytes.
+    /// Creates an answer with these bytes.
     pub fn new(status: u16, kind: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Self {
         Self { status, kind, body: body.into(), headers: Vec::new() }
     }
 
-    /// Makes an answer of text.
+    /// Creates an answer with text.
     pub fn text(status: u16, text: impl Into<String>) -> Self {
         Self::new(status, TEXT, text.into().into_bytes())
     }
 
-    /// Makes an answer of JSON.
+    /// Creates an answer with JSON.
     pub fn json(status: u16, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
             Ok(mut bytes) => {
@@ -76,7 +75,7 @@ impl Answer {
         }
     }
 
-    /// Leads to another path of ours, which is asked for by GET.
+    /// Redirects to another path of ours with GET (303).
     pub fn see(path: &str) -> Self {
         Self::text(303, "").with("location", path.to_owned())
     }
@@ -87,11 +86,11 @@ impl Answer {
         self
     }
 
-    /// Writes the answer.
+    /// Writes the answer to a connection.
     ///
     /// # Errors
     ///
-    /// What the connection says.
+    /// The connection's error.
     pub async fn write<C: Connection>(self, connection: &mut C) -> Result<(), C::Error> {
         let length = self.body.len().to_string();
         let mut headers = vec![("content-type", self.kind), ("content-length", &length)];
@@ -107,12 +106,12 @@ impl Answer {
 }
 
 impl Fault {
-    /// Makes a fault; `text` is lower case, without a full stop.
+    /// Creates a fault; `text` is lower case, without a full stop.
     pub fn new(status: u16, text: impl Into<String>) -> Self {
         Self { status, text: text.into(), headers: Vec::new() }
     }
 
-    /// Returns the sentence.
+    /// Returns the reason.
     pub fn text(&self) -> &str {
         &self.text
     }

@@ -1,9 +1,8 @@
-//! What is answered. Only embedded-svc's traits are known of HTTP here, and only
-//! [`Control`] of the gateway: this is one of the doors to it, and knows no setting.
+//! The API's handlers. They know embedded-svc's traits for HTTP and [`Control`] for the gateway; no
+//! single setting appears here.
 //!
-//! The order in which a request is judged: is it meant for us, does it come from us
-//! ([`guard`]); is there such a path and method ([`routes`]); who asks, and does the role reach; is
-//! it a page of ours; is the body of the right type and length. Only then is it carried out.
+//! A request is checked in this order: origin and host ([`guard`]), path and method ([`routes`]),
+//! session and role, CSRF token, type and length of the body. Only then is it carried out.
 //!
 //! [`guard`]: super::guard
 //! [`routes`]: super::routes
@@ -31,36 +30,36 @@ use crate::gateway::report::Report;
 
 /// Answers one peer.
 pub struct Api<'a> {
-    /// Carries out what is asked.
+    /// Carries out the requests.
     pub control: &'a Rc<Control>,
-    /// Who may ask what.
+    /// Log-in and sessions.
     pub access: &'a Access,
-    /// Who asks.
+    /// The peer.
     pub peer: Peer,
 }
 
-/// A request whose head is good.
+/// A request whose head passed all checks.
 struct Admitted<'p> {
     route: &'static Route,
     id: &'p str,
     bearer: Option<Bearer>,
-    /// What the browser says it is known by.
+    /// The device id that the browser sent.
     device: Option<String>,
-    /// How counters are wanted.
+    /// The wanted format of the counters.
     format: metrics::Format,
 }
 
-/// A request that may be carried out.
+/// A request ready to be carried out.
 pub(super) struct Asked<'r> {
     call: Call,
     query: &'r str,
-    /// What stands for `{id}` in the path.
+    /// The path segment that matches `{id}`.
     id: &'r str,
-    /// What came with it.
+    /// The body.
     pub(super) body: &'r [u8],
-    /// Who is logged in, if anybody.
+    /// The session, if there is one.
     pub(super) bearer: Option<Bearer>,
-    /// What the browser says it is known by.
+    /// The device id that the browser sent.
     device: Option<&'r str>,
     format: metrics::Format,
 }
@@ -77,7 +76,7 @@ impl Api<'_> {
     ///
     /// # Errors
     ///
-    /// What the connection says.
+    /// The connection's error.
     pub async fn handle<C: Connection>(&self, connection: &mut C) -> Result<(), C::Error> {
         let uri = connection.uri().to_owned();
         let (path, query) = uri.split_once('?').unwrap_or((&uri, ""));
@@ -104,7 +103,7 @@ impl Api<'_> {
                 }
             }
         };
-        // A page that shows another session than this one says so.
+        // A page with another session learns of it from this header.
         let answer = match bearer {
             Some(bearer) => answer.with(SESSION, bearer.mark()),
             None => answer,
@@ -112,14 +111,14 @@ impl Api<'_> {
         answer.write(connection).await
     }
 
-    /// Judges a request by its head.
+    /// Checks a request by its head.
     fn admit<'p>(
         &self,
         method: Method,
         path: &'p str,
         head: &impl Headers,
     ) -> Result<Admitted<'p>, Fault> {
-        // Who looks whether the process lives need not know its name.
+        // A health check may use any `Host`.
         if path != "/healthz" {
             let is_told = |label: &str| self.control.is_told_name(label);
             self.peer.check_origin(method, head, &self.control.settings(), &is_told)?;
@@ -152,7 +151,7 @@ impl Api<'_> {
         Ok(Admitted { route, id, bearer, device, format })
     }
 
-    /// Carries a request out.
+    /// Carries out a request.
     async fn call(&self, asked: &Asked<'_>) -> Result<Answer, Fault> {
         match asked.call {
             Call::Page(file) => Ok(file.answer()),
@@ -163,7 +162,7 @@ impl Api<'_> {
                 let answer = Answer::new(200, asked.format.content_type(), text.into_bytes());
                 Ok(answer.with("vary", "accept".to_owned()))
             }
-            // That this is answered shows that the one thread runs.
+            // The answer itself shows that the event loop runs.
             Call::Health => Ok(Answer::text(200, "ok\n")),
             Call::Ready => Ok(ready(&self.control.report())),
             Call::Status => Ok(Answer::json(200, &self.control.report())),
@@ -241,7 +240,7 @@ impl Api<'_> {
                 let result = self.access.certificate.drop_brought().await;
                 self.change_certificate(asked, "drop a certificate", result)
             }
-            // Its body was not read, so it was answered before.
+            // An update's body is read elsewhere, so its request was answered before.
             Call::Update => Err(Fault::new(500, "an update comes as a file")),
         }
     }
@@ -284,7 +283,7 @@ impl Api<'_> {
         Ok(self.remembered(Answer::json(200, &body), &opened))
     }
 
-    /// Logs somebody in, and writes down how it went.
+    /// Logs in, and records the result.
     pub(super) async fn open_session(
         &self,
         asked: &Asked<'_>,
@@ -310,7 +309,7 @@ impl Api<'_> {
                 }
                 let fault = denied_fault(denied);
                 if matches!(denied, Denied::TooEarly { .. }) {
-                    // No guess that is not even looked at costs a write.
+                    // A guess that came too early must not cost a write.
                     self.control.count_early();
                     return Err(fault);
                 }
@@ -353,7 +352,7 @@ impl Api<'_> {
         format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{more}")
     }
 
-    /// Has the browser keep its session, and what it is known by.
+    /// Sets the cookies of session and device.
     pub(super) fn remembered(&self, answer: Answer, opened: &Opened) -> Answer {
         let answer = answer.with("set-cookie", self.cookie(&opened.token.text(), ""));
         let Some(device) = &opened.device else { return answer };
@@ -413,7 +412,7 @@ impl Api<'_> {
         if !edits.is_empty() {
             return self.commit(asked, &edits, notes).await;
         }
-        // Nothing differs, which is what was wanted.
+        // Nothing differs: the wanted state is reached.
         let seconds_left = self.control.seconds_left();
         let stored = seconds_left.is_none() && self.control.is_stored();
         let changes = Vec::new();
@@ -452,7 +451,7 @@ impl Api<'_> {
         }
     }
 
-    /// Puts edits into a candidate, and says of each that cannot be why.
+    /// Applies edits to a candidate; returns a problem for each rejected edit.
     pub(super) async fn edit(
         &self,
         asked: &Asked<'_>,
@@ -498,7 +497,7 @@ impl Api<'_> {
         Ok(Answer::json(200, &self.session(asked.bearer)))
     }
 
-    /// Sets a password; the session that does it goes on.
+    /// Sets a password; the caller's own session survives.
     pub(super) async fn set_password(
         &self,
         asked: &Asked<'_>,
@@ -543,7 +542,7 @@ impl Api<'_> {
         Ok(Answer::json(200, &json::LinesBody { lines }))
     }
 
-    /// Asks the gateway, without any edits.
+    /// Sends a request to control without edits.
     pub(super) async fn ask(
         &self,
         asked: &Asked<'_>,
@@ -614,7 +613,7 @@ fn ready(report: &Report) -> Answer {
         let troubled: Vec<_> = troubled.map(|link| link.pool).collect();
         let mut text = String::from("ready\n");
         if !troubled.is_empty() {
-            // Miners get work, so who balances load goes on; a person should look.
+            // Miners get work, so a load balancer keeps the gateway; a person should look.
             text = String::from("ready, degraded\n");
             for warning in &report.warnings {
                 let is_of = |pool: &usize| warning.starts_with(&format!("pool {pool} "));
@@ -633,7 +632,7 @@ fn ready(report: &Report) -> Answer {
     Answer::text(503, text)
 }
 
-/// Reads a body; false where it is longer than allowed.
+/// Reads a body; false if it exceeds the limit.
 async fn read_body<C: Connection>(
     connection: &mut C,
     body: &mut Vec<u8>,
@@ -651,7 +650,7 @@ async fn read_body<C: Connection>(
     }
 }
 
-/// Returns a value of a query as it stands: none that is asked for needs to be escaped.
+/// Returns a raw value of the query: no known value needs unescaping.
 pub(super) fn value<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.filter(|(known, _)| *known == name).map(|(_, value)| value).next()

@@ -1,9 +1,9 @@
-//! A backup: the settings as keys and texts, in a form of our own, and back again.
+//! Backups: the settings as keys and texts in our own format, and their restore.
 //!
-//! It has no secrets: neither passwords of pools nor anything of access. It has no key that names a
-//! path (F79). What is restored goes the way of every change: it is checked key by key, may be
-//! refused with all that is wrong, and waits to be confirmed where it may cut somebody off. A pool
-//! that comes to be at another address gets the default password, so that none goes to a stranger.
+//! A backup holds no secrets: neither pool passwords nor accounts. It holds no key that names a
+//! path (F79). A restore is an ordinary change: each key is checked, all problems are listed, and
+//! the commit is provisional if it may cut somebody off. A pool with a changed address gets the
+//! default password, so no password goes to another host.
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use loka_stratum::limits::{EDITS_MAX, HTTP_BODY_BYTES_MAX};
@@ -14,7 +14,7 @@ use super::json::Edit;
 
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
-/// First bytes of every backup, with the version of its form.
+/// Magic of every backup, with the version of its format.
 const MAGIC: [u8; 4] = *b"LKB1";
 
 #[derive(Serialize, Deserialize)]
@@ -24,7 +24,7 @@ struct Backup {
     values: Vec<(String, String)>,
 }
 
-/// Writes the settings down.
+/// Encodes the settings.
 pub fn make(settings: &Settings) -> Option<Vec<u8>> {
     let pools = u8::try_from(settings.pools.len()).ok()?;
     let values = Key::all(settings.pools.len())
@@ -38,11 +38,11 @@ pub fn make(settings: &Settings) -> Option<Vec<u8>> {
     Some(buffer)
 }
 
-/// Reads a backup: the changes that lead from the settings to what it holds.
+/// Decodes a backup into the changes that lead from the present settings to it.
 ///
 /// # Errors
 ///
-/// It is no backup of ours, or not whole.
+/// It is not a backup, or is incomplete.
 pub fn read(bytes: &[u8], settings: &Settings) -> Result<Vec<Edit>, String> {
     let wrong = |what: &str| {
         let way_out = "choose a file that Save a backup made, whole and as it was saved";
@@ -65,7 +65,7 @@ pub fn read(bytes: &[u8], settings: &Settings) -> Result<Vec<Edit>, String> {
     for (key, value) in backup.values {
         let known = Key::parse(&key).filter(|known| is_kept(*known));
         let is_set = |known: Key| {
-            // Keys that vouch for a pool are given with its address.
+            // Pins are given again together with a new address.
             if known.field().name == "pins" && moved.contains(&known.pool()) {
                 return value.is_empty();
             }
@@ -87,7 +87,7 @@ pub fn read(bytes: &[u8], settings: &Settings) -> Result<Vec<Edit>, String> {
     Ok(edits)
 }
 
-/// Returns which pool has another address in a backup, where this is its address there.
+/// Returns the pool's index if `url` differs from its present address.
 fn moved(key: &str, url: &str, settings: &Settings) -> Option<usize> {
     let key =
         Key::parse(key).filter(|key| key.field().is_of_pool() && key.field().name == "url")?;
@@ -95,7 +95,7 @@ fn moved(key: &str, url: &str, settings: &Settings) -> Option<usize> {
     (now.as_deref() != Some(url)).then(|| key.pool())
 }
 
-/// Says whether a backup has a key.
+/// Says whether backups contain a key.
 fn is_kept(key: Key) -> bool {
     key.field().applies != Applies::File && !key.field().is_secret()
 }

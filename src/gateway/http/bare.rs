@@ -1,8 +1,8 @@
-//! A second server for the same handlers, to show that they need no more than the traits.
+//! A second server for the same handlers; it shows that they need only the traits.
 //!
-//! It is what a board without an operating system would have: no hyper and no tokio under it, a
-//! head in a buffer of fixed size, a body that is read from the wire only when the handler asks
-//! for it, and an answer that goes out as it is written.
+//! It resembles a board without an operating system: no hyper, no tokio, and a head in a fixed
+//! buffer. The body is read from the wire when the handler asks, and the answer is sent as it is
+//! written.
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
@@ -115,7 +115,7 @@ impl ErrorType for Body {
 impl Read for Body {
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, WireError> {
         let most = buffer.len().min(self.left);
-        // A socket that is asked for nothing waits all the same.
+        // A read of zero bytes would still block.
         if most == 0 {
             return Ok(0);
         }
@@ -198,7 +198,7 @@ impl Error for WireError {
     }
 }
 
-/// A gateway that knows a pool and has no ports of its own.
+/// A gateway with one pool and no ports of its own.
 fn control() -> Rc<Control> {
     let environment = [
         ("LOKA_POOL__1__URL", "stratum+tcp://127.0.0.1:1"),
@@ -212,7 +212,7 @@ fn control() -> Rc<Control> {
     tests::control(sources)
 }
 
-/// Method, path, and the body that is made with the set-up code.
+/// Method, path, and the body, made with the set-up code.
 struct Asking(&'static str, &'static str, fn(&str) -> Value);
 
 struct Client {
@@ -246,7 +246,7 @@ impl Client {
     }
 }
 
-/// Serves `requests` one after the other for a peer at `address`, as `client` sends them.
+/// Serves `requests` in order for a peer at `address`, and returns the answers.
 fn conversation(
     control: &Rc<Control>,
     (address, is_tls): (&str, bool),

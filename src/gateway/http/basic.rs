@@ -1,12 +1,12 @@
-//! The basic form: set up by a browser that runs no script.
+//! The basic form: set-up in a browser that runs no script.
 //!
-//! Two pages that are made here, one to log in and one with what a gateway cannot be without:
-//! password, pool, user, port. What a form sends is asked of [`Control`] as any other door asks it.
+//! The server renders two pages: a log-in, and a form with the essential settings (password, pool,
+//! user, port). A form's contents become requests to [`Control`], as at any other door.
 //!
-//! A form cannot send the header that a script proves itself with, so the token of the session
-//! stands in the form; a page of others can neither read it nor guess it. `Origin` and the cookie
-//! are judged as everywhere ([`guard`]). The answer to a log-in and to a commit leads to the form
-//! by a redirect, so loading the page anew repeats neither.
+//! A form cannot send the header that a script proves itself with. The form holds the session's
+//! CSRF token instead; other sites can neither read nor guess it. `Origin` and the cookie are
+//! checked as everywhere ([`guard`]). The answers to log-in and commit are redirects to the form,
+//! so reloading the page repeats neither.
 //!
 //! [`Control`]: crate::gateway::control::Control
 //! [`guard`]: super::guard
@@ -22,12 +22,12 @@ use super::guard::Bearer;
 use super::json::{Edit, Items, Problem};
 use crate::gateway::access::Proof;
 
-/// Where the form is.
+/// The path of the form.
 pub const PATH: &str = "/basic";
 
 const HTML: &str = "text/html; charset=utf-8";
 
-/// Everything up to what differs.
+/// The page around the part that differs.
 const FRAME: &str = include_str!("page/basic.html");
 
 /// The keys of the form: the name of the field, and the key.
@@ -38,18 +38,18 @@ const KEYS: [(&str, &str); 4] = [
     ("listen", "listen.addresses"),
 ];
 
-/// What a form sent, in its order.
+/// The fields of a submitted form, in order.
 #[derive(Default)]
 struct Form(Vec<(String, String)>);
 
-/// What is said above the form.
+/// The note above the form.
 enum Note {
     Nothing,
-    /// Something went as it should.
+    /// The request succeeded.
     Done(&'static str),
-    /// A pool was tried.
+    /// The result of a pool test.
     Tried(Items),
-    /// Something is wrong.
+    /// The request failed.
     Wrong(u16, Vec<String>),
 }
 
@@ -62,7 +62,7 @@ impl Form {
         self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.trim())
     }
 
-    /// Returns what the form changes of the settings in use. An empty password stays as it is.
+    /// Returns the form's changes to the settings in use. An empty password changes nothing.
     fn edits(&self, values: &Items) -> Vec<Edit> {
         let mut edits = Vec::new();
         for (name, key) in KEYS {
@@ -79,17 +79,20 @@ impl Form {
 }
 
 impl Api<'_> {
-    /// Shows the form, or where to log in.
+    /// Shows the form, or the log-in.
     pub(super) async fn basic(&self, asked: &Asked<'_>) -> Result<Answer, Fault> {
         self.form(asked, &Form::default(), Note::Nothing).await
     }
 
-    /// Does what a form asks for.
+    /// Carries out a submitted form.
     pub(super) async fn basic_form(&self, asked: &Asked<'_>) -> Result<Answer, Fault> {
         let form = Form::read(asked.body);
         let Some(bearer) = asked.bearer else { return self.log_in_by_form(asked, &form).await };
         if !bearer.token.is_csrf(form.get("csrf")) {
-            return Err(Fault::new(403, "csrf: what came is not that of the session"));
+            return Err(Fault::new(
+                403,
+                "csrf: the token is not the session's; load the form again",
+            ));
         }
         bearer.check_role(Role::Operator)?;
         let done = match form.get("do") {
@@ -121,8 +124,7 @@ impl Api<'_> {
         }
     }
 
-    /// Sets the password where there is none, and puts the settings into use; nothing is done where
-    /// anything is wrong.
+    /// Sets the first password and commits the settings; a single problem stops both.
     async fn save(&self, asked: &Asked<'_>, form: &Form) -> Result<Answer, Fault> {
         let values = self.ask(asked, &Request::Show { prefix: "" }).await?;
         let edits = form.edits(&values);
@@ -147,7 +149,7 @@ impl Api<'_> {
         }
         let mut out = |item: Item<'_>| items.add(&item);
         match self.control.ask(&actor, &mut candidate, &Request::Commit, &mut out).await {
-            // What is not kept, or not yet in use, is said; else the page is shown anew.
+            // A note on storage or a restart is shown; without notes the page is reloaded.
             Ok(()) if items.lines.is_empty() => Ok(Answer::see(PATH)),
             Ok(()) => self.form(asked, &Form::default(), Note::Wrong(200, items.lines)).await,
             Err(refused) => self.form(asked, form, Note::from(Fault::from(refused))).await,
@@ -178,7 +180,7 @@ impl Api<'_> {
         if lines.is_empty() { Ok(Note::Done(done)) } else { Ok(Note::Wrong(200, lines)) }
     }
 
-    /// Makes the page: the form for who is logged in, else where to log in.
+    /// Renders the page: the form for a logged-in user, else the log-in.
     async fn form(&self, asked: &Asked<'_>, form: &Form, note: Note) -> Result<Answer, Fault> {
         let status = note.status();
         let mut html = FRAME.to_owned();
@@ -192,7 +194,7 @@ impl Api<'_> {
                 self.show_farm(&mut html, &values);
             }
         }
-        html += "<p><a href=\"/basic\">Show anew</a> · <a href=\"/\">The page with \
+        html += "<p><a href=\"/basic\">Reload</a> · <a href=\"/\">The page with \
                  scripts</a></p>\n\
                  </main>\n</body>\n</html>\n";
         Ok(Answer::new(status, HTML, html.into_bytes()))
@@ -257,7 +259,7 @@ impl Api<'_> {
                   <button name=\"do\" value=\"leave\">Log out</button></p></form>\n";
     }
 
-    /// Shows how the farm is, and what to type into miners.
+    /// Shows the farm's state, and the addresses to type into miners.
     fn show_farm(&self, html: &mut String, values: &Items) {
         let report = self.control.report();
         *html += "<h2>The farm</h2>\n<ul>\n";
@@ -318,7 +320,7 @@ impl From<Fault> for Note {
     }
 }
 
-/// Begins a form that the session's token stands in.
+/// Opens a form that holds the session's token.
 fn begin(bearer: Bearer) -> String {
     format!(
         "<form method=\"post\" action=\"/basic\" autocomplete=\"off\">\
@@ -327,7 +329,7 @@ fn begin(bearer: Bearer) -> String {
     )
 }
 
-/// Makes a field with its label; `id` is its name too.
+/// Renders a field with its label; `id` is also its name.
 fn input(id: &str, label: &str, kind: &str, value: &str, help: &str) -> String {
     format!(
         "<div class=\"field\"><label for=\"{id}\">{label}</label>\
@@ -342,7 +344,7 @@ fn in_use<'v>(values: &'v Items, key: &str) -> &'v str {
     values.values.iter().find(|value| value.key == key).map_or("", |value| &value.value)
 }
 
-/// Writes a text so that HTML shows it as it is, between tags and in attributes.
+/// Escapes a text for HTML, between tags and in attributes.
 fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {

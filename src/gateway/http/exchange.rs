@@ -1,8 +1,8 @@
-//! The adapter: a request that hyper read and an answer for it to write, as embedded-svc's traits.
+//! The adapter between hyper and embedded-svc's traits: one request and its answer.
 //!
-//! A request is read whole before it is answered, but for a file, which its handler reads piece by
-//! piece; an answer is made whole before it is sent. All have a longest length (F74). A handler
-//! sees the traits alone, so it can move to a board that serves HTTP in another way.
+//! A request is read whole before it is answered, except a file, which its handler reads in pieces.
+//! An answer is complete before it is sent. Both have length limits (F74). Handlers see only the
+//! traits, so they can move to a board with another HTTP server.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::STEP;
 use super::guard::CSRF;
 
-/// A request that was read, and its answer as it is written.
+/// A request and the answer being written.
 pub struct Exchange {
     head: Head,
     body: Body,
@@ -30,46 +30,46 @@ pub struct Exchange {
     answer: Vec<u8>,
 }
 
-/// What stands above a request's body.
+/// Method, path and headers of a request.
 pub struct Head {
     method: Method,
     uri: String,
     headers: hyper::HeaderMap,
 }
 
-/// The body of a request, as far as it was not read by the handler.
+/// The part of a request's body that the handler has not read.
 pub struct Body {
     here: Bytes,
-    /// What is still to come.
+    /// The part still on the network.
     coming: Option<Incoming>,
 }
 
-/// Why a request is not answered by its handler: the status, and a sentence.
+/// A refusal before the handler runs: the status, and a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal(pub StatusCode, pub &'static str);
 
-/// There is no raw connection behind an exchange.
+/// A stand-in: an exchange gives no raw connection.
 pub struct Raw;
 
-/// What goes wrong between a handler and its exchange.
+/// An error between a handler and its exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExchangeError {
-    /// The answer is longer than allowed.
+    /// The answer exceeds the limit.
     AnswerTooLong,
     /// The answer was begun twice, or written before it was begun.
     Order,
-    /// The handler asked for the raw connection.
+    /// The handler requested the raw connection.
     NoRawConnection,
-    /// The body did not come to its end, or too slowly.
+    /// The body ended early or came too slowly.
     BodyLost,
 }
 
 impl Exchange {
-    /// Reads a request.
+    /// Reads a whole request.
     ///
     /// # Errors
     ///
-    /// What to answer with: it is too long, or cannot be read.
+    /// The answer to send: the request is too long or unreadable.
     pub async fn read(request: Request<Incoming>) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
         let limited = Limited::new(body, HTTP_BODY_BYTES_MAX);
@@ -84,11 +84,11 @@ impl Exchange {
         Self::new(parts, Body { here: body.to_bytes(), coming: None })
     }
 
-    /// Begins with a request whose body the handler reads as it comes.
+    /// Takes a request whose body the handler reads in pieces.
     ///
     /// # Errors
     ///
-    /// What to answer with: its head is not one that we answer.
+    /// The answer to send: the head is refused.
     pub fn begin(request: Request<Incoming>) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
         Self::new(parts, Body { here: Bytes::new(), coming: Some(body) })
@@ -122,7 +122,7 @@ impl Exchange {
                 response.headers_mut().append(name, value);
             }
         }
-        // To HEAD the handler said how long the answer to GET is.
+        // For HEAD the handler has set the length of the answer to GET.
         if !is_head {
             response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
@@ -130,8 +130,7 @@ impl Exchange {
     }
 }
 
-/// Headers of which a request has one at most: what we look at must be what everybody between the
-/// browser and us looked at.
+/// Headers allowed once per request: a proxy must not see another value than we do.
 const ONCE: [HeaderName; 5] = [
     HOST,
     ORIGIN,
@@ -140,7 +139,7 @@ const ONCE: [HeaderName; 5] = [
     HeaderName::from_static(CSRF),
 ];
 
-/// Checks that a head says one thing, whoever reads it.
+/// Checks that a head is unambiguous.
 fn check(parts: &Parts) -> Result<(), Refusal> {
     for name in &ONCE {
         let mut values = parts.headers.get_all(name).iter();
@@ -177,7 +176,7 @@ fn method(method: &hyper::Method) -> Method {
         hyper::Method::PATCH => Method::Patch,
         hyper::Method::OPTIONS => Method::Options,
         hyper::Method::CONNECT => Method::Connect,
-        // No path has any other, so it is all the same which.
+        // No path accepts any other method, so one stands for all.
         _ => Method::Trace,
     }
 }

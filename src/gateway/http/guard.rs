@@ -1,10 +1,10 @@
-//! Who asks, and whether a request may be what it says: the checks before anything is done.
+//! Checks of a request's origin, host and rights before it is carried out.
 //!
-//! A browser sends whatever any page asks it to, with our cookie where it goes to us. So a request
-//! must name us as we are called (a page that had its own name point at us does not), and what
-//! changes something must come from a page of ours: its `Origin` is ours, its type is one that no
-//! form can send, and it shows a token that only a page which may read our answers can know (F75).
-//! No answer has a CORS header, so no other page may read one.
+//! A browser sends any request that any page makes, and adds our cookie if the request goes to us.
+//! First, the `Host` must be one of our names, so a foreign name pointed at our address is refused.
+//! Second, a change must come from a page of ours: its `Origin` is ours, no form can send its type,
+//! and it carries a token that only a page able to read our answers knows (F75). No answer has a
+//! CORS header, so no other page can read one.
 
 use std::net::IpAddr;
 
@@ -17,60 +17,59 @@ use super::answer::Fault;
 use crate::gateway::access::{Access, Session, Token};
 use crate::gateway::clock;
 
-/// The name of the cookie that a session is in.
+/// The name of the session cookie.
 pub const COOKIE: &str = "loka_session";
 
-/// The name of the cookie that a browser is known by once somebody was logged in with it.
+/// The name of the cookie that marks a browser after its first log-in.
 pub const DEVICE: &str = "loka_device";
 
-/// The header that proves that a page of ours asks.
+/// The header with the CSRF token.
 pub const CSRF: &str = "x-loka-csrf";
 
-/// The header that names the session in which an answer was given: a part of its token for pages.
+/// The header that names the answer's session, by a prefix of its CSRF token.
 pub const SESSION: &str = "x-loka-session";
 
-/// Digits of that part: enough to tell sessions apart, and too few to stand for one.
+/// Digits of that prefix: enough to tell sessions apart, too few to use one.
 const MARK_DIGITS: usize = 8;
 
-/// Where a request comes from.
+/// The origin of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// The other end of the connection.
+    /// The peer's address.
     pub address: IpAddr,
-    /// It came over our TLS.
+    /// The connection uses our TLS.
     pub is_tls: bool,
 }
 
-/// A session that is shown.
+/// A session and its token, as a request carries them.
 #[derive(Clone, Copy, Debug)]
 pub struct Bearer {
-    /// What is shown.
+    /// The token.
     pub token: Token,
-    /// What it is good for.
+    /// Its session.
     pub session: Session,
 }
 
 impl Peer {
-    /// Says whether a password may pass: over TLS, or within this machine.
+    /// Says whether a password may be sent: over TLS, or within this machine.
     pub fn is_private(&self) -> bool {
         self.is_tls || self.address.to_canonical().is_loopback()
     }
 
-    /// Returns the session that a request shows. One that came into being over TLS does not count
-    /// over plain HTTP, where whoever listens would have it.
+    /// Returns the session of a request. A session opened over TLS is not accepted over plain HTTP,
+    /// where an eavesdropper could have its token.
     pub fn bearer(&self, head: &impl Headers, access: &Access) -> Option<Bearer> {
         let token = Token::parse(cookie(head, COOKIE)?)?;
         let session = access.session(&token, clock::now())?;
         (self.is_private() || session.is_setup).then_some(Bearer { token, session })
     }
 
-    /// Checks that a request is meant for us, and that what would change something comes from us;
-    /// `is_told` says of a label whether the network knows us by it, where that is not the one of
-    /// the settings.
+    /// Checks that a request is meant for us, and that a change comes from a page of ours.
+    /// `is_told` says whether a label is our name in mDNS, which may differ from the settings.
     ///
     /// # Errors
     ///
-    /// The header that says otherwise.
+    /// The offending header.
     pub fn check_origin(
         &self,
         method: Method,
@@ -110,7 +109,7 @@ pub fn cookie<'h>(head: &'h impl Headers, name: &str) -> Option<&'h str> {
 }
 
 impl Bearer {
-    /// Checks that the role reaches.
+    /// Checks that the session's role suffices.
     ///
     /// # Errors
     ///
@@ -123,30 +122,30 @@ impl Bearer {
         Err(Fault::new(403, format!("role: got {got}, allowed {needs} and above")))
     }
 
-    /// Returns what the session is told apart from others by.
+    /// Returns the prefix that names the session.
     pub fn mark(&self) -> String {
         self.token.csrf().chars().take(MARK_DIGITS).collect()
     }
 
-    /// Checks that a page of ours asks.
+    /// Checks the CSRF token.
     ///
     /// # Errors
     ///
-    /// It does not show so.
+    /// It is missing or wrong.
     pub fn check_csrf(&self, head: &impl Headers) -> Result<(), Fault> {
         if self.token.is_csrf(head.header(CSRF).unwrap_or_default()) {
             return Ok(());
         }
-        let text = "is not that of the session; GET /api/v1/session has it as csrf";
-        Err(Fault::new(403, format!("{CSRF}: what came {text}")))
+        let text = "is not the session's; GET /api/v1/session has it as csrf";
+        Err(Fault::new(403, format!("{CSRF}: the token {text}")))
     }
 }
 
-/// Checks the type of a body.
+/// Checks the content type of a body.
 ///
 /// # Errors
 ///
-/// It is another.
+/// It is another type.
 pub fn check_type(head: &impl Headers, wanted: &str) -> Result<(), Fault> {
     let kind = head.header("content-type").unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -156,13 +155,13 @@ pub fn check_type(head: &impl Headers, wanted: &str) -> Result<(), Fault> {
     Err(Fault::new(415, format!("content-type: got {:?}, allowed {wanted}", cut(kind))))
 }
 
-/// Says whether a method may change something.
+/// Says whether a method may change state.
 pub fn changes_something(method: Method) -> bool {
     !matches!(method, Method::Get | Method::Head)
 }
 
-/// Says whether a `Host` is one of ours. An IP address is: a page that is reached by one has it as
-/// its origin, so no other page's script runs under it.
+/// Says whether a `Host` is one of ours. Every IP address is: a page loaded from an address has
+/// that address as its origin, so no foreign script runs under it.
 fn is_our_host(host: &str, settings: &Settings, is_told: &dyn Fn(&str) -> bool) -> bool {
     let Some(name) = without_port(host) else { return false };
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -178,7 +177,7 @@ fn is_our_host(host: &str, settings: &Settings, is_told: &dyn Fn(&str) -> bool) 
         || settings.web.hosts.iter().any(|ours| is(ours.as_str()))
 }
 
-/// Returns the label of a name of mDNS.
+/// Returns the label of an mDNS name.
 fn label_of(name: &str) -> Option<&str> {
     let (label, domain) = name.split_once('.')?;
     domain.eq_ignore_ascii_case("local").then_some(label)
@@ -195,7 +194,7 @@ fn without_port(host: &str) -> Option<&str> {
     }
 }
 
-/// Cuts what a message repeats.
+/// Truncates a text that a message repeats.
 fn cut(text: &str) -> String {
     text.chars().take(64).collect()
 }

@@ -9,7 +9,7 @@ use super::answer::Fault;
 use crate::gateway::access::Listed;
 use loka_stratum::control::Role;
 
-/// What somebody logs in with: a role with its password, or the set-up code.
+/// A log-in: a role with its password, or the set-up code.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogIn {
@@ -25,7 +25,7 @@ pub struct Edits {
     pub edits: Vec<Edit>,
 }
 
-/// One change; without a value the key goes back to its default, or the pool goes.
+/// One change. Without a value the key returns to its default, or the pool is removed.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
@@ -33,7 +33,7 @@ pub struct Edit {
     pub value: Option<String>,
 }
 
-/// A pool to try: an address, or one of the settings with the changes.
+/// A pool to test: an address, or a pool of the settings with these changes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trial {
@@ -55,7 +55,7 @@ pub struct Sure {
     pub sure: String,
 }
 
-/// A worker that is let in by a password, or with an empty one no longer.
+/// A worker and its password; an empty password removes the worker.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admission {
@@ -63,14 +63,14 @@ pub struct Admission {
     pub word: String,
 }
 
-/// A certificate with its chain and its private key, one PEM after the other.
+/// A certificate chain and its private key, as consecutive PEM blocks.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewCertificate {
     pub pem: String,
 }
 
-/// No more than `{}`.
+/// An empty object.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
@@ -83,13 +83,13 @@ pub struct SessionBody {
     pub seconds_left: Option<u16>,
     pub version: &'static str,
     pub secure: bool,
-    /// Where another machine finds the page; for who is logged in.
+    /// The page's addresses as other machines reach it; logged-in users only.
     pub pages: Vec<String>,
-    /// The same for the miners' ports.
+    /// The addresses of the miners' ports, likewise.
     pub miners: Vec<String>,
 }
 
-/// The certificate of the page; none before there is a page.
+/// The page's certificate; the fingerprint is absent until there is a page.
 #[derive(Serialize)]
 pub struct CertificateBody {
     pub fingerprint: Option<String>,
@@ -158,7 +158,7 @@ pub struct Miner {
     pub rejected: u32,
 }
 
-/// The items of an answer, by what they are.
+/// The items of an answer, sorted by kind.
 #[derive(Default)]
 pub struct Items {
     pub lines: Vec<String>,
@@ -225,7 +225,7 @@ pub struct SessionsBody {
     pub sessions: Vec<ListedSession>,
 }
 
-/// A session, without what opens it.
+/// A session without its token.
 #[derive(Serialize)]
 pub struct ListedSession {
     pub id: u32,
@@ -254,16 +254,15 @@ pub struct LinesBody {
     pub lines: Vec<String>,
 }
 
-/// Nothing but that it is done.
+/// An empty object: done.
 #[derive(Serialize)]
 pub struct DoneBody {}
 
-/// Reads a body. The parser's own words are not repeated: they may hold what was sent, a password
-/// among it.
+/// Parses a body. The parser's own text is not repeated, since it may quote a password.
 ///
 /// # Errors
 ///
-/// Where it stopped, and what is wanted.
+/// The position of the error, and the expected form.
 pub fn read<T: DeserializeOwned>(body: &[u8], form: &str) -> Result<T, Fault> {
     let read = serde_json::from_slice(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
@@ -277,8 +276,8 @@ pub fn read<T: DeserializeOwned>(body: &[u8], form: &str) -> Result<T, Fault> {
     Err(Fault::new(400, format!("{text} {form}")))
 }
 
-/// Says whether a body has names where the description has them, and no null but that of an edit:
-/// serde would take a list for an object, its values in order.
+/// Checks that objects are objects, and that only an edit's value is null: serde would also accept
+/// a list of the values in order.
 fn has_names(body: &[u8]) -> bool {
     use serde_json::{Map, Value};
     let has_values = |object: &Map<String, Value>| {
@@ -333,7 +332,7 @@ fn describe(field: &'static Field, settings: &Settings) -> FieldBody {
 }
 
 impl Items {
-    /// Takes one in.
+    /// Adds an item.
     pub fn add(&mut self, item: &Item<'_>) {
         let own = str::to_owned;
         match *item {

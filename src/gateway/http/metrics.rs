@@ -1,11 +1,11 @@
 //! The report for Prometheus, encoded by prometheus-client from the engine's own counters.
 //!
-//! The text is the classic format 0.0.4, which every scraper reads, unless OpenMetrics is asked for
-//! by name (`Accept`), and not less than the classic one. They differ in the name of a counter's
-//! family and in the end.
+//! The text is the classic format 0.0.4, which every scraper reads. OpenMetrics is sent if `Accept`
+//! names it with at least the quality of the classic format. The formats differ in the names of
+//! counter families and in the end mark.
 //!
-//! Nothing is counted twice for the sake of a scrape: a custom collector reads the report. There
-//! is no series per miner, so a scrape stays small whatever the farm.
+//! A custom collector reads the report, so a scrape needs no second set of counters. There is no
+//! series per miner; a scrape stays small in any farm.
 
 use std::fmt;
 
@@ -26,11 +26,11 @@ pub enum Format {
 }
 
 impl Format {
-    /// Chooses the format by what a client says that it accepts.
+    /// Chooses the format by a client's `Accept` header.
     pub fn accepted(accept: &str) -> Self {
         let ranges = || accept.split(',').filter_map(Range::read);
         let open = ranges().filter(Range::is_open).map(|range| range.quality).max();
-        // Of what it says of text, the nearest word counts.
+        // The most specific text range counts.
         let of_text = |kind: &str| {
             ranges().filter(|range| range.kind.eq_ignore_ascii_case(kind)).map(|r| r.quality).max()
         };
@@ -54,7 +54,7 @@ impl Format {
 struct Range<'a> {
     kind: &'a str,
     version: Option<&'a str>,
-    /// In thousandths.
+    /// Quality in thousandths.
     quality: u16,
 }
 
@@ -80,7 +80,7 @@ impl<'a> Range<'a> {
     }
 }
 
-/// Reads a quality in thousandths; what is none is not wanted.
+/// Parses a quality into thousandths; an invalid quality is 0.
 fn quality(text: &str) -> u16 {
     match text.parse::<f64>() {
         Ok(quality) if (0.0..=1.0).contains(&quality) => (quality * 1000.0) as u16,
@@ -97,8 +97,8 @@ pub fn encode(report: &Report, format: Format) -> String {
     }
 }
 
-/// Turns OpenMetrics into the classic format: a counter's family has the name of its samples, and
-/// there is no mark of the end.
+/// Turns OpenMetrics into the classic format: a counter's family gets the name of its samples, and
+/// the end mark is dropped.
 fn classic(open: &str) -> String {
     let mut text = String::with_capacity(open.len());
     let mut help = None;
@@ -131,7 +131,7 @@ fn encode_open(report: &Report) -> String {
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry) {
         Ok(()) => text,
-        // A string takes whatever is written to it.
+        // Writing to a string cannot fail.
         Err(fmt::Error) => String::new(),
     }
 }
@@ -230,7 +230,7 @@ impl Scrape {
         gauges(encoder, "upstream_live", "1 while the link is live.", &live)?;
         let active = rows(|link| Some(f64::from(link.active)));
         gauges(encoder, "upstream_active", "1 for the pool that its goal mines at.", &active)?;
-        // A state as a number orders itself: what alerts ask for is "not 2".
+        // The state as an ordered number: alerts test for "not 2".
         let circuit = rows(|link| match link.circuit {
             "closed" => Some(2.0),
             "half-open" => Some(1.0),

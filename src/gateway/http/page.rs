@@ -1,27 +1,25 @@
-//! The set-up page: the files that a browser gets, as they are in the binary.
+//! The set-up page: the files sent to browsers, embedded in the binary.
 //!
-//! Read this first. `index.html` is the frame that is seen at once; `app.js` fills it from the
-//! API, and `style.css` fits it to telephones and to the dark. The script is kept in parts that
-//! are served as one, so that a browser asks three times and no more: every request takes one of
-//! the few places of the port.
+//! Read this first. `index.html` is the frame that shows at once; `app.js` fills it from the API;
+//! `style.css` adapts it to phones and dark mode. The script's parts are served as one file, so a
+//! browser sends three requests: each takes one of the port's few slots.
 //!
-//! Nothing is loaded from elsewhere and nothing stands inline, so the strictest policy holds.
-//! Script and style are packed when the program is built (`build.rs`) and served so to everybody:
-//! a third of the bytes, in the program and on the wire. No browser is without gzip; whoever looks
-//! with a tool has it unpack (`curl --compressed`).
+//! No file comes from elsewhere and nothing is inline, so the strictest policy holds. Script and
+//! style are compressed at build time (`build.rs`) and always sent so: a third of the bytes, in the
+//! program and on the wire. Every browser has gzip; on the command line, use `curl --compressed`.
 
 use super::answer::Answer;
 
 /// A file of the page.
 #[derive(Debug, PartialEq, Eq)]
 pub struct File {
-    /// Where it is served.
+    /// Its path.
     pub path: &'static str,
-    /// Its type.
+    /// Its content type.
     pub kind: &'static str,
-    /// Its bytes as they are sent.
+    /// The bytes sent.
     pub body: &'static [u8],
-    /// They are packed by gzip.
+    /// Whether they are gzip.
     pub is_packed: bool,
 }
 
@@ -33,7 +31,7 @@ impl File {
     }
 }
 
-/// The page itself.
+/// The HTML.
 pub const INDEX: File = File {
     path: "/",
     kind: "text/html; charset=utf-8",
@@ -41,7 +39,7 @@ pub const INDEX: File = File {
     is_packed: false,
 };
 
-/// How it looks.
+/// The style.
 pub const STYLE: File = File {
     path: "/style.css",
     kind: "text/css; charset=utf-8",
@@ -49,7 +47,7 @@ pub const STYLE: File = File {
     is_packed: true,
 };
 
-/// What it does.
+/// The script.
 pub const SCRIPT: File = File {
     path: "/app.js",
     kind: "text/javascript; charset=utf-8",
@@ -61,7 +59,7 @@ pub const SCRIPT: File = File {
 mod tests {
     use super::*;
 
-    /// Longest page in bytes, as it is sent: a second on the slowest link of a farm.
+    /// Most bytes of the page as sent: a second on the slowest link of a farm.
     const PAGE_BYTES_MAX: usize = 60 * 1024;
 
     const INDEX_TEXT: &str = include_str!("page/index.html");
@@ -81,7 +79,7 @@ mod tests {
     #[test]
     fn what_is_packed_is_the_text() {
         for (file, text) in FILES.iter().filter(|(file, _)| file.is_packed) {
-            // RFC 1952: ten bytes of a head without options, eight behind the packed ones.
+            // RFC 1952: a ten-byte header without options, an eight-byte trailer.
             let (head, rest) = file.body.split_at(10);
             let (packed, tail) = rest.split_at(rest.len() - 8);
             assert_eq!(head[..4], [0x1f, 0x8b, 8, 0], "{}", file.path);
@@ -96,12 +94,12 @@ mod tests {
     #[test]
     fn nothing_comes_from_elsewhere() {
         for (file, text) in FILES {
-            // The name of SVG is an address that nobody asks.
+            // The SVG namespace is an identifier and is never fetched.
             let text = text.replace("http://www.w3.org/2000/svg", "");
             for sign in ["http:", "//cdn", "@import", "url("] {
                 assert!(!text.contains(sign), "{} in {}", sign, file.path);
             }
-            // The page names its own address over TLS, and no other.
+            // The page names only its own address over TLS.
             for (start, _) in text.match_indices("https:") {
                 let is_own = ["https://${location.hostname}", "https://…"];
                 let is_own = is_own.iter().any(|own| text[start..].starts_with(own));
@@ -121,7 +119,8 @@ mod tests {
         for sign in ["<style", " style=", " onclick", " onload", "javascript:"] {
             assert!(!html.contains(sign), "{sign}");
         }
-        // What a policy without `unsafe-eval` forbids, and what would read texts of others as HTML.
+        // The policy forbids these without `unsafe-eval`, or they would parse foreign texts as
+        // HTML.
         for sign in ["eval(", "new Function", "innerHTML", "outerHTML", "insertAdjacentHTML"] {
             assert!(!SCRIPT_TEXT.contains(sign), "{sign}");
         }

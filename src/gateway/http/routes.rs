@@ -1,4 +1,4 @@
-//! Every path and method that is answered, with what it takes.
+//! The table of routes: every path and method, with its rights and body type.
 
 use embedded_svc::http::Method;
 use loka_stratum::control::Role;
@@ -10,45 +10,45 @@ use super::update;
 /// One path with one method.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
-    /// The method; HEAD is answered wherever GET is.
+    /// The method; HEAD is answered for every GET.
     pub method: Method,
-    /// The path, without a query; `{id}` at its end stands for anything in one part of it.
+    /// The path without a query; a final `{id}` matches one path segment.
     pub path: &'static str,
-    /// Who may ask.
+    /// The rights it needs.
     pub who: Who,
-    /// What comes with it.
+    /// The type of its body.
     pub body: Body,
-    /// What is done.
+    /// Its action.
     pub call: Call,
 }
 
-/// Who may ask.
+/// The rights that a route needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// Everybody who reaches a port.
+    /// Any peer that reaches a port.
     Anyone,
-    /// Everybody who reaches the status port; over TLS, where the page is, who is logged in.
+    /// Any peer on the status port; over TLS, at the page, a logged-in user.
     OnStatusPort,
-    /// Who is logged in with this role or one above.
+    /// A user logged in with this role or a higher one.
     Role(Role),
 }
 
-/// What comes with a request.
+/// The type of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// Nothing that is looked at.
+    /// None; a body is ignored.
     None,
     /// JSON.
     Json,
     /// A backup.
     Bytes,
-    /// What a form of a page sends.
+    /// A submitted HTML form.
     Form,
-    /// A file that is handed on as it comes.
+    /// A file, read in pieces by its handler.
     File,
 }
 
-/// What is done.
+/// The action of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     Page(&'static File),
@@ -91,7 +91,7 @@ const VIEWER: Who = Who::Role(Role::Viewer);
 const OPERATOR: Who = Who::Role(Role::Operator);
 const ADMIN: Who = Who::Role(Role::Admin);
 
-/// All of them.
+/// All routes.
 pub const ROUTES: &[Route] = &[
     file(&page::INDEX),
     file(&page::STYLE),
@@ -144,8 +144,8 @@ const fn route(method: Method, path: &'static str, who: Who, body: Body, call: C
 }
 
 impl Route {
-    /// Returns what stands for `{id}` in a path, empty where there is no such thing; none where
-    /// the path is another.
+    /// Returns the segment that matches `{id}`, or an empty text without `{id}`; `None` if the path
+    /// differs.
     fn fits<'p>(&self, path: &'p str) -> Option<&'p str> {
         match self.path.strip_suffix("{id}") {
             None => (self.path == path).then_some(""),
@@ -156,8 +156,8 @@ impl Route {
     }
 }
 
-/// Returns the route of a request with what stands for `{id}`, or the methods that its path has;
-/// none where there is nothing.
+/// Returns the route of a request and its `{id}`. If only the method differs, returns the path's
+/// methods; an unknown path has none.
 pub fn find(method: Method, path: &str) -> Result<(&'static Route, &str), Vec<Method>> {
     let of_path = || ROUTES.iter().filter_map(|route| Some((route, route.fits(path)?)));
     let wanted = if method == Method::Head { Method::Get } else { method };
@@ -166,7 +166,7 @@ pub fn find(method: Method, path: &str) -> Result<(&'static Route, &str), Vec<Me
         .ok_or_else(|| of_path().map(|(route, _)| route.method).collect())
 }
 
-/// Says whether the body of a request is handed on as it comes.
+/// Says whether the handler reads the body in pieces.
 pub fn is_file(path: &str) -> bool {
     ROUTES.iter().any(|route| route.path == path && route.body == Body::File)
 }
@@ -201,7 +201,7 @@ mod tests {
                 methods.map(move |method| format!("{} {path}", method.to_uppercase()))
             })
             .collect();
-        // What a browser shows is no part of it.
+        // The page's own paths are not part of the API's description.
         let is_page =
             |route: &&Route| matches!(route.call, Call::Page(_) | Call::Basic | Call::BasicForm);
         let answered: BTreeSet<String> = ROUTES
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn what_changes_something_is_behind_a_role_but_for_logging_in() {
         for route in ROUTES.iter().filter(|route| route.method != Method::Get) {
-            // The basic form logs in too, and asks for its own token after that.
+            // The basic form also logs in; after that it checks its own token.
             let is_log_in = matches!(route.call, Call::LogIn | Call::BasicForm);
             assert!(is_log_in || matches!(route.who, Who::Role(_)), "{route:?}");
         }

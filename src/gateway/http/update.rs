@@ -1,4 +1,4 @@
-//! An update that comes through the API: its bytes are handed on as they come, never kept.
+//! An update through the API: its bytes are forwarded in pieces and never stored.
 
 use embedded_svc::http::server::asynch::Connection;
 use loka_stratum::limits::{UPDATE_HEADER_BYTES_MAX, UPDATE_IMAGE_BYTES_MAX};
@@ -14,11 +14,11 @@ use crate::gateway::update::trial;
 /// The path.
 pub const PATH: &str = "/api/v1/update";
 
-/// Bytes that are taken in one step of passing over what is left of a refused file.
+/// Bytes read per step while the rest of a refused file is drained.
 const PASSED_BYTES: usize = 4096;
 
 impl Api<'_> {
-    /// Takes an update, and has the machine started anew after the answer.
+    /// Installs an update, and reboots the machine after the answer.
     pub(super) async fn update<C: Connection>(
         &self,
         connection: &mut C,
@@ -43,10 +43,7 @@ impl Api<'_> {
         match installed {
             Ok(installed) => {
                 let what = format!("update from {} to {}", installed.from, installed.to);
-                note(
-                    &what,
-                    &format!("written to slot {}, the machine starts anew", installed.slot),
-                );
+                note(&what, &format!("written to slot {}, the machine reboots", installed.slot));
                 event_loop::spawn("restart", trial::restart_soon(hub.clone()));
                 Answer::json(200, &installed)
             }
@@ -60,7 +57,7 @@ impl Api<'_> {
     }
 }
 
-/// Takes the rest of a file that is refused, so that who sends it reads why.
+/// Drains the rest of a refused file, so that the uploader reads the reason.
 async fn pass_over<C: Connection>(connection: &mut C) {
     let mut bytes = [0; PASSED_BYTES];
     let mut left = UPDATE_IMAGE_BYTES_MAX + UPDATE_HEADER_BYTES_MAX as u64;

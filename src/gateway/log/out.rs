@@ -15,10 +15,10 @@ use loka_stratum::limits::LOG_LINES_KEPT_MAX;
 
 use super::{Level, form};
 
-/// Longest wait at the end for somebody who does not read.
+/// Longest wait at the end for a reader that does not read.
 const END_MAX: Duration = Duration::from_secs(1);
 
-/// The way to the thread, and its end.
+/// The sender to the thread, and the signal of its end.
 struct Out {
     lines: SyncSender<String>,
     ended: Receiver<()>,
@@ -45,11 +45,11 @@ pub fn is_syslog() -> bool {
     SYSLOG.get().is_some()
 }
 
-/// Has lines written by a thread from now on.
+/// Starts the thread that writes lines from now on.
 ///
 /// # Errors
 ///
-/// There is no such thread; lines are written as before.
+/// The thread cannot be started; lines are written as before.
 pub fn begin() -> io::Result<()> {
     let (lines, waiting) = sync_channel::<String>(LOG_LINES_KEPT_MAX);
     let (alive, ended) = sync_channel(0);
@@ -68,7 +68,7 @@ pub fn begin() -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a line, or has it written.
+/// Writes a line directly, or queues it for the thread.
 pub fn write(line: String) {
     let out = OUT.lock().unwrap_or_else(PoisonError::into_inner);
     match &*out {
@@ -81,7 +81,7 @@ pub fn write(line: String) {
     }
 }
 
-/// Waits until what waits is written, as the process ends.
+/// Waits at the end of the process until queued lines are written.
 pub fn end() {
     let out = OUT.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(Out { lines, ended }) = out {
@@ -96,6 +96,6 @@ fn direct(line: &str) {
     {
         return;
     }
-    // A log that cannot be written is no reason to stop mining.
+    // A failed log write must not stop mining.
     let _ = writeln!(io::stderr().lock(), "{line}");
 }

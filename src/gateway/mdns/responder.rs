@@ -1,10 +1,10 @@
-//! Telling a name by multicast DNS, as bytes in and bytes out: probing, announcing, answering,
-//! conflicts and goodbyes (RFC 6762, RFC 6763 section 4).
+//! A multicast DNS responder, sans-IO: probing, announcing, answering, conflicts and goodbyes (RFC
+//! 6762, RFC 6763 section 4).
 //!
-//! Nothing is asked and nothing is kept of what others tell, so there is nothing to fill: of an
-//! answer of somebody else only the records of our own names are looked at. A packet is looked at
-//! only if its counts can be true of its length. Names that conflict are given up a few times, then
-//! there is one with a part of this machine's address, and then silence for a while (F97).
+//! It sends no queries and caches no records of others, so no peer can fill its memory. In other
+//! hosts' answers it reads only records of our own names. A packet is parsed only if its counts fit
+//! its length. After a few conflicts the name takes a part of this machine's address; if that
+//! conflicts too, the responder is silent for a while (F97).
 
 use std::net::IpAddr;
 
@@ -13,57 +13,57 @@ use loka_stratum::time::{Duration, Instant};
 use simple_dns::rdata::{A, AAAA, NSEC, PTR, RData, SRV, TXT};
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, ResourceRecord, TYPE};
 
-/// Seconds that others may keep what is told of a host, and of a kind of port.
+/// TTL in seconds of the host's records, and of the records of service types.
 const HOST_SECS: u32 = 120;
 const KIND_SECS: u32 = 4500;
 
-/// Seconds that a program which asks by an ordinary port may keep it.
+/// TTL in seconds of answers to legacy unicast queries.
 const LEGACY_SECS: u32 = 10;
 
-/// Probes before a name is ours, and the time between two (RFC 6762 section 8.1).
+/// Probes before a name is ours, and the time between two probes (RFC 6762 section 8.1).
 const PROBES: u8 = 3;
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 
-/// Announcements after them, and the time between two.
+/// Announcements after the probes, and the time between two announcements.
 const ANNOUNCEMENTS: u8 = 2;
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(1);
 
-/// Wait of who has lost a race of two that probe at once.
+/// Wait after a lost tie-break between two simultaneous probes.
 const LOST_RACE: Duration = Duration::from_secs(1);
 
-/// Fewest bytes of a question and of a record, and of a packet's head.
+/// Fewest bytes of a question and of a record; bytes of a packet's header.
 const QUESTION_BYTES_MIN: usize = 5;
 const RECORD_BYTES_MIN: usize = 11;
 const HEAD_BYTES: usize = 12;
 
-/// What every responder lists its kinds of ports under.
+/// The name under which every responder lists its service types.
 const KINDS: &str = "_services._dns-sd._udp.local";
 
-/// What is told beside the name.
+/// The published name, ports and texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
     /// The name of the settings.
     pub name: String,
-    /// Each kind of port, as `_stratum._tcp.local`, and its number.
+    /// Each service type, such as `_stratum._tcp.local`, and its port.
     pub ports: Vec<(&'static str, u16)>,
-    /// What stands beside each port.
+    /// Keys and texts of the TXT record, the same for each port.
     pub about: Vec<(&'static str, String)>,
 }
 
-/// Tells a name.
+/// Publishes one name.
 pub struct Responder {
     told: Told,
-    /// What tells this machine from others: a part of its hardware address.
+    /// A part of this machine's hardware address, which tells it from others.
     id: String,
-    /// The name that is probed for or used.
+    /// The name being probed for, or in use.
     label: String,
     renames: u32,
-    /// The name that was said last.
+    /// The name last reported by [`News`].
     said: String,
     state: State,
-    /// What is to be done next is done then.
+    /// When the next step is due.
     due: Instant,
-    /// A name that was settled on and not told of.
+    /// The outcome of probing, not yet polled.
     news: Option<News>,
 }
 
@@ -76,49 +76,49 @@ enum State {
         done: u8,
     },
     Running,
-    /// All names were others'.
+    /// Every candidate name belonged to another host.
     Quiet,
 }
 
-/// What came of probing.
+/// The outcome of probing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// The name is another's, and this one is used.
+    /// The wanted name is taken; this name is used instead.
     Renamed(String),
-    /// No name was to be had; it is tried again later.
+    /// Every name was taken; probing starts again later.
     Quiet,
 }
 
-/// What is to be sent.
+/// A packet to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outgoing {
-    /// A probe, to everybody.
+    /// A probe, by multicast.
     Probe,
-    /// All records, to everybody.
+    /// All records, by multicast.
     Announcement,
 }
 
-/// What was asked for, of ours.
+/// The parts of a query that concern our names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     host: bool,
-    /// Kinds of ports whose names, and names of ports whose places are wanted, by their index.
+    /// Indices into the ports: service types queried by PTR, and instances queried by SRV or TXT.
     kinds: Vec<usize>,
     places: Vec<usize>,
     all_kinds: bool,
-    /// The number and the questions, which an answer to an ordinary port repeats.
+    /// The query's id and questions, which a legacy unicast answer repeats.
     id: u16,
     questions: Vec<(String, QTYPE)>,
 }
 
-/// Names in full, which records borrow.
+/// Full names, which records borrow.
 struct Names {
     host: String,
     instances: Vec<String>,
 }
 
 impl Responder {
-    /// Begins to tell; `id` tells this machine from others.
+    /// Starts probing; `id` tells this machine from others.
     pub fn new(told: Told, id: String, now: Instant) -> Self {
         let label = told.name.clone();
         let state = State::Probing { done: 0 };
@@ -126,36 +126,36 @@ impl Responder {
         Self { told, id, label, renames: 0, said, state, due: now, news: None }
     }
 
-    /// Returns the name of this machine as others know it, without its domain; none while it is not
-    /// ours yet.
+    /// Returns this machine's name on the network, without its domain; `None` until probing is
+    /// done.
     pub fn name(&self) -> Option<&str> {
         let is_ours = matches!(self.state, State::Announcing { .. } | State::Running);
         is_ours.then_some(self.label.as_str())
     }
 
-    /// Returns what is told.
+    /// Returns the published name, ports and texts.
     pub fn told(&self) -> &Told {
         &self.told
     }
 
-    /// Returns what came of probing, once.
+    /// Returns the outcome of probing, once.
     pub fn poll_news(&mut self) -> Option<News> {
         self.news.take()
     }
 
-    /// Begins anew with the same name: the addresses are others, and maybe the network.
+    /// Probes again for the same name, since the addresses and maybe the network changed.
     pub fn begin_again(&mut self, now: Instant) {
         if self.name().is_some() {
             (self.state, self.due) = (State::Probing { done: 0 }, now);
         }
     }
 
-    /// Returns when [`Self::poll`] has something to do; none where only packets bring something.
+    /// Returns when [`Self::poll`] is due next; `None` if only packets can cause work.
     pub fn poll_timeout(&self) -> Option<Instant> {
         (self.state != State::Running).then_some(self.due)
     }
 
-    /// Returns what is to be sent now.
+    /// Returns the packet due now.
     pub fn poll(&mut self, now: Instant) -> Option<Outgoing> {
         if self.state == State::Running || self.due > now {
             return None;
@@ -191,8 +191,8 @@ impl Responder {
         }
     }
 
-    /// Looks at a packet; `own` are this machine's addresses. Returns what is to be answered. What
-    /// is no packet is passed over.
+    /// Reads a packet; `own` are this machine's addresses. Returns the parts to answer. Malformed
+    /// packets are ignored.
     pub fn handle_packet(&mut self, bytes: &[u8], own: &[IpAddr], now: Instant) -> Option<Asked> {
         if !may_be_true(bytes) {
             return None;
@@ -216,8 +216,8 @@ impl Responder {
         self.asked(&packet)
     }
 
-    /// Gives the name up for another, a few times; then for one with a part of this machine's
-    /// address; then there is silence.
+    /// Gives up the name: a few times for a numbered one, then for one with a part of this
+    /// machine's address, then the responder is silent.
     fn give_way(&mut self, now: Instant) {
         self.renames += 1;
         let name = &self.told.name;
@@ -234,7 +234,7 @@ impl Responder {
         };
     }
 
-    /// Says whether a record of somebody else says something else of a name of ours.
+    /// Says whether another host's record contradicts a record of ours.
     fn conflicts(&self, record: &ResourceRecord<'_>, own: &[IpAddr]) -> bool {
         if record.ttl == 0 {
             return false;
@@ -258,8 +258,8 @@ impl Responder {
         }
     }
 
-    /// Decides who gets a name that two probe for at once: who has the later records (RFC 6762
-    /// section 8.2); the other waits, and hears then that it is taken.
+    /// Breaks the tie when two hosts probe for one name: the later records win (RFC 6762 section
+    /// 8.2). The loser waits, probes again and then hears that the name is taken.
     fn race(&mut self, packet: &Packet<'_>, own: &[IpAddr], now: Instant) {
         let mut theirs: Vec<Vec<u8>> = Vec::new();
         for record in &packet.name_servers {
@@ -281,7 +281,7 @@ impl Responder {
                 IpAddr::V6(address) => [&[28][..], &address.octets()].concat(),
             })
             .collect();
-        // What loops back, or comes by another of our cables, is our own.
+        // Records that loop back, or come over another of our interfaces, are our own.
         let is_own = theirs.iter().all(|record| ours.contains(record));
         if theirs.is_empty() || is_own {
             return;
@@ -301,7 +301,7 @@ impl Responder {
         })
     }
 
-    /// Returns which of our ports a name is the instance of.
+    /// Returns the port whose instance has this name.
     fn instance(&self, name: &str) -> Option<usize> {
         let name = name.trim_end_matches('.');
         self.told
@@ -310,7 +310,7 @@ impl Responder {
             .position(|(kind, _)| name.eq_ignore_ascii_case(&format!("{}.{kind}", self.label)))
     }
 
-    /// Returns what of ours a packet asks for; none where that is nothing.
+    /// Returns the parts of a query that concern our names; `None` if there are none.
     fn asked(&self, packet: &Packet<'_>) -> Option<Asked> {
         let mut asked = Asked { id: packet.id(), ..Asked::default() };
         for question in packet.questions.iter().filter(|question| is_of_internet(question)) {
@@ -343,7 +343,7 @@ impl Responder {
         (!asked.questions.is_empty()).then_some(asked)
     }
 
-    /// Says whether who asks for a kind of port knows ours, and for long enough.
+    /// Says whether the querier already lists our instance with at least half of its TTL left.
     fn is_known(&self, packet: &Packet<'_>, kind: usize) -> bool {
         packet.answers.iter().any(|record| match &record.rdata {
             RData::PTR(PTR(target)) => {
@@ -353,7 +353,7 @@ impl Responder {
         })
     }
 
-    /// Makes a probe, for a cable at which this machine has these addresses.
+    /// Builds a probe for an interface with these addresses.
     pub fn probe(&self, addresses: &[IpAddr]) -> Option<Vec<u8>> {
         let names = self.names();
         let mut packet = Packet::new_query(0);
@@ -368,7 +368,7 @@ impl Responder {
         packet.build_bytes_vec_compressed().ok()
     }
 
-    /// Makes an announcement of all, or a goodbye.
+    /// Builds an announcement of all records, or a goodbye.
     pub fn announcement(&self, addresses: &[IpAddr], is_goodbye: bool) -> Option<Vec<u8>> {
         let asked = Asked {
             host: true,
@@ -385,12 +385,12 @@ impl Responder {
         packet.build_bytes_vec_compressed().ok()
     }
 
-    /// Makes the answer for everybody.
+    /// Builds the multicast answer.
     pub fn answer(&self, asked: &Asked, addresses: &[IpAddr]) -> Option<Vec<u8>> {
         self.records(asked, &self.names(), addresses)?.build_bytes_vec_compressed().ok()
     }
 
-    /// Makes the answer for a program that asked by an ordinary port (RFC 6762 section 6.7).
+    /// Builds the answer to a legacy unicast query (RFC 6762 section 6.7).
     pub fn legacy_answer(&self, asked: &Asked, addresses: &[IpAddr]) -> Option<Vec<u8>> {
         let names = self.names();
         let mut packet = self.records(asked, &names, addresses)?;
@@ -413,7 +413,7 @@ impl Responder {
         Names { host: format!("{label}.local"), instances }
     }
 
-    /// Puts the records together that are asked for, and behind them those that are needed next.
+    /// Collects the queried records, and as additional records those that are needed next.
     fn records<'n>(
         &'n self,
         asked: &Asked,
@@ -461,7 +461,7 @@ impl Responder {
         addresses.iter().map(of).collect()
     }
 
-    /// Where a port is, and what stands beside it.
+    /// Returns the SRV and TXT records of a port.
     fn of_place<'n>(
         &self,
         names: &'n Names,
@@ -483,7 +483,7 @@ impl Responder {
     }
 }
 
-/// Says that a host has addresses and nothing else, so that nobody waits for those that it has not.
+/// Denies the address types that the host lacks, so queriers do not wait for them (NSEC).
 fn of_nothing_else<'n>(names: &'n Names, addresses: &[IpAddr]) -> Option<ResourceRecord<'n>> {
     let has = |is_v4: bool| addresses.iter().any(|address| address.is_ipv4() == is_v4);
     let kinds = [(TYPE::A, has(true)), (TYPE::AAAA, has(false))];
@@ -502,8 +502,8 @@ fn is_of_internet(question: &Question<'_>) -> bool {
     matches!(question.qclass, QCLASS::ANY | QCLASS::CLASS(CLASS::IN))
 }
 
-/// Says whether a packet has room for as much as its head says, so that nothing is set aside for
-/// what cannot be there.
+/// Says whether a packet is long enough for the counts in its header, so that the parser allocates
+/// nothing for records that cannot be there.
 fn may_be_true(bytes: &[u8]) -> bool {
     let Some((head, rest)) = bytes.split_at_checked(HEAD_BYTES) else { return false };
     let count = |at: usize| match head.get(at..at + 2) {
@@ -539,7 +539,7 @@ mod tests {
         Responder::new(told("loka"), "c0ffee".to_owned(), at(0))
     }
 
-    /// Lets time pass; returns what was sent.
+    /// Lets time pass; returns the packets sent.
     fn pass(responder: &mut Responder, from: u64, to: u64) -> Vec<Outgoing> {
         (from..to).filter_map(|millis| responder.poll(at(millis))).collect()
     }
@@ -551,7 +551,7 @@ mod tests {
         responder
     }
 
-    /// What another says who has a name.
+    /// Another host's announcement of a name.
     fn claim(label: &str) -> Vec<u8> {
         let mut other = Responder::new(told(label), String::new(), at(0));
         other.label = label.to_owned();
@@ -627,7 +627,7 @@ mod tests {
     fn f97_names_that_conflict_are_given_up_a_few_times_and_then_there_is_silence() {
         let mut responder = responder();
         let (mut labels, mut news, mut sent) = (vec!["loka".to_owned()], Vec::new(), 0);
-        // Whatever it takes up, somebody has it, a hundred times a second.
+        // Another host claims every name taken up, a hundred times a second.
         for millis in (0..60_000).step_by(10) {
             sent += usize::from(responder.poll(at(millis)).is_some());
             let claim = claim(&responder.label);
@@ -641,7 +641,7 @@ mod tests {
         assert_eq!(news, [News::Quiet], "it is said once");
         assert!(sent < 20, "{sent} packets");
         assert_eq!(responder.name(), None);
-        // After a while it is tried again, and may be had.
+        // After the quiet time it probes again and may win.
         let quiet = 60_000 + MDNS_QUIET.as_micros() / 1000;
         let mut millis = 60_000;
         while millis < quiet + 10_000 {
@@ -665,7 +665,7 @@ mod tests {
         pass(&mut responder, 5_000, 9_000);
         assert_eq!(responder.poll_news(), None, "it is said once");
         assert_eq!(responder.name(), Some("loka-2"));
-        // A name that is lost while it is used is given up too.
+        // A name lost while in use is given up too.
         responder.handle_packet(&claim("loka-2"), &OWN, at(9_000));
         assert_eq!(responder.name(), None);
         pass(&mut responder, 9_000, 15_000);
@@ -721,7 +721,7 @@ mod tests {
             responder.handle_packet(&others, &OWN, at(9_000));
         }
         assert_eq!((responder.label.clone(), responder.state, responder.told.clone()), before);
-        // A head that promises more than there is is not believed.
+        // A header that promises more than the packet holds is rejected.
         others[6] = 0xff;
         assert!(!may_be_true(&others) && !may_be_true(&others[..11]) && may_be_true(&[0; 12]));
     }

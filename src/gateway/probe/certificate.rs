@@ -1,7 +1,7 @@
-//! What a certificate says of itself, for people.
+//! The fields of a certificate, for people.
 //!
-//! Nothing here decides whether it is good; that is rustls's. Its texts are whatever its maker
-//! wrote, so they are cut and what a terminal would obey is escaped.
+//! Nothing here decides on trust; rustls does. The texts are chosen by the certificate's maker, so
+//! they are truncated and escaped.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,33 +15,33 @@ use x509_parser::prelude::FromDer;
 use super::super::clock::Utc;
 use super::super::dial::key_of;
 
-/// Names of a certificate that are shown.
+/// Most names shown of a certificate.
 const NAMES_SHOWN_MAX: usize = 8;
 
 /// Length of `2027-01-31`.
 const DATE_CHARS: usize = 10;
 
-/// What people compare.
+/// The fields shown.
 #[derive(Clone, Debug)]
 pub struct Certificate {
-    /// Whose it is.
+    /// The subject.
     pub subject: String,
-    /// Who signed it.
+    /// The issuer.
     pub issuer: String,
-    /// The day after which it is not good any more.
+    /// The last valid day.
     pub until: String,
-    /// The same as time since 1970.
+    /// The end of its validity as time since 1970.
     pub not_after: Duration,
     /// SHA-256 of its public key.
     pub pin: String,
-    /// The hosts that it is for.
+    /// The hosts it is valid for.
     pub names: Vec<String>,
-    /// Whether it names itself as who signed it.
+    /// Whether issuer and subject are equal.
     pub is_self_signed: bool,
 }
 
 impl Certificate {
-    /// Reads a certificate; none where it is not one.
+    /// Parses a certificate; `None` if it is malformed.
     pub fn read(der: &CertificateDer<'_>) -> Option<Self> {
         let pin = key_of(der).ok()?.to_string();
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
@@ -74,7 +74,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     extension.value.general_names.iter().filter_map(name).take(NAMES_SHOWN_MAX).collect()
 }
 
-/// Escapes and cuts a text of a certificate.
+/// Escapes and truncates a text of a certificate.
 fn shown(text: &str) -> String {
     let mut shown = String::new();
     for character in text.chars().take(CERTIFICATE_TEXT_CHARS_MAX) {

@@ -1,7 +1,7 @@
-//! The Stratum part of a trial: configure, subscribe, authorize, the first job.
+//! The Stratum part of a pool test: configure, subscribe, authorize, the first job.
 //!
-//! The lines are the engine's own (`wire`), read within the engine's bounds. It judges as a link
-//! would, and says in words what a link says as a code.
+//! Lines are parsed by the engine's `wire` module, within its bounds. The test judges as a link
+//! would, in words instead of codes.
 
 use std::net::SocketAddr;
 
@@ -32,7 +32,7 @@ const ID_CONFIGURE: u32 = 1;
 const ID_SUBSCRIBE: u32 = 2;
 const ID_AUTHORIZE: u32 = 3;
 
-/// What a port says in the open.
+/// The protocol that a port speaks without TLS.
 pub enum Spoken {
     /// Stratum.
     Stratum,
@@ -46,14 +46,14 @@ pub struct Talk<'a> {
     pool: &'a Pool,
     key: &'a str,
     farm: Farm,
-    /// Nothing was read yet.
+    /// No line was read yet.
     is_first: bool,
     is_subscribed: bool,
     is_authorized: bool,
     has_job: bool,
 }
 
-/// Something to be sent, as the engine writes it.
+/// Returns a line as the engine encodes it.
 fn line(write: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>) -> Result<Vec<u8>, String> {
     let mut buffer = vec![0; LINK_OUTPUT_BYTES_MIN];
     let mut out = Writer::new(&mut buffer);
@@ -61,7 +61,7 @@ fn line(write: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>) -> Result<Vec<u
     Ok(out.as_slice().to_vec())
 }
 
-/// Subscribes in the open where TLS was refused, to learn what answers. No login is sent.
+/// Subscribes without TLS after TLS was refused, to identify the protocol. No login is sent.
 pub async fn open_guess(address: SocketAddr) -> Option<Spoken> {
     let subscribe = line(|out| encode::subscribe(ID_SUBSCRIBE, AGENT, None, out)).ok()?;
     let mut stream = dial::connect(address).await.ok()?;
@@ -77,7 +77,7 @@ pub async fn open_guess(address: SocketAddr) -> Option<Spoken> {
 }
 
 impl<'a> Talk<'a> {
-    /// Takes a connection.
+    /// Takes over a connection.
     pub fn new(stream: Stream, pool: &'a Pool, key: &'a str, farm: Farm) -> Self {
         Self {
             stream,
@@ -91,11 +91,11 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Talks until a job is there.
+    /// Talks until a job arrives.
     ///
     /// # Errors
     ///
-    /// What is wrong, in words.
+    /// The fault, in words.
     pub async fn run(mut self, out: &mut dyn FnMut(Item<'_>)) -> Result<(), String> {
         let opening = line(|out| {
             encode::configure(ID_CONFIGURE, VersionMask::ALL.0, 2, out)?;
@@ -155,7 +155,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Names what is no Stratum by its first bytes.
+    /// Identifies a protocol other than Stratum by its first bytes.
     fn check_opening(&self, bytes: &[u8]) -> Result<(), String> {
         match Guess::of(bytes) {
             Some(Guess::Http) => Err(looks_like_http()),
@@ -168,7 +168,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Takes a line of the pool; returns what is to be sent next.
+    /// Handles a line of the pool; returns the next line to send.
     fn hear(
         &mut self,
         line: &[u8],
@@ -262,7 +262,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Says what did not come in time.
+    /// Says which answer did not come in time.
     fn silence(&self) -> String {
         let secs = LINK_HANDSHAKE_MAX.as_secs();
         match (self.is_subscribed, self.is_authorized) {
@@ -275,7 +275,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Says after what the pool hung up.
+    /// Says after which step the pool hung up.
     fn end(&self) -> String {
         let after = match (self.is_first, self.is_subscribed, self.is_authorized) {
             (true, ..) => "without a word: is it a Stratum V1 port, and is the scheme right?",
@@ -287,7 +287,7 @@ impl<'a> Talk<'a> {
     }
 }
 
-/// Shows what a pool gives as its reason.
+/// Shows the reason that a pool gave.
 fn because(refusal: &Refusal<'_>) -> String {
     let words = Words::of(refusal.reason);
     match (refusal.code, words.is_empty()) {

@@ -1,4 +1,4 @@
-//! Trials of pools that speak real TLS and Stratum on loopback, good ones and bad ones.
+//! Tests of pools that speak real TLS and Stratum on loopback, good ones and bad ones.
 
 use super::super::dial::fixture::{Authority, Identity};
 use super::*;
@@ -17,7 +17,7 @@ const NOTIFY: &str = concat!(
     r#"000000000000000000000000","01","02",[],"20000000","1d00ffff","65000000",true]}"#
 );
 
-/// What a pool of a test answers to subscribe and to authorize; then it hangs up, or stays.
+/// A test pool's answers to subscribe and authorize; afterwards it hangs up, or stays.
 #[derive(Clone, Copy)]
 struct Script {
     subscribe: &'static [&'static str],
@@ -74,7 +74,7 @@ async fn plain_pool(script: Script) -> u16 {
     port
 }
 
-/// A port that answers whatever it hears with these bytes, then hangs up.
+/// A port that answers any input with these bytes, then hangs up.
 async fn noise(bytes: &'static [u8]) -> u16 {
     let (listener, port) = listen().await;
     tokio::spawn(async move {
@@ -87,7 +87,7 @@ async fn noise(bytes: &'static [u8]) -> u16 {
     port
 }
 
-/// What a trial came to.
+/// The outcome of a test.
 #[derive(Debug, Default)]
 struct Told {
     texts: Vec<String>,

@@ -1,4 +1,4 @@
-//! One port while it is open: bytes to requests, answers to bytes, in the order that they came.
+//! One open port: bytes to requests, answers to bytes, in the order of arrival.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -25,13 +25,13 @@ use crate::gateway::clock;
 use crate::gateway::control::{Candidate, Control};
 use crate::gateway::log::{self, Kind};
 
-/// Bytes that are read at once.
+/// Bytes per read.
 const READ_BYTES: usize = 256;
 
-/// Time between two looks at what changes without being asked for.
+/// Time between two checks for news to tell the console.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Seconds before a commit is taken back at which somebody at the console is told.
+/// Seconds left before a commit is rolled back, at which the console is reminded.
 const REMINDERS: [u16; 3] = [60, 30, 10];
 
 /// One port while it is open.
@@ -41,21 +41,21 @@ pub struct Session<'a> {
     actor: Actor,
     receiver: Receiver,
     console: Console,
-    /// What this operator changed; the console and tools on the line share it.
+    /// The candidate of this operator; the console and tools on the line share it.
     candidate: Candidate,
     answered: &'a mut Answered,
     seconds_left: Option<u16>,
-    /// What was said of the page.
+    /// The page's places last told to the console.
     page: Vec<String>,
     /// When who pressed Enter was greeted last.
     greeted: Option<Instant>,
 }
 
-/// The number of the framed request that was carried out last, and the frames of its answer; a tool
-/// that did not hear them asks again, maybe on the port as it is opened next.
+/// The sequence number of the framed request carried out last, and the frames of its answer. A tool
+/// that missed them repeats the request, maybe after the port was reopened.
 pub type Answered = Option<(u32, Vec<u8>)>;
 
-/// A request, free of where it was read from.
+/// A request copied out of the receive buffer.
 struct Stored {
     bytes: [u8; FRAME_BYTES_MAX],
 }
@@ -72,19 +72,19 @@ impl Stored {
     }
 }
 
-/// Bytes on their way out. When it is full, what else an answer has is left out and the answer
-/// ends by saying so.
+/// Outgoing bytes of one answer. When it is full, further items are dropped and the answer's end
+/// says so.
 #[derive(Default)]
 struct Outbox {
     bytes: RefCell<Vec<u8>>,
     more: Notify,
-    /// Bytes that this answer has had.
+    /// Bytes added for this answer so far.
     count: Cell<usize>,
     is_cut: Cell<bool>,
 }
 
 impl Outbox {
-    /// Takes bytes in, if the answer may have as many.
+    /// Adds bytes, if the answer's limit allows it.
     fn push(&self, bytes: &[u8]) -> bool {
         let count = self.count.get() + bytes.len();
         if self.is_cut.get() || count > SERIAL_ANSWER_BYTES_MAX {
@@ -97,12 +97,12 @@ impl Outbox {
         true
     }
 
-    /// Takes bytes in that end an answer.
+    /// Adds the bytes that end an answer, beyond the limit.
     fn push_end(&self, bytes: &[u8]) {
         self.bytes.borrow_mut().extend_from_slice(bytes);
     }
 
-    /// Writes all there is. Where nobody takes it for a while it is dropped.
+    /// Writes all bytes; drops them if the peer reads nothing for a while.
     async fn drain(&self, port: &SerialPort) -> io::Result<()> {
         let patience = Duration::from_micros(SERIAL_UNREAD_MAX.as_micros());
         loop {
@@ -127,8 +127,8 @@ impl Outbox {
         }
     }
 
-    /// Writes what comes, for as long as more may come. That the port is gone is said by whoever
-    /// writes the end: what was asked is carried out whether or not anybody reads.
+    /// Writes bytes as they are added. A lost port is reported by the write of the answer's end: a
+    /// request is carried out whether or not anybody reads.
     async fn carry(&self, port: &SerialPort) -> Infallible {
         loop {
             self.more.notified().await;
@@ -140,7 +140,7 @@ impl Outbox {
 }
 
 impl<'a> Session<'a> {
-    /// Begins a session on a port that was just opened.
+    /// Begins a session on a newly opened port.
     pub fn new(port: &'a SerialPort, control: &'a Rc<Control>, answered: &'a mut Answered) -> Self {
         Self {
             port,
@@ -156,7 +156,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Serves whoever speaks, until the port is gone or not `is_wanted` any more.
+    /// Serves the port until it is gone or no longer `is_wanted`.
     ///
     /// # Errors
     ///
@@ -177,7 +177,7 @@ impl<'a> Session<'a> {
                     for byte in bytes.get(..count).unwrap_or_default() {
                         self.handle_byte(*byte).await?;
                     }
-                    // A flood of bytes must not keep everybody else waiting.
+                    // A flood of bytes must not starve the other tasks.
                     tokio::task::yield_now().await;
                 }
                 () = sleep(silence), if !self.receiver.is_text() => {
@@ -236,13 +236,13 @@ impl<'a> Session<'a> {
             Received::Frame(Frame { seq, body: Ok(Body::Request(request)) }) => {
                 (seq, Ok(Stored::new(&request)))
             }
-            // An answer is not for us: it is our own, which the other end sends back.
+            // An answer frame is our own, echoed by the other end; it is ignored.
             Received::Frame(Frame { body: Ok(_), .. }) => return Ok(()),
             Received::Frame(Frame { seq, body: Err(error) }) => (seq, Err(error)),
         };
         match body {
             Ok(Some(stored)) => self.answer_frame(seq, &stored).await,
-            // What was read from a frame fits into one.
+            // A body read from a frame always fits a frame.
             Ok(None) => Ok(()),
             Err(error) => {
                 let text = error.to_string();
@@ -291,7 +291,7 @@ impl<'a> Session<'a> {
 
     async fn answer_frame(&mut self, seq: u32, stored: &Stored) -> io::Result<()> {
         if let Some((_, answer)) = self.answered.as_ref().filter(|(last, _)| *last == seq) {
-            // The answer was lost: it is given again, and nothing is done again.
+            // The answer was lost: it is sent again, and nothing is carried out twice.
             let outbox = Outbox::default();
             outbox.push_end(answer);
             return outbox.drain(self.port).await;
@@ -350,7 +350,7 @@ impl<'a> Session<'a> {
         answer
     }
 
-    /// Says what has changed without being asked for.
+    /// Tells the console unasked about changes.
     async fn remind(&mut self) -> io::Result<()> {
         let before = std::mem::replace(&mut self.seconds_left, self.control.seconds_left());
         let text = match (before, self.seconds_left) {
@@ -367,7 +367,7 @@ impl<'a> Session<'a> {
         self.notice(&text).await
     }
 
-    /// Says where the page is now, as after the network gave the board an address.
+    /// Tells the console the page's new place, as after DHCP.
     async fn tell_page(&mut self) -> io::Result<()> {
         let page = self.control.about_page();
         if page == self.page || !self.receiver.is_text() {

@@ -1,4 +1,4 @@
-//! The gateway's end of the line to who keeps the slots ([`super::keeper`]).
+//! The gateway's end of the socket to the keeper of the slots ([`super::keeper`]).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,46 +11,46 @@ use tokio::time::timeout;
 
 use super::env::{self, Name};
 
-/// Where who keeps the slots is asked.
+/// The path of the keeper's socket.
 #[derive(Clone, Debug)]
 pub struct Keeper(pub PathBuf);
 
-/// What runs, and what starts next.
+/// The running system and the one that starts next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// The slot that runs.
+    /// The running slot.
     pub running: Name,
     /// The slot that starts next.
     pub active: Name,
-    /// The slot that was confirmed last.
+    /// The last confirmed slot.
     pub good: Name,
-    /// The version that runs.
+    /// The running version.
     pub version: String,
     /// The board.
     pub board: String,
-    /// Time that a new system has to show that it is well.
+    /// The time within which a new system must prove that it is well.
     pub trial: Duration,
 }
 
-/// An update on its way.
+/// An update being uploaded.
 pub struct Upload {
     line: Line,
-    /// The version and the bytes of the file, as soon as they are known to be signed.
+    /// The version and the file's length, once the signature is verified.
     pub accepted: Option<(String, u64)>,
-    /// The slot, as soon as all of it is written there and read back.
+    /// The slot, once it is written and read back.
     written: Option<Name>,
-    /// Bytes that were handed on.
+    /// Bytes sent to the keeper.
     pub sent: u64,
-    /// The first of them: whether they have an end of the header decides what is to be waited for.
+    /// The first bytes sent: if they hold a whole header, the keeper answers to it.
     head: Vec<u8>,
 }
 
 /// An update that is written and read back.
 pub struct Ready {
     line: Line,
-    /// Its version.
+    /// The running version.
     pub version: String,
-    /// The slot that it is in.
+    /// Its slot.
     pub slot: Name,
 }
 
@@ -64,11 +64,11 @@ type Result<T> = std::result::Result<T, Refused<String>>;
 const SILENCE: Duration = Duration::from_micros(UPDATE_SILENCE_MAX.as_micros());
 
 impl Keeper {
-    /// Asks what runs.
+    /// Asks for the running system.
     ///
     /// # Errors
     ///
-    /// Nobody answers.
+    /// The keeper does not answer.
     pub async fn standing(&self) -> Result<Standing> {
         let mut line = self.ask("state").await?;
         let text = line.hear("state ").await?;
@@ -86,38 +86,38 @@ impl Keeper {
         standing().ok_or_else(|| Refused::Failed(format!("slots: got {text:?}")))
     }
 
-    /// Keeps what runs.
+    /// Confirms the running system.
     ///
     /// # Errors
     ///
-    /// It was not done.
+    /// The keeper refused or failed.
     pub async fn confirm(&self) -> Result<()> {
         self.ask("good").await?.hear("done").await.map(drop)
     }
 
-    /// Has the slot that was confirmed last started next.
+    /// Makes the last confirmed slot the one that starts next.
     ///
     /// # Errors
     ///
-    /// It was not done.
+    /// The keeper refused or failed.
     pub async fn go_back(&self) -> Result<()> {
         self.ask("back").await?.hear("done").await.map(drop)
     }
 
-    /// Starts the machine anew.
+    /// Reboots the machine.
     ///
     /// # Errors
     ///
-    /// It was not done.
+    /// The keeper refused or failed.
     pub async fn reboot(&self) -> Result<()> {
         self.ask("reboot").await?.hear("done").await.map(drop)
     }
 
-    /// Begins to hand an update on.
+    /// Begins an upload.
     ///
     /// # Errors
     ///
-    /// Nobody takes it.
+    /// The keeper does not answer.
     pub async fn install(&self, may_downgrade: bool) -> Result<Upload> {
         let word = if may_downgrade { "install downgrade" } else { "install" };
         Ok(Upload::over(self.ask(word).await?))
@@ -138,11 +138,11 @@ impl Upload {
         Self { line, accepted: None, written: None, sent: 0, head: Vec::new() }
     }
 
-    /// Hands the next bytes of the file on.
+    /// Sends the next bytes of the file.
     ///
     /// # Errors
     ///
-    /// It is refused, or cannot be written.
+    /// The update is refused, or cannot be written.
     pub async fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.line.say(bytes).await?;
         self.sent += bytes.len() as u64;
@@ -155,11 +155,11 @@ impl Upload {
         Ok(())
     }
 
-    /// Waits until all of it is written and read back.
+    /// Waits until the slot is written and read back.
     ///
     /// # Errors
     ///
-    /// It is refused, or cannot be written.
+    /// The update is refused, or cannot be written.
     pub async fn finish(mut self) -> Result<Ready> {
         let has_header = self.head.len() == UPDATE_HEADER_BYTES_MAX
             || self.head.windows(2).any(|pair| pair == b"\n\n");
@@ -179,11 +179,8 @@ impl Upload {
         }
     }
 
-    /// Ends the file before its end, to hear what is thought of it.
+    /// Ends the upload early and returns the keeper's refusal.
     ///
-    /// # Errors
-    ///
-    /// Always.
     pub async fn give_up(mut self) -> Refused<String> {
         let _ = self.line.stream.shutdown().await;
         let mut last = Ok(String::new());
@@ -193,7 +190,7 @@ impl Upload {
         last.err().unwrap_or_else(|| Refused::Failed("slots: no answer".to_owned()))
     }
 
-    /// Takes an answer, which may come before it is waited for.
+    /// Handles an answer, which may come before anybody waits for it.
     fn take(&mut self, text: &str) -> Result<()> {
         let text = understood(text, "")?;
         let words: Vec<&str> = text.split(' ').collect();
@@ -211,11 +208,11 @@ impl Upload {
 }
 
 impl Ready {
-    /// Has it started next.
+    /// Makes it the slot that starts next.
     ///
     /// # Errors
     ///
-    /// It was not done.
+    /// The keeper refused or failed.
     pub async fn activate(mut self) -> Result<()> {
         self.line.say(b"activate\n").await?;
         self.line.hear("done").await.map(drop)
@@ -226,16 +223,16 @@ impl Line {
     async fn say(&mut self, bytes: &[u8]) -> Result<()> {
         match timeout(SILENCE, self.stream.write_all(bytes)).await {
             Ok(Ok(())) => Ok(()),
-            // Who does not listen any more has said why.
+            // A keeper that closed the socket has sent its reason before.
             Ok(Err(error)) => {
                 let heard = self.hear("").await;
                 Err(heard.err().unwrap_or_else(|| gone(error)))
             }
-            Err(_) => Err(Refused::Failed("slots: nothing is taken any more".to_owned())),
+            Err(_) => Err(Refused::Failed("slots: the keeper accepts no more bytes".to_owned())),
         }
     }
 
-    /// Waits for a line that begins with `word`; returns what stands behind it.
+    /// Waits for a line that begins with `word`; returns the rest.
     async fn hear(&mut self, word: &str) -> Result<String> {
         loop {
             if let Some(text) = self.next_line() {
@@ -251,7 +248,7 @@ impl Line {
         }
     }
 
-    /// Takes what was said meanwhile, without waiting.
+    /// Reads pending answers without waiting.
     fn listen(&mut self) -> Result<()> {
         let mut bytes = [0; 256];
         match self.stream.try_read(&mut bytes) {
@@ -275,7 +272,7 @@ impl Line {
     }
 }
 
-/// Reads a line of an answer.
+/// Parses a line of an answer.
 fn understood(text: &str, word: &str) -> Result<String> {
     if let Some(refusal) = text.strip_prefix("refused ") {
         let (kind, text) = refusal.split_once(' ').unwrap_or(("", refusal));
@@ -292,7 +289,7 @@ fn understood(text: &str, word: &str) -> Result<String> {
 }
 
 fn gone(error: std::io::Error) -> Refused<String> {
-    Refused::Failed(format!("slots: who writes them is gone: {error}"))
+    Refused::Failed(format!("slots: the keeper is gone: {error}"))
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
-//! Which of the two slots starts: the line that `xtask/image/slots.sh` reads and writes too.
+//! The boot environment: which slot starts, in a line that `xtask/image/slots.sh` also reads and
+//! writes.
 //!
 //! ```text
 //! seq=7 active=b tries=2 good=a sum=0123456789abcdef0123456789abcdef
 //! ```
 //!
-//! Two copies lie on a partition of their own, at 0 and at [`COPY_BYTES`]. The newer sound one
-//! counts, and the other is written next, so a power cut in the middle of a write leaves the line
-//! before it. The first program of the machine reads it before there is any system, and takes one
-//! from `tries` for every start of an `active` slot that is not `good` yet.
+//! Two copies lie on their own partition, at 0 and at [`COPY_BYTES`]. The newer sound copy is valid
+//! and the other one is written next, so a torn write leaves the previous line. The boot program
+//! reads it before any system runs. It takes one from `tries` at every start of an `active` slot
+//! that is not `good` yet.
 
 use std::fmt;
 use std::io;
@@ -17,10 +18,10 @@ use sha2::{Digest, Sha256};
 
 use super::slots::Medium;
 
-/// Where the second copy lies.
+/// Offset of the second copy, in bytes.
 const COPY_BYTES: u64 = 4096;
 
-/// The longest line, in bytes, with room.
+/// Bytes of the longest line, with room.
 const LINE_BYTES_MAX: usize = 128;
 
 /// Bytes of the sum: half of a SHA-256.
@@ -29,27 +30,27 @@ const SUM_BYTES: usize = 16;
 /// A slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
-    /// The first.
+    /// The first slot.
     A,
-    /// The second.
+    /// The second slot.
     B,
 }
 
-/// What starts.
+/// The boot environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Env {
-    /// Its number, which [`Env::write`] counts on.
+    /// Its sequence number; [`Env::write`] increments it.
     pub(super) seq: u64,
     /// The slot that starts next.
     pub active: Name,
-    /// How often it may before it is confirmed.
+    /// Starts left before it must be confirmed.
     pub tries: u8,
-    /// The slot that was confirmed last.
+    /// The last confirmed slot.
     pub good: Name,
 }
 
 impl Name {
-    /// Returns the other one.
+    /// Returns the other slot.
     pub fn other(self) -> Self {
         match self {
             Self::A => Self::B,
@@ -76,20 +77,20 @@ impl Name {
 }
 
 impl Env {
-    /// Reads what counts; where no copy is sound, the first slot.
+    /// Reads the valid copy; without a sound copy, the first slot starts.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// The system's error.
     pub fn read(medium: &impl Medium) -> io::Result<Self> {
         Ok(Self::find(medium)?.map_or(Self::FIRST, |(env, _)| env))
     }
 
-    /// Writes it behind what counts now, into the place of the older copy.
+    /// Writes a newer line over the older copy.
     ///
     /// # Errors
     ///
-    /// The system's; the line before it still counts, or this one does.
+    /// The system's error; either this line or the previous one is valid then.
     pub fn write(self, medium: &mut impl Medium) -> io::Result<()> {
         let (before, copy) = Self::find(medium)?.unwrap_or((Self::FIRST, 1));
         let env = Self { seq: before.seq + 1, ..self };
@@ -102,19 +103,19 @@ impl Env {
         medium.sync()
     }
 
-    /// Says whether the slot that runs has yet to be confirmed.
+    /// Says whether the running slot is still unconfirmed.
     pub fn is_on_trial(self, running: Name) -> bool {
         self.active == running && self.good != running
     }
 
-    /// What holds once the slot that runs is confirmed.
+    /// Returns the environment after the running slot is confirmed.
     pub fn confirmed(self, running: Name) -> Self {
         Self { active: running, good: running, tries: 0, ..self }
     }
 
     const FIRST: Self = Self { seq: 0, active: Name::A, tries: 0, good: Name::A };
 
-    /// Finds the copy that counts, and which it is.
+    /// Finds the valid copy and its index.
     fn find(medium: &impl Medium) -> io::Result<Option<(Self, u64)>> {
         let mut found: Option<(Self, u64)> = None;
         for copy in 0..2 {
@@ -153,7 +154,7 @@ impl Env {
     }
 }
 
-/// Returns the value of a name in a line of `name=value`, parted by spaces.
+/// Returns the value of a name in a line of `name=value` pairs, separated by spaces.
 pub fn value<'t>(line: &'t str, name: &str) -> Option<&'t str> {
     let mut pairs = line.split(' ').filter_map(|pair| pair.split_once('='));
     pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
@@ -178,7 +179,8 @@ mod tests {
     use std::path::PathBuf;
     use std::process::Command;
 
-    /// The scripts' half, with a file for the partition and this machine's tools for busybox's.
+    /// The scripts' implementation, with a file as partition and this machine's tools for
+    /// busybox's.
     struct Scripts(PathBuf);
 
     impl Scripts {
@@ -225,7 +227,7 @@ mod tests {
             let ours = fs::read(&scripts.0).unwrap();
             let written = scripts.run("tries=9; env_write");
             assert_eq!(shown(Env::read(&file).unwrap()), written, "what was written there");
-            // The same line by the scripts, in the place that ours would have had.
+            // The scripts write the same line over the same copy.
             let theirs = fs::read(&scripts.0).unwrap();
             assert_ne!(ours, theirs);
             fs::write(&scripts.0, &ours).unwrap();

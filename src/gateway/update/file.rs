@@ -1,11 +1,11 @@
-//! A file with an update, as it comes piece by piece: signature, manifest, then the image.
+//! An update file, parsed piece by piece: signature, manifest, then the image.
 //!
-//! The signature and the manifest come first and are small, so what is not signed by a trusted key
-//! is refused before any byte of an image is taken. [`Reader`] keeps no more than these; the image
-//! is handed on as it comes, and counted.
+//! The signature and the manifest come first and are small, so an untrusted file is refused before
+//! any byte of its image is used. [`Reader`] stores only these; it passes the image through and
+//! counts it.
 //!
-//! With plain tools: `head -n 4 FILE` is the signature, `sed -n '5,/^$/p;/^$/q' FILE` what is
-//! signed.
+//! With plain tools: `head -n 4 FILE` prints the signature, `sed -n '5,/^$/p;/^$/q' FILE` the
+//! signed part.
 
 use std::fmt;
 
@@ -14,43 +14,43 @@ use loka_stratum::limits::UPDATE_HEADER_BYTES_MAX;
 use super::manifest::{Manifest, ManifestError};
 use super::signature::{PublicKey, Signature, SignatureError};
 
-/// A file that is being read.
+/// A file being parsed.
 #[derive(Debug, Default)]
 pub struct Reader {
     header: Vec<u8>,
-    /// Bytes of the image that have not come; none before the manifest is known.
+    /// Bytes of the image still missing; `None` until the manifest is known.
     left: Option<u64>,
     whole: u64,
 }
 
-/// What bytes came to.
+/// The result for one piece.
 #[derive(Debug)]
 pub struct Taken<'a> {
     /// The manifest, once: with the bytes that completed it.
     pub manifest: Option<Manifest>,
-    /// Bytes of the image.
+    /// Length of the image in bytes.
     pub image: &'a [u8],
 }
 
-/// Why a file is no update that may be used.
+/// Why a file is not a usable update.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileError {
-    /// The first part has no end where it must be.
+    /// The header does not end within its limit.
     Header,
-    /// It is no text.
+    /// The header is not text.
     NoText,
     /// The signature is wrong.
     Signature(SignatureError),
-    /// The manifest is.
+    /// The manifest is malformed.
     Manifest(ManifestError),
-    /// More came than the manifest says.
+    /// The image is longer than the manifest says.
     TooLong {
-        /// Bytes of the image.
+        /// Length of the image in bytes.
         allowed: u64,
     },
-    /// It ended too early.
+    /// The file ended too early.
     Cut {
-        /// Bytes that are missing of the image; none where it is the header that is cut.
+        /// Missing bytes of the image; `None` if the header is cut.
         missing: Option<u64>,
     },
 }
@@ -59,11 +59,11 @@ pub enum FileError {
 const SIGNATURE_LINES: usize = 4;
 
 impl Reader {
-    /// Takes the next bytes of a file, signed by one of `keys`.
+    /// Takes the next bytes of a file signed by one of `keys`.
     ///
     /// # Errors
     ///
-    /// What is wrong with it; nothing of it may be used then.
+    /// The fault; nothing of the file may be used then.
     pub fn take<'a>(
         &mut self,
         bytes: &'a [u8],
@@ -93,21 +93,21 @@ impl Reader {
         Ok(Taken { manifest: Some(manifest), image })
     }
 
-    /// Returns how long the whole file is; 0 before the manifest is known.
+    /// Returns the length of the whole file; 0 until the manifest is known.
     pub fn length(&self) -> u64 {
         self.whole
     }
 
-    /// Says whether all of it came.
+    /// Says whether the whole file was read.
     pub fn is_whole(&self) -> bool {
         self.left == Some(0)
     }
 
-    /// Ends the file.
+    /// Checks the end of the file.
     ///
     /// # Errors
     ///
-    /// Something is missing.
+    /// A part is missing.
     pub fn end(&self) -> Result<(), FileError> {
         if self.is_whole() { Ok(()) } else { Err(FileError::Cut { missing: self.left }) }
     }
@@ -120,7 +120,7 @@ impl Reader {
     }
 }
 
-/// Reads the manifest behind a signature that a trusted key made for it.
+/// Parses the manifest and verifies its signature.
 fn verified(text: &str, keys: &[PublicKey]) -> Result<Manifest, FileError> {
     let ends = text.match_indices('\n').map(|(at, _)| at + 1);
     let end = ends.clone().nth(SIGNATURE_LINES - 1).unwrap_or(text.len());
@@ -138,10 +138,10 @@ impl fmt::Display for FileError {
             Self::Signature(error) => write!(f, "update: {error}"),
             Self::Manifest(error) => write!(f, "update: {error}"),
             Self::TooLong { .. } => {
-                f.write_str("update: got more bytes than its manifest says; fetch the file anew")
+                f.write_str("update: got more bytes than its manifest says; fetch the file again")
             }
             Self::Cut { missing: Some(missing) } => {
-                write!(f, "update: the file is cut, {missing} bytes are missing; fetch it anew")
+                write!(f, "update: the file is cut, {missing} bytes are missing; fetch it again")
             }
             Self::Cut { missing: None } => write!(f, "update: the file is cut in its head, {form}"),
         }
@@ -165,7 +165,7 @@ pub mod tests {
         vec![PublicKey::parse(&key().public_file()).unwrap()]
     }
 
-    /// A file with an update, of a version, with an image, signed by a key.
+    /// An update file with this version and image, signed by a key.
     pub fn update_by(key: &SecretKey, version: &str, image: &[u8]) -> Vec<u8> {
         let sum = Sha256::digest(image);
         let sum = Digits(&sum).to_string();
@@ -182,7 +182,7 @@ pub mod tests {
         update_by(&key(), version, image)
     }
 
-    /// Reads a file in pieces; returns the image.
+    /// Parses a file in pieces; returns the image.
     fn read(file: &[u8], piece: usize) -> Result<Vec<u8>, FileError> {
         let (mut reader, mut image) = (Reader::default(), Vec::new());
         for piece in file.chunks(piece) {

@@ -1,7 +1,7 @@
-//! An update that lies in `update/` of `state.dir`, where somebody put it who had the disk in hand.
+//! An update file in `update/` of `state.dir`, put there by somebody with the disk in hand.
 //!
-//! It is looked for once, at the start, and its name is changed before it is taken: whatever comes
-//! of it, it is not taken again by itself.
+//! The folder is checked once at the start. The file is renamed before it is installed, so a failed
+//! update is not tried again.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -19,12 +19,12 @@ use crate::gateway::event_loop::beside;
 use crate::gateway::hub::Hub;
 use crate::gateway::log::{self, Kind};
 
-/// The folder, and how files in it end before and after they were taken.
+/// The folder, and the extensions of its files before and after the rename.
 const FOLDER: &str = "update";
 const ENDING: &str = "loka-update";
 const TAKEN: &str = "taken";
 
-/// A file that is read beside the event loop, in steps as short as those of the network.
+/// A file read beside the event loop, in pieces as small as the network's.
 struct Source(Option<File>);
 
 impl ErrorType for Source {
@@ -50,7 +50,7 @@ impl Read for Source {
     }
 }
 
-/// Takes an update, where one lies there.
+/// Installs an update file, if there is one.
 pub async fn look(hub: &Rc<Hub>, control: &Control) {
     let folder = hub.settings.borrow().state.dir.as_str().to_owned();
     if folder.is_empty() {
@@ -68,7 +68,7 @@ pub async fn look(hub: &Rc<Hub>, control: &Control) {
     };
     match taken {
         Ok(installed) => {
-            let result = format!("{} is written, the machine starts anew", installed.to);
+            let result = format!("{} is written, the machine reboots", installed.to);
             control.note(None, Whence::File, &what, &result);
             trial::restart_soon(hub.clone()).await;
         }
@@ -79,7 +79,7 @@ pub async fn look(hub: &Rc<Hub>, control: &Control) {
     }
 }
 
-/// Finds the first file by name, gives it another, and opens it.
+/// Finds the first file by name, renames it and opens it.
 fn find(folder: &Path) -> Option<(String, io::Result<File>)> {
     let entries = fs::read_dir(folder).ok()?;
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
@@ -87,6 +87,6 @@ fn find(folder: &Path) -> Option<(String, io::Result<File>)> {
     let path = paths.filter(is_update).min()?;
     let name = path.file_name()?.to_string_lossy().into_owned();
     let taken = path.with_extension(TAKEN);
-    // Where the name stays, the file would be taken at every start.
+    // A file that keeps its name would be installed at every start.
     Some((name, fs::rename(&path, &taken).and_then(|()| File::open(&taken))))
 }

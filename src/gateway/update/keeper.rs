@@ -1,12 +1,13 @@
-//! Keeps the slots of a system: `loka-stratum slots FILE`, the one process of the image that may
-//! write them.
+//! The keeper of the system slots: `loka-stratum slots FILE`, the only process of the image that
+//! may write them.
 //!
-//! Read this first. The gateway faces two networks and may write nothing of the system. What it is
-//! given as an update it hands on, over a socket, to this process, which faces nothing else, trusts
-//! the gateway with nothing, and judges the update by keys that the gateway cannot change ([ADR
-//! 10](../../../docs/adr/0010-updates.md)). No word of the gateway lowers the version that it
-//! takes: an older one than what runs takes `downgrades = true` in this process's own file, too.
-//! One line asks, lines answer:
+//! Read this first. The gateway faces two networks and may write no part of the system. It forwards
+//! an update over a socket to this process, which faces no network. The keeper does not trust the
+//! gateway: it checks the update against keys that the gateway cannot change ([ADR
+//! 10](../../../docs/adr/0010-updates.md)). The gateway cannot lower the version floor either: an
+//! older version also needs `downgrades = true` in the keeper's own file.
+//!
+//! A request is one line; the answer is one or more lines:
 //!
 //! ```text
 //! > state                      < state running=a active=a good=a version=0.1.0 board=... ...
@@ -52,39 +53,39 @@ pub struct SlotsArgs {
     pub file: PathBuf,
 }
 
-/// What the file says.
+/// The contents of FILE.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Keeping {
-    /// Where the gateway asks.
+    /// The socket that the gateway connects to.
     socket: PathBuf,
-    /// The user that may; without it, who started this.
+    /// The uid that may connect; by default the keeper's own.
     owner: Option<u32>,
-    /// Partitions: the line of what starts, and the slots.
+    /// Partitions: the boot environment and the two slots.
     env: PathBuf,
     a: PathBuf,
     b: PathBuf,
-    /// File with the letter of the slot that runs.
+    /// File with the letter of the running slot.
     running: PathBuf,
-    /// File with its version.
+    /// File with the running version.
     version: PathBuf,
     board: String,
     target: String,
-    /// Folders of keys, `*.pub`.
+    /// Folders with public keys, `*.pub`.
     keys: Vec<PathBuf>,
     caches: Option<PathBuf>,
     reboot: Vec<String>,
-    /// Seconds that a new system has to show that it is well.
+    /// Seconds within which a new system must prove that it is well.
     trial_secs: Option<u64>,
-    /// Whether a version that is older than what runs may be installed, where it is asked for.
+    /// Whether the gateway may ask for a version older than the running one.
     #[serde(default)]
     downgrades: bool,
 }
 
-/// The gateway at the other end, while it asks.
+/// One connection of the gateway.
 struct Talk {
     stream: UnixStream,
-    /// What came and was not read.
+    /// Bytes received and not yet used.
     ahead: Vec<u8>,
 }
 
@@ -94,7 +95,7 @@ const LETTER_BYTES_MAX: usize = 16;
 const VERSION_BYTES_MAX: usize = 128;
 const FILE_BYTES_MAX: usize = 16_384;
 
-/// Runs the command: for as long as the machine is up.
+/// Runs the command for as long as the machine is up.
 pub fn run(args: &SlotsArgs) -> ExitCode {
     let keeping = match Keeping::read(&args.file) {
         Ok(keeping) => keeping,
@@ -146,7 +147,7 @@ impl Keeping {
         }
     }
 
-    /// Answers one question.
+    /// Answers one request.
     fn answer(&self, stream: UnixStream) -> io::Result<()> {
         let silence = Duration::from_micros(UPDATE_SILENCE_MAX.as_micros());
         stream.set_read_timeout(Some(silence))?;
@@ -192,13 +193,14 @@ impl Keeping {
             "back" => Ok(slots.go_back()?),
             "reboot" => Ok(slots.reboot()?),
             "install" => self.install(&mut slots, false, talk),
-            // Who asks is the gateway, which is trusted with nothing: the floor is this file's.
+            // The request comes from the untrusted gateway, so the keeper's own file decides on the
+            // floor.
             "install downgrade" => self.install(&mut slots, self.downgrades, talk),
-            _ => Err(Refused::Invalid(format!("got {word:?}, allowed what keeper.rs lists"))),
+            _ => Err(Refused::Invalid(format!("got {word:?}, allowed the commands of keeper.rs"))),
         }
     }
 
-    /// Takes an update, and has it started next where that is asked for behind it.
+    /// Receives an update, and activates it if the gateway asks for that afterwards.
     fn install(&self, slots: &mut Slots<File>, may_downgrade: bool, talk: &mut Talk) -> Answer {
         let keys = self.trusted().map_err(Refused::Failed)?;
         let system = self.system(slots)?;
@@ -242,7 +244,7 @@ impl Keeping {
         };
         Ok(Slots {
             env: open(&self.env, true)?,
-            // What runs is not even opened for writing.
+            // The running slot is not even opened for writing.
             a: open(&self.a, running != Name::A)?,
             b: open(&self.b, running != Name::B)?,
             running,
@@ -260,11 +262,11 @@ impl Keeping {
         Ok(System { board: self.board.clone(), target: self.target.clone(), version })
     }
 
-    /// Reads the keys that count now.
+    /// Reads the trusted keys afresh.
     fn trusted(&self) -> Result<Vec<PublicKey>, String> {
         let mut keys = Vec::new();
         for folder in &self.keys {
-            // A folder that is not there has no keys.
+            // A missing folder holds no keys.
             let Ok(entries) = fs::read_dir(folder) else { continue };
             let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
             let mut paths: Vec<PathBuf> =
@@ -285,11 +287,11 @@ impl Keeping {
     }
 }
 
-/// Makes a slot whole whose image came, and the one that starts next where that is asked for.
+/// Completes a received slot, and activates it if the gateway asks for that.
 fn finish(writing: Writing<'_, File>, manifest: &Manifest, slot: Name, talk: &mut Talk) -> Answer {
     if writing.sha256() != manifest.sha256 {
         writing.abort()?;
-        let text = "image: its SHA-256 is not the one that was signed; fetch the file anew";
+        let text = "image: its SHA-256 is not the one that was signed; fetch the file again";
         return Err(Refused::Invalid(text.to_owned()));
     }
     let written = writing.finish()?;
@@ -324,7 +326,7 @@ impl Talk {
         }
     }
 
-    /// Reads the next piece of a file.
+    /// Reads the next piece of the update file.
     fn piece<'b>(
         &mut self,
         bytes: &'b mut [u8],
@@ -337,7 +339,7 @@ impl Talk {
         Ok(bytes.get(..count).unwrap_or_default())
     }
 
-    /// Reads bytes; none at the end.
+    /// Reads bytes; returns 0 at the end.
     fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Refused<String>> {
         if self.ahead.is_empty() {
             return self.stream.read(bytes).map_err(lost);
@@ -353,7 +355,7 @@ impl Talk {
         self.stream.write_all(format!("{line}\n").as_bytes())
     }
 
-    /// Takes what is still on its way, so that the refusal before it is read.
+    /// Drains the rest of the upload, so that the gateway reads the refusal sent before.
     fn pass_over_the_rest(&mut self) -> io::Result<()> {
         self.stream.shutdown(std::net::Shutdown::Write)?;
         let rest = (&self.stream).take(UPDATE_IMAGE_BYTES_MAX);

@@ -1,4 +1,4 @@
-//! What an update is: its manifest, and whether it is for this system.
+//! The manifest of an update, and whether the update fits this system.
 //!
 //! ```text
 //! loka-update 1
@@ -12,8 +12,8 @@
 //!
 //! ```
 //!
-//! These lines, in this order, with the empty one that ends them, are what is signed. A word more
-//! or less is another form and is refused: nothing is guessed about what somebody signed.
+//! Signed are exactly these lines, in this order, with the empty line at the end. Any other word is
+//! another form and is refused: a signed text is never guessed at.
 
 use std::fmt;
 
@@ -21,67 +21,67 @@ use loka_stratum::limits::{UPDATE_IMAGE_BYTES_MAX, UPDATE_TEXT_BYTES_MAX};
 use loka_stratum::wire::hex;
 use semver::Version;
 
-/// What an update is.
+/// The facts of an update.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// The board that its system is for.
+    /// The board.
     pub board: String,
-    /// What its programs are built for.
+    /// The target triple of its programs.
     pub target: String,
-    /// The version of its system.
+    /// Its version.
     pub version: Version,
-    /// When it was built, in seconds since 1970.
+    /// Build time in seconds since 1970.
     pub built: u64,
-    /// The oldest version that it may take the place of.
+    /// The oldest version that it may replace.
     pub replaces: Version,
-    /// Bytes of the image.
+    /// Length of the image in bytes.
     pub length: u64,
-    /// Its SHA-256.
+    /// SHA-256 of the image.
     pub sha256: [u8; 32],
 }
 
-/// What runs, as far as an update has to fit it.
+/// The facts of the running system that an update must fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct System {
     /// The board.
     pub board: String,
-    /// What its programs are built for.
+    /// The target triple of its programs.
     pub target: String,
     /// The version of the system.
     pub version: Version,
 }
 
-/// Why an update is not for this system.
+/// Why an update does not fit this system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unfit {
     /// It is for another board.
     Board { got: String, allowed: String },
-    /// Its programs are for other processors.
+    /// It is for other processors.
     Target { got: String, allowed: String },
-    /// It is older than what runs.
+    /// It is older than the running system.
     Downgrade { got: Version, runs: Version },
-    /// What runs is too old for it.
+    /// The running system is too old for it.
     TooOld { runs: Version, least: Version, got: Version },
 }
 
-/// A line of a manifest that is not as it must be.
+/// A malformed line of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestError {
-    /// Which, from 1.
+    /// Its number, from 1.
     line: usize,
     got: String,
     wanted: String,
 }
 
-/// The first line, with the version of the form.
+/// The first line, with the version of the format.
 const FIRST: &str = "loka-update 1";
 
 impl Manifest {
-    /// Reads a manifest, up to and with its empty line.
+    /// Parses a manifest, including its empty line.
     ///
     /// # Errors
     ///
-    /// The first line that is not as it must be.
+    /// The first malformed line.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         let mut lines = Lines { lines: text.split('\n'), number: 0 };
         lines.next("", |line| (line == FIRST).then_some(()), FIRST)?;
@@ -103,11 +103,11 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Checks that it is for this system.
+    /// Checks that the update fits this system.
     ///
     /// # Errors
     ///
-    /// Why it is not.
+    /// Why it does not.
     pub fn check(&self, system: &System, may_downgrade: bool) -> Result<(), Unfit> {
         let (got, runs) = (self.version.clone(), system.version.clone());
         if self.board != system.board {
@@ -130,7 +130,7 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// Reads what stands after `word` in the next line.
+    /// Parses the text after `word` in the next line.
     fn next<T>(
         &mut self,
         word: &str,
@@ -169,13 +169,13 @@ impl fmt::Display for Unfit {
             }
             Self::Downgrade { got, runs } => write!(
                 f,
-                "version: got {got}, allowed {runs}, which runs, and later; an older one takes \
-                 downgrades = true in the file of who keeps the slots, and --allow-downgrade \
+                "version: got {got}, allowed {runs} (running) or later; an older one needs \
+                 downgrades = true in the slot keeper's file, and --allow-downgrade \
                  (downgrade=true)"
             ),
             Self::TooOld { runs, least, got } => write!(
                 f,
-                "version: got {got}, which takes the place of {least} and later, and {runs} runs; \
+                "version: got {got}, which replaces {least} or later, and {runs} runs; \
                  update to {least} first"
             ),
         }
@@ -197,7 +197,7 @@ impl std::error::Error for ManifestError {}
 pub mod tests {
     use super::*;
 
-    /// The sum is that of no bytes at all.
+    /// The sum is the SHA-256 of no bytes.
     pub const TEXT: &str = "loka-update 1\nboard virt-aarch64\n\
         target aarch64-unknown-linux-musl\nversion 0.2.0\nbuilt 1795220164\nreplaces 0.1.0\n\
         length 3657728\n\

@@ -9,9 +9,9 @@
 //! base64 (signature of the signature and the comment)
 //! ```
 //!
-//! `ED` signs the BLAKE2b-512 of the bytes, the older `Ed` the bytes themselves; both are taken. A
-//! key is two lines, a comment and base64 (`Ed`, id, key). So what is signed here is verified by
-//! `minisign -V`, and what `minisign -S` signs is verified here.
+//! `ED` signs the BLAKE2b-512 of the bytes, the older `Ed` the bytes themselves; both are accepted.
+//! A key is two lines: a comment and base64 (`Ed`, id, key). The formats are minisign's, so each
+//! side verifies the other's signatures (`minisign -S`, `minisign -V`).
 //!
 //! Source: the description of the formats at <https://jedisct1.github.io/minisign/>.
 
@@ -21,19 +21,19 @@ use base64ct::{Base64, Encoding};
 use blake2::{Blake2b512, Digest};
 use ring::signature::{ED25519, UnparsedPublicKey};
 
-/// What minisign calls a key, as it prints it.
+/// A key's id as minisign prints it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyId([u8; 8]);
 
-/// A key that signatures may be of.
+/// A public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicKey {
-    /// What it is called.
+    /// Its id.
     pub id: KeyId,
     key: [u8; 32],
 }
 
-/// A signature, and nothing is known of it yet.
+/// A parsed, unverified signature.
 #[derive(Clone, Debug)]
 pub struct Signature<'a> {
     key_id: KeyId,
@@ -43,26 +43,26 @@ pub struct Signature<'a> {
     of_comment: [u8; 64],
 }
 
-/// What is wrong with a key, or with a signature.
+/// The fault of a key or a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignatureError {
-    /// A line is not what it must be.
+    /// A line is malformed.
     Line {
-        /// Which, from 1.
+        /// Its number, from 1.
         number: usize,
-        /// What it must be.
+        /// The expected content.
         wanted: &'static str,
     },
-    /// No key of that name is trusted.
+    /// The signing key is not trusted.
     UnknownKey {
-        /// What it is signed by.
+        /// The key that signed.
         got: KeyId,
-        /// What would do.
+        /// The trusted keys.
         trusted: Vec<KeyId>,
     },
-    /// It was not made by that key for these bytes.
+    /// The signature does not match the bytes.
     Wrong(KeyId),
-    /// The comment is not the one that was signed.
+    /// The trusted comment does not match its signature.
     WrongComment(KeyId),
 }
 
@@ -70,7 +70,7 @@ const COMMENT: &str = "untrusted comment: ";
 const TRUSTED: &str = "trusted comment: ";
 
 impl PublicKey {
-    /// Reads a key's file, or its second line alone.
+    /// Parses a key's file, or its second line alone.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl PublicKey {
 }
 
 impl<'a> Signature<'a> {
-    /// Reads the four lines.
+    /// Parses the four lines.
     ///
     /// # Errors
     ///
@@ -117,11 +117,11 @@ impl<'a> Signature<'a> {
         Ok(Self { key_id, is_of_hash, signature, comment, of_comment })
     }
 
-    /// Checks that one of the keys made it for these bytes; returns the comment that it signed.
+    /// Verifies the signature of these bytes with the trusted keys; returns the signed comment.
     ///
     /// # Errors
     ///
-    /// It did not.
+    /// No trusted key made it, or it does not match.
     pub fn verify(&self, keys: &[PublicKey], bytes: &[u8]) -> Result<&'a str, SignatureError> {
         let unknown = || SignatureError::UnknownKey {
             got: self.key_id,
@@ -142,7 +142,7 @@ impl<'a> Signature<'a> {
     }
 }
 
-/// Reads a line of base64 that holds exactly so many bytes.
+/// Decodes a line of base64 with exactly `N` bytes.
 fn decoded<const N: usize>(
     line: &str,
     number: usize,
@@ -156,7 +156,7 @@ fn decoded<const N: usize>(
     }
 }
 
-/// Divides bytes into the form, the key's id and the rest.
+/// Splits bytes into the form, the key's id and the rest.
 fn split<const N: usize, const REST: usize>(bytes: &[u8; N]) -> ([u8; 2], KeyId, [u8; REST]) {
     const { assert!(N == REST + 10) };
     let (mut form, mut id, mut rest) = ([0; 2], [0; 8], [0; REST]);
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
     use crate::gateway::update::signing::SecretKey;
 
-    /// Key and signatures by minisign 0.11 itself: `minisign -G -W`, `-S -x` and `-S -l -x`.
+    /// Key and signatures made by minisign 0.11: `minisign -G -W`, `-S -x` and `-S -l -x`.
     const KEY: &str = include_str!("../../../tests/update/minisign.pub");
     const HASHED: &str = include_str!("../../../tests/update/hashed.minisig");
     const LEGACY: &str = include_str!("../../../tests/update/legacy.minisig");

@@ -1,5 +1,4 @@
-//! The other half of a signature: how it is made. `xtask` signs updates by it, and so do the tests;
-//! the gateway itself never signs.
+//! Makes signatures: `xtask` signs updates with it, and so do the tests. The gateway never signs.
 //!
 //! A secret key's file is minisign's without a password (`minisign -G -W`).
 
@@ -9,42 +8,42 @@ use base64ct::{Base64, Encoding};
 use blake2::{Blake2b512, Digest};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
-/// A key that signs.
+/// A signing key.
 pub struct SecretKey {
     id: [u8; 8],
     seed: [u8; 32],
     pair: Ed25519KeyPair,
 }
 
-/// Why a file is no key to sign with.
+/// Why a file is not a usable signing key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretKeyError {
-    /// It is no secret key of minisign.
+    /// It is not a minisign secret key.
     Form,
-    /// It is locked by a password.
+    /// It is locked with a password.
     Locked,
 }
 
-/// Before the key in its file: ed25519, no password, sums by BLAKE2b; then salt and costs of none.
-/// Behind the key is the sum that a password is checked by, of zeros too.
+/// The bytes before the key: ed25519, no password, BLAKE2b; then an empty salt and costs. The
+/// checksum behind the key is zero too.
 const HEAD: &[u8; 6] = b"Ed\0\0B2";
 const HEAD_BYTES: usize = 6 + 32 + 16;
 const FILE_BYTES: usize = HEAD_BYTES + 8 + 64 + 32;
 
 impl SecretKey {
-    /// Makes a key of random bytes.
+    /// Builds a key from random bytes.
     pub fn new(id: [u8; 8], seed: &[u8; 32]) -> Self {
-        // A seed of this length is a key, whatever it is.
+        // Every seed of this length is a valid key.
         let pair = Ed25519KeyPair::from_seed_unchecked(seed);
         let pair = pair.unwrap_or_else(|error| unreachable!("{error}"));
         Self { id, seed: *seed, pair }
     }
 
-    /// Reads a key's file.
+    /// Parses a key's file.
     ///
     /// # Errors
     ///
-    /// It is none, or locked.
+    /// It is not a key, or it is locked.
     #[cfg_attr(test, allow(dead_code, reason = "xtask reads keys"))]
     pub fn parse(text: &str) -> Result<Self, SecretKeyError> {
         let line = text.lines().nth(1).unwrap_or_default();
@@ -67,21 +66,21 @@ impl SecretKey {
         }
     }
 
-    /// The file with the key.
+    /// Returns the secret key's file.
     #[cfg_attr(test, allow(dead_code, reason = "xtask writes keys"))]
     pub fn secret_file(&self) -> String {
         let line = Base64::encode_string(&self.file_bytes());
         format!("untrusted comment: minisign secret key {}\n{line}\n", self.name())
     }
 
-    /// The file with the key that others verify by.
+    /// Returns the public key's file.
     pub fn public_file(&self) -> String {
         let line = [&b"Ed"[..], &self.id, self.pair.public_key().as_ref()].concat();
         let line = Base64::encode_string(&line);
         format!("untrusted comment: minisign public key {}\n{line}\n", self.name())
     }
 
-    /// Signs bytes: four lines, with a comment that is signed too.
+    /// Signs bytes and a comment: returns the four lines.
     pub fn sign(&self, bytes: &[u8], comment: &str) -> String {
         let signature = self.pair.sign(&Blake2b512::digest(bytes));
         let with_comment = [signature.as_ref(), comment.as_bytes()].concat();

@@ -1,11 +1,11 @@
-//! The two slots of a system, behind the traits that embedded-svc has for such updates.
+//! The two system slots of a machine, behind embedded-svc's traits for updates.
 //!
-//! What runs is never written to. The other slot is written in an order that no power cut makes
-//! dangerous: its first block goes away before anything else and comes back last, so a slot that
-//! is not whole has no file system in it; and only a slot that was read back as it was written can
-//! be made the one that starts ([`OtaUpdateFinished::activate`]).
+//! The running slot is never written. The idle slot is written so that no power cut is dangerous:
+//! its first block is erased first and written last, so an incomplete slot holds no file system.
+//! Only a slot that was read back and compared can be made the active one
+//! ([`OtaUpdateFinished::activate`]).
 //!
-//! Nothing here knows of signatures, networks or boards.
+//! This module knows nothing of signatures, networks or boards.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -21,33 +21,33 @@ use sha2::{Digest, Sha256};
 
 use super::env::{Env, Name};
 
-/// Something with bytes at places: a partition, or a file that stands for one.
+/// Bytes at offsets: a partition, or a file in its place.
 pub trait Medium {
-    /// Reads what there is at a place, to the end of the buffer or of the medium.
+    /// Reads from an offset to the end of the buffer or of the medium; returns the bytes read.
     fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize>;
-    /// Writes at a place.
+    /// Writes at an offset.
     fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Waits until what was written is there for good.
+    /// Waits until all writes are durable.
     fn sync(&mut self) -> io::Result<()>;
-    /// Returns how many bytes there is room for.
+    /// Returns the size in bytes.
     fn length(&self) -> io::Result<u64>;
 }
 
 /// The slots of this machine.
 pub struct Slots<M> {
-    /// Which one starts.
+    /// The boot environment, which names the slot that starts.
     pub env: M,
-    /// The first.
+    /// The first slot.
     pub a: M,
-    /// The second.
+    /// The second slot.
     pub b: M,
-    /// The one that runs.
+    /// The running slot.
     pub running: Name,
-    /// Its version.
+    /// The running version.
     pub version: String,
-    /// Has what the kernel keeps of disks in memory dropped, so that reading back reads the disk.
+    /// The kernel file that drops the page cache, so that reading back reads the disk.
     pub caches: Option<PathBuf>,
-    /// The program that starts the machine anew, and its arguments.
+    /// The program that reboots the machine, and its arguments.
     pub reboot: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ pub struct Writing<'a, M> {
     slots: &'a mut Slots<M>,
     /// The first block, which is written last.
     first: Vec<u8>,
-    /// Bytes that came.
+    /// Bytes received.
     count: u64,
     sum: Sha256,
 }
@@ -66,51 +66,50 @@ pub struct Written<'a, M> {
     slots: &'a mut Slots<M>,
 }
 
-/// Why something was not done with a slot.
+/// Why a slot operation failed.
 #[derive(Debug)]
 pub enum SlotError {
-    /// The system says so.
+    /// The system's error.
     Io(io::Error),
-    /// What runs is on trial: the other slot is what it falls back to.
+    /// The running system is on trial, so the other slot is the fallback.
     OnTrial,
-    /// More came than the slot has room for.
+    /// The image is larger than the slot.
     Full {
-        /// Its room, in bytes.
+        /// The slot's size in bytes.
         allowed: u64,
     },
-    /// What was read back is not what was written.
+    /// The bytes read back differ from the bytes written.
     ReadBack,
-    /// There is no such thing here.
+    /// The operation does not exist here.
     Unsupported,
 }
 
-/// Bytes that make a file system: the sector that every reader of it begins with, which a disk
-/// writes as a whole.
+/// Bytes whose absence hides a file system: the first sector, which a disk writes as a whole.
 const FIRST_BYTES: usize = 512;
 
 type Result<T> = std::result::Result<T, SlotError>;
 
 impl<M: Medium> Slots<M> {
-    /// Reads which slot starts.
+    /// Reads the boot environment.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// The system's error.
     pub fn env(&self) -> Result<Env> {
         Ok(Env::read(&self.env)?)
     }
 
-    /// Has the slot that was confirmed last started next.
+    /// Makes the last confirmed slot the one that starts next.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// The system's error.
     pub fn go_back(&mut self) -> Result<()> {
         let env = self.env()?;
         Ok(Env { active: env.good, tries: 0, ..env }.write(&mut self.env)?)
     }
 
-    /// Starts the machine anew.
+    /// Reboots the machine.
     ///
     /// # Errors
     ///
@@ -124,16 +123,16 @@ impl<M: Medium> Slots<M> {
         Err(io::Error::other(format!("{program} ended with {status}")).into())
     }
 
-    /// Returns the slot that an update goes to.
+    /// Returns the slot that takes an update.
     pub fn idle(&self) -> Name {
         self.running.other()
     }
 
-    /// Returns how many bytes an update may have.
+    /// Returns the most bytes that an update may have.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// The system's error.
     pub fn room(&mut self) -> Result<u64> {
         let idle = self.idle();
         Ok(self.medium(idle).length()?)
@@ -203,7 +202,7 @@ impl<M: Medium> Ota for Slots<M> {
         Ok(false)
     }
 
-    /// There is no third system to go back to; settings are reset elsewhere.
+    /// There is no third system; settings are reset elsewhere.
     fn factory_reset(&mut self) -> Result<()> {
         Err(SlotError::Unsupported)
     }
@@ -223,7 +222,7 @@ impl<M: Medium> Ota for Slots<M> {
 
     fn mark_running_slot_invalid_and_reboot(&mut self) -> SlotError {
         match self.go_back().and_then(|()| self.reboot()) {
-            // The machine is about to end, and this process with it.
+            // The machine is about to reboot, and ends this process.
             Ok(()) => SlotError::Io(io::ErrorKind::Interrupted.into()),
             Err(error) => error,
         }
@@ -231,7 +230,7 @@ impl<M: Medium> Ota for Slots<M> {
 }
 
 impl<M> Writing<'_, M> {
-    /// Returns the SHA-256 of what came so far.
+    /// Returns the SHA-256 of the bytes received so far.
     pub fn sha256(&self) -> [u8; 32] {
         self.sum.clone().finalize().into()
     }
@@ -276,7 +275,7 @@ impl<'a, M: Medium> OtaUpdate for Writing<'a, M> {
         }
         let sha256 = self.sha256();
         if sum_of(self.slots.medium(idle), self.count)? != sha256 {
-            // What is not as it was written must not be taken for a system.
+            // A slot that differs from its image must not be taken for a system.
             self.slots.medium(idle).write_at(0, &[0; FIRST_BYTES])?;
             self.slots.medium(idle).sync()?;
             return Err(SlotError::ReadBack);
@@ -288,7 +287,7 @@ impl<'a, M: Medium> OtaUpdate for Writing<'a, M> {
         self.finish()?.activate()
     }
 
-    /// What was written has no first block, so there is nothing to take back.
+    /// The slot has no first block yet, so nothing must be undone.
     fn abort(self) -> Result<()> {
         Ok(())
     }
@@ -306,7 +305,7 @@ impl<M: Medium> OtaUpdateFinished for Written<'_, M> {
     }
 }
 
-/// Reads so many bytes back.
+/// Reads back the first `length` bytes and returns their SHA-256.
 fn sum_of(medium: &impl Medium, length: u64) -> io::Result<[u8; 32]> {
     let mut buffer = vec![0; UPDATE_CHUNK_BYTES];
     let (mut sum, mut at) = (Sha256::new(), 0);
@@ -336,7 +335,7 @@ impl Medium for File {
     }
 
     fn length(&self) -> io::Result<u64> {
-        // What a block device says of its length is 0; its end is where its bytes end.
+        // Metadata gives length 0 for a block device, so seek to its end.
         io::Seek::seek(&mut &*self, io::SeekFrom::End(0))
     }
 }
@@ -352,14 +351,14 @@ impl fmt::Display for SlotError {
         match self {
             Self::Io(error) => write!(f, "slot: {error}"),
             Self::OnTrial => f.write_str(
-                "the system that runs is on trial itself, and the other slot is what it falls \
-                 back to; wait until it is confirmed",
+                "the running system is on trial, and the other slot is its fallback; wait until \
+                 it is confirmed",
             ),
             Self::Full { allowed } => {
                 write!(f, "image: got more bytes than a slot of this board has: {allowed}")
             }
             Self::ReadBack => f.write_str(
-                "slot: what was read back is not what was written, so the disk is failing; \
+                "slot: the bytes read back differ from those written, so the disk is failing; \
                  nothing has changed",
             ),
             Self::Unsupported => f.write_str("there is no such thing on this machine"),
@@ -387,18 +386,18 @@ pub mod tests {
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;
 
-    /// A disk of several partitions whose power is cut after so many steps: what was written and
-    /// not synced is there by sectors, or not, or of a sector that was being written a part.
+    /// A disk of several partitions whose power is cut after some steps. Each unsynced sector is
+    /// then written or lost; the sector being written may be torn.
     #[derive(Clone)]
     pub struct Cut {
         bytes: Rc<RefCell<Vec<u8>>>,
         unsynced: Rc<RefCell<Vec<Unsynced>>>,
         power: Rc<Power>,
-        /// Turns a bit of whatever is read behind this place.
+        /// Flips a bit in every read behind this offset.
         pub rots_behind: Rc<Cell<Option<u64>>>,
     }
 
-    /// What was written to a place and not synced.
+    /// A write that is not synced yet.
     struct Unsynced {
         at: u64,
         bytes: Vec<u8>,
@@ -422,7 +421,7 @@ pub mod tests {
             }
         }
 
-        /// Another partition behind the same power.
+        /// Another partition on the same power supply.
         pub fn beside(&self, length: usize) -> Self {
             Self { power: self.power.clone(), ..Self::new(length) }
         }
@@ -435,7 +434,7 @@ pub mod tests {
             self.power.steps.get()
         }
 
-        /// Gives the power back.
+        /// Restores the power.
         pub fn restart(&self, seed: u64) {
             self.power.left.set(None);
             let mut random = Random(seed);
@@ -463,7 +462,7 @@ pub mod tests {
             }
         }
 
-        /// What programs read.
+        /// Returns the bytes that a program reads.
         pub fn seen(&self) -> Vec<u8> {
             let mut seen = self.bytes.borrow().clone();
             for Unsynced { at, bytes } in self.unsynced.borrow().iter() {
@@ -488,7 +487,7 @@ pub mod tests {
         }
 
         fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
-            // What was asked for is on its way also where the power goes in the middle of it.
+            // A write counts as started even if the power goes in the middle of it.
             self.unsynced.borrow_mut().push(Unsynced { at, bytes: bytes.to_vec() });
             self.step()
         }
@@ -508,7 +507,7 @@ pub mod tests {
 
     const SLOT_BYTES: usize = 40_960;
 
-    /// Slots of which the first runs and is good.
+    /// Slots whose first one runs and is confirmed.
     pub fn slots() -> Slots<Cut> {
         let env = Cut::new(3 * 4096);
         let (mut a, mut b) = (env.beside(SLOT_BYTES), env.beside(SLOT_BYTES));
@@ -527,7 +526,7 @@ pub mod tests {
         }
     }
 
-    /// An image by whose every byte it is known.
+    /// An image filled with one byte.
     pub fn image(byte: u8, length: usize) -> Vec<u8> {
         [&b"hsqs"[..], &vec![byte; length - 4]].concat()
     }
@@ -540,7 +539,7 @@ pub mod tests {
         writing.complete()
     }
 
-    /// What the first program of the machine starts; it counts the tries.
+    /// Chooses the slot as the boot program does; it counts the tries.
     fn started(slots: &mut Slots<Cut>) -> Name {
         let env = slots.env().unwrap();
         if env.active == env.good {
@@ -608,8 +607,8 @@ pub mod tests {
                 let is_new = b[..new.len()] == new[..];
                 assert!(first == Name::A || is_new, "cut after {cut} of {steps}, seed {seed}");
                 assert!(first == Name::B || result.is_err(), "what was done is done");
-                // Where the running slot is damaged too, the machine falls to the other one: it
-                // must be whole, or no system at all.
+                // If the running slot is damaged too, the machine falls back to the other: it must
+                // be whole, or hold no system.
                 let old = image(b'0', 30_000);
                 let begins = |system: &[u8]| b[..FIRST_BYTES] == system[..FIRST_BYTES];
                 assert!(!begins(&new) || is_new, "half a new one, cut {cut}, seed {seed}");

@@ -1,10 +1,9 @@
-//! Whether a new system is well, and what came of updates.
+//! The trial of a new system, and the outcome of updates.
 //!
-//! Before an update the gateway writes down what there was: whether a pool was live, how many
-//! miners were in. The gateway of the new system has some minutes to show as much; then it
-//! confirms its slot, else it says why and goes back. A system that does not come so far confirms
-//! nothing, and the first program of the machine takes the old one again; the gateway that then
-//! starts finds what was written down, and says so.
+//! Before an update the gateway notes whether a pool was live and how many miners were connected.
+//! The new system's gateway has some minutes to reach the same. Then it confirms its slot; else it
+//! states the reason and goes back. A system that never gets so far confirms nothing, so the boot
+//! program starts the old one again. That gateway finds the note and reports the failure.
 
 use std::fmt;
 use std::rc::Rc;
@@ -23,68 +22,68 @@ use crate::gateway::hub::Hub;
 use crate::gateway::log::{self, Kind};
 use crate::gateway::report::Report;
 
-/// What is remembered of updates, on disk; variants are appended, never reordered.
+/// The update records on disk; variants are appended, never reordered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
-    /// The first form.
+    /// Version 1.
     V1(Records),
 }
 
-/// What is remembered of updates.
+/// The update records.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Records {
-    /// An update that is neither kept nor left.
+    /// An update not yet confirmed or given up.
     pub pending: Option<Pending>,
-    /// What came of the last one.
+    /// The outcome of the last update.
     pub last: Option<Outcome>,
 }
 
-/// An update that starts next, or runs and is not confirmed.
+/// An update that starts next, or runs unconfirmed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
-    /// The version that ran.
+    /// The version before.
     pub from: String,
-    /// The version that it is.
+    /// The new version.
     pub to: String,
     /// Its slot.
     pub slot: String,
-    /// When it was written, in seconds since 1970.
+    /// When it was written to the slot, in seconds since 1970.
     pub when: u64,
-    /// What there was.
+    /// The state before the update.
     pub before: Before,
 }
 
-/// What there was before an update, and should be there after it.
+/// The state before an update, which the new system must reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Before {
     /// A pool was live.
     pub is_live: bool,
-    /// Miners that were in.
+    /// Connected miners.
     pub miners: u64,
 }
 
-/// What came of an update.
+/// The outcome of an update.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The version that ran.
+    /// The version before.
     pub from: String,
-    /// The version that it was.
+    /// The new version.
     pub to: String,
-    /// When that was known, in seconds since 1970.
+    /// When the outcome was known, in seconds since 1970.
     pub when: u64,
-    /// Whether it is kept.
+    /// Whether the new version is kept.
     pub kept: bool,
-    /// Why not, or how it showed that it is well.
+    /// Why not, or how it proved that it is well.
     pub why: String,
 }
 
-/// Time between two looks.
+/// Time between two checks.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often the keeper is asked what runs, before it is given up: both start together.
+/// Attempts to reach the keeper, which starts at the same time, before giving up.
 const ASKED_MAX: u32 = 60;
 
-/// Time for an answer to reach whoever sent an update, before the gateway ends.
+/// Time for the answer to reach the uploader before the gateway ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 impl Default for Record {
@@ -94,12 +93,12 @@ impl Default for Record {
 }
 
 impl Before {
-    /// Returns what there is.
+    /// Returns the present state.
     pub fn of(report: &Report) -> Self {
         Self { is_live: report.ready, miners: report.miners.connected as u64 }
     }
 
-    /// Says what is missing of it now.
+    /// Says which part of the earlier state is missing now.
     pub fn missing(self, now: Self) -> Option<String> {
         let least = (self.miners * UPDATE_MINERS_BACK_PERCENT).div_ceil(100);
         if self.is_live && !now.is_live {
@@ -113,12 +112,12 @@ impl Before {
     }
 }
 
-/// Says what came of an update, and judges the system that runs, where it is on trial.
+/// Reports the outcome of an update, and judges the running system if it is on trial.
 pub async fn watch(hub: Rc<Hub>, control: Rc<Control>) {
     let updates = &hub.updates;
     let Some(keeper) = &updates.keeper else { return };
     let Some(standing) = standing(keeper).await else {
-        log::error(Kind::Update, format_args!("nobody keeps the slots: no updates"));
+        log::error(Kind::Update, format_args!("the slot keeper does not answer: no updates"));
         return;
     };
     let Standing { running, version, .. } = &standing;
@@ -130,10 +129,10 @@ pub async fn watch(hub: Rc<Hub>, control: Rc<Control>) {
         let before = pending.filter(|_| is_of_running).map(|pending| pending.before);
         judge(&hub, &control, &standing, before.unwrap_or_default()).await;
     } else if is_of_running {
-        // The power went between the two.
+        // The power went between confirmation and this record.
         updates.end(&control, true, "it was confirmed");
     } else if pending.is_some() && standing.active != *running {
-        // It was written, and the gateway ended before the machine did.
+        // The slot was activated, and the gateway ended before the machine did.
         log::warn(Kind::Update, format_args!("an update starts with the machine"));
         updates.phase.set(Phase::Restarting);
     } else {
@@ -144,7 +143,7 @@ pub async fn watch(hub: Rc<Hub>, control: Rc<Control>) {
     }
 }
 
-/// Asks what runs until somebody answers.
+/// Asks for the running system until the keeper answers.
 async fn standing(keeper: &Keeper) -> Option<Standing> {
     for _ in 0..ASKED_MAX {
         match keeper.standing().await {
@@ -156,7 +155,7 @@ async fn standing(keeper: &Keeper) -> Option<Standing> {
     None
 }
 
-/// Keeps the system that runs as soon as what was there before is, or leaves it.
+/// Confirms the running system once the earlier state is reached, or goes back.
 async fn judge(hub: &Hub, control: &Control, standing: &Standing, before: Before) {
     let updates = &hub.updates;
     let Some(keeper) = &updates.keeper else { return };
@@ -196,24 +195,24 @@ async fn judge(hub: &Hub, control: &Control, standing: &Standing, before: Before
 async fn leave(updates: &Updates, keeper: &Keeper) {
     updates.phase.set(Phase::Restarting);
     if let Err(refused) = keeper.go_back().await {
-        // The tries are counted by the first program of the machine, which leaves it too.
+        // The boot program counts the tries and leaves this system as well.
         log::error(Kind::Update, format_args!("the system before is not chosen: {refused}"));
     }
     updates.restart();
 }
 
-/// Ends the gateway and starts the machine anew, when whoever asked has heard the answer.
+/// Reboots the machine after the uploader has received the answer.
 pub async fn restart_soon(hub: Rc<Hub>) {
     sleep(FAREWELL).await;
     hub.updates.restart();
 }
 
 impl Updates {
-    /// Writes down what came of the update that was pending.
+    /// Records the outcome of the pending update.
     fn end(&self, control: &Control, kept: bool, why: &str) {
         let when = clock::wall().as_secs();
         let mut outcome = None;
-        // The end of the process waits for what is written.
+        // The end of the process waits for this write.
         let _ = self.remember(|records| {
             if let Some(Pending { from, to, .. }) = records.pending.take() {
                 let why = why.to_owned();
