@@ -1,17 +1,17 @@
-// Who may do what: the log-in, and the view of passwords, sessions and the page's certificate.
+// Log-in, and the view of passwords, sessions and the page's certificate.
 
 const ROLES = ['admin', 'operator', 'viewer'];
 
-// A password passes over TLS or on the machine itself; elsewhere the gateway takes none, so none is
-// sent.
+// The gateway accepts passwords over TLS or on its own machine only, so the page sends none
+// elsewhere.
 const passes = () => known.session.secure || /^(localhost|127(\.\d+){3}|\[::1\])$/.test(location.hostname);
 
-// The form to log in with, by the set-up code as long as admin has no password. Its ids begin with
+// The log-in form; it asks for the set-up code until admin has a password. Its ids begin with
 // `prefix`.
 function logInForm(prefix, then) {
   const first = known.session.first_run;
   if (!first && !passes()) {
-    return h('p', { class: 'care' }, 'Passwords pass over TLS only. Open this page as https://…: the address is in the '
+    return h('p', { class: 'care' }, 'Passwords are accepted over TLS only. Open this page as https://…: the address is in the '
       + 'log and on the serial line, as “page at”.');
   }
   const role = h('select', {}, ROLES.map((one) => h('option', {}, one)));
@@ -21,7 +21,7 @@ function logInForm(prefix, then) {
   const form = h('form', { novalidate: true },
     first ? labelled(`${prefix}code`, word('code'), input, word('codeHelp'))
       : [labelled(`${prefix}role`, 'Role', role), labelled(`${prefix}password`, 'Password', input,
-        'Forgotten? On the serial line, “password admin” sets another.')],
+        'Forgotten? On the serial line, “password admin” sets a new one.')],
     h('p', { class: 'bad', role: 'alert' }), button);
   form.addEventListener('submit', (event) => {
     event.preventDefault();
@@ -40,8 +40,8 @@ function logIn() {
   focusOn($('main').querySelector('input') || $('main'));
 }
 
-// Asks who it is in a window over the page, so that nothing that was typed below is lost; once,
-// however much waits for it.
+// Asks for a log-in in a dialog over the page, so that typed text is kept. Parallel requests share
+// one dialog.
 let again = null;
 
 function logInAgain(ended) {
@@ -70,7 +70,7 @@ async function showLogIn(ended) {
 
 function access() {
   const how = known.session.secure ? 'over TLS.' : passes() ? 'on this machine, without TLS.'
-    : 'without TLS: anybody on the path can read along.';
+    : 'without TLS: anybody on the path can read it.';
   const who = h('p', {}, `You are logged in as ${known.session.role}, `, how);
   return may('admin') ? [who, passwords(), sessions(), certificate()] : [who];
 }
@@ -81,14 +81,14 @@ function passwords() {
   const button = h('button', { class: 'main', type: 'submit' }, 'Set the password');
   const form = h('form', { class: 'card', id: 'password-form', novalidate: true }, h('h3', {}, 'Passwords'),
     labelled('role', 'Role', role), labelled('password', word('password'), password,
-      'At least 8 characters. Empty takes it away from an operator or a viewer. Ends the sessions of the role.'),
+      'At least 8 characters; empty removes the password of operator or viewer. Ends the sessions of the role.'),
     h('p', { class: 'bad', role: 'alert' }), button);
   form.addEventListener('submit', (event) => {
     event.preventDefault();
     form.querySelector(':scope > [role=alert]').textContent = '';
     busy(button, async () => {
       await ask('POST', 'password', { role: role.value, word: password.value });
-      say(password.value ? `The password of ${role.value} is set.` : `${role.value} has no password any more.`);
+      say(password.value ? `The password of ${role.value} is set.` : `The password of ${role.value} is removed.`);
       password.value = '';
       await learnSession();
     });
@@ -96,7 +96,7 @@ function passwords() {
   return form;
 }
 
-// Who is logged in, with a way to end that.
+// The open sessions, each with a button that ends it.
 function sessions() {
   const place = h('div', {}, h('p', {}, word('wait')));
   const load = async () => {
@@ -120,14 +120,14 @@ function certificate() {
   const now = h('p', { id: 'fingerprint' }, word('wait'));
   const text = h('textarea', { rows: '8', class: 'wide', spellcheck: 'false', autocomplete: 'off' });
   const take = h('button', { type: 'submit', id: 'take-certificate' }, 'Use this certificate');
-  const drop = h('button', { type: 'button', id: 'drop-certificate', hidden: true }, 'Back to the self-signed one');
+  const drop = h('button', { type: 'button', id: 'drop-certificate', hidden: true }, 'Back to the self-signed certificate');
   const form = h('form', { class: 'card', id: 'certificate-form', novalidate: true },
     h('h3', {}, 'Certificate of this page'), now,
     labelled('certificate', 'Chain and private key, as PEM', text, 'The key is kept on the gateway and never shown.'),
     h('p', { class: 'bad', role: 'alert' }), h('div', { class: 'buttons' }, take, drop));
   const load = async () => {
     const { fingerprint, is_own: own } = await ask('GET', 'certificate');
-    now.replaceChildren(fingerprint ? 'SHA-256 of the one in use: ' : 'None yet: there is no page over TLS.',
+    now.replaceChildren(fingerprint ? 'SHA-256 of the certificate in use: ' : 'None yet: there is no page over TLS.',
       h('code', {}, fingerprint || ''));
     drop.hidden = own;
   };
@@ -143,7 +143,7 @@ function certificate() {
   });
   drop.addEventListener('click', () => busy(drop, async () => {
     await ask('DELETE', 'certificate');
-    say('The certificate of the gateway’s own making is in use for new connections.');
+    say('The self-signed certificate is in use for new connections.');
     await load();
   }));
   load().catch((error) => { now.textContent = error.message; });

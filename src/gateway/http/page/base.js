@@ -1,10 +1,10 @@
-// What every view builds on: elements, the gateway's API, what is known, the waiting commit.
-// Texts of others (pools, miners, certificates) enter as text nodes only.
+// The base of all views: elements, API requests, known state, the provisional commit. Foreign texts
+// (pools, miners, certificates) enter as text nodes only.
 
 const $ = (id) => document.getElementById(id);
 const SVG = 'http://www.w3.org/2000/svg';
 
-// Makes an element: handlers by `on…`, properties that are true as attributes without a value.
+// Creates an element: `on…` adds a handler, `true` adds an attribute without a value.
 function h(tag, attributes, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes || {})) {
@@ -26,7 +26,7 @@ function icon(path) {
   return svg;
 }
 
-// Everything that the page knows. `edits` are not in use yet; the gateway holds none of them.
+// The state of the page. `edits` are not in use yet and exist only here.
 const known = {
   session: { role: null, csrf: null, first_run: false, seconds_left: null },
   fields: [], values: new Map(), status: null, edits: [], problems: [], language: 'en',
@@ -36,8 +36,7 @@ function word(key) {
   return WORDS[known.language][key] || WORDS.en[key] || key;
 }
 
-// Says something: to be seen for some seconds, and heard by whoever does not see. What can be seen
-// anyway is said `quietly`.
+// Shows a text for some seconds and announces it to screen readers. `quietly` only announces it.
 let saying = null;
 
 function say(text, quietly) {
@@ -51,9 +50,9 @@ function say(text, quietly) {
 const RANK = { viewer: 1, operator: 2, admin: 3 };
 const may = (role) => (RANK[known.session.role] || 0) >= RANK[role];
 
-// Asks the gateway; what it refuses is an error with its sentence. Where the session has ended,
-// whoever asks logs in over the page as it stands and it goes on, unless it is asked `quietly`.
-// Where another window of this browser has logged in anew, it goes on with that session.
+// Sends a request; a refusal becomes an error with the gateway's sentence. If the session has
+// ended, the user logs in over the page and the request is repeated, unless it is sent `quietly`.
+// If another window of this browser has logged in anew, the request goes on with that session.
 async function ask(method, path, body, quietly) {
   const { role, csrf } = known.session;
   try {
@@ -69,8 +68,8 @@ async function ask(method, path, body, quietly) {
   }
 }
 
-// Goes on in the session that another window of this browser opened. Where its role is another, that
-// is said and the page drawn anew, and what was asked for is not done in that role's name.
+// Takes over the session that another window of this browser opened. If its role differs, the page
+// says so and is redrawn, and the request is not carried out under the new role.
 function becomes(session) {
   const isOther = session.role !== known.session.role;
   known.session = session;
@@ -120,7 +119,7 @@ async function learnSession() {
   return known.session;
 }
 
-// Reads what may be set and what is set.
+// Fetches the known keys and their values.
 async function learnSettings() {
   if (!known.fields.length) known.fields = await ask('GET', 'fields');
   const settings = await ask('GET', 'settings');
@@ -128,7 +127,7 @@ async function learnSettings() {
   waitFor(settings.seconds_left);
 }
 
-// The commit that waits: a bar with the time that is left, whatever view is open.
+// The provisional commit: a bar with the time left, shown in every view.
 const waiting = { until: 0, timer: null, ended: null };
 
 function waitFor(seconds) {
@@ -154,7 +153,7 @@ function countDown() {
   } else if (waiting.timer) {
     clearInterval(waiting.timer);
     waiting.timer = null;
-    // The time is over by this clock; the gateway's counts.
+    // The time is over by this clock, but the gateway's clock decides.
     if (waiting.until) followCommit().catch(fail);
     waiting.until = 0;
   }
@@ -170,8 +169,7 @@ function ended(kept, notes = []) {
   else learnSettings().then(redraw, fail);
 }
 
-// Asks whether the commit still waits, and what became of it where it does not: what was to be
-// kept is there, or it is not.
+// Asks whether the commit still waits. If not, the values in use show whether it was kept.
 async function followCommit() {
   const inUse = () => JSON.stringify([...known.values].map(([key, { value }]) => [key, value]));
   const before = inUse();
@@ -191,20 +189,20 @@ async function answerCommit(path) {
   }
 }
 
-// Shows an error where the eye is, and says it.
+// Shows an error near the user's focus, and announces it.
 function fail(error, place) {
   const here = place || $('failure');
   if (here) here.textContent = error.message;
   else say(error.message);
 }
 
-// Goes to an element; in a text, to its end.
+// Moves the focus to an element; in a text field, to its end.
 function focusOn(element) {
   element.focus();
   if (element.type === 'text') element.setSelectionRange(element.value.length, element.value.length);
 }
 
-// Locks a button while something is under way.
+// Disables a button while its work runs.
 async function busy(button, work) {
   if (button.disabled) return;
   button.disabled = true;
@@ -225,7 +223,7 @@ async function busy(button, work) {
   }
 }
 
-// Locks a button until the gateway takes the next try, and shows how long that is.
+// Disables a button until the gateway accepts the next try, with a countdown.
 function holdBack(button, seconds) {
   const until = Date.now() + seconds * 1000, text = button.textContent;
   const count = () => {
@@ -238,10 +236,10 @@ function holdBack(button, seconds) {
   count();
 }
 
-// Seconds as minutes and seconds: 14:59.
+// Formats seconds as minutes and seconds: 14:59.
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
 
-// A labelled input with its explanation and a place for what is wrong with it.
+// A labelled input with its help text and a place for its error.
 function labelled(id, label, input, help, notes) {
   input.id = id;
   input.setAttribute('aria-describedby', `${id}-help ${id}-bad`);
@@ -257,17 +255,17 @@ function complain(id, text) {
   bad.textContent = text || '';
   if (text) {
     input.setAttribute('aria-invalid', 'true');
-    // The bar of changes lies over the end of the window.
+    // The bar of changes covers the bottom of the window.
     if (input === document.activeElement) bad.scrollIntoView({ block: 'nearest' });
   }
   else input.removeAttribute('aria-invalid');
   return true;
 }
 
-// A name that others chose, cut so that the columns beside it stay in view; the whole is its tooltip.
+// A foreign name, truncated so that the next columns stay visible; the tooltip has all of it.
 const cut = (text) => text ? h('bdi', { class: 'cut', title: text }, text) : '–';
 
-// Tables that may be wider than the screen scroll for themselves.
+// Wide tables scroll by themselves.
 function table(caption, heads, rows, none) {
   return h('div', { class: 'scroll', role: 'region', 'aria-label': caption, tabindex: '0' },
     h('table', {}, h('caption', {}, caption),
@@ -282,10 +280,10 @@ function figures(pairs) {
     h('div', {}, h('dt', {}, name), h('dd', {}, value))));
 }
 
-// A number that people read: 10,000.
+// Formats a number with separators: 10,000.
 const grouped = (number) => number.toLocaleString('en');
 
-// A rate with its unit: 95.2 TH/s.
+// Formats a hash rate with its unit: 95.2 TH/s.
 function rate(hashes) {
   const units = ['', 'k', 'M', 'G', 'T', 'P', 'E'];
   let unit = 0;
@@ -293,13 +291,13 @@ function rate(hashes) {
   return `${hashes.toPrecision(3)} ${units[unit]}H/s`;
 }
 
-// Shows how the trial of a pool went. Where its key can be taken and nothing else, `take` is offered
-// that: a good chain may be narrowed to its key; where nobody vouches for it the key is all there is.
+// Shows the result of a pool test. `take` is offered where pinning the key helps: a valid chain can
+// be narrowed to its key; for a chain without an authority the key is the only proof.
 function showTrial(place, tried, id, take) {
   const leaf = tried.chain[0];
   const isGood = tried.steps.some((step) => step.startsWith('TLS: '));
   const isOffered = take && leaf && leaf.pin && tried.ok === isGood;
-  // What to do about it is a button here, so what is wrong is enough of the sentence.
+  // The remedy is a button here, so the sentence is cut at its first part.
   if (isOffered && !tried.ok && tried.problem) [tried.problem] = tried.problem.split('; ');
   place.replaceChildren(...outcome(tried).filter(Boolean));
   if (!isOffered) return;

@@ -1,5 +1,5 @@
-// Settings as forms that make themselves: a row for every key that the gateway names, by its kind.
-// A new key appears by itself, in the view of its section.
+// Settings forms: a row for every key that the gateway names, by its kind. A new key appears by
+// itself in the view of its section.
 
 const SECTIONS = {
   pools: ['pool', 'upstream'],
@@ -8,7 +8,7 @@ const SECTIONS = {
   access: [],
 };
 
-// The view of a section; what no other view has belongs to the network's.
+// The view of a section; a section without its own view belongs to the network's.
 function viewOf(section) {
   const found = Object.entries(SECTIONS).find(([, sections]) => sections.includes(section));
   return found ? found[0] : 'network';
@@ -19,11 +19,10 @@ const ofPool = (field) => field.key.startsWith('pool.N.');
 
 const APPLIES = {
   live: '', provisional: 'Waits to be confirmed.', restart: 'Takes effect at the next start.',
-  file: 'Is set in the file, the environment or by a flag only.',
+  file: 'Set only in the file, the environment or by a flag.',
 };
 
-// The values as the edits make them, in the order they were made: removing pool 2 makes pool 3 the
-// second.
+// The values after the edits, in the order of the edits: removing pool 2 makes pool 3 the second.
 function edited() {
   const values = new Map([...known.values].map(([key, value]) => [key, value.value]));
   for (const edit of known.edits) {
@@ -52,14 +51,15 @@ function poolCount(values) {
   return Math.max(0, ...[...values.keys()].map((key) => (poolOf(key) || { number: 0 }).number));
 }
 
-// Remembers an edit. One back to what is in use is none, unless a removal has moved the numbers.
+// Stores an edit. An edit back to the value in use is dropped, unless a removal has moved the
+// numbers.
 function edit(key, value) {
   const last = known.edits.findLastIndex((one) => one.value === null);
   const before = known.edits.find((one, index) => index > last && one.key === key);
   known.edits = known.edits.filter((one) => one !== before);
   const now = known.values.get(key);
-  // What it was is remembered, so that a change by somebody else is noticed; a removal moves the
-  // numbers of pools, and what follows it is not compared.
+  // The previous value is stored, so that a change by another user is noticed. A removal moves the
+  // pool numbers, so edits after it are not compared.
   const was = before ? before.was : last < 0 ? inUse(key) : undefined;
   if (last >= 0 || !now || now.value !== value) known.edits.push({ key, value, was });
   keepEdits();
@@ -73,16 +73,16 @@ function dropEdits() {
   showChanges([]);
 }
 
-// The value in use; of a pool as a whole, its address.
+// The value in use; for a whole pool, its address.
 function inUse(key) {
   const value = known.values.get(key) || known.values.get(`${key}.url`);
   return value ? value.value : '';
 }
 
-// The edits whose values somebody else has changed meanwhile.
+// The edits whose values another user has changed meanwhile.
 const overtaken = () => known.edits.filter((one) => one.was !== undefined && one.was !== inUse(one.key));
 
-// Edits survive a reload of the page, passwords do not.
+// Edits survive a reload of the page; passwords do not.
 function keepEdits() {
   const secret = new Set(known.fields.filter((field) => field.secret).map((field) => field.key));
   const plain = known.edits.filter((one) => !secret.has(one.key.replace(/^pool\.\d+\./, 'pool.N.')));
@@ -99,12 +99,12 @@ function recallEdits() {
   }
 }
 
-// The edits as the gateway takes them.
+// The edits in the API's form.
 const edits = () => known.edits.map(({ key, value }) => ({ key, value }));
 
 let checking = 0;
 
-// Has the gateway say what a commit would change, and what is wrong with it.
+// Asks the gateway for the changes and problems of a commit.
 async function check() {
   const mine = (checking += 1);
   if (!known.edits.length) return showChanges([]);
@@ -112,7 +112,7 @@ async function check() {
   try {
     answer = await ask('POST', 'check', { edits: edits() }, true);
   } catch (error) {
-    // Who is typing is not disturbed; a press of the button asks for the password.
+    // No log-in dialog interrupts typing; the commit button asks for the password.
     const isOver = error.status === 401, isAway = error.status === 0;
     answer = isOver || isAway ? { changes: [], problems: [], isOver, isAway } : { changes: [], problems: error.problems.length ? error.problems : [{ key: '', text: error.message }] };
   }
@@ -141,8 +141,8 @@ function showChanges(changes, isOver, isAway) {
   place.replaceChildren(h('h2', {}, `Changes (${known.edits.length})`), h('ul', { id: 'diff' }, rows),
     isOver ? h('p', { class: 'care', role: 'alert' }, 'Your session has ended. Nothing that you typed is lost.') : '',
     isAway ? h('p', { class: 'care', role: 'alert' }, word('unreachable')) : '',
-    known.problems.length ? h('p', { class: 'bad' }, `${known.problems.length} to be put right first.`) : '',
-    late.length ? h('div', { class: 'care', id: 'late', role: 'alert' }, h('p', {}, 'Somebody else has changed this since you did:'),
+    known.problems.length ? h('p', { class: 'bad' }, `Problems to fix first: ${known.problems.length}.`) : '',
+    late.length ? h('div', { class: 'care', id: 'late', role: 'alert' }, h('p', {}, 'Another user has changed this since your edit:'),
       h('ul', {}, late.map((one) => h('li', {}, h('code', {}, one.key), ` is ${one.seen || 'nothing'} by now, was ${one.was || 'nothing'}`))))
       : '',
     h('ul', { class: 'bad' }, others.map((problem) => h('li', {}, problem.text))),
@@ -155,13 +155,13 @@ function showChanges(changes, isOver, isAway) {
 async function commitEdits() {
   try {
     await learnSettings();
-    // What has changed under the hands of whoever commits is shown first.
+    // Values changed by others meanwhile are shown before the commit.
     if (overtaken().some((one) => one.seen !== inUse(one.key))) return check();
     const done = await ask('POST', 'commit', { edits: edits() });
     dropEdits();
     await showCommitted(done.seconds_left, withNotes(done, done.seconds_left ? 'In use, until it is kept or taken back.' : 'In use.'));
   } catch (error) {
-    // Another's commit waits: the bar shows it.
+    // Another user's commit waits; its bar is shown.
     if (error.status === 409) await learnSession();
     if (!error.problems.length) return fail(error, $('commit-failure'));
     known.problems = error.problems;
@@ -169,11 +169,11 @@ async function commitEdits() {
   }
 }
 
-// What else the gateway says of a commit, such as why it is not stored.
+// The gateway's notes on a commit, such as why it is not stored.
 const withNotes = (done, text) => [text, ...done.notes].join(' ');
 
-// Says what came of a commit, shows what is in use now, and offers to keep it. Who types on meanwhile
-// is not disturbed.
+// Tells the result of a commit, shows the values in use, and offers to keep it. Typing is not
+// interrupted.
 async function showCommitted(seconds, text) {
   waitFor(seconds);
   say(text, seconds);
@@ -181,7 +181,7 @@ async function showCommitted(seconds, text) {
   if (seconds && document.activeElement === document.body) $('keep').focus();
 }
 
-// A row for a key.
+// The row of a key.
 function fieldRow(key, field, values) {
   const set = known.values.get(key);
   const origin = set ? set.origin : 'default';
@@ -197,7 +197,7 @@ function fieldRow(key, field, values) {
   return row;
 }
 
-// `seconds_per_share` of difficulty as `Seconds per share`.
+// Turns `difficulty.seconds_per_share` into `Seconds per share`.
 function label(field) {
   const name = field.key.split('.').pop().replaceAll('_', ' ').replace(/ secs$/, '');
   return capital(name).replace(/^(Url|Ca)\b/, (word) => word.toUpperCase());
@@ -205,7 +205,7 @@ function label(field) {
 
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
-// The control for a kind; a kind that this page does not know is a text.
+// The control for a kind; an unknown kind is a text field.
 function control(key, field, value, locked) {
   const changed = (event) => {
     const input = event.target;
@@ -223,14 +223,14 @@ function control(key, field, value, locked) {
   const input = h('input', { inputmode: number || (field.kind === 'url' ? 'url' : null), disabled: locked,
     autocapitalize: 'none', spellcheck: 'false', onchange: changed,
     type: field.secret ? 'password' : 'text', autocomplete: field.secret ? 'new-password' : 'off' });
-  // A secret never comes from the gateway: what it says is whether there is one.
+  // The gateway never sends a secret, only whether it is set.
   const isEdited = known.edits.some((one) => one.key === key);
   if (field.secret && !isEdited) input.placeholder = known.values.has(key) ? value : '';
   else input.value = value;
   return input;
 }
 
-// The rows of a view's sections, but pools, which have cards of their own.
+// The rows of a view's sections, except pools, which have their own cards.
 function sectionForms(view) {
   const values = edited();
   const fields = known.fields.filter((field) => !ofPool(field) && viewOf(section(field)) === view);

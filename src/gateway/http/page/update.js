@@ -1,4 +1,4 @@
-// Updates of the system: what runs, a file to hand over, how far it is and what came of the last one.
+// System updates: the running version, an upload form, its progress, and the last outcome.
 
 function updates() {
   const file = h('input', { type: 'file', accept: '.loka-update' });
@@ -6,8 +6,8 @@ function updates() {
   const button = h('button', { class: 'main', type: 'submit' }, 'Update');
   const form = h('form', { class: 'card', id: 'hand-over', hidden: true, novalidate: true }, h('h3', {}, 'Update'),
     labelled('file', 'A signed .loka-update for this board', file,
-      'The gateway starts anew with it, and goes back by itself unless pool and miners are back in time.'),
-    labelled('older', 'Take an older version too', older),
+      'The gateway restarts with it, and reverts unless pool and miners return in time.'),
+    labelled('older', 'Allow an older version', older),
     h('p', { class: 'bad', role: 'alert' }), button);
   form.addEventListener('submit', (event) => {
     event.preventDefault();
@@ -16,7 +16,7 @@ function updates() {
     busy(button, async () => {
       form.querySelector(':scope > [role=alert]').textContent = '';
       const done = await ask('PUT', `update?downgrade=${older.checked}`, file.files[0]);
-      say(`${done.to} is in slot ${done.slot}; the gateway starts anew.`);
+      say(`${done.to} is in slot ${done.slot}; the gateway restarts.`);
     });
   });
   return [h('div', { id: 'system' }), form];
@@ -27,11 +27,11 @@ function showUpdate({ supported, why_not: whyNot, version, slot, progress, last 
   $('hand-over').hidden = !supported || !may('admin');
   if (!supported) return $('system').replaceChildren(h('p', {}, whyNot));
   const phases = {
-    receiving: () => `received ${progress.bytes} of ${progress.of || '?'} bytes`, checking: () => 'read back',
-    restarting: () => 'the gateway starts anew', trial: () => `on trial for ${progress.seconds_left} s`,
+    receiving: () => `received ${progress.bytes} of ${progress.of || '?'} bytes`, 'read back', => checking: () => 'reading back', => 'read back',
+    'the gateway starts anew' => restarting: () => 'the gateway restarts' => 'the gateway starts anew', trial: () => `on trial for ${progress.seconds_left} s`,
   };
   $('system').replaceChildren(figures([['Version', version || '–'], ['Slot', slot || '–'],
     ['Update', (phases[progress.phase] || (() => 'none'))()]]),
   last ? h('p', { class: last.kept ? 'good' : 'care' },
-    `${last.from} to ${last.to}: ${last.kept ? 'kept' : 'left'}, ${last.why} (${new Date(last.when * 1000).toLocaleString()})`) : '');
+    `${last.from} to ${last.to}: ${last.kept ? 'kept' : 'reverted'}, ${last.why} (${new Date(last.when * 1000).toLocaleString()})`) : '');
 }

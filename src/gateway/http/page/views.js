@@ -1,4 +1,4 @@
-// The ordinary page: a view for each thing that an operator comes for.
+// The ordinary page: one view per task of an operator.
 
 const VIEWS = {
   overview: ['Overview', 'viewer', overview],
@@ -17,7 +17,7 @@ function currentView() {
   return VIEWS[name] && may(VIEWS[name][1]) ? name : 'overview';
 }
 
-// Draws the open view anew.
+// Redraws the open view.
 function show() {
   const name = currentView();
   $('sections').hidden = false;
@@ -33,7 +33,7 @@ function show() {
   showStatus();
 }
 
-// Asks everything again and draws what there is to draw: log-in, wizard, or the page by `draw`.
+// Fetches session and settings again and draws log-in, wizard, or the page by `draw`.
 async function refresh(draw = show) {
   try {
     await learnSession();
@@ -46,7 +46,7 @@ async function refresh(draw = show) {
   const bare = !known.session.role || !known.values.has('pool.1.url');
   const setUp = known.session.first_run || (bare && may('admin')) || document.body.classList.contains('setup');
   $('sections').hidden = $('leave').hidden = setUp || !known.session.role;
-  // The wizard alone is there in every language.
+  // Only the wizard is translated.
   $('languages').hidden = !setUp;
   speak(setUp ? chosenLanguage() : 'en');
   if (setUp) return startWizard();
@@ -64,14 +64,14 @@ const sum = (counts) => Object.values(counts).reduce((all, count) => all + count
 const named = (counts) => Object.entries(counts).filter(([, count]) => count)
   .map(([name, count]) => `${name} ${count}`).join(', ');
 
-// A length of time: 3 d 4 h, 4 h 5 min, or 5 min.
+// Formats a duration: 3 d 4 h, 4 h 5 min, or 5 min.
 function span(seconds) {
   const days = Math.floor(seconds / 86400), hours = Math.floor(seconds / 3600) % 24;
   const minutes = `${Math.floor(seconds / 60) % 60} min`;
   return days ? `${days} d ${hours} h` : hours ? `${hours} h ${minutes}` : minutes;
 }
 
-// Puts the newest status into whatever of it the open view shows.
+// Updates the open view's parts from the newest status.
 function showStatus() {
   const status = known.status;
   if (!status) return;
@@ -91,7 +91,7 @@ function showStatus() {
         ['Up', span(status.uptime_secs)]]));
     const why = [['Rejected', books.rejected], ['Pool rejected', books.pool_rejected], ['Orphaned', books.orphaned],
       ['Miners refused', status.miners.refused], ['Links lost', status.links_lost], ['Firmware', status.miners.firmware]];
-    $('books').replaceChildren(table('By reason', ['What', 'Why'],
+    $('books').replaceChildren(table('By reason', ['Count', 'Reasons'],
       why.filter(([, counts]) => sum(counts)).map(([name, counts]) => [name, named(counts)]),
       'nothing was refused or lost'));
   }
@@ -104,7 +104,7 @@ function showStatus() {
         link.health === null ? h('span', { class: 'quiet' }, link.reached ? '–' : link.error ? 'not reached' : 'not tried')
           : `${link.health} %`,
         link.answer_ms === null ? '–' : `${link.answer_ms.toFixed(1)} ms`, link.url]), 'no pool is set'),
-      table('Goals', ['Goal', 'Weight', 'Got', 'Miners', 'Came to its pool'], status.goals.map((goal) => [
+      table('Goals', ['Goal', 'Weight', 'Got', 'Miners', 'Last switch'], status.goals.map((goal) => [
         goal.name ? cut(goal.name) : '(unnamed)', String(goal.weight), percent(goal.part), String(goal.miners),
         goal.switched ? `pool ${goal.switched.pool}, ${span(goal.switched.secs_ago)} ago: ${goal.switched.why}` : '–'])));
   }
@@ -179,10 +179,10 @@ function miners() {
   };
   load();
   return [place, h('div', { class: 'buttons' }, back, on,
-    h('button', { type: 'button', onclick: load }, 'Show anew')), ...sectionForms('miners'), admitted()];
+    h('button', { type: 'button', onclick: load }, 'Refresh')), ...sectionForms('miners'), admitted()];
 }
 
-// The workers that `admit.mode = list` lets in, each with a password.
+// The workers admitted by `admit.mode = list`, each with a password.
 function admitted() {
   const place = h('div', {}, h('p', {}, word('wait')));
   const load = async () => {
@@ -190,7 +190,7 @@ function admitted() {
     place.replaceChildren(table('Let in', ['Worker', ''], list.map((worker) => {
       const remove = h('button', { type: 'button', 'aria-label': `Remove ${worker}`, onclick: () => busy(remove, async () => {
         await ask('POST', 'admit', { worker, word: '' });
-        say(`${worker} is not let in any more.`);
+        say(`${worker} is removed from the list.`);
         await load();
       }) }, 'Remove');
       return [cut(worker), may('operator') ? remove : ''];
@@ -200,16 +200,16 @@ function admitted() {
   const password = h('input', { type: 'password', autocomplete: 'new-password', maxlength: '128' });
   const button = h('button', { type: 'submit' }, 'Let in');
   const form = h('form', { class: 'card', id: 'admit-form', novalidate: true }, h('h3', {}, 'List of workers'),
-    h('p', {}, 'Whom admit.mode = list lets in, if the miner shows the password.'), place,
+    h('p', {}, 'Workers that admit.mode = list admits with their password.'), place,
     may('operator') ? [labelled('admit-worker', 'Worker', worker, 'A name, or a pattern such as farm.hall-2.*'),
-      labelled('admit-password', 'Password', password, 'What the miner has as its password. A worker of the list gets another.'),
+      labelled('admit-password', 'Password', password, 'The password set in the miner. For a listed worker it replaces the old one.'),
       h('p', { class: 'bad', role: 'alert' }), button] : null);
   form.addEventListener('submit', (event) => {
     event.preventDefault();
     form.querySelector(':scope > [role=alert]').textContent = '';
     const name = worker.value.trim();
     complain('admit-worker', name ? '' : word('needed'));
-    // An empty password takes a worker out; that has a button of its own.
+    // An empty password would remove the worker; a button does that.
     complain('admit-password', password.value ? '' : word('needed'));
     if (!name || !password.value) return;
     busy(button, async () => {
@@ -224,7 +224,7 @@ function admitted() {
   return form;
 }
 
-// The day by this device's clock: 2026-11-28.
+// Today's date by this device's clock: 2026-11-28.
 function today() {
   const now = new Date(), two = (number) => String(number).padStart(2, '0');
   return `${now.getFullYear()}-${two(now.getMonth() + 1)}-${two(now.getDate())}`;
@@ -240,7 +240,7 @@ function backup() {
   const button = h('button', { type: 'submit', id: 'restore' }, 'Restore');
   const form = h('form', { class: 'card', novalidate: true }, h('h3', {}, 'Restore'),
     labelled('file', 'A backup of this or another gateway', file,
-      'In use at once, and taken back unless you keep it. Passwords of pools are to be set anew where an address changes.'),
+      'In use at once, and taken back unless you keep it. Set pool passwords again where an address changed.'),
     h('p', { class: 'bad', role: 'alert' }), button);
   form.addEventListener('submit', (event) => {
     event.preventDefault();
@@ -256,7 +256,7 @@ function backup() {
   const reset = h('button', { type: 'submit', id: 'reset', class: 'danger' }, 'Forget everything');
   const forget = h('form', { class: 'card', novalidate: true }, h('h3', {}, 'Factory reset'),
     labelled('sure', 'Type reset to do it', sure,
-      'Forgets all settings, passwords and the audit log, at once. Miners get no work until the gateway is set up anew.'),
+      'Forgets all settings, passwords and the audit log, at once. Miners get no work until the gateway is set up again.'),
     h('p', { class: 'bad', role: 'alert' }), reset);
   forget.addEventListener('submit', (event) => {
     event.preventDefault();
@@ -282,7 +282,7 @@ function audit() {
   return [may('admin') ? lines('audit?count=100', 'Who changed what') : null, lines('log?count=100', 'Log')].filter(Boolean);
 }
 
-// Status comes every few seconds while the page is seen, one question after the other.
+// Status is fetched every few seconds while the page is visible, one request after the other.
 const STATUS_EVERY_MS = 2500;
 
 let rounds = 0;
@@ -294,15 +294,15 @@ async function watch() {
       known.status = await ask('GET', 'status', undefined, true);
       showStatus();
       document.body.classList.remove('away');
-      // What was typed while the gateway was away is checked now.
+      // Edits made while the gateway was away are checked now.
       if (known.isUnchecked) check();
       rounds += 1;
       const isStored = before && before.flash.settings_writes !== known.status.flash.settings_writes;
       if (known.session.role && (isStored || waiting.until || rounds % 2 === 0)) await followOthers(isStored);
     } catch (error) {
-      // What is shown is of a moment that is over.
+      // The figures shown are out of date.
       document.body.classList.toggle('away', error.status === 0);
-      // Over TLS the status is for those who are logged in.
+      // Over TLS the status needs a log-in.
       $('state').textContent = error.status !== 401 ? error.message : known.session.role ? 'Logged out' : '';
       $('state').className = 'bad';
     }
@@ -310,8 +310,8 @@ async function watch() {
   setTimeout(watch, STATUS_EVERY_MS);
 }
 
-// What others do is seen here: a commit that waits, its end, other values. Where somebody is typing
-// the view stays as it is; what has been edited and was changed by others is said with the changes.
+// Follows other users' actions: a provisional commit, its end, new values. A view with typed text
+// is not redrawn; conflicts with the edits are listed among the changes.
 async function followOthers(isStored) {
   if (waiting.until) return followCommit();
   if (document.body.classList.contains('setup')) return;
@@ -321,7 +321,7 @@ async function followOthers(isStored) {
   redraw();
 }
 
-// Draws the open view anew, unless somebody is in the midst of it.
+// Redraws the open view, unless it holds typed text.
 function redraw() {
   const isTyped = (input) => input.form && input.value && !['select-one', 'checkbox'].includes(input.type);
   const focus = document.activeElement, main = $('main');
@@ -358,7 +358,7 @@ function begin() {
   addEventListener('hashchange', () => {
     if (!known.session.role || document.body.classList.contains('setup')) return;
     show();
-    // The sections stay where they are, for the next click.
+    // The section list keeps its position for the next click.
     $('main').focus({ preventScroll: true });
     scrollTo(0, 0);
   });
@@ -366,5 +366,5 @@ function begin() {
   refresh().then(watch);
 }
 
-// The frame is painted before anything is done here: on a slow machine it is there first.
+// The frame is painted first, so a slow machine shows it before this work.
 requestAnimationFrame(() => setTimeout(begin));

@@ -1,5 +1,5 @@
-// The first run, step by step: code, password, pool, worker, port, done. Each step is a form of its
-// own with one thing to fill in, so Enter goes on everywhere.
+// The first run in steps: code, password, pool, worker, port, done. Each step is a form with one
+// field, so Enter moves on everywhere.
 
 const STEPS = [
   ['code', 'M14 10a5 5 0 1 0-5 5l1-1h2v-2h2l2-2zM6 9h.01M12 13l8 8h-4'],
@@ -55,7 +55,7 @@ function go(step) {
   showStep();
 }
 
-// A step's form: what is to be filled in, and the way on.
+// The form of a step: its fields and its buttons.
 function step(content, next, work, extra) {
   const button = h('button', { class: 'main', type: 'submit', id: 'next' }, next);
   const form = h('form', { novalidate: true, autocomplete: 'off' }, content,
@@ -94,7 +94,8 @@ const WIZARD = {
       if (input.value.length < 8) return complain('password', word('short'));
       await ask('POST', 'password', { role: 'admin', word: input.value });
       await learnSession();
-      // The code is worth nothing any more where the gateway ends what was begun with it.
+      // The gateway may end the code's session with the first password; then log in with the
+      // password.
       if (!known.session.role) {
         known.session = await ask('POST', 'session', { role: 'admin', password: input.value });
       }
@@ -176,7 +177,7 @@ const WIZARD = {
   },
 };
 
-// Where the page is from now on, if a password is not taken where it was opened.
+// The page's address over TLS, if this address accepts no password.
 function securePage() {
   const place = (known.session.pages || [])[0];
   if (passes() || !place) return '';
@@ -185,7 +186,7 @@ function securePage() {
   return h('p', { class: 'care' }, word('secure'), ' ', h('a', { href: page }, page));
 }
 
-// Puts the prefix before an address that has none: TLS unless the operator says otherwise.
+// Adds the TLS prefix to an address without one.
 function poolUrl(text) {
   const url = text.trim();
   return url.includes('://') || !url ? url : 'stratum+ssl://' + url;
@@ -221,7 +222,7 @@ async function tryPool(input, result) {
   }
 }
 
-// What the wizard would change; a pool is tried without a login as long as there is no user.
+// The wizard's edits; without a user the pool is tested without a login.
 function wizardEdits() {
   const edits = [{ key: 'pool.1.url', value: wizard.url }];
   if (wizard.user) edits.push({ key: 'pool.1.user', value: wizard.user });
@@ -232,8 +233,8 @@ function wizardEdits() {
   return edits;
 }
 
-// The addresses as miners take them, first those at the address that this page came from: it is
-// reached from here. One of this machine itself is for nobody else, where there is another.
+// The addresses for miners, first those at this page's own host, which is reachable from here.
+// Loopback addresses are listed only if there is no other.
 function minerAddresses() {
   const all = known.session.miners || [];
   const has = (host) => (address) => address.startsWith(`stratum+tcp://${host}:`);
@@ -252,7 +253,7 @@ function wizardEnded(kept, text) {
   }
 }
 
-// The last step shows the farm as it comes.
+// The last step shows the farm's figures.
 function wizardStatus(status) {
   const place = $('first');
   if (!place) return;

@@ -1,6 +1,5 @@
 'use strict';
-// Every word of the wizard, a table for each language. Another language is another table; a word
-// that a table lacks is said in English.
+// The wizard's words, one table per language. A word missing from a table is shown in English.
 const WORDS = {
   en: {
     language: 'English',
@@ -12,16 +11,16 @@ const WORDS = {
     pool: 'Pool', poolHelp: 'Address of the pool, as pool.example.com:3334. Without a prefix it is TLS.',
     test: 'Test', testing: 'Trying the pool …', works: 'The pool works.', fails: 'The pool does not work:',
     chain: 'Certificates of the pool', subject: 'Of', issuer: 'Signed by', until: 'Until', pin: 'Key',
-    trust: 'Trust this key', trustHelp: 'No authority vouches for this pool. Compare the key with what the pool says, then trust it: only this key will be taken.',
-    pinned: 'This key is trusted, and no other.', pinIt: 'Take this key only',
+    trust: 'Trust this key', trustHelp: 'No authority vouches for this pool. Compare the key with the one that the pool publishes, then trust it: only this key is accepted then.',
+    pinned: 'Only this key is trusted.', pinIt: 'Accept only this key',
     worker: 'Worker', workerHelp: 'Your account at the pool, or account.worker.',
-    anyway: 'Press Next again to use it all the same.',
+    anyway: 'Press Next again to use it anyway.',
     listener: 'Port for the miners', listenerHelp: 'Where miners connect. 0.0.0.0 is every address of this gateway.',
-    start: 'Start', done: 'Done', type: 'Type this into the miners:', keep: 'Keep',
-    keepHelp: 'The pool is tried now. Keep the settings, or they are taken back in {} s.',
+    start: 'Start', done: 'Done', type: 'Enter this in the miners:', keep: 'Keep',
+    keepHelp: 'The pool is in use now. Keep the settings, or they are taken back in {} s.',
     kept: 'The settings are kept.', gone: 'The settings were taken back.',
     poolIs: 'Pool', minersAre: 'Miners', sharesAre: 'Shares', waiting: 'waiting …', hashing: 'Miners are hashing.',
-    overview: 'Overview', needed: 'Something is missing here.',
+    overview: 'Overview', needed: 'Please fill this in.',
     secure: 'From now on, use',
     other: 'Another window of this browser logged in as {}: this one goes on as that.',
   },
