@@ -4,8 +4,8 @@
 //!
 //! - the **base**: the file or the last commit, whichever was written later ([`kept`]);
 //! - the settings **in use**: the base under the environment and the flags;
-//! - a **candidate** per operator: edits on top of the base, not in use. Edits, not settings, so two
-//!   operators who change different keys do not undo each other.
+//! - a **candidate** per operator: edits on top of the base, not in use. Edits, not settings, so
+//!   two operators who change different keys do not undo each other.
 //!
 //! [`Control::take`] is the only way into use, for commit, reload and roll-back alike. It first
 //! does every step that can fail (checks, memory, certificates, ports), then the steps that cannot.
