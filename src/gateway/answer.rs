@@ -1,4 +1,4 @@
-//! Questions to the gateway: the actor, the origin of a question, the form of an answer.
+//! Requests to the gateway: the operator, his origin, and the result.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 /// The outcome of a request.
 pub type Answer = Result<(), Refused<String>>;
 
-/// The answer to a commit without a change.
+/// The answer to a commit without changes.
 pub const NOTHING_TO_COMMIT: &str = "there is nothing to commit";
 
-/// The line that a list of admitted workers without an entry consists of.
+/// The line that shows an empty list of admitted workers.
 pub const NO_WORKER: &str = "no worker is in the list";
 
 /// An operator and his origin.

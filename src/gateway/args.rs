@@ -24,16 +24,16 @@ pub enum Command {
     Check(CheckArgs),
     /// Print the state of a running gateway.
     Status(super::status::StatusArgs),
-    /// Print the time that a time server tells, in seconds since 1970.
+    /// Print a time server's time, in seconds since 1970.
     Time(super::ntp::TimeArgs),
-    /// Keep the slots of a system for its gateway, which may not write them; for images.
+    /// Keep the system slots for a gateway that may not write them; for images.
     Slots(super::update::keeper::SlotsArgs),
-    /// Ask a gateway or change its settings, by its serial line or its page.
+    /// Send requests to a gateway over its serial line or its page.
     Ctl(super::ctl::CtlArgs),
-    /// Show it all on this machine: a pool, the gateway with real TLS, 200 simulated ASICs.
+    /// Run a demo on this machine: a pool, the gateway with real TLS, 200 simulated ASICs.
     #[cfg(feature = "lab")]
     Demo(crate::lab::demo::Args),
-    /// A pool, a swarm of simulated ASICs, a bench: to rehearse and measure.
+    /// Run a test pool, a swarm of simulated ASICs, or a bench.
     #[cfg(feature = "lab")]
     #[command(subcommand)]
     Lab(crate::lab::Command),
@@ -45,41 +45,41 @@ pub struct RunArgs {
     /// Where the settings come from.
     #[command(flatten)]
     pub settings: SettingsArgs,
-    /// The serial port with the console, by its path; replaces serial.device.
+    /// Path of the serial port with the console; replaces serial.device.
     #[arg(long, value_name = "PATH")]
     pub serial: Option<PathBuf>,
-    /// A serial port that gets the log as defmt frames, by its path: in few bytes, for defmt-print
-    /// and `ctl log --decode`. Not the console's.
+    /// Path of a serial port for the log as compact defmt frames, for defmt-print and `ctl log
+    /// --decode`. Not the console's port.
     #[cfg(feature = "defmt")]
     #[arg(long, value_name = "PATH")]
     pub frames: Option<PathBuf>,
-    /// Print more about what happens.
+    /// Print debug lines too.
     #[arg(long)]
     pub verbose: bool,
-    /// Write the log to the system's log by its socket, such as /dev/log, each line with its
-    /// priority and without a time; for a service manager that does not read standard error so.
+    /// Write the log to the system's log at this socket, such as /dev/log: each line with a
+    /// priority and without a time. For a service manager that does not read priorities from
+    /// standard error.
     #[arg(long, value_name = "SOCKET")]
     pub syslog: Option<PathBuf>,
-    /// End as by SIGTERM when standard input ends: for a child that must not outlive who started
-    /// it.
+    /// End as by SIGTERM when standard input ends: for a child that must not outlive its parent.
     #[arg(long)]
     pub until_input_ends: bool,
-    /// Feed a hardware watchdog: the one of the board's profile, or a device. For a machine on
-    /// which nothing else feeds it.
+    /// Feed a hardware watchdog: the profile's, or this device. For a machine where no other
+    /// program feeds it.
     #[arg(long, value_name = "board|PATH")]
     pub watchdog: Option<String>,
-    /// Write a number that grows every second into a file, for a script that watches; the file
-    /// belongs onto a file system in memory.
+    /// Write a number that grows every second into a file, for a watching script; put the file on a
+    /// file system in memory.
     #[arg(long, value_name = "FILE")]
     pub alive: Option<PathBuf>,
     /// Light the LEDs that the board's profile names: a pool is live, miners are connected.
     #[arg(long)]
     pub leds: bool,
-    /// Obey the reset button that the board's profile names: held for five seconds, it asks for a
-    /// factory reset.
+    /// Obey the reset button of the board's profile: held for five seconds, it requests a factory
+    /// reset.
     #[arg(long)]
     pub button: bool,
-    /// Take updates of the system, by whoever keeps its slots at this socket (`slots` does).
+    /// Accept system updates through the slot keeper at this socket (`slots`).
     #[arg(long, value_name = "SOCKET")]
     pub slots: Option<PathBuf>,
 }

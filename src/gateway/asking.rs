@@ -1,7 +1,7 @@
-//! The engine's questions about workers, answered for a miner's connection.
+//! Answers the engine's questions about workers, for a miner's connection.
 //!
-//! A question that the list of workers answers at once is answered at once; else the password is
-//! hashed beside the event loop, one at a time, and the miner is told then.
+//! A question that the list decides is answered at once. Otherwise the password is hashed beside
+//! the event loop, one at a time, and the miner waits for the verdict.
 
 use std::rc::Rc;
 

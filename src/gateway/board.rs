@@ -268,7 +268,7 @@ impl PlanError {
 
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // It is one of the list.
+        // The key is always known.
         if let Some(key) = Key::parse(self.key()) {
             write!(f, "{}: ", key.title())?;
         }

@@ -1,16 +1,16 @@
-//! Where settings come from: flags over environment over file over defaults.
+//! Merges the settings: flags over environment over file over defaults.
 //!
-//! Every source is turned into (key, text) pairs for [`Settings::set`]. All problems of all
-//! sources are collected and shown together, each with the place it came from (F77):
-//! `path:line: Pool 1, URL (pool.1.url): got X, allowed Y`. Nothing is applied unless nothing is
-//! wrong. `check`, `run` and a reload go through [`load`], so they cannot disagree.
+//! Every source becomes (key, text) pairs for [`Settings::set`]. All problems of all sources are
+//! collected and shown together, each with its place (F77): `path:line: Pool 1, URL (pool.1.url):
+//! got X, allowed Y`. Settings apply only if there is no problem. `check`, `run` and a reload all
+//! use [`load`], so they cannot disagree.
 //!
 //! In the environment `LOKA_MINERS__MAX` stands for `miners.max` and `LOKA_POOL__2__URL` for
-//! `pool.2.url`; lists are separated by commas. A variable that begins with `LOKA_` and names no
-//! key is an error, because it was meant to be one; [`OTHER_VARIABLES`] are read elsewhere.
+//! `pool.2.url`; lists are separated by commas. A `LOKA_` variable that names no key is an error,
+//! since it was meant to be one; [`OTHER_VARIABLES`] are read elsewhere.
 //!
-//! One slip is one line: what is missing or does not fit because a value could not be read is not
-//! said again, nor what a word that was meant for a key would have set.
+//! One slip gives one line. A missing or unfitting value is not reported if a slip explains it: an
+//! unreadable value, or a misspelt key.
 //!
 //! [`render_default`] writes `config/default.toml` from the list of keys.
 
@@ -602,17 +602,17 @@ pub fn render_default() -> String {
 }
 
 const HEAD: &str = "\
-# Every setting of Loka Stratum with its default. A file needs only what it changes, and at least
-# one [[pool]], or a state.dir, in which a pool that is set while the gateway runs is kept. The same
-# keys are read from the environment, LOKA_MINERS__MAX for miners.max and LOKA_POOL__1__URL for the
-# first pool's url, and from flags; flags win over the environment, the environment over the file,
-# or over what was committed since the file was edited. `loka-stratum check --config FILE` lists
-# everything that is wrong.
+# Every setting of Loka Stratum with its default. A file needs only the settings that it changes,
+# and at least one [[pool]], or a state.dir that stores a pool set while the gateway runs. The same
+# keys are read from the environment (LOKA_MINERS__MAX for miners.max, LOKA_POOL__1__URL for the
+# first pool's url) and from flags. Flags win over the environment. The environment wins over the
+# file, and over a commit made since the file was edited. `loka-stratum check --config FILE` lists
+# all problems.
 #
-# This file is written from the list of keys in src/settings/fields.rs; a test compares them.
+# This file is generated from the list of keys in src/settings/fields.rs; a test compares them.
 
-# The pools in order of preference, each in a table of its own; the first of a goal is mined at
-# while it lives. 1 to 4 of them.
+# The pools in order of preference, a table each, 1 to 4 of them. The farm mines at the first live
+# pool of a goal.
 ";
 
 /// Returns a pool key's default and an example, as the file writes them.

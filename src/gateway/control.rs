@@ -92,7 +92,7 @@ pub struct Control {
     changed: channel::Sender<()>,
 }
 
-/// Ports that settings open and close, beside those of the miners.
+/// Ports besides the miners' that settings open and close.
 pub trait Ports {
     /// Binds the ports that the settings change. The call of the result switches to the new ports
     /// and closes the ones they replace; until then, or without it, the old ones stay open.
@@ -102,7 +102,7 @@ pub trait Ports {
     /// An address cannot be bound, or no certificate can be made.
     fn bind(&self, settings: &Settings, control: &Rc<Control>) -> io::Result<Box<dyn FnOnce()>>;
 
-    /// Returns the address of the page; none while it is off.
+    /// Returns the page's address; `None` while it is off.
     fn page(&self) -> Option<SocketAddr>;
 }
 
@@ -346,7 +346,7 @@ impl Control {
         lines
     }
 
-    /// Says how the gateway is and where miners reach it, for somebody at the device.
+    /// Returns the gateway's state and its miners' addresses, for a person at the device.
     pub fn about_state(&self) -> Vec<String> {
         let report = self.hub.report();
         let miners = report.miners.connected;

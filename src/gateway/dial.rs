@@ -571,7 +571,7 @@ fn explain_io(f: &mut fmt::Formatter<'_>, error: &io::Error) -> fmt::Result {
 impl std::error::Error for DialError {}
 
 impl DialerError {
-    /// Says it of the pool of an index.
+    /// Returns the error's text for the pool at an index.
     pub fn of_pool(&self, index: usize) -> String {
         Key::named("pool", self.key, index)
             .map_or_else(|| self.to_string(), |key| format!("{}: {self}", key.title()))

@@ -216,8 +216,8 @@ impl std::fmt::Display for WhyNot<'_> {
                 f.write_str("; another program has this port, and `ss -ltnp` shows which")
             }
             io::ErrorKind::PermissionDenied => f.write_str(
-                "; a port below 1024 takes CAP_NET_BIND_SERVICE, one above such as 8443 takes \
-                 nothing",
+                "; a port below 1024 needs CAP_NET_BIND_SERVICE; a higher port such as 8443 \
+                 needs no right",
             ),
             io::ErrorKind::AddrNotAvailable => f.write_str("; this machine has no such address"),
             _ => Ok(()),

@@ -1,4 +1,4 @@
-//! The settings at the start: from the file, the environment, the flags and the last commit.
+//! Loads the settings at the start: from the file, the environment, the flags and the last commit.
 
 use std::rc::Rc;
 

@@ -1,18 +1,17 @@
-//! Log lines on standard error: few, each with a kind, each kind bounded.
+//! Log lines on standard error: few, each with a kind, each kind rate-limited.
 //!
-//! A line has time, level and text: `2026-11-21T01:53:00Z WARN pool 1: …`. Of every [`Kind`] one
-//! line is printed in ten seconds; what comes in between is counted and the count is part of the
-//! next line of the kind, or of a line of its own when none follows (F52). So the log of a router
-//! does not wear out its flash, whatever the miners and the pool send. Counters, not log lines,
-//! say how often a thing happened.
+//! A line has time, level and text: `2026-11-21T01:53:00Z WARN pool 1: …`. One line per [`Kind`] is
+//! printed in ten seconds. Lines held back are counted; the kind's next line shows the count, or a
+//! line of its own if none follows (F52). So no traffic of miners or pools wears out a router's
+//! flash. Counters, not log lines, show how often an event happened.
 //!
-//! Where standard error is systemd's journal (`JOURNAL_STREAM`), a line has its priority instead of
-//! time and level: `<4>pool 1: …`, as the journal has a time of its own. procd takes all of
-//! standard error as errors, so a line goes to the system's log itself there ([`to_syslog`]):
+//! If standard error is systemd's journal (`JOURNAL_STREAM`), a line has a priority instead of time
+//! and level: `<4>pool 1: …`. The journal adds its own time. procd logs all of standard error as
+//! errors, so there a line goes to the system's log directly ([`to_syslog`]):
 //! `<28>loka-stratum[123]: pool 1: …`.
 //!
-//! No line repeats text from the network as it came: what is not ours is shown by `{:?}` or not
-//! at all, so nothing that a terminal would obey gets through (F06).
+//! Text from the network is never printed raw: it is shown by `{:?}` or not at all, so no control
+//! character reaches a terminal (F06).
 
 pub mod out;
 
@@ -33,7 +32,7 @@ use super::clock;
 #[cfg(feature = "defmt")]
 use super::frames;
 
-/// The part of a priority that says who speaks: a daemon, in syslog's numbers (RFC 5424, 6.2.1).
+/// The facility in a priority: daemon, in syslog's numbers (RFC 5424, 6.2.1).
 const SYSLOG_DAEMON: u8 = 3 << 3;
 
 /// The severity of a line.
@@ -284,7 +283,8 @@ fn put(level: Level, text: fmt::Arguments<'_>) -> String {
     whole(level, text)
 }
 
-/// Makes a line as it goes out: who keeps a time and reads a priority is given that.
+/// Renders an outgoing line: with a priority for a log that keeps the time, else with time and
+/// level.
 fn form(level: Level, text: fmt::Arguments<'_>) -> String {
     static IS_JOURNAL: OnceLock<bool> = OnceLock::new();
     if out::is_syslog() {

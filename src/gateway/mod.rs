@@ -371,7 +371,7 @@ impl Hub {
 }
 
 impl Hub {
-    /// Returns what those who watch are told.
+    /// Returns the state for service manager and LEDs.
     fn vitals(&self) -> Vitals {
         let proxy = self.proxy.borrow();
         let is_live = proxy.links().iter().any(|(_, link)| link.state() == LinkState::Live);

@@ -1,7 +1,7 @@
-//! The memory plan of a gateway: how much there is of everything, and the sum in bytes.
+//! The memory plan of a gateway: its capacities, and their sum in bytes.
 //!
-//! A board's profile and the settings make the plan once, at the start and at each reload; it is
-//! never exceeded (B6, F67).
+//! The plan follows from the board's profile and the settings, at the start and at each reload. It
+//! is never exceeded (B6, F67).
 
 use std::fmt;
 
@@ -73,7 +73,7 @@ const FIXED_BYTES: usize = PROCESS_BYTES_MAX
     + READ_BYTES_MAX
     + (OUTPUT_BYTES_MIN + READ_BYTES_MAX);
 
-/// Returns the memory of one hash of a password, in KiB, of a gateway of so many bytes in all.
+/// Returns the KiB of one password hash, for a gateway with this many bytes in all.
 pub fn hash_kib(gateway_bytes_max: u64) -> u32 {
     let part = u32::try_from(gateway_bytes_max / HASH_PART / 1024).unwrap_or(u32::MAX);
     part.clamp(HASH_KIB_MIN, HASH_KIB_MAX)

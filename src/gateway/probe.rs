@@ -159,7 +159,7 @@ impl Trial<'_> {
             Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
             _ => "1.2",
         };
-        out(Item::Text(&format!("TLS: version {version}, the pool is who it says, {took}")));
+        out(Item::Text(&format!("TLS: version {version}, certificate verified, {took}")));
         show(session.peer_certificates().unwrap_or_default(), out);
     }
 
@@ -243,7 +243,7 @@ impl Trial<'_> {
                 format!("the certificate is signed by itself, so nobody vouches for it{way_out}")
             }
             E::UnknownIssuer | E::Other(_) => format!(
-                "the certificate was signed by {}, whom nobody here trusts; name that authority \
+                "the certificate was signed by {}, which is not trusted here; name that authority \
                  in {key}.ca_file{way_out}",
                 chain.last().unwrap_or(own).issuer
             ),

@@ -33,8 +33,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Time between two checks of full sockets, and between two beats, in engine time.
 const SLOW_READER_CHECK: EngineDuration = EngineDuration::from_secs(1);
 
-/// Serves the engine for as long as the process runs; calls `each_second` about once a second, as
-/// a sign that the event loop turns.
+/// Serves the engine for the life of the process. Calls `each_second` about once a second, as a
+/// sign that the event loop turns.
 pub async fn run(hub: Rc<Hub>, each_second: impl Fn()) {
     let mut check_at = clock::now();
     loop {

@@ -228,7 +228,7 @@ impl Books {
 }
 
 impl fmt::Display for Books {
-    /// A sentence for people: what there is none of is left out.
+    /// A sentence for people; zero counts are left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} shares came in", self.submitted)?;
         if self.submitted == 0 {
@@ -264,7 +264,7 @@ fn write_counts(
     write!(f, "{before}{what} {all}")?;
     let mut opening = " (";
     for (reason, count) in counts.iter().filter(|(_, count)| **count > 0) {
-        // What pools have is codes.
+        // Pools give codes as reasons.
         let code = if reason.parse::<u16>().is_ok() { "code " } else { "" };
         write!(f, "{opening}{code}{}: {count}", reason.replace('_', " "))?;
         opening = ", ";
@@ -462,8 +462,8 @@ fn full_warning(index: usize) -> String {
 }
 
 /// The warning about miners held back.
-const HELD_BACK: &str = "miners are read less for now: their pool has not answered enough of what \
-     was sent; ask it for a higher difficulty (d= in its password, or another port)";
+const HELD_BACK: &str = "miners are read less for now: their pool has answered too few of the \
+     shares sent to it; ask it for a higher difficulty (d= in its password, or another port)";
 
 /// Most miners named in warnings; further ones are no news.
 const WARNED_MINERS_MAX: usize = 8;
@@ -471,8 +471,8 @@ const WARNED_MINERS_MAX: usize = 8;
 /// The warning about a miner that repeats its shares.
 fn repeats_warning(peer: IpAddr, worker: &Visible<'_>) -> String {
     format!(
-        "miner {peer}, worker {worker}, sends shares again that were taken before: they are \
-         refused and credited to nobody; look at its firmware, or at who it is"
+        "miner {peer}, worker {worker}, repeats shares that were accepted before: they are \
+         refused and credited to nobody; check its firmware, and whose miner it is"
     )
 }
 

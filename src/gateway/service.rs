@@ -1,6 +1,6 @@
 //! The DNS-SD service of a gateway (RFC 6763): its type and the keys of its TXT record.
 //!
-//! `mdns` answers with them, `ctl find` asks for them.
+//! `mdns` publishes them, `ctl find` queries them.
 
 /// The type of the service, in the domain of mDNS.
 pub const STRATUM: &str = "_stratum._tcp.local.";

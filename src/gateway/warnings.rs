@@ -1,4 +1,4 @@
-//! Warnings that both the log and the report give, in one wording.
+//! Warnings used by both log and report.
 
 /// The warning about an unusable settings file.
 pub const BAD_FILE: &str = "the settings file cannot be used, as the log says: what was in use or \

@@ -151,7 +151,7 @@ mod tests {
         let again = ("pool.1.password", Some(SECRET));
         let (no_word, no_pins) = (("pool.1.password", None), ("pool.1.pins", None));
         assert_eq!(of(&before, &[evil, given, no_pins]), [""; 0]);
-        assert_eq!(of(&before, &[again, evil, no_pins]), [""; 0], "who knows it may");
+        assert_eq!(of(&before, &[again, evil, no_pins]), [""; 0], "its owner may");
         assert_eq!(of(&before, &[evil, no_word, ("pool.1.pins", Some(PIN))]), [""; 0]);
     }
 

@@ -1,7 +1,7 @@
-//! Keys that the environment or a flag sets: a commit of one would be stored and never in use.
+//! Keys that the environment or a flag sets: their commit would be stored and never used.
 //!
-//! What is set there wins over what is committed, so who types such a key is told at once, by every
-//! door, with the source and the way out. A value that is the one in use is no lie and is taken.
+//! Environment and flags win over a commit. So every door refuses an edit of such a key at once,
+//! with the source and the remedy. An edit to the value in use is accepted.
 
 use loka_stratum::control::Refused;
 use loka_stratum::limits::POOLS_MAX;
@@ -12,17 +12,17 @@ use super::{Answer, Control, State};
 use crate::gateway::config::Origin;
 
 impl Control {
-    /// Checks that an edit of a path would have an effect; none as its value puts the default back,
-    /// or takes a pool away.
+    /// Checks that an edit of a path would have an effect. A value of `None` resets the key, or
+    /// removes the pool.
     ///
     /// # Errors
     ///
-    /// What sets it instead, and what to do.
+    /// The source that sets it instead, and the remedy.
     pub(super) fn is_ours(&self, path: &str, value: Option<&str>) -> Answer {
         self.overruled(path, value).map_or(Ok(()), |text| Err(Refused::Invalid(text)))
     }
 
-    /// Says what sets a key over any commit, where that is so and the value is not the one in use.
+    /// Returns the source that overrides commits of a key, unless the value is in use already.
     pub fn overruled(&self, path: &str, value: Option<&str>) -> Option<String> {
         let path = trim(path);
         let state = self.state.borrow();
@@ -32,12 +32,12 @@ impl Control {
             state.over(key).cloned().or_else(replaced).map(|origin| (key, origin))
         };
         let (key, origin) = match (pool(path), value) {
-            // The pools behind it would get other numbers.
+            // The pools behind it would be renumbered.
             (Some(first), None) => {
                 let of_pools = Key::all(POOLS_MAX).filter(|key| key.field().is_of_pool());
                 of_pools.filter(|key| key.pool() >= first).find_map(over)?
             }
-            // What no commit may set is refused for that.
+            // A key that no commit may set is refused elsewhere.
             _ => over(Key::parse(path).filter(|key| key.field().applies != Applies::File)?)?,
         };
         if pool(path).is_none() && self.is_in_use(key, value) {
@@ -55,7 +55,7 @@ impl Control {
         ))
     }
 
-    /// Says whether a value, or the default, is what a key has now.
+    /// Says whether a key has this value, or its default, now.
     fn is_in_use(&self, key: Key, value: Option<&str>) -> bool {
         let in_use = self.hub.settings.borrow();
         if key.field().is_of_pool() && key.pool() >= in_use.pools.len() {
@@ -78,7 +78,7 @@ fn default(key: Key) -> String {
 }
 
 impl State {
-    /// Says which variable or flag sets a key over what the file or a commit says.
+    /// Returns the variable or flag that sets a key over file and commit.
     pub(super) fn over(&self, key: Key) -> Option<&Origin> {
         let is_over =
             |(of, origin): &&(Key, Origin)| *of == key && !matches!(origin, Origin::File { .. });

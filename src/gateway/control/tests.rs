@@ -349,7 +349,7 @@ fn f79_no_path_is_set_by_a_commit() {
     });
 }
 
-/// What the environment or a flag sets wins: whoever types such a key is told, with the way out.
+/// Environment and flags win: an edit of such a key is refused with the remedy.
 #[test]
 fn f77_what_the_environment_or_a_flag_sets_is_refused_where_it_is_typed() {
     conversation(async {
@@ -375,12 +375,12 @@ fn f77_what_the_environment_or_a_flag_sets_is_refused_where_it_is_typed() {
         let by = "Status, Address (status.address) is set by the flag --status";
         let text = operator.refused("set status.address 127.0.0.1:9").await;
         assert_eq!(text, format!("{by}, {end}"));
-        // Another number would be another pool's.
+        // Another number would belong to another pool.
         for line in ["unset pool.2", "unset pool.1"] {
             let text = operator.refused(line).await;
             assert!(text.contains("is set by the environment variable LOKA_POOL__2__U"), "{text}");
         }
-        // What is in use is no news, and other keys are nobody's but theirs.
+        // A value in use is accepted, and so are keys without an override.
         operator.done("set difficulty.start 512").await;
         operator.done("set status.address off").await;
         operator.done("set pool.1.user other").await;
@@ -636,7 +636,7 @@ fn f99_a_password_of_the_environment_stays_with_its_host_too() {
         assert_eq!(operator.refused("test pool.1").await, ELSEWHERE);
         let said = operator.ask("commit").await;
         assert_eq!(said[0], format!("problem pool.1.password: {ELSEWHERE}"), "{said:?}");
-        // Another word in the commit would not count: the environment's is over it.
+        // A new password in the commit would not count: the environment overrides it.
         let said = operator.refused("set pool.1.password another").await;
         assert!(said.contains("LOKA_POOL__1__PASSWORD") && !said.contains("hunter22"), "{said}");
         operator.done("rollback").await;

@@ -28,7 +28,7 @@ pub struct Found {
     pub miners: Vec<SocketAddr>,
     /// The page's URL; empty if only the gateway itself reaches it.
     pub page: String,
-    /// The running version.
+    /// Its version.
     pub version: String,
 }
 

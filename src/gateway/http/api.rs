@@ -390,8 +390,8 @@ impl Api<'_> {
         Ok(Answer::json(200, &json::CheckBody { changes: items.changes, problems }))
     }
 
-    /// Restores what a backup differs in. What the environment or a flag sets stays, and is said:
-    /// nobody can take it out of a backup.
+    /// Applies the differences of a backup. Keys that the environment or a flag sets are skipped
+    /// with a note: nobody can take them out of a backup.
     async fn restore(&self, asked: &Asked<'_>, mut edits: Vec<Edit>) -> Result<Answer, Fault> {
         let stays = |key: &str, value: Option<&str>| self.control.overruled(key, value).is_some();
         let overruled: Vec<_> = edits
@@ -399,7 +399,7 @@ impl Api<'_> {
             .filter(|edit| stays(&edit.key, edit.value.as_deref()))
             .map(|edit| edit.key.clone())
             .collect();
-        // The password that is forgotten with an address is that of the address.
+        // The password reset with an address belongs to that address.
         let is_left = |key: &str| {
             overruled.iter().any(|of| of == key || of.replace(".url", ".password") == key)
         };

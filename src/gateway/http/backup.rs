@@ -51,8 +51,8 @@ pub fn read(bytes: &[u8], settings: &Settings) -> Result<Vec<Edit>, String> {
     if bytes.get(..MAGIC.len()) != Some(&MAGIC) {
         return Err(wrong("something else"));
     }
-    let backup: Backup = postcard::from_bytes_crc32(bytes, CRC.digest())
-        .map_err(|_| wrong("one that is not whole"))?;
+    let backup: Backup =
+        postcard::from_bytes_crc32(bytes, CRC.digest()).map_err(|_| wrong("incomplete"))?;
     if backup.values.len() > EDITS_MAX {
         return Err(wrong("more keys than there are"));
     }

@@ -1,6 +1,6 @@
-//! Standard error, or the system's log, written by a thread of its own while the event loop turns:
-//! whoever reads it may stop reading, and a pipe that is full blocks who writes. What finds no room
-//! to wait in is counted, and the count is a line; all of it is among the lines that are kept.
+//! Writes standard error, or the system's log, on its own thread while the event loop turns: a full
+//! pipe blocks its writer. Lines that find the queue full are counted, and the count becomes a
+//! line. All lines stay among those kept in memory.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
@@ -26,14 +26,14 @@ struct Out {
 
 static OUT: Mutex<Option<Out>> = Mutex::new(None);
 static LOST: AtomicU64 = AtomicU64::new(0);
-/// The way to the system's log, where lines go there.
+/// The socket of the system's log and its path, if lines go there.
 static SYSLOG: OnceLock<(UnixDatagram, PathBuf)> = OnceLock::new();
 
-/// Has lines go to the system's log from now on.
+/// Sends lines to the system's log from now on.
 ///
 /// # Errors
 ///
-/// There can be no socket.
+/// No socket can be opened.
 pub fn to_syslog(path: &Path) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
     let _ = SYSLOG.set((socket, path.to_owned()));

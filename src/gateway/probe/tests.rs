@@ -178,7 +178,7 @@ fn f81_each_reason_to_refuse_a_certificate_is_said_in_words() {
     let authority = Authority::new("probe-words");
     let trusted = [("ca_file", authority.path())];
     let stranger = Identity::new("localhost", false, Some(&authority));
-    tls_trial(&stranger, GOOD, &[]).check_problem(&["probe-words, whom nobody here trusts"]);
+    tls_trial(&stranger, GOOD, &[]).check_problem(&["probe-words, which is not trusted here"]);
     let expired = Identity::new("localhost", true, Some(&authority));
     tls_trial(&expired, GOOD, &trusted).check_problem(&["expired on 2021-01-01", "clock here"]);
     let wrong = Identity::new("other.example", false, Some(&authority));

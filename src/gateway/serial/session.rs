@@ -47,7 +47,7 @@ pub struct Session<'a> {
     seconds_left: Option<u16>,
     /// The page's places last told to the console.
     page: Vec<String>,
-    /// When who pressed Enter was greeted last.
+    /// When Enter at an empty prompt was last answered with the greeting.
     greeted: Option<Instant>,
 }
 
@@ -194,7 +194,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Greets who presses Enter to see who is there, or shows the prompt where he has just seen.
+    /// Answers Enter at an empty prompt with the greeting, or with the prompt if the greeting was
+    /// shown just before.
     async fn answer_call(&mut self) -> io::Result<()> {
         let now = clock::now();
         if self.greeted.is_some_and(|last| now.since(last) < SERIAL_GREETING_INTERVAL) {
@@ -206,7 +207,8 @@ impl<'a> Session<'a> {
         self.greet().await
     }
 
-    /// Says who is here: version, state, addresses and, before the page has a password, its code.
+    /// Writes the greeting: version, state, addresses and, until the page has a password, its
+    /// set-up code.
     async fn greet(&mut self) -> io::Result<()> {
         let mut text = String::new();
         self.console.set_prompt(self.prompt());

@@ -48,7 +48,7 @@ pub struct Upload {
 /// An update that is written and read back.
 pub struct Ready {
     line: Line,
-    /// The running version.
+    /// Its version.
     pub version: String,
     /// Its slot.
     pub slot: Name,

@@ -28,7 +28,7 @@ pub struct Reader {
 pub struct Taken<'a> {
     /// The manifest, once: with the bytes that completed it.
     pub manifest: Option<Manifest>,
-    /// Length of the image in bytes.
+    /// Bytes of the image.
     pub image: &'a [u8],
 }
 
