@@ -1,9 +1,9 @@
-//! Faults and abuse, by case number: what is done to the engine, and what must happen.
+//! Faults and abuse of the engine, by case number, with the required behaviour.
 //!
-//! Every case ends with a clear error or plain service, bounded memory, and nothing lost. Cases
-//! F01 to F42 are here, or where this list says; most later ones are the gateway's or the board's,
-//! and F40 is the simulator's (`tests/sim`), which holds many of these at once. All of them, with
-//! every test, are in `docs/reliability.md`.
+//! Every case ends with a clear error or normal service, bounded memory, and without loss. Cases
+//! F01 to F42 are here, or in the places of this list. Most later cases concern the gateway or the
+//! board. F40 is the simulator's (`tests/sim`), which tests many of these at once.
+//! `docs/reliability.md` lists all cases with their tests.
 //!
 //! | case | what | where |
 //! | --- | --- | --- |
@@ -42,7 +42,7 @@
 //! | F92 | a block and several pools at a host | `blocks`, `shares` |
 //! | F66, F78 | time that leaps, settings that change | `session` |
 //!
-//! What is nearly a line of either side, and what is none, is in `noise`.
+//! Lines that are nearly valid, and invalid lines, of both sides are in `noise`.
 
 mod farm;
 

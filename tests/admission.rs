@@ -1,4 +1,4 @@
-//! Workers that the owner is asked for: the engine's side of `admit.*`.
+//! Workers whose admission the owner decides: the engine's side of `admit.*`.
 
 mod farm;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 const SUBSCRIBE: &str = r#"{"id":1,"method":"mining.subscribe","params":["t/1"]}"#;
 
-/// A farm whose owner is asked, with a pool that is live.
+/// A farm with admission by its owner, and a live pool.
 fn asking() -> Farm {
     let (mut farm, _) = Farm::live("c0ffee01", 8, TRIVIAL);
     farm.proxy.ask_admission(true);
@@ -27,7 +27,7 @@ fn authorize(id: impl Into<Value>, worker: &str, password: &str) -> String {
     json!({"id": id, "method": "mining.authorize", "params": [worker, password]}).to_string()
 }
 
-/// The owner's verdict, and what the miner hears of it.
+/// The owner's verdict, and the miner's answer.
 fn verdict(
     farm: &mut Farm,
     question: &Question,
@@ -48,7 +48,7 @@ fn question(farm: &mut Farm, miner: MinerHandle, worker: &str, password: &str) -
     question
 }
 
-/// A miner that is subscribed and has asked, and its question.
+/// A subscribed miner with an open authorize, and its question to the owner.
 fn waiting(farm: &mut Farm) -> (MinerHandle, Question) {
     let miner = farm.connect();
     farm.send(miner, SUBSCRIBE);

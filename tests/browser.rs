@@ -1,7 +1,7 @@
-//! The set-up page in a real browser, against the real program: what a technician sees and does.
+//! The set-up page in a real browser, against the real program, as a technician uses it.
 //!
-//! `cargo xtask test` runs this last, and installs the browser where it can; by hand it is
-//! `cargo test --test browser`. Pictures of what was seen are in `target/browser`.
+//! `cargo xtask test` runs this last, and installs the browser if it can; by hand run `cargo test
+//! --test browser`. Screenshots are in `target/browser`.
 #![cfg(feature = "lab")]
 #![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
 
@@ -34,10 +34,10 @@ use lab::Part;
 use serde_json::Value;
 use site::{PASSWORD, Site};
 
-/// What a first boot may take until miners hash.
+/// Limit from the first boot to hashing miners.
 const INTERACTIONS_MAX: u32 = 12;
 
-/// A pool over TLS, whose certificate nobody vouches for, at `host`.
+/// A pool over TLS at `host`, with a self-signed certificate.
 fn tls_pool(host: &str) -> (Part, String) {
     let listen = format!("{host}:0");
     let mut pool = Part::start(&["pool", "--listen", &listen, "--tls", "--difficulty", "0.000001"]);
@@ -45,7 +45,7 @@ fn tls_pool(host: &str) -> (Part, String) {
     (pool, address)
 }
 
-/// Goes through code and password to the pool's address.
+/// Goes through the steps of code and password to the pool's address.
 fn up_to_the_pool(browser: &mut Browser, site: &Site) {
     browser.open(&site.page);
     browser.fill("#code", &site.code);
@@ -194,7 +194,7 @@ fn the_wizard_speaks_the_language_that_is_chosen() {
     browser.wait_for_text("#failure", "code");
 }
 
-/// Says whether a console has nothing to complain of but what browsers say of any password field.
+/// Returns whether a console has no messages except the browsers' usual ones about password fields.
 fn no_complaint(console: &[String]) -> bool {
     let strange: Vec<_> = console.iter().filter(|line| !line.contains("[DOM]")).collect();
     assert!(strange.is_empty(), "{strange:#?}");

@@ -1,5 +1,5 @@
-//! `ctl`, the other end of a gateway's serial line and of its API: the verbs of the console, many
-//! gateways from a list, and what it says where nobody answers.
+//! `ctl`, the client of a gateway's serial line and of its API: the verbs of the console, many
+//! gateways from a list, and the errors without an answer.
 
 mod gateway;
 #[path = "serial/line.rs"]
@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use gateway::{Folder, Gateway, Pool, program};
 use line::{Cable, Noise, with_console};
 
-/// What a command ended with: exit code, standard output, standard error.
+/// The result of a command: exit code, standard output, standard error.
 fn ended(command: &mut Command) -> (i32, String, String) {
     let Output { status, stdout, stderr } = command.output().expect("it runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -22,7 +22,7 @@ fn ok(text: &str) -> (i32, String, String) {
     (0, text.to_owned(), String::new())
 }
 
-/// Asks a gateway by its API.
+/// Runs `ctl` over a gateway's API.
 fn ask(gateway: &Gateway, password: &str, words: &[&str]) -> (i32, String, String) {
     let url = format!("http://{}", gateway.status.expect("the status port is on"));
     let mut command = program();
@@ -193,7 +193,7 @@ fn ctl_sends_a_password_to_the_gateway_of_a_fingerprint_and_to_no_other() {
     assert!(error.contains(&print) && error.contains(&other), "{error}");
 }
 
-/// What a script learns by the exit code, the same by both ways.
+/// The exit codes for scripts, the same over both ways.
 #[test]
 fn ctl_ends_with_one_code_for_one_outcome() {
     let (pool, mut gateway, cable) = with_console();

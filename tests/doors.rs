@@ -1,5 +1,5 @@
-//! The doors under fire: connections that never finish (F97), guesses from many addresses (F98),
-//! and secrets in all that is kept or shown (F99).
+//! Attacks on the ports: connections that never finish (F97), guesses from many addresses (F98),
+//! and secrets in stored and displayed data (F99).
 #![cfg(feature = "gateway")]
 #![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
 

@@ -1,7 +1,7 @@
 //! The first ten minutes: a gateway with nothing but a state directory, and a laptop on its LAN.
 //!
-//! The gateway runs in a network namespace of its own, so that its default ports are free and what
-//! it prints is an address that only a network leads to. The laptop is this machine.
+//! The gateway runs in its own network namespace. So its default ports are free, and its printed
+//! address is reachable only over a network. The laptop is this machine.
 #![cfg(feature = "gateway")]
 
 #[path = "web/client.rs"]
@@ -19,19 +19,19 @@ use gateway::{Folder, Gateway, Miner, Pool, program};
 use serde_json::{Value, json};
 use tls::Browser;
 
-/// A cable between this machine and a gateway, gone when the test is over.
+/// A virtual cable between this machine and a gateway, removed on drop.
 struct Cable {
     gateway: String,
     near: String,
 }
 
-/// The laptop's address, the gateway's, and one of the laptop that is not of a local network.
+/// The laptop's address, the gateway's, and a non-local address of the laptop.
 const LAPTOP: [u8; 4] = [10, 215, 7, 1];
 const GATEWAY: &str = "10.215.7.2";
 const ELSEWHERE: &str = "203.0.113.7";
 
 impl Cable {
-    /// Lays it; none where that is not permitted.
+    /// Creates it; `None` without the permission.
     fn lay() -> Option<Self> {
         let id = std::process::id();
         let cable = Self { gateway: format!("lkf{id}"), near: format!("lkl{id}") };
@@ -63,14 +63,14 @@ fn ip(words: &str) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-/// What a technician does: each step is so many entries and clicks.
+/// A technician's actions: each step counts its entries and clicks.
 struct Technician {
     browser: Browser,
     interactions: u32,
 }
 
 impl Technician {
-    /// Does a step of the wizard.
+    /// Performs a step of the wizard.
     #[track_caller]
     fn does(&mut self, interactions: u32, path: &str, body: &Value) -> Value {
         self.interactions += interactions;

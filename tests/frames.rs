@@ -1,5 +1,5 @@
-//! The log as defmt frames: written by the real gateway, stripped as routers get it, and read back
-//! with the ELF that was kept.
+//! The log as defmt frames: written by the real gateway, stripped as for routers, and decoded with
+//! the unstripped ELF.
 #![cfg(feature = "decode")]
 
 mod gateway;
@@ -15,7 +15,7 @@ use line::{Cable, with_console};
 /// The ELF with its symbols.
 const ELF: &str = env!("CARGO_BIN_EXE_loka-stratum");
 
-/// What the log says of an event, and what the event is called.
+/// The log's text of an event, and the event's name.
 const EVENTS: [(&str, &str); 5] = [
     (": live: ", "LinkLive {"),
     ("the pool closed the connection", "LinkDown {"),
@@ -24,7 +24,7 @@ const EVENTS: [(&str, &str); 5] = [
     ("block candidate accepted", "BlockAnswered {"),
 ];
 
-/// Both files at their longest.
+/// The largest size of both files together.
 const RING_BYTES_MAX: u64 = 2 * 65_536;
 
 /// Runs `ctl log --decode`.
@@ -65,7 +65,7 @@ fn ring_bytes(folder: &Folder) -> u64 {
     length("events.0") + length("events.1")
 }
 
-/// The events of a text: of each line the time without its date, its level, and what it is.
+/// The events of a text: of each line the time without its date, its level, and its name.
 fn events(lines: &[String], name_of: impl Fn(&str) -> Option<&'static str>) -> Vec<String> {
     let event = |line: &String| Some(format!("{} {}", line.split(' ').nth(1)?, name_of(line)?));
     lines.iter().filter_map(event).collect()

@@ -1,7 +1,7 @@
-//! The corpora of `fuzz/`, replayed: what the fuzzer once found interesting or broken stays tested
-//! wherever the tests run, without nightly.
+//! Replays the corpora of `fuzz/`: the fuzzer's interesting and failing inputs stay tested in every
+//! test run, without nightly.
 //!
-//! The bodies are the fuzzer's own, by their path.
+//! The bodies are the fuzz targets' own, included by path.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ mod proxy_ops;
 #[path = "../fuzz/bodies/settings.rs"]
 mod settings;
 
-/// Files of all corpora together, and their bytes (`fuzz/README.md`).
+/// Number and total bytes of all corpora's files (`fuzz/README.md`).
 const FILES_MAX: usize = 300;
 const BYTES_MAX: usize = 400 << 10;
 

@@ -1,4 +1,4 @@
-//! The real binary: it starts, serves miners, outlives its pool, reloads, ends.
+//! The real binary: start, service for miners, loss of a pool, reload, end.
 #![cfg(feature = "gateway")]
 
 mod gateway;
@@ -11,7 +11,7 @@ use std::thread;
 use gateway::{Gateway, Miner, Pool, program};
 use serde_json::json;
 
-/// A file that is gone when the test is over.
+/// A file that is removed on drop.
 struct TempFile(std::path::PathBuf);
 
 impl TempFile {
@@ -263,8 +263,8 @@ fn f69_a_state_directory_that_takes_nothing_is_named_in_log_and_status_and_minin
     }
 }
 
-/// Runs a command of the program under a limit in kB, as the shell sets it, with so many miners
-/// on a board that could hold them; returns exit code and standard error.
+/// Runs a command of the program under a memory limit in kB, set by the shell, with the given
+/// number of miners on a board with room for them; returns exit code and standard error.
 fn limited(limit: &str, command: &str, miners: &str) -> (Option<i32>, String) {
     let program = env!("CARGO_BIN_EXE_loka-stratum");
     let pool = "--listen 127.0.0.1:0 --status off --pool stratum+ssl://pool.example:1 --user farm";
@@ -473,8 +473,7 @@ fn check_and_exit_codes() {
     );
 }
 
-/// What people paste, by the environment: taken as it was meant, or one line that is true and has
-/// the way out.
+/// Pasted values in the environment: corrected, or refused in one true line with the remedy.
 #[test]
 fn f80_a_pasted_address_is_taken_or_refused_in_one_line() {
     let check = |url: &str, user: &str| {

@@ -1,4 +1,4 @@
-//! The status port: what it answers, and what it does not let happen (F74).
+//! The status port: its answers, and its bounds (F74).
 #![cfg(feature = "gateway")]
 #![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
 
@@ -44,7 +44,7 @@ fn the_four_pages() {
     }
 }
 
-/// Asks for the counters and returns the type of the answer and its body.
+/// Requests the counters and returns the answer's type and body.
 fn metrics(gateway: &Gateway, accept: &str) -> (String, String) {
     let address = gateway.status.unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -115,7 +115,7 @@ fn counters_come_in_the_format_that_is_asked_for() {
     assert!(body.contains("# TYPE loka_miners_accepted counter\n") && body.ends_with("# EOF\n"));
 }
 
-/// What Prometheus's own tool says of the classic format, where it is installed.
+/// Checks the classic format with Prometheus's own tool, if it is installed.
 #[test]
 fn promtool_has_nothing_to_say_of_the_counters() {
     let (_pool, gateway) = start();

@@ -1,10 +1,10 @@
-//! The ledger under any order of events: connections, shares of every kind, pools that answer,
-//! fall silent, come back as another session or as the same, and time.
+//! The ledger under any order of events: connections, shares of every kind, time, and pools that
+//! answer, fall silent, and come back with the same or another session.
 //!
-//! A model beside the farm counts what it did and what it heard. After every step: every submit
-//! lies in exactly one bucket, in total and for its miner; no two miners share a place; no share
-//! is sent twice to one session of the pool. In the end nothing is left open, and every request
-//! has had exactly one answer.
+//! A model beside the farm counts its own requests and the answers. After every step: every submit
+//! is in exactly one bucket, in total and for its miner; no two miners share a slot; no share is
+//! sent twice to one session of the pool. At the end nothing is open, and every request has had
+//! exactly one answer.
 
 mod farm;
 
@@ -21,20 +21,20 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 
-/// What a submit is like.
+/// The kind of a submit.
 #[derive(Clone, Copy, Debug)]
 enum Share {
-    /// A new one for the newest job that the miner knows.
+    /// A new share for the miner's newest job.
     New,
-    /// A new one, while the way to the pool is blocked.
+    /// A new share, while the socket to the pool is full.
     Blocked,
-    /// The one before, again.
+    /// The previous share again.
     Again,
-    /// For a job that was never.
+    /// For an unknown job.
     NoJob,
-    /// Under a name that is not authorized.
+    /// Under an unauthorized name.
     NoName,
-    /// With a field that is no hex.
+    /// With an invalid hex field.
     NoHex,
     /// No params at all.
     NoParams,
@@ -42,36 +42,36 @@ enum Share {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// A miner that goes through the handshake, so that most of the steps reach far.
+    /// A miner that completes the handshake, so that most later steps have an effect.
     Miner,
     Connect,
     Subscribe(Index),
     Authorize(Index),
     Submit(Index, Share),
     Disconnect(Index),
-    /// The pool answers one of the shares that it heard, with yes or no.
+    /// The pool accepts or refuses one of its received shares.
     Answer(Index, bool),
-    /// The pool answers one that it answered before, or never heard.
+    /// The pool answers a share that it answered before, or never received.
     AnswerAgain,
     Job {
         clean: bool,
         block: bool,
     },
-    /// A submit while the way to the pool is blocked, and so many jobs before it is free.
+    /// A submit while the socket to the pool is full, and the number of jobs until it is free.
     Flood(Index, u8),
     Difficulty(bool),
     Extranonce(bool),
     Mask(bool),
     Lost,
-    /// Pools that are called are there: the same session, or another.
+    /// Dialled pools connect, with the same or another session.
     Back(bool),
-    /// Pools that are called are away.
+    /// Dialled pools do not answer.
     Away,
     Wait(u16),
 }
 
-/// Steps, the pool that they concern, and whether miners hear what is due to them afterwards:
-/// some are slow.
+/// Steps, the pool that they concern, and whether miners read their due output afterwards: some are
+/// slow.
 fn steps() -> impl Strategy<Value = Vec<(Step, Index, bool)>> {
     let share = prop_oneof![
         6 => Just(Share::New),
@@ -104,24 +104,24 @@ fn steps() -> impl Strategy<Value = Vec<(Step, Index, bool)>> {
     prop::collection::vec((step, any::<Index>(), prop::bool::weighted(0.7)), 1..120)
 }
 
-/// A miner as the model knows it.
+/// The model's record of a miner.
 struct Miner {
     handle: MinerHandle,
-    /// The newest job that it was told.
+    /// Its newest job.
     job: Option<Value>,
     last_share: Option<Value>,
     submitted: u32,
-    /// The requests that it made, and how many answers each had.
+    /// Its requests, with the number of answers to each.
     answers: HashMap<u64, u32>,
 }
 
-/// A session with a pool as the model knows it.
+/// The model's record of a session with a pool.
 struct Session {
     link: LinkIndex,
-    /// Requests that the pool heard and has not answered.
+    /// Received requests without an answer.
     owed: Vec<Value>,
     answered: Vec<Value>,
-    /// The shares that the pool heard.
+    /// The pool's received shares.
     seen: HashSet<String>,
 }
 
@@ -268,14 +268,14 @@ impl World {
         }
     }
 
-    /// Closes what the engine has given up.
+    /// Closes the connections that the engine has ended.
     fn hang_up(&mut self) {
         while let Some(link) = self.farm.proxy.poll_hangup(self.farm.now) {
             self.sessions.retain(|session| session.link != link);
         }
     }
 
-    /// The pools that are called are there.
+    /// The dialled pools connect.
     fn back(&mut self, extranonce1: &str) {
         while let Some((link, pool)) = self.farm.proxy.poll_dial(self.farm.now) {
             self.farm.proxy.handle_link_up(link, self.farm.now);
@@ -291,7 +291,7 @@ impl World {
         }
     }
 
-    /// The pools that are called are away.
+    /// The dialled pools do not answer.
     fn away(&mut self) {
         while let Some((link, _)) = self.farm.proxy.poll_dial(self.farm.now) {
             let lost = LinkClose::Lost(Lost::Connect);
@@ -333,7 +333,7 @@ impl World {
         self.hear(miner, &heard);
     }
 
-    /// Books what a miner hears.
+    /// Records a miner's received lines.
     fn hear(&mut self, miner: usize, heard: &[String]) {
         let miner = &mut self.miners[miner];
         for line in heard.iter().map(|line| parse(line)) {
@@ -349,7 +349,7 @@ impl World {
         }
     }
 
-    /// Everybody hears what is due: miners, and the pool.
+    /// Delivers all due output to miners and pool.
     fn listen(&mut self) {
         while let Some((handle, close)) = self.farm.proxy.poll_closed() {
             self.farm.proxy.handle_disconnect(handle);
@@ -399,7 +399,7 @@ impl World {
         }
     }
 
-    /// Pools are there again, and every miner works for one of them (I6).
+    /// Pools are live again, and every miner works for one of them (I6).
     fn revive(&mut self) {
         for _ in 0..70 {
             self.farm.wait(Duration::from_secs(1));
@@ -425,7 +425,7 @@ impl World {
         self.check();
     }
 
-    /// Lets everything come to its end.
+    /// Runs until nothing is open.
     fn finish(mut self) {
         for _ in 0..3 {
             self.farm.wait(Duration::from_secs(31));

@@ -1,4 +1,4 @@
-//! Which pool the farm works for: hot standby, health, and work divided among goals.
+//! The choice of the farm's pool: hot standby, health, and work divided among goals.
 
 mod farm;
 
@@ -34,8 +34,8 @@ fn with_goals(weights: &[u16]) -> Options {
     Options { links, ..options }
 }
 
-/// Dials as many links as the engine wants and brings every pool up, each with an extranonce1 and
-/// a job of its own; the index of a link is its pool's.
+/// Dials all links that the engine requests and brings every pool up, each with its own extranonce1
+/// and job; a link's index is its pool's.
 fn all_up(options: Options) -> (Farm, Vec<LinkIndex>) {
     let count = options.pools.len();
     let mut farm = Farm::sized(128, 8, options);
@@ -48,7 +48,7 @@ fn all_up(options: Options) -> (Farm, Vec<LinkIndex>) {
     (farm, links)
 }
 
-/// A share for the job that the miner heard last.
+/// A share for the miner's last job.
 fn share(job: &Value, nonce: u32) -> Value {
     json!(["farm.1", job[0], "00000001", job[7], format!("{nonce:08x}")])
 }
@@ -90,8 +90,8 @@ fn f58_a_standby_is_live_and_switching_is_one_clean_notify() {
     assert_eq!(pool_accepted(&farm), 2);
 }
 
-/// Brings up everything that the engine wants to dial, each link with the extranonce1 of its pool
-/// and three bytes of extranonce2, which hold 192 miners or 256; returns pool and lane of each.
+/// Brings up all links that the engine requests, each with its pool's extranonce1 and an
+/// extranonce2 of three bytes, with room for 192 or 256 miners; returns pool and lane of each.
 fn narrow_links_up(farm: &mut Farm) -> Vec<(u8, u8)> {
     let mut up = vec![];
     while let Some(link) = farm.proxy.poll_hangup(farm.now) {
@@ -108,7 +108,7 @@ fn narrow_links_up(farm: &mut Farm) -> Vec<(u8, u8)> {
     up
 }
 
-/// Miners of three lanes, with so many links for them; what was brought up, in order.
+/// Miners of three lanes, with the given number of links; returns the links in order.
 fn three_lanes(links: usize) -> (Farm, Vec<MinerHandle>, Vec<(u8, u8)>) {
     let mut farm = Farm::sized(500, links, with_standby(2));
     let mut up = narrow_links_up(&mut farm);
@@ -276,7 +276,7 @@ fn f63_a_connection_that_says_nothing_to_shares_is_made_anew() {
     assert!(farm.proxy.poll_dial(farm.now).is_some());
 }
 
-/// Miners that each find a share in turn, at the same rate, as a farm of one model does.
+/// Miners that find shares in turn, at the same rate, like a farm of one model.
 struct Herd {
     farm: Farm,
     links: Vec<LinkIndex>,
@@ -298,7 +298,7 @@ impl Herd {
         Self { farm, links, miners, nonce: 0, half_minutes: 0 }
     }
 
-    /// `shares` shares of the whole herd, and how many each pool got.
+    /// Sends `shares` shares of the whole herd; returns the number of shares per pool.
     fn mine(&mut self, shares: usize, interval: Duration) -> Vec<u32> {
         let mut got = vec![0; self.links.len()];
         for number in 0..shares {
@@ -320,7 +320,7 @@ impl Herd {
         got
     }
 
-    /// Pools give a job every half minute, as they do.
+    /// Pools send a job every half minute, as usual.
     fn tell_jobs(&mut self) {
         let half_minutes = self.farm.now.as_micros() / 30_000_000;
         if half_minutes == self.half_minutes {
@@ -334,7 +334,7 @@ impl Herd {
         }
     }
 
-    /// Every pool takes what it is sent.
+    /// Every pool accepts its received shares.
     fn count(&mut self, got: &mut [u32]) {
         for (pool, link) in self.links.clone().into_iter().enumerate() {
             for line in self.farm.pool_hears(link) {
@@ -393,8 +393,8 @@ fn weights_change_live_and_an_idle_goal_is_forgiven_and_served_again() {
     assert_parts(&herd.mine(1000, Duration::from_secs(5)), &[80, 20]);
 }
 
-/// Firmware begins its extranonce2 anew with every clean job (QUIRKS 24): the very same job once
-/// more would have it find what it has found already.
+/// Firmware restarts its extranonce2 with every clean job (QUIRKS 24): the same job again would
+/// make it repeat its shares.
 #[test]
 fn a_miner_that_comes_back_to_a_goal_gets_its_job_under_a_new_id_and_a_later_time() {
     let mut herd = Herd::new(with_goals(&[50, 50]), 1);
@@ -419,7 +419,7 @@ fn a_miner_that_comes_back_to_a_goal_gets_its_job_under_a_new_id_and_a_later_tim
     }
 }
 
-/// A new password opens a link anew; the old one keeps what waits and the miners' last job.
+/// A new password opens a new link; the old link keeps its waiting shares and the miners' last job.
 #[test]
 fn settings_that_change_often_leave_no_pool_without_a_link() {
     let of = |password: &str| {

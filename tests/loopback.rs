@@ -1,5 +1,5 @@
 //! A thousand miners, the gateway and a pool as three processes on loopback: their three ledgers
-//! agree, and what happens to the pool disconnects nobody.
+//! agree, and no pool fault disconnects a miner.
 #![cfg(feature = "lab")]
 
 #[path = "gateway/mod.rs"]
@@ -17,7 +17,7 @@ const MINERS: u64 = 1_000;
 /// Shares a second of all miners together.
 const RATE: u64 = 400;
 
-/// The three parties, with the gateway's link under TLS and an authority of the pool's own.
+/// The three parties, with the gateway's link under TLS and the pool's own CA.
 struct Farm {
     pool: Part,
     gateway: Gateway,
@@ -65,7 +65,7 @@ impl Farm {
         Self { pool, gateway, swarm, folder }
     }
 
-    /// Stops the miners and returns the three ledgers once no share is under way.
+    /// Stops the miners and returns the three ledgers once no share is in flight.
     fn books(&mut self) -> (Value, Value, Value) {
         let swarm = self.swarm.ask("quiesce");
         let gateway = self.gateway.wait_for("an answer to every share", |report| {

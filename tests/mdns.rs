@@ -1,4 +1,4 @@
-//! The name on the local network, between two network namespaces that one cable joins.
+//! The name on the local network, between two network namespaces joined by a virtual cable.
 #![cfg(feature = "gateway")]
 #![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
 
@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 use gateway::{Folder, Gateway, program};
 use socket2::{Domain, Socket, Type};
 
-/// Within which a gateway that tells its name is found.
+/// Time limit to find a gateway by its name.
 const FOUND_MAX: Duration = Duration::from_secs(60);
 
-/// Two namespaces with an end of a cable each; gone when the test is over.
+/// Two namespaces with one end of a cable each; removed on drop.
 struct Cable {
     ends: [String; 2],
 }
 
 impl Cable {
-    /// Lays it, with 10.215.0.1 and 10.215.0.2 at its ends; none where that is not
-    /// permitted. Tests that run at the same time have cables of their own.
+    /// Creates it, with 10.215.0.1 and 10.215.0.2 at its ends; `None` without the permission.
+    /// Concurrent tests have separate cables.
     fn lay(net: u8) -> Option<Self> {
         let id = std::process::id();
         let ends = ["lma", "lmb"].map(|prefix| format!("{prefix}{id}{net}"));
@@ -48,8 +48,8 @@ impl Cable {
         command
     }
 
-    /// Listens at the second end for the goodbye of a name, by a process of its own; returns when
-    /// it hears what is sent.
+    /// Listens at the second end for the goodbye of a name, in a separate process; returns once
+    /// that process receives packets.
     fn listener(&self, name: &str) -> Goodbye {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.ends[1]]).arg(std::env::current_exe().unwrap());
@@ -68,7 +68,8 @@ impl Cable {
         command
     }
 
-    /// Asks the gateway at the second end by a name, from the first; returns its first line.
+    /// Sends a request to the gateway at the second end by a name, from the first; returns the
+    /// answer's first line.
     #[track_caller]
     fn status_of(&self, name: &str) -> String {
         let output = self.tester(0, "a_page_is_asked_for").env(ASKED, name).output().unwrap();
@@ -86,7 +87,7 @@ impl Cable {
         Gateway::spawn(command)
     }
 
-    /// Looks for gateways until what is found is what is expected.
+    /// Runs `ctl find` until it finds the expected gateways.
     #[track_caller]
     fn find(&self, end: usize, is_it: impl Fn(&str) -> bool) -> String {
         let begun = Instant::now();
@@ -117,10 +118,10 @@ fn ip(line: &str) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// The variable that makes of [`a_goodbye_is_heard`] the process that listens for a name.
+/// The variable that turns [`a_goodbye_is_heard`] into the listening process.
 const NAME: &str = "MDNS_TEST_GOODBYE_OF";
 
-/// A process that hears what is sent.
+/// A process that listens to multicast.
 struct Goodbye {
     child: Child,
     said: Lines<BufReader<ChildStdout>>,
@@ -168,7 +169,7 @@ fn a_goodbye_is_heard() {
     }
 }
 
-/// Says why it is not done, where it is not.
+/// Skips the test with the reason, if it cannot run.
 fn cable(net: u8) -> Option<Cable> {
     let cable = Cable::lay(net);
     if cable.is_none() {
@@ -201,7 +202,7 @@ fn a_gateway_is_found_by_its_name_and_two_of_one_name_are_told_apart() {
     assert!(text.starts_with("loka-2.local"), "{text}");
 }
 
-/// The variable that makes of [`a_page_is_asked_for`] the process that asks by a name.
+/// The variable that turns [`a_page_is_asked_for`] into the requesting process.
 const ASKED: &str = "MDNS_TEST_ASKS_BY";
 
 #[test]
@@ -214,7 +215,7 @@ fn a_page_is_asked_for() {
     writeln!(std::io::stdout(), "\nit heard {answer}").unwrap();
 }
 
-/// The variable that makes of [`a_flood_is_sent`] the process that sends one.
+/// The variable that turns [`a_flood_is_sent`] into the flooding process.
 const FLOOD: &str = "MDNS_TEST_FLOODS";
 
 #[test]
@@ -243,7 +244,7 @@ fn a_flood_is_sent() {
     }
 }
 
-/// The memory that is a process's own, in KiB.
+/// The private memory of a process, in KiB.
 fn memory_kib(id: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{id}/smaps_rollup")).expect("it runs");
     let line = text.lines().find(|line| line.starts_with("Private_Dirty:")).expect("it is there");

@@ -1,4 +1,4 @@
-//! Every pool away for longer than shares are held: what miners do, hear and are counted for.
+//! Every pool down for longer than shares are held: the miners' work, answers and counts.
 
 mod farm;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const NTIME: usize = 7;
 const JOB: usize = 0;
 
-/// A farm with a miner at work, its pool, and the job that it holds.
+/// A farm with a working miner, its pool, and its job.
 fn at_work(options: Options) -> (Farm, LinkIndex, MinerHandle, Value) {
     let mut farm = Farm::with(8, options);
     let link = farm.dialled();
@@ -22,7 +22,7 @@ fn at_work(options: Options) -> (Farm, LinkIndex, MinerHandle, Value) {
     (farm, link, miner, notified(&heard))
 }
 
-/// Time passes, and nobody answers at the pools. Returns the newest job that the miner heard.
+/// Lets time pass without an answer of the pools. Returns the miner's newest job.
 fn alone(farm: &mut Farm, miner: MinerHandle, seconds: u64) -> Option<Value> {
     let mut job = None;
     for _ in 0..seconds {

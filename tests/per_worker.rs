@@ -26,13 +26,13 @@ fn live() -> (Farm, LinkIndex) {
     (farm, link)
 }
 
-/// What the pool heard of one method.
+/// The pool's received requests of one method.
 fn heard(farm: &mut Farm, link: LinkIndex, method: &str) -> Vec<Value> {
     let lines = farm.pool_hears(link);
     lines.iter().map(|line| parse(line)).filter(|line| line["method"] == method).collect()
 }
 
-/// The names that the pool is asked for, and their requests.
+/// The pool's received authorize requests, with their names.
 fn asked(farm: &mut Farm, link: LinkIndex) -> Vec<(String, Value)> {
     let requests = heard(farm, link, "mining.authorize");
     let name = |line: &Value| line["params"][0].as_str().unwrap().to_owned();
@@ -54,14 +54,14 @@ fn says(farm: &mut Farm, link: LinkIndex, id: &Value, yes: bool) {
     farm.pool_says(link, &line.to_string());
 }
 
-/// What is due to a miner that the engine has to name first.
+/// The output due to a miner, after the engine has listed it.
 #[track_caller]
 fn due(farm: &mut Farm, miner: MinerHandle) -> Vec<String> {
     assert!(farm.wanting().contains(&miner), "the miner is named");
     farm.due(miner)
 }
 
-/// A miner whose worker the pool takes, and its job.
+/// A miner whose worker the pool accepts, and its job.
 #[track_caller]
 fn granted(farm: &mut Farm, link: LinkIndex, worker: &str) -> (MinerHandle, Value) {
     let (miner, heard) = farm.miner(worker);
@@ -77,12 +77,12 @@ fn share(worker: &str, job: &Value, nonce: u32) -> Value {
     json!([worker, job[0], "0000000a", job[7], format!("{nonce:08x}")])
 }
 
-/// The same of a miner that was seated before any pool was known, and has less to roll.
+/// The same for a miner that subscribed before any pool was known, and has less to roll.
 fn early_share(worker: &str, job: &Value, nonce: u32) -> Value {
     json!([worker, job[0], "000a", job[7], format!("{nonce:08x}")])
 }
 
-/// The workers of the shares that the pool heard, in order.
+/// The workers of the pool's received shares, in order.
 fn submitted(farm: &mut Farm, link: LinkIndex) -> Vec<String> {
     let shares = heard(farm, link, "mining.submit");
     shares.iter().map(|line| line["params"][0].as_str().unwrap().to_owned()).collect()

@@ -1,4 +1,4 @@
-//! What a miner is given because of its firmware, and what is said where that may not do.
+//! Special treatment of firmwares, and the warnings where it may not suffice.
 
 mod farm;
 
@@ -30,7 +30,7 @@ fn unfit(farm: &mut Farm) -> Vec<Unfit> {
         .collect()
 }
 
-/// QUIRKS 26, 27: below a pool of 1,000, who wants more.
+/// QUIRKS 26, 27: difficulties below a pool's 1,000.
 #[test]
 fn an_asic_gets_a_power_of_two_and_a_program_the_pools_own_difficulty() {
     let mut settings: Options = options(1);
@@ -60,7 +60,7 @@ fn who_suggests_a_fraction_takes_fractions() {
     assert_eq!(farm.proxy.miner(miner).unwrap().steps(), Steps::Any);
 }
 
-/// QUIRKS 41: each job is counted, and the first is said.
+/// QUIRKS 41: each job is counted, and the first is logged.
 #[test]
 fn a_coinbase_that_a_firmware_may_not_survive_is_counted_and_said_once() {
     let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
@@ -87,7 +87,8 @@ fn a_coinbase_that_a_firmware_may_not_survive_is_counted_and_said_once() {
     assert_eq!(farm.proxy.oversized_jobs(), 3);
 }
 
-/// QUIRKS 44: an Avalon cuts names at 63 letters, so one of 63 may be a part of another.
+/// QUIRKS 44: an Avalon cuts names at 63 letters, so a name of 63 letters may be a part of a longer
+/// one.
 #[test]
 fn a_name_that_may_have_been_cut_is_said() {
     let (mut farm, _) = Farm::live("c0ffee01", 8, TRIVIAL);
@@ -102,7 +103,7 @@ fn a_name_that_may_have_been_cut_is_said() {
     );
 }
 
-/// QUIRKS 45: without a host, and only to who is known to heed it.
+/// QUIRKS 45: without a host, and only to firmware that is known to obey it.
 #[test]
 fn a_firmware_that_heeds_it_is_asked_to_come_back() {
     let (mut farm, _) = Farm::live("c0ffee01", 8, TRIVIAL);

@@ -1,5 +1,5 @@
-//! Who connects is served as long as a place is free, however often the farm comes back (F88), and
-//! whatever the lengths of the pools' extranonce2 and the order in which they are heard (F89).
+//! A new miner is served while a slot is free, however often the farm reconnects (F88), and for any
+//! lengths of the pools' extranonce2 and any order of their answers (F89).
 
 mod farm;
 

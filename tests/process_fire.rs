@@ -1,8 +1,8 @@
-//! The process under fire: peers that are slow, many, deaf or gone, pools that come and go, a
-//! system that has nothing left to give. F43 to F72, as far as they are about the process; what
-//! is about one session only is in `abuse.rs`.
+//! The process under faults: slow, many, deaf or vanished peers, pools that come and go, a system
+//! without free resources. F43 to F72, as far as they concern the process; `abuse.rs` has the cases
+//! of a single session.
 //!
-//! The slow ones run beside each other, so the whole takes about as long as the longest.
+//! The slow tests run in parallel, so the whole takes about as long as the longest.
 #![cfg(feature = "lab")]
 #![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
 
@@ -34,13 +34,13 @@ use std::time::Duration;
 
 use gateway::Gateway;
 
-/// CPU time that a gateway has used.
+/// CPU time of a gateway.
 fn cpu_time(gateway: &Gateway) -> Duration {
     let text = fs::read_to_string(format!("/proc/{}/schedstat", gateway.id())).unwrap();
     Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
 }
 
-/// Memory that a gateway has of its own, in KiB; the program's pages come and go by themselves.
+/// Private memory of a gateway, in KiB, without the program's pages, which the system may drop.
 fn memory_kib(gateway: &Gateway) -> u64 {
     let text = fs::read_to_string(format!("/proc/{}/status", gateway.id())).unwrap();
     let line = text.lines().find(|line| line.starts_with("RssAnon")).unwrap();

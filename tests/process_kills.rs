@@ -1,8 +1,8 @@
-//! The process is killed at any point while it writes what must survive: no file is ever half
-//! written, and a block candidate that a miner was told is good reaches the pool.
+//! Kills of the process at any point of a write: no file is ever partial, and a block candidate
+//! with the answer `true` reaches the pool.
 //!
-//! `KILLS=200 cargo test --test process_kills` kills it that often; `cargo xtask chaos` does.
-//! And what the lab starts ends with it.
+//! `KILLS=200 cargo test --test process_kills` sets the number of kills; `cargo xtask chaos` does
+//! so. And the lab's children end with the lab.
 #![cfg(feature = "lab")]
 #![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
 
@@ -18,10 +18,10 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 use gateway::{Folder, Gateway, PATIENCE, Pool, program};
 use serde_json::Value;
 
-/// Kills where nobody asks for more: a few seconds.
+/// Default number of kills: a few seconds.
 const KILLS: u64 = 20;
 
-/// SplitMix64, from a seed that a failure shows.
+/// SplitMix64, from a seed that a failure prints.
 struct Random(u64);
 
 impl Random {
@@ -34,8 +34,8 @@ impl Random {
     }
 }
 
-/// Checks that each file in its place is whole: its last four bytes are the CRC of the others.
-/// What lies beside its place may be half written.
+/// Checks that each final file is complete: its last four bytes are the CRC of the others.
+/// Temporary files may be partial.
 fn check_files(folder: &Path) {
     for name in ["gateway.0", "gateway.1", "blocks.0", "blocks.1"] {
         let Ok(bytes) = fs::read(folder.join(name)) else { continue };
@@ -118,7 +118,7 @@ fn f68_f39_killed_at_any_point_no_file_is_half_and_no_block_is_lost() {
     assert!(recalled as u64 > kills / 4, "{recalled} blocks recalled");
 }
 
-/// A pool of the settings: where it listens, and as whom.
+/// A pool of the settings: its address, and the user.
 type Account<'a> = (&'a Pool, &'static str);
 
 /// Starts a gateway that works for these accounts, the first before the others.
@@ -141,8 +141,8 @@ fn wait_for_all(gateway: &Gateway, count: usize) {
     });
 }
 
-/// Finds a block for the first of the accounts, which its pool leaves unanswered, and ends the
-/// gateway without warning; returns the block's nonce.
+/// Finds a block for the first account, which its pool does not answer, and kills the gateway;
+/// returns the block's nonce.
 fn find_and_kill(folder: &Folder, accounts: &[Account<'_>], nonce: u32) -> String {
     let mut gateway = start_for(folder, accounts);
     wait_for_all(&gateway, accounts.len());
@@ -154,7 +154,7 @@ fn find_and_kill(folder: &Folder, accounts: &[Account<'_>], nonce: u32) -> Strin
     format!("{nonce:08x}")
 }
 
-/// Ends a gateway in order: that a block is decided is written a moment later, or then.
+/// Ends a gateway by SIGTERM: the decision on a block is written shortly after it, or at the end.
 fn end(gateway: &mut Gateway) {
     gateway.signal("TERM");
     assert!(gateway.wait().success());
@@ -234,14 +234,14 @@ fn f92_a_pool_that_has_forgotten_the_job_does_not_end_the_block() {
     assert!(!last.log.iter().any(|line| line.contains("block candidate")), "{:#?}", last.log);
 }
 
-/// Processes that a process has started and that live.
+/// Live child processes of a process.
 fn children(parent: u32) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     ids.filter(|id| status_of(*id).is_some_and(|(of, _)| of == parent)).collect()
 }
 
-/// The parent and state of a process; none where it is gone.
+/// Parent and state of a process; `None` after its end.
 fn status_of(id: u32) -> Option<(u32, char)> {
     let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     // The name is in brackets and may hold anything.

@@ -1,7 +1,8 @@
 //! More shares than a pool answers in time: miners are read less before any is lost (F91).
 //!
-//! A gateway is played that reads as the engine says it may ([`Site`]), miners whose lines wait in
-//! their sockets meanwhile, and a pool that answers after a set time; all of it in virtual time.
+//! The test plays a gateway that reads only as much as the engine allows ([`Site`]), miners whose
+//! lines wait in their sockets meanwhile, and a pool that answers after a set time; all in virtual
+//! time.
 
 mod farm;
 

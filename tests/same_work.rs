@@ -1,5 +1,5 @@
-//! A pool that sends the same work again, under a new id or the old one (QUIRKS 24): what miners
-//! are told is new work, and what they still find for the old id is as good as before.
+//! A pool that repeats the same work, under a new id or the old one (QUIRKS 24): miners get new
+//! work, and their shares for the old id stay valid.
 
 mod farm;
 
@@ -8,7 +8,7 @@ use loka_stratum::table::MinerHandle;
 use loka_stratum::upstream::LinkIndex;
 use serde_json::{Value, json};
 
-/// The fields that a miner compares or hashes: all of a notify but its id and flag.
+/// The fields that a miner compares or hashes: all of a notify except its id and flag.
 fn content(params: &Value) -> Value {
     json!(params.as_array().unwrap()[1..8])
 }
@@ -19,13 +19,13 @@ fn accepted(farm: &mut Farm, miner: MinerHandle, job: &Value, ntime: &Value, non
     assert_eq!(answer["result"], true, "{answer}");
 }
 
-/// The job id and ntime of the submit that the pool heard last.
+/// Job id and ntime of the pool's last received submit.
 fn forwarded(farm: &mut Farm, link: LinkIndex) -> (Value, Value) {
     let submit = farm.pool_accepts(link);
     (submit["params"][1].clone(), submit["params"][3].clone())
 }
 
-/// The steps of a pool: difficulty, and the same work under the next id.
+/// A pool's difficulty steps, each with the same work under the next id.
 fn steps(clean: bool) -> impl Iterator<Item = (String, f64, String)> {
     (2..=6).map(move |step| {
         let id = format!("job-{step}");

@@ -1,5 +1,5 @@
-//! No two miners ever search the same space, under any churn (F49, F88, I4): not two that are
-//! connected, and not a newcomer and one that worked for the same job before.
+//! No two miners ever search the same space, under any churn (F49, F88, I4): neither two connected
+//! miners, nor a newcomer and a former miner of the same job.
 
 mod farm;
 
@@ -19,13 +19,13 @@ use serde_json::{Value, json};
 enum Step {
     Arrive,
     Leave(Index),
-    /// So many miners come and go, each with a job.
+    /// A number of miners come and go, each with a job.
     Churn(u16),
     Job {
         clean: bool,
     },
     Wait(u16),
-    /// The pool goes, and comes back as the same session or another.
+    /// The pool goes, and comes back with the same or another session.
     Reconnect {
         same: bool,
     },
@@ -49,7 +49,7 @@ struct World {
     n2: u8,
     extranonce1: String,
     miners: Vec<Miner>,
-    /// What miners that are gone, and found shares, began their jobs with.
+    /// The job starts of departed miners that found shares.
     worked_on: HashSet<String>,
     jobs: u32,
 }
@@ -58,9 +58,9 @@ struct Miner {
     handle: MinerHandle,
     extranonce1: String,
     roll_bytes: usize,
-    /// The job that it was told last.
+    /// Its newest job.
     told: Option<Value>,
-    /// What it began every job with, as one text: whoever hashes the same repeats its work.
+    /// The start of every job, as one text: an equal text means repeated work.
     began: Vec<String>,
 }
 
@@ -74,7 +74,7 @@ impl Miner {
         }
     }
 
-    /// The coinbase as far as it is this miner's alone.
+    /// The miner's own part of the coinbase.
     fn prefix(&self) -> Option<String> {
         Some(format!("{}{}", self.told.as_ref()?[2].as_str()?, self.extranonce1))
     }
@@ -133,7 +133,7 @@ impl World {
         self.check();
     }
 
-    /// Takes up what is to be dialled: the links of further lanes too, each another session.
+    /// Connects all requested links, including further lanes', each with another session.
     fn settle(&mut self) {
         while self.farm.proxy.poll_hangup(self.farm.now).is_some() {}
         while let Some((link, _)) = self.farm.proxy.poll_dial(self.farm.now) {
@@ -149,7 +149,7 @@ impl World {
         }
     }
 
-    /// A miner that goes through the handshake; a place is free, so it is served.
+    /// A miner that completes the handshake; a slot is free, so it is served.
     fn arrive(&mut self) -> Miner {
         let (handle, heard) = self.farm.miner("w");
         let result = &parse(&heard[0])["result"];
@@ -168,7 +168,7 @@ impl World {
         miner
     }
 
-    /// Every other miner finds a share before it goes.
+    /// Every second miner finds a share before it leaves.
     fn leave(&mut self, miner: Miner) {
         if let Some(job) = miner.told.filter(|_| self.jobs.is_multiple_of(2)) {
             let roll = "00".repeat(miner.roll_bytes);

@@ -1,5 +1,5 @@
 //! The serial line over real pseudo terminals, with the real gateway: a person at the console, a
-//! tool with frames, and a line that turns, drops and makes up bytes.
+//! tool with frames, and a line that flips, drops and inserts bytes.
 
 mod gateway;
 #[path = "serial/line.rs"]

@@ -1,8 +1,7 @@
-//! Every state meets every message, and every position of every message every type.
+//! Every state with every message, and every position of every message with every type.
 //!
-//! The tables below are the whole of what a session may do: a cell says what is answered and
-//! where the session stands then. A cell that is not in the table does not exist, because the
-//! states and the messages are enumerated here once more, by hand.
+//! The tables below define all behaviour of a session: a cell gives the answer and the next state.
+//! The states and the messages are listed here again, by hand, so no cell is missing.
 
 mod farm;
 
@@ -18,11 +17,11 @@ use serde_json::{Value, json};
 
 // ---- miners: (state, request) ----------------------------------------------------------------
 
-/// Where a miner stands before the request.
+/// A miner's state before the request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Miner {
     Connected,
-    /// Connected, and a worker is authorized already.
+    /// Connected, with an authorized worker.
     Named,
     Subscribed,
     Authorized,
@@ -32,7 +31,7 @@ enum Miner {
 const MINERS: [Miner; 5] =
     [Miner::Connected, Miner::Named, Miner::Subscribed, Miner::Authorized, Miner::Draining];
 
-/// What a request is answered with.
+/// The answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Answer {
     /// `true`, no error.
@@ -41,17 +40,17 @@ enum Answer {
     Contents,
     /// An error with this code.
     Code(u64),
-    /// Nothing at all.
+    /// No answer.
     Nothing,
 }
 
 use Answer::{Code, Contents, Nothing, True};
 use State::{Authorized, Connected, Draining, Subscribed};
 
-/// What a cell says: the answer, the state afterwards, and whether a job follows.
+/// A cell: the answer, the next state, and whether a job follows.
 type Cell = (Answer, State, bool);
 
-/// The state that nothing moves: the answer is `answer`, no job follows.
+/// A cell without a change of state: the answer is `answer`, no job follows.
 const fn stays(answer: Answer) -> [Cell; 5] {
     [
         (answer, Connected, false),
@@ -144,7 +143,7 @@ fn rows() -> Vec<(&'static str, [Cell; 5])> {
     ]
 }
 
-/// A farm with a miner that stands there, and the job that miners have.
+/// A farm with a miner in this state, and the miners' job.
 fn miner_in(state: Miner) -> (Farm, MinerHandle, String) {
     let (mut farm, _) = Farm::live("c0ffee01", 8, TRIVIAL);
     let (_, heard) = farm.miner("neighbour");
@@ -185,7 +184,7 @@ fn every_state_of_a_miner_meets_every_request() {
     }
 }
 
-/// One answer under the id that was sent, or none.
+/// One answer under the sent id, or none.
 #[track_caller]
 fn check_answer(expected: Answer, heard: &[String], name: &str) {
     let mut answers = heard.iter().map(|line| parse(line)).filter(|line| line["method"].is_null());
@@ -208,7 +207,7 @@ fn check_answer(expected: Answer, heard: &[String], name: &str) {
 
 // ---- pools: (state, message) -----------------------------------------------------------------
 
-/// Where a link stands before the message.
+/// A link's state before the message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Pool {
     Idle,
@@ -216,9 +215,9 @@ enum Pool {
     Configuring,
     Subscribing,
     Authorizing,
-    /// Authorizing, and a job is known.
+    /// Authorizing, with a job.
     Named,
-    /// Authorizing is answered, but no job is known.
+    /// Authorized, without a job.
     Jobless,
     Live,
 }
@@ -234,20 +233,20 @@ const POOLS: [Pool; 8] = [
     Pool::Live,
 ];
 
-/// What a message does to a link.
+/// A message's effect on a link.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Then {
     /// Nothing.
     Stay,
-    /// It moves on.
+    /// The next state.
     To(upstream::State),
-    /// It is ended.
+    /// The link ends.
     End(LinkClose),
 }
 
 use Then::{End, Stay, To};
 
-/// A message that only an open link heeds, all states alike.
+/// A message with the same effect in all states of an open link.
 const fn always(then: Then) -> [Then; 8] {
     [Stay, Stay, then, then, then, then, then, then]
 }
@@ -337,7 +336,7 @@ fn messages() -> Vec<(String, [Then; 8])> {
     ]
 }
 
-/// A farm whose link stands there.
+/// A farm with a link in this state.
 fn link_in(state: Pool) -> (Farm, LinkIndex) {
     let mut farm = Farm::new();
     let (link, _) = farm.proxy.poll_dial(farm.now).unwrap();
@@ -428,7 +427,7 @@ fn every_state_of_a_link_meets_silence() {
 
 // ---- (method, position, type) ----------------------------------------------------------------
 
-/// One value of each kind that JSON has, and some that look like what is wanted.
+/// One value of each JSON kind, and some that resemble valid values.
 fn kinds() -> Vec<Value> {
     vec![
         json!(null),
@@ -448,19 +447,19 @@ fn kinds() -> Vec<Value> {
     ]
 }
 
-/// Whether a position takes a value.
+/// Whether a position accepts a value.
 type Takes = fn(&Value) -> bool;
 
 const TEXT: Takes = Value::is_string;
 const TEXT_OR_NULL: Takes = |value| value.is_string() || value.is_null();
 const ANY: Takes = |_| true;
 
-/// A method of miners: params that are right, and what each position takes.
+/// A miner's method: valid params, and the accepted kinds of each position.
 struct Form {
     method: &'static str,
     params: Value,
     takes: Vec<Takes>,
-    /// How many of them must be there.
+    /// Number of required params.
     least: usize,
 }
 
@@ -505,7 +504,7 @@ fn forms() -> Vec<Form> {
     ]
 }
 
-/// A miner that may do everything, and how it is asked whether it still lives.
+/// An authorized miner, and the check that its connection is still open.
 struct Subject {
     farm: Farm,
     miner: MinerHandle,
@@ -519,7 +518,8 @@ impl Subject {
         Self { farm, miner, job, odd: 0 }
     }
 
-    /// Sends a request and returns its answer; a fresh connection is taken in good time.
+    /// Sends a request and returns its answer; opens a fresh connection before the budget is used
+    /// up.
     #[track_caller]
     fn ask(&mut self, method: &str, params: &Value) -> Value {
         self.odd += 1;

@@ -1,4 +1,4 @@
-//! Settings of a gateway that runs: without any pool, from a file that is edited, after a reset.
+//! Settings of a running gateway: without any pool, after an edit of the file, after a reset.
 #![cfg(feature = "gateway")]
 
 mod gateway;
@@ -15,7 +15,7 @@ fn pool(pool: &Pool) -> String {
     format!("[[pool]]\nurl = \"stratum+tcp://{}\"\nuser = \"farm\"\n{HERE}", pool.address)
 }
 
-/// A command on the settings file of a folder, with the state beside it.
+/// A command with the settings file of a folder, and its state beside the file.
 fn command(verb: &str, folder: &Folder, text: &str) -> Command {
     let file = folder.0.join("farm.toml");
     fs::write(&file, text).unwrap();

@@ -1,6 +1,6 @@
-//! Updates of a system in two slots, with the real gateway, the real keeper of the slots and the
-//! scripts of the image that choose between them. Files stand for the partitions, and a reboot is
-//! that all of it is ended and started again.
+//! Updates of a system in two slots, with the real gateway, the real slot keeper and the image's
+//! scripts that choose the slot. Files replace the partitions. A reboot ends all processes and
+//! starts them again.
 #![cfg(feature = "gateway")]
 
 mod gateway;
@@ -61,7 +61,7 @@ fn update(version: &str) -> Vec<u8> {
 }
 
 impl Machine {
-    /// A machine whose first slot runs 0.1.0, with `trial_secs` for a new system to be well.
+    /// A machine whose first slot runs 0.1.0, with a trial of `trial_secs` for a new system.
     fn new(name: &str, trial_secs: u32) -> Self {
         let folder = Folder::new(name);
         let at = |name: &str| folder.0.join(name);
@@ -104,7 +104,7 @@ impl Machine {
         self.folder.0.join(name)
     }
 
-    /// What the first program of the machine does, by its own script; returns the slot.
+    /// Runs the initramfs's own script to choose the slot; returns the slot.
     fn choose(&self) -> String {
         let slots = include_str!("../xtask/image/slots.sh");
         let slots = slots.replace("/dev/vda2", &self.at("env").display().to_string());
@@ -161,7 +161,7 @@ impl Machine {
         command
     }
 
-    /// Hands an update to the gateway; returns what was printed, or why it was refused.
+    /// Uploads an update to the gateway; returns the output, or the reason of the refusal.
     fn update(&self, bytes: &[u8], words: &[&str]) -> Result<String, String> {
         let path = self.at("file.loka-update");
         fs::write(&path, bytes).unwrap();
@@ -171,7 +171,7 @@ impl Machine {
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
-    /// Waits until the gateway has ended and asked for a reboot, and does it.
+    /// Waits until the gateway has ended and requested a reboot, and reboots.
     fn reboot(&mut self) -> String {
         let status = self.gateway().wait();
         assert!(status.success(), "{status}");
@@ -185,7 +185,7 @@ impl Machine {
         String::from_utf8_lossy(&bytes).replace('\0', "")
     }
 
-    /// Waits for what came of the last update.
+    /// Waits for the outcome of the last update.
     fn outcome(&mut self) -> Value {
         let is_over = |report: &Value| report["update"]["last"].is_object();
         self.gateway().wait_for("the outcome", is_over)["update"].clone()

@@ -1,8 +1,7 @@
-//! Sessions, replayed: each line of a miner and of a pool, as it was recorded.
+//! Replay of recorded sessions: each line of a miner and of a pool.
 //!
-//! The format and our own sessions are in `tests/transcripts`. A larger collection of recorded
-//! ones is run as well: the folder in `LOKA_TRANSCRIPTS`, or else `../shared/transcripts` where
-//! that exists.
+//! The format and our own sessions are in `tests/transcripts`. A larger collection of recordings
+//! runs as well, if it exists: the folder in `LOKA_TRANSCRIPTS`, or else `../shared/transcripts`.
 
 mod farm;
 #[path = "transcripts/replay.rs"]
@@ -19,17 +18,17 @@ use serde_json::Value;
 pub struct Session {
     /// The path, for messages.
     pub path: PathBuf,
-    /// What was sent, in order.
+    /// The sent lines, in order.
     pub lines: Vec<Line>,
 }
 
-/// A line that was sent.
+/// A sent line.
 pub struct Line {
-    /// Its place in the file, from 1.
+    /// Its line number in the file, from 1.
     pub number: usize,
-    /// Who sent it.
+    /// The sender.
     pub from: Side,
-    /// What was sent, without its line end.
+    /// The text, without its line end.
     pub text: String,
 }
 
@@ -42,7 +41,7 @@ pub enum Side {
     Pool,
 }
 
-/// Reads our own sessions, and the larger collection where there is one.
+/// Reads our own sessions, and the larger collection, if there is one.
 pub fn sessions() -> Vec<Session> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sessions = read_folder(&root.join("tests/transcripts"));
@@ -66,8 +65,8 @@ pub fn sessions() -> Vec<Session> {
 
 static ABSENT: Once = Once::new();
 
-/// Says that the larger collection is absent, past the harness, which holds back what `println`
-/// prints in tests that pass.
+/// Reports that the larger collection is absent. It bypasses the harness, which hides the `println`
+/// output of passing tests.
 fn say_absent() {
     let text =
         "transcripts: only our own sessions; no LOKA_TRANSCRIPTS, no ../shared/transcripts\n";
@@ -112,11 +111,11 @@ mod wire {
     struct Refused {
         side: Side,
         why: &'static str,
-        /// Asked of the line as serde_json reads it: a second opinion, not the parser again.
+        /// A check of serde_json's reading of the line, independent of our parser.
         is_so: fn(&str, &Value) -> bool,
     }
 
-    /// The reasons for which a line is refused, beside not being JSON; there are no others.
+    /// All reasons for a refusal, besides invalid JSON.
     const REFUSED: [Refused; 11] = [
         Refused {
             side: Side::Miner,
@@ -218,7 +217,7 @@ mod wire {
             && params.last().unwrap().is_boolean()
     }
 
-    /// Returns why a line must be refused.
+    /// Returns the reason for which a line must be refused.
     fn refused(line: &Line) -> Option<&'static str> {
         let Ok(json) = serde_json::from_str(&line.text) else { return Some("not JSON") };
         let mut reasons = REFUSED.iter().filter(|reason| reason.side == line.from);
@@ -247,7 +246,7 @@ mod wire {
         }
     }
 
-    /// Checks what was read of a miner's line against serde_json.
+    /// Compares our reading of a miner's line with serde_json's.
     fn check_miner(message: ClientLine<'_>, line: &str) {
         let json: Value = serde_json::from_str(line).unwrap();
         let params = &json["params"];
@@ -296,7 +295,7 @@ mod wire {
         }
     }
 
-    /// Checks what was read of a pool's line against serde_json.
+    /// Compares our reading of a pool's line with serde_json's.
     fn check_pool(message: ServerLine<'_>, line: &str) {
         let json: Value = serde_json::from_str(line).unwrap();
         let params = &json["params"];
@@ -375,7 +374,7 @@ mod wire {
         }
     }
 
-    /// Checks that an id is the very bytes of the line.
+    /// Checks that an id has exactly the bytes of the line.
     fn check_id(id: &[u8], json: &Value, line: &str) {
         let id = str::from_utf8(id).unwrap();
         assert_eq!(json["id"], serde_json::from_str::<Value>(id).unwrap());
@@ -407,7 +406,7 @@ mod wire {
         lines
     }
 
-    /// F01. The parsers see nothing but the line, so the same line is the same result.
+    /// F01. The parsers see only the line, so equal lines have equal results.
     #[test]
     fn every_line_cut_at_every_byte_is_the_same_line() {
         for session in sessions() {
@@ -423,7 +422,7 @@ mod wire {
         }
     }
 
-    /// F01, F02. All that one side sent, in one read, and one byte per read.
+    /// F01, F02. All bytes of one side, in one read, and one byte per read.
     #[test]
     fn every_session_in_one_read_or_a_thousand_is_the_same_lines() {
         for session in sessions() {

@@ -1,6 +1,5 @@
-//! A pool that goes bad without closing, and what people hear of it: shares refused or left without
-//! an answer, refusals and closes at the login, names that it does not take, and how soon one that
-//! is back is used.
+//! A pool that goes bad without closing, and its reports: shares refused or without an answer,
+//! refusals and closes at the login, refused names, and the time until a returned pool is used.
 
 mod farm;
 

@@ -1,10 +1,10 @@
-//! What the WAN carries: an hour of 1,000 miners through the engine, in virtual time, against the
-//! same miners connected to the pool one by one.
+//! WAN traffic: an hour of 1,000 miners through the engine, in virtual time, compared with the same
+//! miners on direct connections to the pool.
 //!
-//! Both ways get the same jobs (one in 30 s, 12 branches) and the pool sets its difficulty for 20
-//! shares a minute of whoever is connected, as pools do. Direct connections are counted from the
-//! same lines that the engine writes and reads: a handshake, every notify, every share with its
-//! answer. TLS adds the same few per cent to both and is left out.
+//! Both ways get the same jobs (one in 30 s, 12 branches) and the pool sets each connection's
+//! difficulty for 20 shares a minute, as pools do. Direct connections are counted from the same
+//! lines that the engine writes and reads: a handshake, every notify, every share with its answer.
+//! TLS adds the same few per cent to both and is omitted.
 
 mod farm;
 
@@ -18,7 +18,7 @@ use serde_json::json;
 const MINERS: usize = 1_000;
 const SHARES_PER_MINUTE: usize = 6;
 const POOL_SHARES_PER_MINUTE: usize = 20;
-/// One hash in so many reaches this difficulty, which makes the farm's shares the pool's 20.
+/// Hashes per share at this difficulty, which gives the pool's 20 shares a minute for the farm.
 const ONE_IN: f64 = (MINERS * SHARES_PER_MINUTE / POOL_SHARES_PER_MINUTE) as f64;
 
 fn notify(job: usize) -> String {

@@ -1,5 +1,5 @@
-//! The invisible upstream (`docs/adr/0003`): whatever happens to a link, a miner keeps its
-//! connection and its extranonce1, and hears a notify with `clean_jobs` at the most.
+//! The invisible upstream (`docs/adr/0003`): under any fault of a link, a miner keeps its
+//! connection and its extranonce1, and gets at most a notify with `clean_jobs`.
 
 mod farm;
 

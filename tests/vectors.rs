@@ -1,9 +1,9 @@
-//! The numbers of the real world: block headers, recorded jobs and shares, worked examples.
+//! Real data: block headers, recorded jobs and shares, worked examples.
 //!
-//! The set in `tests/vectors/` always runs. A larger collection of the same format runs too where
-//! there is one: the folder named by `LOKA_VECTORS`, else `../shared/vectors`. Every entry names
-//! its own source. Nothing here knows how the engine computes anything; hex is read by helpers
-//! of this file, so that a fault in the engine's own reading cannot hide one in its arithmetic.
+//! The set in `tests/vectors/` always runs. A larger collection in the same format runs too, if it
+//! exists: the folder in `LOKA_VECTORS`, else `../shared/vectors`. Every entry names its source.
+//! This file is independent of the engine's methods and reads hex itself, so a fault in the
+//! engine's hex code cannot hide a fault in its arithmetic.
 
 mod farm;
 #[path = "vectors/rejects.rs"]
@@ -34,7 +34,7 @@ fn for_each(file: &str, section: &str, check: fn(&Value)) {
     }
 }
 
-/// Returns the folders to read: our own, and the larger collection where there is one.
+/// Returns the folders to read: our own, and the larger collection, if there is one.
 fn collections() -> Vec<PathBuf> {
     static SAY_ONCE: Once = Once::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

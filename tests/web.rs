@@ -1,5 +1,5 @@
-//! The page's API as somebody in the network meets it: who gets in, what he may do, and what no
-//! other page can make his browser do (F74 to F76, F79, F87).
+//! The page's API from the network: logins, rights of the roles, and protection against other pages
+//! in the user's browser (F74 to F76, F79, F87).
 #![cfg(feature = "gateway")]
 
 #[path = "web/client.rs"]
@@ -458,7 +458,7 @@ fn f74_a_request_has_its_place_length_and_time() {
     assert_eq!(client::part(address, &part).code, 408);
 }
 
-/// Bodies that each operation carries out, in place of those that would end the test.
+/// Valid bodies for each operation, with replacements for bodies that would end the test.
 fn body_for(path: &str, site: &Site) -> Value {
     let pool = format!("stratum+tcp://{}", site.pool.address);
     let change = json!([{"key": "difficulty.start", "value": "2048"}]);
@@ -498,7 +498,7 @@ fn f06_miners_whose_names_look_the_same_are_listed_by_names_that_differ() {
     drop(miners);
 }
 
-/// Sends bytes as they are.
+/// Sends raw bytes.
 fn bytes(address: std::net::SocketAddr, bytes: &[u8]) -> client::Reply {
     let mut stream = std::net::TcpStream::connect(address).expect("the port is open");
     stream.set_read_timeout(Some(gateway::PATIENCE)).expect("a timeout can be set");

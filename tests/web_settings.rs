@@ -1,4 +1,4 @@
-//! Settings that somebody breaks, does not confirm or cannot have, over the process and its API.
+//! Broken, unconfirmed and impossible settings, through the process and its API.
 #![cfg(feature = "gateway")]
 
 #[path = "web/client.rs"]
@@ -27,7 +27,7 @@ fn commit(admin: &mut Client, key: &str, value: &str) -> Value {
     committed.body
 }
 
-/// Lets the gateway run again with a settings file of this text.
+/// Restarts the gateway with a settings file of this text.
 fn start_with(site: &mut Site, text: &str) {
     fs::write(site.folder.0.join("settings.toml"), text).unwrap();
     site.restart();

@@ -1,4 +1,4 @@
-//! The page over TLS: what it proves itself with, and what handshakes cannot do to it (F53).
+//! The page over TLS: its certificate, and hostile handshakes (F53).
 #![cfg(feature = "gateway")]
 
 #[path = "web/client.rs"]
@@ -19,7 +19,7 @@ use tls::Browser;
 struct Page {
     site: Site,
     address: SocketAddr,
-    /// What the gateway printed of its certificate.
+    /// The fingerprint from the gateway's output.
     fingerprint: String,
 }
 
@@ -148,8 +148,8 @@ fn f53_what_is_no_handshake_is_let_go_however_much_comes() {
     assert!(served);
 }
 
-/// Bytes of memory of a process: what is its own, the most of that since [`forget_peak`], and the
-/// pages of the program, which the system may drop and read again.
+/// Memory of a process in bytes: private, its peak since [`forget_peak`], and the program's pages,
+/// which the system may drop and read again.
 fn memory(site: &Site) -> (u64, u64, u64) {
     let id = site.gateway.id();
     let value = |file: &str, name: &str| {
@@ -168,7 +168,7 @@ fn forget_peak(site: &Site) {
     std::fs::write(path, "5").expect("the process is ours");
 }
 
-/// Loads the page and asks for all that it shows.
+/// Loads the page and all its data.
 fn browse(browser: &mut Browser) {
     let paths = ["/style.css", "/app.js", "/basic", "/api/v1/backup", "/api/v1/certificate"];
     for path in client::PATHS.iter().copied().chain(paths) {
@@ -228,7 +228,7 @@ fn the_page_and_its_api_take_no_more_than_two_mebibytes() {
     assert!(hashed.max(hash_peak) <= base + PAGE_MAX + HASH_MAX, "{text}");
 }
 
-/// Returns the time of the processor that the threads of a name had, by the scheduler's count.
+/// Returns the processor time of the threads with a name, by the scheduler's count.
 fn cpu_of(gateway: &gateway::Gateway, name: &str) -> Duration {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.id())).unwrap();
     let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();

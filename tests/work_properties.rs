@@ -1,7 +1,7 @@
-//! What must hold of the arithmetic for every input, not only for those that were recorded.
+//! Properties of the arithmetic for every input, not only for recorded ones.
 //!
-//! The exact rules are held against natural numbers of any size that only know how to multiply
-//! and compare ([`Natural`]): a quotient is right when multiplying it back says so.
+//! The exact rules are checked with natural numbers of any size that only multiply and compare
+//! ([`Natural`]): a quotient is checked by multiplication.
 
 use std::collections::BTreeSet;
 
@@ -17,8 +17,7 @@ use loka_stratum::work::version::{Version, VersionMask};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// A natural number of any size: 32-bit digits, least significant first, none above the last
-/// that is not zero.
+/// A natural number of any size: 32-bit digits, least significant first, without leading zeros.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Natural(Vec<u32>);
 
@@ -84,7 +83,7 @@ impl Natural {
     }
 }
 
-/// Splits a double into a mantissa and an exponent, by multiplication that is exact in doubles.
+/// Splits a double into a mantissa and an exponent, by exact multiplications.
 fn split(number: f64) -> (u64, i32) {
     let mut exponent = 0;
     let mut mantissa = number;
@@ -99,13 +98,13 @@ fn split(number: f64) -> (u64, i32) {
     (mantissa as u64, exponent)
 }
 
-/// Returns `numbers` with a factor of `2^exponent` moved to the side where it is whole.
+/// Returns `numbers` with the factor `2^exponent` moved to the side where it is an integer.
 fn balanced(left: Natural, right: Natural, exponent_left: i32) -> (Natural, Natural) {
     let shift = exponent_left.unsigned_abs();
     if exponent_left >= 0 { (left.shifted(shift), right) } else { (left, right.shifted(shift)) }
 }
 
-/// Difficulties of every size that leaves a target.
+/// Difficulties of every size with a target.
 fn difficulties() -> impl Strategy<Value = f64> {
     let bits = (-32_i32..226, 0..(1_u64 << 52));
     bits.prop_map(|(exponent, stored)| f64::from_bits((((exponent + 1023) as u64) << 52) | stored))
@@ -337,7 +336,7 @@ proptest! {
     }
 }
 
-/// Tells whether a double has one bit only.
+/// Returns whether a double is a power of two.
 fn is_power_of_two(number: f64) -> bool {
     let bits = number.to_bits();
     let stored = bits & ((1 << 52) - 1);

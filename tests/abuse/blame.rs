@@ -1,5 +1,5 @@
-//! F90: who a refused share is laid to. A miner that repeats shares is named and ends; no miner and
-//! no address alone takes the farm away from its pool.
+//! F90: the blame for a refused share. A miner that repeats shares is named and closed; no single
+//! miner or address makes the farm leave its pool.
 
 use std::net::Ipv4Addr;
 
@@ -38,7 +38,7 @@ impl Rig {
         json!({"id": 9, "method": "mining.submit", "params": params}).to_string()
     }
 
-    /// Sends a share that the pool answers with a code, or takes.
+    /// Sends a share that the pool refuses with a code, or accepts.
     #[track_caller]
     fn share(&mut self, farm: &mut Farm, link: LinkIndex, code: Option<i64>) {
         self.nonce += 1;

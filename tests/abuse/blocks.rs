@@ -1,4 +1,4 @@
-//! F39, F92: block candidates that an earlier run or a lost session left, several pools at a host.
+//! F39, F92: block candidates of an earlier run or a lost session, and several pools at a host.
 
 use loka_stratum::blocks::BlockRecord;
 use loka_stratum::identity::Account;
@@ -14,13 +14,13 @@ use super::farm::{Farm, notify, options, parse};
 
 const HOST: &str = "pool.example.com";
 
-/// Three accounts of one host: the first's neighbours are another user and another port.
+/// Three accounts of one host: the second differs from the first in user, the third in port.
 const ACCOUNTS: [(u16, &str); 3] = [(3333, "ann"), (3333, "bob"), (3334, "ann")];
 
 /// The extranonce1 of every block's session.
 const OWN: &str = "0a0b0c0d";
 
-/// A farm that works for all of the accounts at once.
+/// A farm that works for all three accounts at once.
 fn farm() -> Farm {
     let mut options = options(ACCOUNTS.len());
     for (pool, (port, user)) in options.pools.iter_mut().zip(ACCOUNTS) {
@@ -51,7 +51,7 @@ fn block(of: usize) -> BlockRecord {
     }
 }
 
-/// Brings a link up and returns the session that the pool was asked for.
+/// Brings a link up and returns the session that it requested from the pool.
 fn up(farm: &mut Farm, link: LinkIndex, extranonce1: &str) -> Value {
     let heard = farm.pool_hears(link);
     assert!(heard[0].contains("mining.configure"), "{heard:?}");
@@ -65,7 +65,7 @@ fn up(farm: &mut Farm, link: LinkIndex, extranonce1: &str) -> Value {
     asked
 }
 
-/// Waits until a link is dialled once more, and connects it.
+/// Waits until a link is dialled again, and connects it.
 fn dial_again(farm: &mut Farm, link: LinkIndex) {
     for _ in 0..120 {
         farm.wait(Duration::from_secs(1));
@@ -79,7 +79,7 @@ fn dial_again(farm: &mut Farm, link: LinkIndex) {
     panic!("{link:?} is not dialled again");
 }
 
-/// The submits that a pool has heard of.
+/// The submits that a pool received.
 fn submits(farm: &mut Farm, link: LinkIndex) -> Vec<Value> {
     farm.wait(Duration::from_secs(1));
     let heard = farm.pool_hears(link);

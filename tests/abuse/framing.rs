@@ -21,7 +21,7 @@ const HANDSHAKE: &str = concat!(
     "\n",
 );
 
-/// The answers among what a miner heard: notifications may lie between them elsewhere.
+/// The answers among a miner's received lines, without the notifications.
 fn answers(heard: &[String]) -> Vec<String> {
     heard.iter().filter(|line| parse(line)["method"].is_null()).cloned().collect()
 }
@@ -223,7 +223,7 @@ fn f05_a_line_above_the_limit_ends_the_link_with_the_number() {
     assert_eq!(notified(&farm.due(miner))[8], true);
 }
 
-/// Lines that are not JSON, or break a bound of ours.
+/// Lines that are not JSON, or exceed one of our bounds.
 fn unreadable() -> Vec<Vec<u8>> {
     let deep = JSON_DEPTH_MAX + 1;
     let mut lines: Vec<Vec<u8>> = [

@@ -1,5 +1,5 @@
-//! Bytes that are nearly right, and bytes that are not, from both sides at once: nothing panics,
-//! every answer is JSON, and the sums hold. What must happen line by line is in the other files.
+//! Nearly valid and invalid bytes from both sides at once: nothing panics, every answer is JSON,
+//! and the sums hold. The other files test the behaviour line by line.
 
 use loka_stratum::time::Duration;
 use loka_stratum::upstream::LinkIndex;
@@ -8,7 +8,7 @@ use proptest::sample::Index;
 
 use super::farm::{Farm, TRIVIAL, notify, set_difficulty};
 
-/// What is said, before something happens to it.
+/// A line before its damage.
 const MINER: [&str; 9] = [
     r#"{"id":1,"method":"mining.configure","params":[["version-rolling","minimum-difficulty"],{"version-rolling.mask":"1fffe000","minimum-difficulty.value":2}]}"#,
     r#"{"id":2,"method":"mining.subscribe","params":["t/1","s"]}"#,
@@ -40,7 +40,7 @@ fn pool() -> Vec<String> {
     ]
 }
 
-/// What happens to a line.
+/// The damage to a line.
 #[derive(Clone, Debug)]
 enum Change {
     None,
@@ -76,7 +76,7 @@ fn changed(line: &str, change: &Change) -> Vec<u8> {
     bytes
 }
 
-/// The link, connected again where it was ended.
+/// The link, reconnected after an end.
 fn open(farm: &mut Farm, link: LinkIndex) -> LinkIndex {
     if farm.proxy.links().get(link).unwrap().state().is_open() {
         return link;

@@ -1,4 +1,5 @@
-//! F50: what an address did outlives its connections, and harms nobody who shares the address.
+//! F50: the offences of an address outlive its connections, and harm no other miner at that
+//! address.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -17,7 +18,7 @@ const SUBSCRIBE: &[u8] = b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":
 const AUTHORIZE: &[u8] =
     b"{\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"farm.1\",\"x\"]}\n";
 
-/// Connections that may use up all that a connection has.
+/// Connections that may use up their whole budget.
 const CONNECTIONS: u16 = OFFENCES_ALLOWED / OFFENCES_OF_CONNECTION;
 
 fn v4(last: u8) -> [u8; 16] {
@@ -32,7 +33,7 @@ fn connect(farm: &mut Farm, peer: [u8; 16]) -> Result<MinerHandle, Refusal> {
     farm.proxy.handle_connect(peer, farm.now)
 }
 
-/// A connection that is not Stratum; says whether it was taken.
+/// A connection that is not Stratum; returns whether it was accepted.
 fn knock(farm: &mut Farm, peer: [u8; 16]) -> bool {
     let Ok(miner) = connect(farm, peer) else { return false };
     let (_, close) = farm.bytes(miner, b"GET / HTTP/1.1\r\n");

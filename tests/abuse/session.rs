@@ -20,7 +20,7 @@ fn request(id: u32, method: &str, params: &Value) -> String {
     json!({"id": id, "method": method, "params": params}).to_string()
 }
 
-/// The params of a submit for a job that was heard.
+/// The params of a submit for a received job.
 fn share(worker: &str, job: &Value, nonce: u32) -> Value {
     json!([worker, job[0], "0000000a", job[7], format!("{nonce:08x}")])
 }
@@ -235,7 +235,7 @@ fn rolled(worker: &str, job: &Value, nonce: u32, bits: &str) -> Value {
     params
 }
 
-/// A miner that rolls what it may, and its job.
+/// A miner that rolls its granted bits, and its job.
 fn rolling_miner(farm: &mut Farm) -> (loka_stratum::table::MinerHandle, Value, String) {
     let miner = farm.connect();
     let rolling = json!([["version-rolling"], {"version-rolling.mask": "ffffffff"}]);

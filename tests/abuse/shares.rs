@@ -1,4 +1,4 @@
-//! F27 to F41: work, shares and the pool's word on them.
+//! F27 to F41: work, shares and the pool's verdicts.
 
 use loka_stratum::blocks::Unsaved;
 use loka_stratum::downstream::Close;
@@ -21,7 +21,7 @@ use super::farm::{
 
 const WORKER: &str = "farm.s19";
 
-/// The params of a submit for a job that was heard.
+/// The params of a submit for a received job.
 fn share(job: &Value, nonce: u32) -> Value {
     json!([WORKER, job[0], "0000000a", job[7], format!("{nonce:08x}")])
 }
@@ -40,12 +40,12 @@ fn farm(options: Options, difficulty: f64) -> (Farm, LinkIndex, MinerHandle, Val
     (farm, link, miner, notified(&heard))
 }
 
-/// The same, where miners wait for the pool's verdict.
+/// The same, with miners that wait for the pool's verdict.
 fn waiting_farm() -> (Farm, LinkIndex, MinerHandle, Value) {
     farm(Options { verdict: VerdictMode::Pool, ..options(1) }, TRIVIAL)
 }
 
-/// The ids of the submits among what a pool heard.
+/// The ids of the submits that a pool received.
 fn submit_ids(heard: &[String]) -> Vec<Value> {
     let lines = heard.iter().map(|line| parse(line));
     lines.filter(|line| line["method"] == "mining.submit").map(|line| line["id"].clone()).collect()
@@ -551,7 +551,7 @@ fn heard_of_block(farm: &mut Farm) -> bool {
     std::iter::from_fn(|| farm.proxy.poll_event()).any(|event| matches!(event, Event::Block { .. }))
 }
 
-/// Nonces by whether they make a block, found by a farm of their own.
+/// Nonces with and without a block, found by a separate farm.
 fn nonces(count: usize) -> (Vec<u32>, Vec<u32>) {
     let unlimited = Options { submit_interval: Duration::ZERO, ..options(1) };
     let (mut farm, link, miner, job) = regtest(unlimited, HOPELESS);
@@ -745,7 +745,7 @@ fn f39_a_block_whose_pool_stays_away_is_an_orphan_in_the_end() {
     assert!(farm.proxy.is_drained());
 }
 
-/// What the pool hears of late blocks once the engine has looked after them.
+/// The pool's lines for late blocks, after the engine has resent them.
 fn late(farm: &mut Farm, link: LinkIndex) -> Vec<serde_json::Value> {
     farm.wait(Duration::from_secs(1));
     farm.pool_hears(link).iter().map(|line| parse(line)).collect()
@@ -833,7 +833,7 @@ fn f92_a_block_of_a_pool_that_was_set_anew_is_its_account_s() {
     assert_eq!(farm.proxy.blocks().records().count(), 2);
 }
 
-/// How pools say no, and the code that it amounts to (`pool-refusal-forms.txt`).
+/// The refusal forms of pools, with the code of each (`pool-refusal-forms.txt`).
 const REFUSALS: [(&str, u64, PoolReject); 16] = [
     (r#""reject-reason":"Stale","result":false,"error":null"#, 21, PoolReject::JobNotFound),
     (

@@ -1,5 +1,5 @@
-//! The page for everybody: on small screens, by keyboard, for screen readers, in the dark, on slow
-//! machines, and without scripts.
+//! Accessibility of the page: small screens, keyboard, screen readers, dark mode, slow machines, no
+//! scripts.
 
 use serde_json::{Value, json};
 
@@ -7,15 +7,14 @@ use super::driver::{Browser, ENTER, Kind, LAPTOP, TAB, TELEPHONE};
 use super::settings::open;
 use super::site::{PASSWORD, Site};
 
-/// Most that the page may take to be there: `page.rs` holds its own files, this what is asked.
+/// Limits for loading the page: `page.rs` bounds its files, this its requests.
 const REQUESTS_MAX: usize = 3;
 const BYTES_MAX: u64 = 60 * 1024;
 
 const VIEWS: [&str; 8] =
     ["overview", "pools", "miners", "difficulty", "network", "access", "backup", "audit"];
 
-/// What a person may do something with, what leads to it, and what shows a state, by the role that
-/// the browser tells others.
+/// Controls, links and states, by the role that the browser exposes.
 const CONTROLS: [&str; 18] = [
     "button",
     "checkbox",
@@ -47,8 +46,7 @@ fn each_view(browser: &mut Browser, site: &Site, mut look: impl FnMut(&mut Brows
     }
 }
 
-/// Asserts that everything that can be operated, or shows a state, has a name; returns how many
-/// there were.
+/// Asserts that every control and every state has an accessible name; returns their number.
 #[track_caller]
 pub fn check_names(browser: &Browser, place: &str) -> usize {
     let tree = browser.cdp("Accessibility.getFullAXTree", &json!({}));
@@ -92,7 +90,7 @@ fn every_control_has_a_name() {
     });
 }
 
-/// Returns the texts whose contrast with what lies behind them is less than WCAG's AA.
+/// Returns the texts whose contrast with their background is below WCAG's AA.
 const WEAK_TEXTS: &str = r"
     const number = (text) => text.match(/[\d.]+/g).map(Number);
     const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
@@ -191,8 +189,8 @@ fn the_wizard_and_the_basic_form_fit_a_small_telephone() {
     check_thumbs(&browser, "basic form");
 }
 
-/// Asserts that nothing is wider than the window, and that what is pressed by a thumb is as high as
-/// one.
+/// Asserts that nothing is wider than the window, and that touch targets are high enough for a
+/// thumb.
 #[track_caller]
 fn check_thumbs(browser: &Browser, place: &str) {
     let width = browser.run("return document.documentElement.scrollWidth");
@@ -284,7 +282,7 @@ fn the_page_is_there_after_three_requests() {
     }
 }
 
-/// Returns when the page was painted first, in milliseconds after it was asked for.
+/// Returns the time of the page's first paint, in milliseconds after the request.
 #[track_caller]
 fn first_paint(browser: &Browser) -> u64 {
     browser.wait("a paint", || {

@@ -1,8 +1,8 @@
-//! A browser that a test drives: Debian's Chromium by its own driver, which speaks WebDriver, JSON
-//! over HTTP on loopback.
+//! A browser driven by a test: Debian's Chromium through its own driver, by WebDriver (JSON over
+//! HTTP on loopback).
 //!
-//! What a person would do is counted: a click, or a text put into a field, is one interaction. What
-//! only looks is not.
+//! A person's actions are counted: a click, or a text entered into a field, is one interaction.
+//! Reads are not counted.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -18,18 +18,18 @@ use serde_json::{Value, json};
 
 use super::gateway::PATIENCE;
 
-/// Keys of the keyboard, as WebDriver names them.
+/// Keys of the keyboard, by WebDriver's names.
 pub const TAB: &str = "\u{e004}";
 pub const ENTER: &str = "\u{e007}";
 pub const ESCAPE: &str = "\u{e00c}";
 
-/// The name that WebDriver gives the id of an element.
+/// WebDriver's key for the id of an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// Names of folders, so that two browsers of a test program have one each.
+/// Folder numbers, so that each browser of a test program has its own folder.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// What a browser is like.
+/// The options of a browser.
 #[derive(Clone, Copy)]
 pub struct Kind {
     /// It runs scripts.
@@ -51,11 +51,11 @@ pub struct Browser {
     /// The path of the session.
     session: String,
     profile: PathBuf,
-    /// What a person has done so far.
+    /// Number of a person's actions so far.
     pub interactions: u32,
 }
 
-/// What a driver says of an element that is being drawn.
+/// The driver's errors for an element that is being redrawn.
 const NOT_YET: [&str; 2] = ["stale element", "element not interactable"];
 
 impl Browser {
@@ -109,7 +109,7 @@ impl Browser {
         }}})
     }
 
-    /// Asks the driver and returns the value that it answers.
+    /// Sends a command to the driver and returns the value of its answer.
     #[track_caller]
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
         self.try_ask(method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
@@ -136,20 +136,20 @@ impl Browser {
         self.ask("POST", "/url", &json!({"url": url}));
     }
 
-    /// Loads the page anew.
+    /// Reloads the page.
     #[track_caller]
     pub fn reload(&self) {
         self.ask("POST", "/refresh", &json!({}));
     }
 
-    /// Asks the browser by its own protocol.
+    /// Sends a command in the browser's own protocol.
     #[track_caller]
     pub fn cdp(&self, command: &str, params: &Value) -> Value {
         self.ask("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": params}))
     }
 
-    /// Has every answer of the gateway come this much later, as over a slow link: what the page
-    /// does between question and answer is seen.
+    /// Delays every answer of the gateway by this time, as over a slow link. This shows the page's
+    /// behaviour between request and answer.
     #[track_caller]
     pub fn slow_down(&self, latency: Duration) {
         let conditions = json!({
@@ -162,13 +162,13 @@ impl Browser {
         self.cdp("Network.emulateNetworkConditions", &conditions);
     }
 
-    /// Runs a script in the page and returns what it returns.
+    /// Runs a script in the page and returns its result.
     #[track_caller]
     pub fn run(&self, script: &str) -> Value {
         self.ask("POST", "/execute/sync", &json!({"script": script, "args": []}))
     }
 
-    /// Returns what the page's console has said since it was asked last.
+    /// Returns the new messages of the page's console since the last call.
     #[track_caller]
     pub fn console(&self) -> Vec<String> {
         let lines = self.ask("POST", "/se/log", &json!({"type": "browser"}));
@@ -176,7 +176,7 @@ impl Browser {
         lines.map(|line| line["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// Returns the element of a CSS selector that can be seen, waiting until there is one.
+    /// Waits for a visible element of a CSS selector and returns it.
     #[track_caller]
     pub fn find(&self, css: &str) -> String {
         self.wait(&format!("{css} to be seen"), || {
@@ -188,7 +188,7 @@ impl Browser {
         })
     }
 
-    /// Says whether an element can be seen now.
+    /// Returns whether an element is visible now.
     pub fn sees(&self, css: &str) -> bool {
         let script = format!(
             "const e = document.querySelector({css:?}); \
@@ -197,7 +197,7 @@ impl Browser {
         self.run(&script) == true
     }
 
-    /// Returns the text that can be seen of an element.
+    /// Returns the visible text of an element.
     #[track_caller]
     pub fn text(&self, css: &str) -> String {
         let id = self.find(css);
@@ -205,13 +205,13 @@ impl Browser {
         text.as_str().unwrap_or_default().to_owned()
     }
 
-    /// Returns the text of an element, seen or not; empty where there is none.
+    /// Returns the text of an element, visible or not; empty without the element.
     pub fn text_of(&self, css: &str) -> String {
         let text = self.run(&format!("return document.querySelector({css:?})?.innerText"));
         text.as_str().unwrap_or_default().to_owned()
     }
 
-    /// Waits until an element's text holds `part`, and returns it.
+    /// Waits until an element's text contains `part`, and returns the text.
     #[track_caller]
     pub fn wait_for_text(&self, css: &str, part: &str) -> String {
         let script = format!(
@@ -224,7 +224,7 @@ impl Browser {
         })
     }
 
-    /// Waits for what must come; the page is shown where it does not.
+    /// Waits for a condition; prints the page if it does not come.
     #[track_caller]
     pub fn wait<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         for _ in 0..PATIENCE.as_millis() / 25 {
@@ -250,8 +250,8 @@ impl Browser {
         });
     }
 
-    /// Does something with an element, again where the page has drawn it anew meanwhile or is just
-    /// about to show it.
+    /// Runs an action on an element, and retries if the page redraws the element or has not shown
+    /// it yet.
     #[track_caller]
     fn on_element(&self, css: &str, work: impl Fn(&str) -> Result<Value, String>) {
         self.wait(&format!("{css} to stay"), || match work(&self.find(css)) {
@@ -261,7 +261,7 @@ impl Browser {
         });
     }
 
-    /// Puts a text into a field, in place of what it has.
+    /// Replaces the text of a field.
     #[track_caller]
     pub fn fill(&mut self, css: &str, text: &str) {
         self.interactions += 1;
@@ -271,7 +271,7 @@ impl Browser {
         });
     }
 
-    /// Chooses a file in a field for one.
+    /// Chooses a file in a file field.
     #[track_caller]
     pub fn choose(&mut self, css: &str, file: &Path) {
         let id = self.find(css);
@@ -279,14 +279,14 @@ impl Browser {
         self.ask("POST", &format!("/element/{id}/value"), &json!({"text": file}));
     }
 
-    /// Has what is downloaded put into a folder.
+    /// Sets the folder of downloads.
     #[track_caller]
     pub fn download_to(&self, folder: &Path) {
         let params = json!({"behavior": "allow", "downloadPath": folder});
         self.cdp("Browser.setDownloadBehavior", &params);
     }
 
-    /// Types into whatever has the focus; a word is one interaction, as is a key such as [`ENTER`].
+    /// Types into the focused element; a word is one interaction, as is a key such as [`ENTER`].
     #[track_caller]
     pub fn press(&mut self, text: &str) {
         self.interactions += 1;
@@ -311,7 +311,7 @@ impl Browser {
         self.wait(&format!("focus on {id}"), || (self.focus() == id).then_some(()));
     }
 
-    /// Goes on by Tab until an element has the focus.
+    /// Presses Tab until an element has the focus.
     #[track_caller]
     pub fn tab_to(&mut self, id: &str) {
         for _ in 0..50 {
@@ -323,7 +323,7 @@ impl Browser {
         panic!("Tab does not reach {id}");
     }
 
-    /// Keeps a picture of the window as `target/browser/NAME.png`.
+    /// Saves a screenshot as `target/browser/NAME.png`.
     #[track_caller]
     pub fn picture(&self, name: &str) {
         let script = "await document.fonts.ready";
@@ -346,7 +346,7 @@ impl Drop for Browser {
     }
 }
 
-/// Starts the driver at a port that it chooses; none where that came to nothing.
+/// Starts the driver at a free port; `None` if that fails.
 fn start_driver() -> Option<(Child, SocketAddr)> {
     let mut driver = Command::new("chromedriver")
         .arg("--port=0")
@@ -370,8 +370,8 @@ fn start_driver() -> Option<(Child, SocketAddr)> {
     Some((driver, address))
 }
 
-/// Sends a request and returns whether it was answered with 200, and the body. The driver says how
-/// long that is, and leaves the connection open whatever it is asked.
+/// Sends a request and returns whether it was answered with 200, and the body. The driver sends the
+/// body's length, and always keeps the connection open.
 fn exchange(address: SocketAddr, request: &str) -> io::Result<(bool, Vec<u8>)> {
     let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -395,7 +395,7 @@ fn exchange(address: SocketAddr, request: &str) -> io::Result<(bool, Vec<u8>)> {
     Ok((is_ok, body))
 }
 
-/// Decodes Base64, in which a picture comes.
+/// Decodes the Base64 of a screenshot.
 pub fn decode(text: &str) -> Vec<u8> {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);

@@ -1,5 +1,4 @@
-//! What is kept and what is forgotten: backup, restore, a commit that nobody answers for, and the
-//! factory reset.
+//! Keeping and losing settings: backup, restore, an unconfirmed commit, and the factory reset.
 
 use std::fs;
 use std::time::Duration;
@@ -11,10 +10,10 @@ use super::driver::{Browser, LAPTOP, TELEPHONE};
 use super::settings::{commit_user, open, user};
 use super::site::{PASSWORD, Site};
 
-/// How long a commit waits, and a little.
+/// The time of an unconfirmed commit, and a margin.
 const CONFIRM_TIME: Duration = Duration::from_secs(121);
 
-/// Changes the pool's user without a browser.
+/// Changes the pool's user over the API.
 #[track_caller]
 fn set_user(admin: &mut Client, name: &str) {
     let edits = json!({"edits": [{"key": "pool.1.user", "value": name}]});

@@ -1,5 +1,5 @@
-//! Who may do what, and several people at once: roles, wrong passwords, sessions that end, and two
-//! operators with one setting.
+//! Roles and several users at once: roles, wrong passwords, ending sessions, and two operators with
+//! one setting.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use super::driver::{Browser, ENTER, ESCAPE, LAPTOP, TAB, TELEPHONE};
 use super::settings::{commit_user, open, user};
 use super::site::{PASSWORD, Site};
 
-/// A password for others than admin, and one that admin gets later.
+/// A password for the other roles, and admin's later password.
 const OTHER: &str = "another long password";
 
-/// Wrong passwords after which an address of the network is locked out, and this machine is not.
+/// Number of wrong passwords that locks out an address of the network, but not this machine.
 const WRONG_MAX: usize = 10;
 
 /// The longest wait of this machine.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// How long an answer takes over a slow link.
+/// Delay of an answer over a slow link.
 const SLOW: Duration = Duration::from_millis(300);
 
 /// Opens the page at a view as a role.
@@ -38,7 +38,7 @@ fn choose_role(browser: &Browser, css: &str, role: &str) {
     browser.run(&format!("document.querySelector('{css}').value = '{role}'"));
 }
 
-/// Returns the names of the sections that the page leads to.
+/// Returns the names of the page's linked sections.
 fn sections(browser: &Browser) -> Vec<String> {
     let names =
         browser.run("return [...document.querySelectorAll('nav a')].map((a) => a.innerText)");

@@ -1,4 +1,4 @@
-//! The page over TLS: what it proves itself with, and a certificate of one's own.
+//! The page over TLS: its own certificate, and an operator's certificate.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use super::settings::open_at;
 use super::site::Site;
 use super::tls;
 
-/// Loads a page anew and returns the fingerprint of the certificate that the browser was shown.
+/// Reloads a page and returns the fingerprint of its certificate.
 #[track_caller]
 fn shown_to(browser: &Browser, page: &str) -> String {
     let origin = page.trim_end_matches('/');

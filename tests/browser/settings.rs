@@ -1,5 +1,4 @@
-//! The ordinary page: changes, commits that are kept or taken back, and fields that make
-//! themselves.
+//! The ordinary page: changes, commits that are kept or rolled back, and generated fields.
 
 use serde_json::{Value, json};
 

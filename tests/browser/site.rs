@@ -1,4 +1,4 @@
-//! A gateway at its first boot, as a technician finds it.
+//! A gateway at its first boot, in its factory state.
 
 use std::fs;
 use std::net::TcpListener;
@@ -12,13 +12,13 @@ use super::client::{Client, code_of};
 use super::clock::Clock;
 use super::gateway::{Gateway, Pool, program_with_state};
 
-/// The password that tests give to admin.
+/// Admin's password in tests.
 pub const PASSWORD: &str = "correct horse battery";
 
 /// Numbers of folders.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// A gateway that was never set up.
+/// A gateway before its set-up.
 pub struct Site {
     /// The process.
     pub gateway: Gateway,
@@ -26,17 +26,17 @@ pub struct Site {
     pub page: String,
     /// The address of its page over TLS.
     pub secure: String,
-    /// The fingerprint of that page's certificate, as the log has it.
+    /// The fingerprint of that page's certificate, from the log.
     pub fingerprint: String,
-    /// Where its miners connect.
+    /// The address for miners.
     pub listen: String,
     /// The set-up code that it printed.
     pub code: String,
-    /// Where its file and its state are.
+    /// The folder of its settings file and state.
     pub folder: PathBuf,
 }
 
-/// Returns an address on loopback that nobody listens at.
+/// Returns a loopback address without a listener.
 pub fn free_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
     listener.local_addr().expect("it is bound").to_string()
@@ -49,7 +49,7 @@ impl Site {
         Self::begin(|_| true).expect("nothing is in the way")
     }
 
-    /// Starts it with clocks that can be moved; none where that cannot be had here.
+    /// Starts it with adjustable clocks; `None` if this machine cannot.
     #[track_caller]
     pub fn with_clock() -> Option<(Self, Clock)> {
         let mut clock = None;
@@ -62,7 +62,8 @@ impl Site {
         site.zip(clock)
     }
 
-    /// Starts it in a folder of its own, once `prepare` has looked at how; not where it says so.
+    /// Starts it in its own folder, after `prepare` has adjusted the command; not if `prepare`
+    /// refuses.
     #[track_caller]
     fn begin(prepare: impl FnOnce(&mut Command) -> bool) -> Option<Self> {
         let name = format!("site-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -95,7 +96,7 @@ impl Site {
         Some(Self { gateway, page, secure, fingerprint, listen, code, folder })
     }
 
-    /// Starts it and sets it up for a pool that takes everything.
+    /// Starts it and sets it up for a pool that accepts every share.
     #[track_caller]
     pub fn set_up() -> (Self, Pool) {
         let site = Self::start();
@@ -103,7 +104,7 @@ impl Site {
         (site, pool)
     }
 
-    /// Sets it up for a pool that takes everything.
+    /// Sets it up for a pool that accepts every share.
     #[track_caller]
     pub fn use_pool(&self) -> Pool {
         let pool = Pool::start("abcd", 8);
@@ -125,7 +126,7 @@ impl Site {
         pool
     }
 
-    /// Logs admin in without a browser.
+    /// Logs admin in over the API.
     #[track_caller]
     pub fn admin(&self) -> Client {
         let mut client = Client::at(self.gateway.status.expect("the page is on"));

@@ -1,5 +1,5 @@
-//! The clocks of a process, moved while it runs, by a library of a few lines of C that is loaded
-//! before the system's; the program and the machine's clocks are as they always are.
+//! The clocks of a process, changed at run time by a preloaded library of a few lines of C. The
+//! program and the machine's clocks stay unchanged.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 #![expect(clippy::disallowed_methods, reason = "the clock that a process is to be ahead of")]
 
@@ -14,12 +14,12 @@ pub struct Clock {
     shifts: PathBuf,
     /// Seconds that are added to the wall clock.
     wall: Cell<i64>,
-    /// Seconds that are added to the clocks that only go on.
+    /// Seconds that are added to the monotonic clocks.
     passed: Cell<u64>,
 }
 
 impl Clock {
-    /// Builds the library; none where there is no C compiler, or the program loads no libraries.
+    /// Builds the library; `None` without a C compiler, or if the program is static.
     pub fn new(folder: &Path) -> Option<Self> {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clock/shim.c");
         let library = folder.join("clock.so");
@@ -39,7 +39,7 @@ impl Clock {
         self.write();
     }
 
-    /// Lets time pass, by every clock.
+    /// Advances every clock.
     pub fn pass(&self, time: Duration) {
         self.wall.set(self.wall.get() + time.as_secs() as i64);
         self.passed.set(self.passed.get() + time.as_secs());
@@ -53,7 +53,7 @@ impl Clock {
         std::fs::rename(&new, &self.shifts).unwrap();
     }
 
-    /// Returns the environment of a program that runs by these clocks.
+    /// Returns the environment of a program with these clocks.
     pub fn environment(&self) -> [(&'static str, &Path); 2] {
         [("LD_PRELOAD", &self.library), ("CLOCK_SHIM", &self.shifts)]
     }

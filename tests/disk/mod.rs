@@ -1,6 +1,6 @@
-//! A disk that stalls or takes nothing, for one process and switched while it runs, by a library
-//! of a few lines of C that is loaded before the system's. What waits for it waits until the test
-//! says so, so that no time is measured.
+//! A disk that stalls or refuses writes, for one process, switched at run time by a preloaded
+//! library of a few lines of C. A stalled call waits until the test releases it, so no time is
+//! measured.
 #![expect(clippy::disallowed_methods, reason = "a test has threads of its own, which may block")]
 
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use super::gateway::PATIENCE;
 pub struct Disk {
     library: PathBuf,
     folder: PathBuf,
-    /// The files that are meant lie below it.
+    /// The affected files lie below it.
     of: PathBuf,
 }
 
 impl Disk {
-    /// Builds the library, in a folder beside the one whose files are meant; none where there is
-    /// no C compiler, or the program loads no libraries.
+    /// Builds the library, in a folder beside the affected one; `None` without a C compiler, or if
+    /// the program is static.
     pub fn new(folder: &Path, of: &Path) -> Option<Self> {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/disk/shim.c");
         let library = folder.join("disk.so");
@@ -32,8 +32,8 @@ impl Disk {
         (is_built && is_loaded).then_some(Self { library, folder, of })
     }
 
-    /// Sets what the disk is like: `open`, `closed`, `full` or `read-only`. From the first time on
-    /// it is written down who touches a file.
+    /// Sets the disk's state: `open`, `closed`, `full` or `read-only`. From the first call on, file
+    /// accesses are recorded with their thread.
     pub fn be(&self, mode: &str) {
         // Another file in its place, so that no reader sees half of it.
         let new = self.folder.join("mode.new");
@@ -41,13 +41,13 @@ impl Disk {
         std::fs::rename(&new, self.folder.join("mode")).unwrap();
     }
 
-    /// Returns the lines of what was seen: the thread, the call, the file.
+    /// Returns the recorded accesses: thread, call, file.
     pub fn seen(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.folder.join("seen")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Waits until somebody waits for the disk.
+    /// Waits until a call is stalled by the disk.
     #[track_caller]
     pub fn wait_for_waiting(&self) {
         let start = Instant::now();
@@ -57,7 +57,7 @@ impl Disk {
         }
     }
 
-    /// Returns the environment of a program that has this disk.
+    /// Returns the environment of a program with this disk.
     pub fn environment(&self) -> [(&'static str, &Path); 3] {
         [("LD_PRELOAD", &self.library), ("DISK_SHIM", &self.folder), ("DISK_SHIM_OF", &self.of)]
     }

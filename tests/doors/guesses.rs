@@ -1,4 +1,4 @@
-//! Guesses from three hundred addresses: F98. And what they could learn: F99.
+//! Guesses from three hundred addresses: F98. Secrets that they could learn: F99.
 
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,7 +14,7 @@ const WORD: &str = "a password of the admin";
 const VIEWERS: &str = "a viewers password";
 const SECRET: &str = "the word of the account";
 
-/// Asks from an address.
+/// Sends a request from an address.
 fn ask(source: [u8; 4], to: SocketAddr, path: &str, cookie: &str, body: &Value) -> Reply {
     let body = body.to_string();
     let mut stream: TcpStream = connect_from(source, to).expect("it is loopback");
@@ -32,7 +32,7 @@ fn log_in(source: [u8; 4], to: SocketAddr, cookie: &str, word: &str) -> Reply {
     ask(source, to, "/api/v1/session", cookie, &json!({"role": "admin", "password": word}))
 }
 
-/// Returns what a browser is known by from now on.
+/// Returns the cookie that identifies a browser from now on.
 fn device(reply: &Reply) -> Option<String> {
     let mut set = reply.headers.iter().filter(|(name, _)| name == "set-cookie");
     let device = set.rfind(|(_, value)| value.starts_with("loka_device="));

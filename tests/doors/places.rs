@@ -11,10 +11,10 @@ use socket2::{Domain, Socket, Type};
 use crate::gateway::{Folder, Gateway, PATIENCE, Pool, program};
 use crate::tls::Browser;
 
-/// How often the watchdog looks at a gateway under fire: more than it may find it dead.
+/// Polls of the watchdog during an attack: more than its limit of failures.
 const LOOKS: usize = 5;
 
-/// The number of the signal that nobody survives.
+/// The number of SIGKILL.
 const SIGKILL: i32 = 9;
 
 /// Opens a connection from one of this machine's addresses.

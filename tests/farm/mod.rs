@@ -1,8 +1,8 @@
 //! A farm without sockets: the production [`Proxy`] with miners and pools that are lines of text.
 //!
-//! Tests read as the conversation they are about: [`Farm::send`] is what a miner says and returns
-//! what it hears, [`Farm::pool_says`] and [`Farm::pool_hears`] are the other side. Time passes
-//! only in [`Farm::wait`].
+//! Tests read as conversations: [`Farm::send`] sends a miner's line and returns the answers,
+//! [`Farm::pool_says`] and [`Farm::pool_hears`] are the other side. Time passes only in
+//! [`Farm::wait`].
 #![allow(dead_code, reason = "each test binary uses a part of the farm")]
 
 use loka_stratum::downstream::Close;
@@ -27,20 +27,20 @@ pub const TRIVIAL: f64 = 1e-10;
 /// A difficulty that no hash of a test reaches.
 pub const HOPELESS: f64 = 1e12;
 
-/// Shares that wait on each link of a farm, at most.
+/// Most waiting shares per link of a farm.
 pub const QUEUE: usize = 256;
 
-/// The engine, and what it would be given by a gateway.
+/// The engine, with the inputs of a gateway.
 pub struct Farm {
     pub proxy: Proxy<'static>,
     pub now: Instant,
-    /// What each link was told and has not been read by the test.
+    /// The lines to each link that the test has not read yet.
     heard: Vec<Vec<String>>,
-    /// Where outputs are written.
+    /// The buffer for outputs.
     buffer: Vec<u8>,
 }
 
-/// Options for a farm with `pools` pools and no difficulty to speak of.
+/// Options for a farm with `pools` pools and a trivial difficulty.
 pub fn options(pools: usize) -> Options {
     let difficulty = |d| Difficulty::new(d).unwrap();
     let login = |index: usize| PoolLogin {
@@ -95,7 +95,7 @@ impl Farm {
         Self::sized(miners, 4, options)
     }
 
-    /// A farm with these options and room for so many miners and links.
+    /// A farm with these options and room for the given numbers of miners and links.
     pub fn sized(miners: usize, links: usize, options: Options) -> Self {
         let now = Instant::from_micros(1_000_000_000);
         let mut proxy = Proxy::new(storage(miners, links), options, now).unwrap();
@@ -103,7 +103,7 @@ impl Farm {
         Self { proxy, now, heard: vec![vec![]; links], buffer: vec![0; OUTPUT_BYTES_MIN] }
     }
 
-    /// The same with queues of so many shares.
+    /// The same with queues of the given length.
     pub fn queued(miners: usize, links: usize, pending: usize, options: Options) -> Self {
         let now = Instant::from_micros(1_000_000_000);
         let storage = Storage {
@@ -132,7 +132,7 @@ impl Farm {
         self.proxy.handle_connect([0; 16], self.now).unwrap()
     }
 
-    /// A connection that has been through the handshake, and what it heard.
+    /// A connection after the handshake, and its received lines.
     #[track_caller]
     pub fn miner(&mut self, worker: &str) -> (MinerHandle, Vec<String>) {
         self.miner_at([0; 16], worker)
@@ -149,7 +149,7 @@ impl Farm {
         (miner, heard)
     }
 
-    /// Sends a line and returns what the miner hears at once.
+    /// Sends a line and returns the miner's immediate answers.
     #[track_caller]
     pub fn send(&mut self, miner: MinerHandle, line: &str) -> Vec<String> {
         let (heard, close) = self.bytes(miner, format!("{line}\n").as_bytes());
@@ -157,7 +157,7 @@ impl Farm {
         heard
     }
 
-    /// Sends a line while the way to the pool is blocked.
+    /// Sends a line while the link's socket is full.
     #[track_caller]
     pub fn send_unsettled(&mut self, miner: MinerHandle, line: &str) -> Vec<String> {
         let line = format!("{line}\n");
@@ -167,7 +167,7 @@ impl Farm {
         lines(out.as_slice())
     }
 
-    /// Sends bytes and returns what the miner hears, and whether it is closed.
+    /// Sends bytes and returns the miner's answers, and whether it is closed.
     pub fn bytes(&mut self, miner: MinerHandle, mut input: &[u8]) -> (Vec<String>, Option<Close>) {
         let mut heard = vec![];
         loop {
@@ -186,8 +186,8 @@ impl Farm {
         }
     }
 
-    /// Hands in bytes as a gateway does that reads no more than it may, and returns what the miner
-    /// hears; what links are told is collected by [`Farm::pool_hears`].
+    /// Hands in bytes within the engine's read limit, like a gateway, and returns the miner's
+    /// answers. [`Farm::pool_hears`] collects the lines to links.
     pub fn read(&mut self, miner: MinerHandle, mut input: &[u8]) -> Vec<String> {
         let mut heard = vec![];
         while !input.is_empty() {
@@ -200,7 +200,7 @@ impl Farm {
         heard
     }
 
-    /// What is due to a miner now.
+    /// The output due to a miner now.
     #[track_caller]
     pub fn due(&mut self, miner: MinerHandle) -> Vec<String> {
         let mut out = Writer::new(&mut self.buffer);
@@ -208,7 +208,7 @@ impl Farm {
         lines(out.as_slice())
     }
 
-    /// Miners that the engine says output is due to.
+    /// Miners with due output, by the engine's list.
     pub fn wanting(&mut self) -> Vec<MinerHandle> {
         let mut cursor = 0;
         std::iter::from_fn(|| self.proxy.poll_wanting(&mut cursor)).collect()
@@ -225,7 +225,7 @@ impl Farm {
 
     // ---- pools -----------------------------------------------------------------------------
 
-    /// The link that the engine wants to be connected, connected.
+    /// Connects the link that the engine requests, and returns it.
     #[track_caller]
     pub fn dialled(&mut self) -> LinkIndex {
         let (link, _) = self.proxy.poll_dial(self.now).expect("a link is to be dialled");
@@ -234,7 +234,7 @@ impl Farm {
         link
     }
 
-    /// Goes through a pool's handshake and gives a first job.
+    /// Plays a pool's handshake and sends a first job.
     #[track_caller]
     pub fn pool_up(&mut self, link: LinkIndex, extranonce1: &str, size: u8, difficulty: f64) {
         self.handshake(link, extranonce1, size);
@@ -242,13 +242,13 @@ impl Farm {
         self.pool_says(link, &notify("job-1", 1, true));
     }
 
-    /// Goes through a pool's handshake, with the mask of BIP-0320.
+    /// Plays a pool's handshake, with the mask of BIP-0320.
     #[track_caller]
     pub fn handshake(&mut self, link: LinkIndex, extranonce1: &str, size: u8) {
         self.handshake_with(link, extranonce1, size, Some("1fffe000"));
     }
 
-    /// Goes through a pool's handshake; without a mask the pool refuses version rolling.
+    /// Plays a pool's handshake; without a mask the pool refuses version rolling.
     #[track_caller]
     pub fn handshake_with(
         &mut self,
@@ -277,7 +277,7 @@ impl Farm {
         assert_eq!(result, Ok(()), "closed by {line}");
     }
 
-    /// A line of the pool while the way back to it is blocked.
+    /// A line of the pool while the socket to it is full.
     #[track_caller]
     pub fn pool_says_unsettled(&mut self, link: LinkIndex, line: &str) {
         let line = format!("{line}\n");
@@ -291,7 +291,7 @@ impl Farm {
         result
     }
 
-    /// What the pool heard since it was asked last.
+    /// The pool's received lines since the last call.
     pub fn pool_hears(&mut self, link: LinkIndex) -> Vec<String> {
         self.settle();
         std::mem::take(&mut self.heard[link.index()])
@@ -303,7 +303,7 @@ impl Farm {
         self.settle();
     }
 
-    /// Answers the submit that the pool heard last, with `true`.
+    /// Answers the pool's last received submit with `true`.
     #[track_caller]
     pub fn pool_accepts(&mut self, link: LinkIndex) -> Value {
         let heard = self.pool_hears(link);
@@ -315,7 +315,7 @@ impl Farm {
 
     // ---- time ------------------------------------------------------------------------------
 
-    /// Lets time pass, at the steps that the engine asks for.
+    /// Lets time pass, in the steps of the engine's deadlines.
     pub fn wait(&mut self, length: Duration) {
         let end = self.now + length;
         while self.now < end {
@@ -325,7 +325,7 @@ impl Farm {
         }
     }
 
-    /// Collects what links are told and checks the ledger.
+    /// Collects the lines to links and checks the ledger.
     fn settle(&mut self) {
         for index in 0..self.heard.len() {
             let Some((link, _)) = self.proxy.links().iter().nth(index) else { break };
@@ -368,12 +368,12 @@ pub fn set_difficulty(difficulty: f64) -> String {
     json!({"id": null, "method": "mining.set_difficulty", "params": [difficulty]}).to_string()
 }
 
-/// A notify line; `block` stands for the block to build on.
+/// A notify line; `block` selects the previous block.
 pub fn notify(job_id: &str, block: u8, clean: bool) -> String {
     notify_of(&job(job_id, block, clean))
 }
 
-/// A notify line with coinbase halves of its own.
+/// A notify line with the given coinbase halves.
 pub fn notify_with(job_id: &str, block: u8, clean: bool, coinb1: &str, coinb2: &str) -> String {
     let mut params = job(job_id, block, clean);
     params[2] = coinb1.into();
@@ -386,7 +386,7 @@ pub fn notify_of(params: &Value) -> String {
     json!({"id": null, "method": "mining.notify", "params": params}).to_string()
 }
 
-/// The params of a notify; `block` stands for the block to build on.
+/// The params of a notify; `block` selects the previous block.
 pub fn job(job_id: &str, block: u8, clean: bool) -> Value {
     let prev_hash = format!("{block:02x}").repeat(28) + "00000000";
     let branches = [BRANCH, BRANCH];

@@ -1,7 +1,7 @@
-//! The gateway as a process, a pool that is a few lines of JSON, and miners that are sockets.
+//! The gateway as a process, a pool of a few lines of JSON, and miners as sockets.
 //!
-//! Everything is on loopback, on ports that the system chooses. Nothing waits for a fixed time:
-//! a test waits for what must happen, and fails where it does not within [`PATIENCE`].
+//! Everything is on loopback, on ports that the system chooses. No test waits for a fixed time: it
+//! polls for a condition, and fails after [`PATIENCE`].
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 #![expect(clippy::disallowed_methods, reason = "tests have threads of their own, which may block")]
 
@@ -18,12 +18,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// How long a test waits for what must happen: nothing is measured by it, and a machine whose
-/// cores are kept busy by others takes many times as long.
+/// Limit of a test's wait for a condition. It measures nothing; a busy machine takes many times as
+/// long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Returns the program under test. It keeps no state unless a test says where: no test writes into
-/// the home of who runs it.
+/// Returns the program under test, without state unless a test names a directory: no test writes
+/// into the user's home.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loka-stratum"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LOKA_")) {
@@ -33,14 +33,14 @@ pub fn program() -> Command {
     command
 }
 
-/// Returns the program under test, to be run with a settings file that says where state is kept.
+/// Returns the program under test, for a settings file that names `state.dir`.
 pub fn program_with_state() -> Command {
     let mut command = program();
     command.env_remove("LOKA_STATE__DIR");
     command
 }
 
-/// A folder that is gone when the test is over.
+/// A folder that is removed on drop.
 pub struct Folder(pub PathBuf);
 
 impl Folder {

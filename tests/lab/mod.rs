@@ -1,4 +1,4 @@
-//! A part of the lab as a process of its own: a pool, a swarm, an injector.
+//! A part of the lab as a process: a pool, a swarm, an injector.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 #![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::gateway::{PATIENCE, program};
 
-/// A part of the lab that obeys lines on its standard input.
+/// A part of the lab that executes lines of its standard input.
 pub struct Part {
     child: Child,
     input: ChildStdin,
@@ -35,7 +35,7 @@ impl Part {
         Self { child, input, output }
     }
 
-    /// Says a line to it.
+    /// Sends it a line.
     pub fn tell(&mut self, line: &str) {
         writeln!(self.input, "{line}").expect("the lab reads");
     }
@@ -52,7 +52,7 @@ impl Part {
         }
     }
 
-    /// Tells it `command` and returns the JSON that it answers.
+    /// Sends `command` and returns the JSON of its answer.
     #[track_caller]
     pub fn ask(&mut self, command: &str) -> Value {
         self.tell(command);
@@ -60,7 +60,7 @@ impl Part {
         serde_json::from_str(&format!("{{{line}")).expect("it is JSON")
     }
 
-    /// Asks `command` until the answer is as wanted.
+    /// Repeats `command` until the answer meets a condition.
     #[track_caller]
     pub fn wait_for(&mut self, command: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;

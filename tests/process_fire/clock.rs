@@ -1,8 +1,7 @@
-//! A wall clock that is wrong, is set, and is set back while the process runs: F65.
+//! A wall clock that is wrong, set, and set back at run time: F65.
 //!
-//! The pool speaks TLS with a certificate that is good in 2027 and in no other year. The process's
-//! own wall clock is moved ([`Clock`]); the program, its TLS and the machine's clock are as they
-//! always are.
+//! The pool speaks TLS with a certificate that is valid only in 2027. The test moves the process's
+//! own wall clock ([`Clock`]); the program, its TLS and the machine's clock stay unchanged.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -26,8 +25,7 @@ const DAY_IN_2026: i64 = 1_796_817_600; // 2026-12-09, after this program was wr
 const DAY_IN_2027: i64 = 1_812_974_400; // 2027-06-14, when the certificate is good
 const DAY_IN_2037: i64 = 2_128_507_200; // 2037-06-13, when it has long expired
 
-/// Puts TLS before a pool, with a certificate for the year 2027 whose authority is written to
-/// `ca_file`.
+/// Adds TLS to a pool, with a certificate for the year 2027, and writes its CA to `ca_file`.
 fn tls_before(pool: SocketAddr, ca_file: &Path) -> SocketAddr {
     let in_2027 = |mut params: CertificateParams| {
         params.not_before = date_time_ymd(2027, 1, 1);
@@ -69,7 +67,7 @@ fn tls_before(pool: SocketAddr, ca_file: &Path) -> SocketAddr {
     address.recv().unwrap()
 }
 
-/// Waits until the status says why the pool is not reached.
+/// Waits until the status gives the reason for the unreachable pool.
 #[track_caller]
 fn wait_for_error(gateway: &Gateway, part: &str) {
     gateway.wait_for(part, |report| {

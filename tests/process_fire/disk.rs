@@ -1,5 +1,5 @@
-//! A disk that does not answer, is full or takes nothing, while shares flow, blocks are found and
-//! people fail to log in: F96.
+//! A disk that hangs, is full or refuses writes, while shares flow, blocks are found and log-ins
+//! fail: F96.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;

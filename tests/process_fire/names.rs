@@ -1,7 +1,8 @@
-//! Names of pools that resolve slowly, not at all, otherwise or to what is not the pool: F61, F62.
+//! Pool names that resolve slowly, not at all, to changing addresses, or to another server: F61,
+//! F62.
 //!
-//! The gateway's resolver is the system's own, pointed at a DNS server of the test by a
-//! `resolv.conf` that is mounted for the one process.
+//! The gateway uses the system's resolver. A `resolv.conf` mounted for this process points it at
+//! the test's DNS server.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -17,23 +18,23 @@ use super::gateway::{Folder, Gateway, Pool, program};
 use super::skips::skipped;
 use super::system::is_done;
 
-/// The name of all pools here.
+/// The name of all pools in these tests.
 const NAME: &str = "pool.loka.test";
 
 /// A question about an IPv4 address (RFC 1035, 3.2.2).
 const TYPE_A: u16 = 1;
 const NO_SUCH_NAME: u8 = 3;
 
-/// What the server says of a name.
+/// The server's answer for a name.
 #[derive(Clone, Copy)]
 enum Says {
     Address(Ipv4Addr),
     NoSuchName,
-    /// Nothing until it is told something else.
+    /// No answer until the test changes it.
     Nothing,
 }
 
-/// A DNS server that knows one name, at an address of its own.
+/// A DNS server with one name, at its own address.
 struct Names {
     address: Ipv4Addr,
     socket: UdpSocket,
@@ -42,14 +43,14 @@ struct Names {
 
 struct State {
     says: Says,
-    /// Who waits for an answer, by question; a question that is repeated waits once.
+    /// Clients that wait for an answer, by question; a repeated question waits once.
     waiting: HashMap<(SocketAddr, u16), Vec<u8>>,
     /// Questions for an IPv4 address of the name.
     asked: usize,
 }
 
 impl Names {
-    /// Starts it; none where port 53 is not to be had.
+    /// Starts it; `None` if port 53 is not available.
     fn start(last: u8, says: Says) -> Option<Self> {
         // Tests that run at the same time have addresses of their own.
         let [.., high, low] = std::process::id().to_be_bytes();
@@ -112,7 +113,7 @@ impl State {
     }
 }
 
-/// Returns the type of a packet's question about the name, and where it ends.
+/// Returns the type of a packet's question about the name, and the question's end.
 fn question_of(packet: &[u8]) -> Option<(u16, usize)> {
     let mut at = 12;
     let mut name = Vec::new();
@@ -129,8 +130,8 @@ fn question_of(packet: &[u8]) -> Option<(u16, usize)> {
     (name.join(".") == NAME).then_some((kind, at + 4))
 }
 
-/// Starts a gateway for the pool of that name, whose resolver asks `names`; none where a mount is
-/// not permitted.
+/// Starts a gateway for the pool of that name, with `names` as its DNS server; `None` without the
+/// permission to mount.
 fn gateway_with(names: &Names, scheme: &str, port: u16, folder: &Path) -> Option<Gateway> {
     let resolv = folder.join("resolv.conf");
     // The resolver waits as long as it takes, so that the gateway's own bound is what counts.
@@ -150,7 +151,7 @@ fn gateway_with(names: &Names, scheme: &str, port: u16, folder: &Path) -> Option
     Some(Gateway::spawn(command))
 }
 
-/// Waits until the status says why the pool is not reached, and returns it.
+/// Waits until the status gives the reason for the unreachable pool, and returns it.
 #[track_caller]
 fn wait_for_error(gateway: &Gateway, part: &str) -> String {
     let error = |report: &Value| report["upstream"][0]["error"].as_str().map(str::to_owned);

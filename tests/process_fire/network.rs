@@ -1,9 +1,9 @@
-//! A network that is pulled, loses and disorders packets, or forgets a connection without a word:
-//! F47, F60, F63. And all that a gateway sends anywhere: F86.
+//! A network that is unplugged, loses and reorders packets, or silently forgets a connection: F47,
+//! F60, F63. And all traffic of a gateway: F86.
 //!
-//! The gateway runs in a network namespace of its own, and what it speaks with on this machine is
-//! reached through another that stands for a router. Of F47 and F63 the kernel's own timers are
-//! what is tried, so they take a minute and more, and run only with `LONG=1`.
+//! The gateway runs in its own network namespace, and reaches its peers on this machine through
+//! another namespace, the router. F47 and F63 test the kernel's own timers, so they take a minute
+//! and more, and run only with `LONG=1`.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -21,22 +21,22 @@ use super::skips::skipped;
 use super::sum;
 use super::system::{is_done, is_long};
 
-/// Within which the place of a miner that vanished is free, and a forgotten link made anew.
+/// Time limits for freeing a vanished miner's slot, and for replacing a forgotten link.
 const GONE_MAX: Duration = Duration::from_secs(90);
 
-/// This machine, a router, and a gateway behind it; gone when the test is over.
+/// This machine, a router, and a gateway behind it; removed on drop.
 struct Network {
     router: String,
     inner: String,
     /// This machine's end of the cable to the router.
     near: String,
-    /// Tests that run at the same time have networks of their own.
+    /// Number of this network; concurrent tests have separate networks.
     net: u8,
 }
 
 impl Network {
-    /// Lays it, with 10.213.N.1 for this machine and 10.214.N.2 for the gateway; none where that
-    /// is not permitted.
+    /// Creates it, with 10.213.N.1 for this machine and 10.214.N.2 for the gateway; `None` without
+    /// the permission.
     fn lay(net: u8) -> Option<Self> {
         let id = format!("{}{net}", std::process::id());
         let [router, inner, near] = ["lkr", "lkg", "lkn"].map(|prefix| format!("{prefix}{id}"));
@@ -63,7 +63,7 @@ impl Network {
         steps.iter().all(|step| run(step)).then_some(network)
     }
 
-    /// Starts a gateway in it whose pool is on this machine.
+    /// Starts a gateway in it, with its pool on this machine.
     fn gateway(&self, pool: &Pool) -> Gateway {
         let Self { inner, net, .. } = self;
         let mut command = Command::new("ip");
@@ -75,8 +75,8 @@ impl Network {
         Gateway::spawn(command)
     }
 
-    /// Has the router lose a fifth of what is spoken with a TCP port of this machine, and hold a
-    /// third of the rest up on a way of its own, so that it arrives late and out of order.
+    /// Has the router drop a fifth of the packets of a TCP port of this machine, and delay a third
+    /// of the rest, so that they arrive late and out of order.
     fn lose_and_disorder(&self, port: u16) -> bool {
         let Self { router, .. } = self;
         let queues = ["lkup", "lkdown"].iter().all(|device| {
@@ -99,8 +99,8 @@ impl Network {
             })
     }
 
-    /// Has the router drop what comes from a TCP port of this machine for one of the gateway, and
-    /// say nothing to anybody.
+    /// Has the router silently drop packets from a TCP port of this machine to a port of the
+    /// gateway.
     fn forget(&self, from: u16, to: u16) -> bool {
         let Self { router, .. } = self;
         let rule = "ipproto tcp sport";
@@ -121,7 +121,7 @@ fn run(line: &str) -> bool {
     is_done(&line.split(' ').collect::<Vec<_>>())
 }
 
-/// Says why it is not done, where it is not.
+/// Skips the test with the reason, if it cannot run.
 fn long_network(net: u8) -> Option<Network> {
     if !is_long() {
         return None;
@@ -133,7 +133,7 @@ fn long_network(net: u8) -> Option<Network> {
     network
 }
 
-/// Whom somebody speaks to, as far as it passes this machine.
+/// The destinations of a host's packets that pass this machine.
 struct Capture {
     seen: Arc<Mutex<BTreeSet<SocketAddrV4>>>,
     is_over: Arc<AtomicBool>,
@@ -144,7 +144,7 @@ struct Capture {
 const ALL: i32 = 3_u16.to_be() as i32;
 
 impl Capture {
-    /// Notes whom `source` speaks to from now on; none where that is not permitted.
+    /// Records the destinations of `source` from now on; `None` without the permission.
     fn start(source: Ipv4Addr) -> Option<Self> {
         let mut socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(ALL))).ok()?;
         socket.set_read_timeout(Some(Duration::from_millis(100))).ok()?;
@@ -169,7 +169,7 @@ impl Capture {
         self.seen.lock().unwrap().contains(&to)
     }
 
-    /// Returns all places that were spoken to.
+    /// Returns all recorded destinations.
     fn end(mut self) -> BTreeSet<SocketAddrV4> {
         self.is_over.store(true, Ordering::Relaxed);
         self.reader.take().unwrap().join().unwrap();
@@ -177,8 +177,8 @@ impl Capture {
     }
 }
 
-/// Where an Ethernet frame with IPv4 comes from and goes; nothing of a TCP connection but its first
-/// packet. The port is 0 where the protocol has none.
+/// Source and destination of an Ethernet frame with IPv4; of a TCP connection only the first
+/// packet. The port is 0 for protocols without ports.
 fn opens(frame: &[u8]) -> Option<(Ipv4Addr, SocketAddrV4)> {
     const TCP: u8 = 6;
     const UDP: u8 = 17;
@@ -310,7 +310,7 @@ fn f47_a_pulled_cable_gives_the_place_back_within_90_seconds_whatever_is_sent_me
     miners.wait().unwrap();
 }
 
-/// A swarm of idle miners in a network namespace, gone with its connections when it is dropped.
+/// A swarm of idle miners in a network namespace, ended with its connections on drop.
 struct Swarm(std::process::Child);
 
 impl Swarm {
@@ -335,8 +335,8 @@ impl Drop for Swarm {
     }
 }
 
-/// A router forgets the connections of a hall, whose miners come again at once from the same
-/// address, which has no place left.
+/// A router forgets the connections of a hall. Its miners reconnect at once from the same address,
+/// which has no free connection left.
 #[test]
 fn f47_miners_come_back_behind_a_router_that_forgot_them_though_their_address_is_full() {
     const MINERS: usize = 40;
@@ -416,7 +416,7 @@ fn f60_lost_and_disordered_packets_cost_time_only() {
     println!("200 shares over a fifth of loss: all accepted, {again} segments sent again");
 }
 
-/// How many segments were sent again from within a namespace.
+/// Number of retransmitted segments from a namespace.
 fn retransmissions(namespace: &str) -> u64 {
     let shown = Command::new("ip")
         .args(["netns", "exec", namespace, "cat", "/proc/net/snmp"])
@@ -429,8 +429,7 @@ fn retransmissions(namespace: &str) -> u64 {
     values.split(' ').nth(at).unwrap().parse().unwrap()
 }
 
-/// Has the router forget the link that stands, does something, and waits until there is another
-/// link.
+/// Has the router forget the current link, runs an action, and waits for a new link.
 fn forget_link(
     network: &Network,
     pool: &Pool,

@@ -1,4 +1,4 @@
-//! Miners, and what says it is one: F43 to F52, F54.
+//! Miners and clients that pretend to be miners: F43 to F52, F54.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasher, BuildHasherDefault};
@@ -26,7 +26,7 @@ fn connect_from(source: &str, to: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Says whether the other side ends the connection, waiting until it does.
+/// Waits for the other side's end of the connection; returns whether it came.
 fn is_ended(stream: &mut TcpStream) -> bool {
     let mut rest = Vec::new();
     let end = stream.read_to_end(&mut rest);
@@ -163,12 +163,12 @@ fn f46_a_miner_that_does_not_read_is_closed_after_thirty_seconds() {
     assert_eq!(other.submit("farm.other", &job, 1)["result"], true);
 }
 
-/// How a peer goes.
+/// The way a peer ends its connection.
 #[derive(Clone, Copy, Debug)]
 enum Leave {
     Fin,
     Rst,
-    /// It reads on but says nothing more.
+    /// It still reads but sends nothing more.
     HalfClosed,
 }
 
@@ -350,8 +350,7 @@ fn f52_a_flood_of_bad_lines_is_a_few_lines_of_log_and_all_counted() {
     assert!((1..=allowed).contains(&lines), "{lines} lines: {:#?}", gateway.log);
 }
 
-/// Addresses of this machine that are alike to a hash whose key is known, in all that chooses their
-/// place in a map.
+/// Addresses of this machine that collide in a map whose hash key is known.
 fn alike() -> impl Iterator<Item = IpAddr> {
     let known = BuildHasherDefault::<DefaultHasher>::default();
     let second = u32::from(Ipv4Addr::new(127, 0, 1, 0));

@@ -1,4 +1,4 @@
-//! Pools that lie, flap, or are away, and ways to them that are bad: F55 to F64.
+//! Pools that lie, flap, or are down, and bad routes to them: F55 to F64.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use super::skips::skipped;
 use super::system::seconds;
 use super::{memory_kib, sum};
 
-/// A gateway that reaches its pool by way of an injector.
+/// A gateway with an injector before its pool.
 fn behind_faults(pool: &Pool) -> (Gateway, Part) {
     let to = pool.address.to_string();
     let mut faults = Part::start(&["faults", "--listen", "127.0.0.1:0", "--to", &to]);
@@ -208,10 +208,10 @@ fn f64_all_pools_away_for_minutes_with_a_thousand_miners() {
     }
 }
 
-/// `upstream.retry_max_secs` where nobody sets it.
+/// The default of `upstream.retry_max_secs`.
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
-/// Every pool is away for as long as it takes to find a share per miner, and `longer`.
+/// Every pool is down for the time of one share per miner, and `longer`.
 fn away(miners: u64, longer: Duration) {
     let pool = Pool::start("abcd", 8);
     let (gateway, mut faults) = behind_faults(&pool);

@@ -1,5 +1,4 @@
-//! A system that stalls, or has no files or no disk left: F45, F66, F69 to
-//! F71.
+//! A system that stalls, or has no file descriptors or disk space left: F45, F66, F69 to F71.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -12,14 +11,14 @@ use super::cpu_time;
 use super::gateway::{self, Folder, Gateway, Miner, PATIENCE, Pool, program};
 use super::skips::skipped;
 
-/// Runs a command of the system; `false` where it is not there or not permitted.
+/// Runs a command of the system; `false` if it is missing or not permitted.
 pub fn is_done(words: &[&str]) -> bool {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Says whether what takes minutes is to run, and that it does not where it does not.
+/// Returns whether tests of minutes are enabled; otherwise reports the skip.
 pub fn is_long() -> bool {
     let is_long = std::env::var_os("LONG").is_some();
     if !is_long {
@@ -28,8 +27,8 @@ pub fn is_long() -> bool {
     is_long
 }
 
-/// How many seconds something is done that takes minutes: `long` with `LONG=1`, `whole`, as the
-/// case asks, with `LONG=whole`; not at all without, and then it is said.
+/// Length of a long test in seconds: `long` with `LONG=1`, `whole`, the case's full length, with
+/// `LONG=whole`; otherwise the test is skipped.
 pub fn seconds(long: u32, whole: u32) -> Option<u32> {
     let is_whole = std::env::var_os("LONG").is_some_and(|word| word == "whole");
     is_long().then_some(if is_whole { whole } else { long })
@@ -150,7 +149,7 @@ fn f70_a_mute_pool_delays_the_end_by_ten_seconds_and_no_more() {
     assert!(gateway.log.iter().any(|line| line.contains("left without an answer")));
 }
 
-/// A small file system that is gone when the test is over.
+/// A small file system that is removed on drop.
 struct Disk(PathBuf);
 
 impl Disk {

@@ -1,5 +1,5 @@
-//! Both ends of a serial line, and what lies between: pseudo terminals, noise, a person's screen,
-//! a tool's frames.
+//! Both ends of a serial line, and the line itself: pseudo terminals, noise, a person's screen, a
+//! tool's frames.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
 use std::io::ErrorKind;

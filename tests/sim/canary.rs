@@ -1,12 +1,12 @@
-//! Is the simulation awake? Every defect that the engine can be made to have is found, by the
-//! invariant it is named for, within a number of seeds.
+//! Checks the simulation itself: it finds every planted defect, by the invariant of the defect's
+//! name, within a number of seeds.
 
 use loka_stratum::canary::Defect;
 
 use crate::run::{Setup, checked};
 use crate::trace::Record;
 
-/// Seeds within which a defect is found; the rarest needs a fault that few seeds have.
+/// Seeds until a defect must be found; the rarest needs a fault that few seeds have.
 const SEEDS_MAX: u64 = 400;
 
 #[test]

@@ -1,19 +1,18 @@
-//! The gateway's clock, which need not go as the world does (F66): it may show the same time for a
-//! while, and it may leap, as after a suspended machine. It never goes back; the process sees to
-//! that.
+//! The gateway's clock, which may differ from the world's (F66): it may stand still for a while,
+//! and it may leap, as after a suspend. It never goes back; the process guarantees that.
 
 use crate::plan::{MILLI, SECOND};
 use crate::rng::Rng;
 
-/// It does not begin at zero.
+/// The clock's start, which is not zero.
 const BASE: u64 = 1_000_000_000;
 
-/// What the clock does at some time.
+/// An event of the clock.
 #[derive(Clone, Copy, Debug)]
 pub enum Trick {
-    /// Shows the same time for that long, and goes on as if it had not.
+    /// Shows the same time for that long, then catches up.
     Stand(u64),
-    /// Is that much later at once.
+    /// Leaps ahead by that much.
     Leap(u64),
 }
 
@@ -31,18 +30,18 @@ impl Trick {
 #[derive(Debug, Default)]
 pub struct Clock {
     ahead: u64,
-    /// Since when it stands, and until when.
+    /// Begin and end of a stand-still.
     stands: (u64, u64),
 }
 
 impl Clock {
-    /// What it shows at a time of the world, in microseconds.
+    /// The clock's time at a time of the world, in microseconds.
     pub fn reads(&self, now: u64) -> u64 {
         let (since, until) = self.stands;
         BASE + self.ahead + if now < until { since } else { now }
     }
 
-    /// The world's time when it will show `micros`.
+    /// The world's time at which the clock shows `micros`.
     pub fn when(&self, micros: u64, now: u64) -> u64 {
         let at = micros.saturating_sub(BASE + self.ahead);
         let (since, until) = self.stands;
@@ -57,12 +56,12 @@ impl Clock {
         }
     }
 
-    /// Goes as the world does from now on.
+    /// Runs with the world's time from now on.
     pub fn calm(&mut self) {
         self.stands = (0, 0);
     }
 
-    /// How far it has leapt.
+    /// The sum of its leaps.
     pub fn ahead(&self) -> u64 {
         self.ahead
     }

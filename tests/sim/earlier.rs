@@ -1,5 +1,5 @@
-//! What an earlier run left: block candidates without an answer, which this one must bring to their
-//! pools (F39).
+//! The legacy of an earlier run: block candidates without an answer, which this run must send to
+//! their pools (F39).
 
 use loka_stratum::blocks::BlockRecord;
 use loka_stratum::identity::Account;
@@ -12,17 +12,17 @@ use crate::pool::EARLIER_EXTRANONCE1;
 use crate::trace::hold;
 use crate::world::World;
 
-/// What a block is worth asking for: a day.
+/// The lifetime of a block's record: a day.
 const BLOCK_LIFE: u64 = 86_400 * SECOND;
 
-/// A block of an earlier run, in the books of this one.
+/// A block of an earlier run, in this run's books.
 #[derive(Clone, Copy, Debug)]
 pub struct Earlier {
     pub pool: usize,
     pub key: u64,
 }
 
-/// What the last run wrote down, for each of the pools that the plan names.
+/// The last run's records, for each of the plan's pools.
 pub fn records(plan: &Plan) -> Vec<(Earlier, BlockRecord)> {
     let record = |(number, pool): (usize, &usize)| {
         let mut hash = [0; 32];
@@ -55,8 +55,8 @@ fn account_of(plan: &Plan, pool: usize) -> Account {
     }
 }
 
-/// Every block of an earlier run was sent to its pool, if that is there, unless it is too old by
-/// the gateway's clock.
+/// Checks that every block of an earlier run was sent to its pool, if that is live, unless the
+/// block is too old by the gateway's clock.
 pub fn f39_brought(world: &World<'_>) {
     let is_old = is_old(world);
     let links = world.proxy.links();
@@ -73,8 +73,8 @@ pub fn f39_brought(world: &World<'_>) {
     }
 }
 
-/// Every block is kept that its own pool has not taken and, where this run found it, has said
-/// nothing about: what any other session says decides nothing.
+/// Checks that a block is kept until its own pool accepts it or, for a block of this run, answers
+/// it: answers of other sessions decide nothing.
 pub fn f92_kept(world: &World<'_>) {
     if is_old(world) || world.proxy.blocks().not_kept() > 0 {
         return;

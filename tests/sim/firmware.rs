@@ -1,22 +1,21 @@
-//! How firmwares open their sessions and submit: one entry per habit that
-//! `docs/stratum-quirks.md` records.
+//! Handshakes and submits of firmwares: one entry per habit in `docs/stratum-quirks.md`.
 //!
 //! In the texts `{w}` is the worker, `{s}` a difficulty that it suggests, and `{i}` the next id.
 
-/// What a firmware does about the version bits of a share.
+/// A firmware's use of a share's version bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rolling {
-    /// Asks for none, submits five params.
+    /// Requests none, submits five params.
     Never,
-    /// Rolls what it is granted.
+    /// Rolls the granted bits.
     Always,
-    /// Asks, and submits `00000000` (QUIRKS 33).
+    /// Requests bits, and submits `00000000` (QUIRKS 33).
     Idle,
-    /// Submits five params now and then, though it rolls (QUIRKS 33).
+    /// Rolls, but sometimes submits five params (QUIRKS 33).
     Forgets,
 }
 
-/// How the extranonce2 runs.
+/// The counting of the extranonce2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counting {
     Up,
@@ -28,12 +27,12 @@ pub enum Counting {
 #[derive(Debug)]
 pub struct Firmware {
     pub name: &'static str,
-    /// The requests in order; `!` in front says that no answer is due.
+    /// The requests in order; a leading `!` marks a request without an answer.
     pub handshake: &'static [&'static str],
     /// All in one segment, before any answer (QUIRKS 1).
     pub together: bool,
     pub first_id: u64,
-    /// The id of every submit, where it is always the same (QUIRKS 5).
+    /// The constant id of its submits, if it has one (QUIRKS 5).
     pub submit_id: Option<&'static str>,
     pub rolling: Rolling,
     pub counting: Counting,
@@ -41,14 +40,14 @@ pub struct Firmware {
     pub too_long: bool,
     /// More params than six, some of them null (QUIRKS 15).
     pub more_params: bool,
-    /// Asked after every clean job.
+    /// A request after every clean job.
     pub health_check: Option<&'static str>,
     /// Lines end in `\r\n`.
     pub carriage_return: bool,
 }
 
 impl Firmware {
-    /// Whether it asks to roll every bit.
+    /// Whether it requests all bits.
     pub fn asks_for_all(&self) -> bool {
         let asks =
             |request: &&str| request.contains("version-rolling") && !request.contains("1fff");

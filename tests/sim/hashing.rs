@@ -1,7 +1,7 @@
-//! The arithmetic of a share, written out once more without the engine's `work`.
+//! The arithmetic of a share, implemented again without the engine's `work`.
 //!
-//! Miners hash with it and pools judge with it, so an error in the engine's own chain from
-//! coinbase to hash shows up as a share that nobody made.
+//! Miners hash and pools judge with it. So an error in the engine's chain from coinbase to hash
+//! appears as a share that no miner made.
 
 use sha2::{Digest, Sha256};
 
@@ -35,7 +35,7 @@ pub fn merkle_root(parts: &Parts, middle: &[&[u8]]) -> [u8; 32] {
     })
 }
 
-/// A header without its nonce: what does not change from one to the next is hashed once.
+/// A header without its nonce: the constant part is hashed once.
 #[derive(Clone)]
 pub struct Header {
     head: Sha256,
@@ -68,7 +68,7 @@ impl Header {
 pub struct Hash(pub [u8; 32]);
 
 impl Hash {
-    /// Half of it, by which it is remembered.
+    /// Half of it, its key in the books.
     pub fn key(&self) -> u64 {
         u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|at| self.0[at]))
     }
@@ -80,7 +80,7 @@ impl Hash {
         u128::from_le_bytes(top)
     }
 
-    /// How many times harder it is than a hash of difficulty 1, `0xffff << 208`.
+    /// Its difficulty, relative to difficulty 1, `0xffff << 208`.
     pub fn difficulty(&self) -> f64 {
         // Both numbers without their low 128 bits.
         (0xffff_u128 << 80) as f64 / self.top() as f64
@@ -93,7 +93,7 @@ impl Hash {
     }
 }
 
-/// Turns the words of a `prevhash` in a notify round, or back.
+/// Swaps the byte order of the words of a `prevhash` in a notify.
 pub fn words_reversed(mut bytes: [u8; 32]) -> [u8; 32] {
     bytes.chunks_mut(4).for_each(<[u8]>::reverse);
     bytes

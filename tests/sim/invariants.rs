@@ -1,7 +1,7 @@
-//! The invariants, each in functions named for it, and the books that they are held against.
+//! The invariants, each in functions named after it, and the books for their checks.
 //!
-//! The books are the simulation's own: what miners sent and were answered, what pools were sent
-//! and said. The engine's getters are only ever compared with them or with each other.
+//! The books are the simulation's own: miners' requests and answers, pools' received and sent
+//! lines. The engine's getters are only compared with these books or with each other.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, DefaultHasher};

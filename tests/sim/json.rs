@@ -1,9 +1,9 @@
-//! Reads what the gateway says: as much JSON as its lines have, and nothing that is none.
+//! Reads the gateway's lines: the used part of JSON, strictly.
 //!
-//! It is the simulation's own, so that the engine's reader is not judged by itself; a line that is
-//! no JSON object is a broken invariant.
+//! This reader is independent of the engine's, which must not judge itself. A line that is no JSON
+//! object breaks an invariant.
 
-/// The members of a message, as they stand in the line.
+/// The members of a message, as raw text.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Message<'a> {
     pub id: &'a str,
@@ -13,7 +13,7 @@ pub struct Message<'a> {
     pub error: &'a str,
 }
 
-/// Reads a line; `None` where it is no object of the members that Stratum has.
+/// Reads a line; `None` if it is no object with Stratum's members.
 pub fn message(line: &str) -> Option<Message<'_>> {
     let mut message = Message::default();
     let mut rest = line.trim_ascii().strip_prefix('{')?;
@@ -115,7 +115,7 @@ pub fn unhex(digits: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Reads hex of a length that is known.
+/// Reads hex of a known length.
 pub fn unhex_array<const N: usize>(digits: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     unhex_into(digits, &mut bytes)?;

@@ -1,6 +1,7 @@
 //! The deterministic simulation: the production engine in a world drawn from a seed.
 //!
-//! `README.md` beside this file says how to run it, what is drawn, and how to read a failure.
+//! `README.md` beside this file describes its use, the random choices, and the reading of a
+//! failure.
 
 #[cfg(feature = "canary")]
 mod canary;
@@ -24,12 +25,12 @@ mod world;
 
 use trace::Record;
 
-/// A number from the environment, by which `cargo xtask sim` says what it wants.
+/// A number from the environment, set by `cargo xtask sim`.
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Panics of the worlds are caught and told once; the default hook would print each.
+/// Panics of the worlds are caught and reported once; the default hook would print each.
 fn quietly() {
     std::panic::set_hook(Box::new(|info| {
         if !info.payload().is::<trace::Broken>() {

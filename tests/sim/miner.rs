@@ -1,7 +1,7 @@
-//! A miner: speaks as its firmware does, hashes for real, and keeps its own idea of what is true.
+//! A miner: uses its firmware's requests, really hashes, and keeps its own record of the truth.
 //!
-//! Everything it knows it has read from the gateway's lines. With each share goes what the
-//! gateway must make of it ([`Truth`]), worked out by the simulation's own arithmetic.
+//! All its knowledge comes from the gateway's lines. Each share carries the required verdict of the
+//! gateway ([`Truth`]), computed by the simulation's own arithmetic.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

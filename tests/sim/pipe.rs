@@ -1,7 +1,7 @@
-//! The wires: what is sent arrives later, in order, in pieces, or not at all.
+//! The wires: bytes arrive later, in order, in pieces, or not at all.
 //!
-//! A lost packet is a later one, as in TCP. A clog holds one direction back; a pulled cable
-//! swallows everything and tells nobody.
+//! A lost packet arrives later, as in TCP. A clog delays one direction; a pulled cable silently
+//! drops everything.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ pub struct Way {
     queue: VecDeque<(u64, Vec<u8>)>,
     last: u64,
     pub clogged_until: u64,
-    /// Bytes sent and not read yet.
+    /// Sent bytes that are not read yet.
     pub bytes: usize,
     /// When the end of the stream arrives.
     pub end: Option<u64>,
@@ -41,7 +41,7 @@ impl Way {
         times
     }
 
-    /// Ends the stream and returns when the reader will see it.
+    /// Ends the stream and returns the time at which the reader sees the end.
     pub fn finish(&mut self, now: u64, weather: &Weather, rng: &mut Rng) -> u64 {
         let at = self.arrival(now, weather, rng);
         self.end = Some(at);
@@ -57,12 +57,12 @@ impl Way {
         self.last
     }
 
-    /// Takes all that has arrived.
+    /// Takes all arrived bytes.
     pub fn take(&mut self, now: u64, into: &mut Vec<u8>) {
         self.take_some(now, usize::MAX, into);
     }
 
-    /// Takes so many bytes of what has arrived, at most.
+    /// Takes at most the given number of arrived bytes.
     pub fn take_some(&mut self, now: u64, max: usize, into: &mut Vec<u8>) {
         let mut left = max;
         while left > 0 && self.queue.front().is_some_and(|(at, _)| *at <= now) {
@@ -76,7 +76,7 @@ impl Way {
         }
     }
 
-    /// Drops what is on its way.
+    /// Drops the bytes in flight.
     pub fn drop_all(&mut self) {
         self.queue.clear();
         self.bytes = 0;

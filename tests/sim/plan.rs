@@ -1,7 +1,8 @@
-//! What is drawn from a seed: the world's size, its settings, who is in it and what goes wrong.
+//! The random choices of a seed: the world's size, its settings, its miners and pools, and the
+//! faults.
 //!
-//! Swarm testing: each kind of fault is off in half of the seeds, so that no fault hides what
-//! another would have shown.
+//! Swarm testing: each kind of fault is off in half of the seeds, so that no fault hides the effect
+//! of another.
 
 use loka_stratum::identity::Identity;
 use loka_stratum::limits::GOALS_MAX;

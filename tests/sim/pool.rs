@@ -1,7 +1,7 @@
-//! A pool: hands out jobs, judges shares by its own arithmetic, and may be hostile.
+//! A pool: sends jobs, judges shares by its own arithmetic, and may be hostile.
 //!
-//! The judge knows every share that a miner made (the world's book). What reaches it and is in no
-//! book was made up on the way (I4).
+//! The judge knows every share of the miners (the world's book). A received share that is in no
+//! book was forged on the way (I4).
 
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;

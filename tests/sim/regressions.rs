@@ -1,7 +1,7 @@
-//! Seeds that once failed, by what was wrong then.
+//! Seeds that once failed, by their defect.
 //!
-//! What a seed draws changes with the simulation, so each defect also has a test of its own where
-//! it was; the seeds stay because they cost nothing.
+//! A seed's choices change with the simulation, so each defect also has its own test at its place
+//! in the engine; the seeds stay because they cost nothing.
 
 use crate::run::{Setup, checked, report};
 use crate::trace::Record;

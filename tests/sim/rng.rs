@@ -1,6 +1,6 @@
-//! Random numbers from a seed: SplitMix64, which needs no more than a `u64` to be repeated.
+//! Random numbers from a seed: SplitMix64, repeatable from a single `u64`.
 
-/// A sequence that belongs to its seed.
+/// The sequence of a seed.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
@@ -18,7 +18,7 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A sequence of its own, so that what one model draws changes nothing for another.
+    /// A separate sequence, so that one model's draws do not change another's.
     pub const fn fork(&mut self) -> Self {
         Self(self.bits())
     }

@@ -1,4 +1,4 @@
-//! Runs seeds: one by one with everything shown, or many on all cores.
+//! Runs seeds: a single seed with all its events, or many on all cores.
 
 use std::any::Any;
 use std::collections::BTreeMap;

@@ -1,14 +1,14 @@
-//! Scenes that are told rather than drawn: how work is divided among goals, and how pools are left
-//! and come back. The invariants are looked at after every event of these too.
+//! Scripted scenes instead of random ones: the division of work among goals, and pools that go and
+//! come back. The invariants are checked after every event of these too.
 
 use crate::plan::{Plan, SECOND};
 use crate::trace::{Record, Trace};
 use crate::world::{End, Memory, World};
 
-/// Time for everybody to connect and for every pool to be trusted.
+/// Time for all miners to connect and for every pool to be trusted.
 const SETTLED: u64 = 60 * SECOND;
 
-/// Plays a scene with a farm where nothing goes wrong of itself.
+/// Plays a scene with a farm without random faults.
 fn scene<T>((plan, rng): (Plan, crate::rng::Rng), play: impl FnOnce(&mut World<'_>) -> T) -> T {
     let mut memory = Memory::new(&plan);
     let mut trace = Trace::new(Record::Hash);
@@ -17,7 +17,7 @@ fn scene<T>((plan, rng): (Plan, crate::rng::Rng), play: impl FnOnce(&mut World<'
     play(&mut world)
 }
 
-/// The part of each pool in the work of the next shares.
+/// The part of each pool in the next shares' work.
 fn parts(world: &mut World<'_>, shares: u64) -> Vec<f64> {
     let pools = world.pools.len();
     world.checks.work = vec![(0, 0.0); pools];
@@ -38,14 +38,14 @@ fn holds(parts: &[f64], weights: &[u16], what: &str) {
     }
 }
 
-/// The pool whose job every connected miner has, where it is the same.
+/// The pool of every connected miner's job, if it is the same.
 fn pool_of_all(world: &World<'_>) -> Option<u8> {
     let mut pools = world.miners.iter().map(|miner| miner.newest().map(|work| work.origin.0));
     let first = pools.next()??;
     pools.all(|pool| pool == Some(first)).then_some(first)
 }
 
-/// What each miner was told so far: jobs, and clean ones among them.
+/// Each miner's number of received jobs, and of clean ones.
 fn told(world: &World<'_>) -> Vec<(usize, u32)> {
     let conns = world.conns.iter();
     conns

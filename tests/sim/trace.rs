@@ -1,9 +1,9 @@
-//! What happened: as one number to compare two runs by (I9), and as text where somebody looks.
+//! The trace of a run: a hash for the comparison of two runs (I9), and a text for people.
 
 use std::collections::VecDeque;
 use std::fmt::Arguments;
 
-/// Events that are kept to be shown when a seed fails.
+/// Number of events kept for the report of a failed seed.
 const SHOWN: usize = 200;
 
 /// A run's events.
@@ -18,17 +18,17 @@ struct Shown {
     all: bool,
 }
 
-/// Which invariant did not hold, and how.
+/// The broken invariant, with its details.
 #[derive(Clone, Debug)]
 pub struct Broken {
     pub invariant: &'static str,
     pub detail: String,
 }
 
-/// How much of a run is written down.
+/// The detail of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// The number only.
+    /// The hash only.
     Hash,
     /// The last events too.
     Last,
@@ -46,7 +46,7 @@ impl Trace {
         }
     }
 
-    /// Takes an event in: `kind` and numbers always, the text only where somebody looks.
+    /// Records an event: `kind` and numbers always, the text only if it is shown.
     pub fn event(&mut self, now: u64, kind: u64, what: u64, text: Arguments<'_>) {
         self.events += 1;
         self.mix(now);
@@ -62,7 +62,7 @@ impl Trace {
         shown.last.push_back(line);
     }
 
-    /// Takes bytes in.
+    /// Adds bytes to the hash.
     pub fn bytes(&mut self, now: u64, kind: u64, what: u64, who: &str, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks();
         words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));

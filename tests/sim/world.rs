@@ -1,9 +1,9 @@
-//! The world around the production [`Proxy`]: a clock that nobody waits for, miners, pools, the
-//! wires between, and the gateway's part played by [`World::serve`].
+//! The world around the production [`Proxy`]: a virtual clock, miners, pools, and the wires
+//! between. [`World::serve`] plays the gateway's part.
 //!
-//! One queue of things to come, ordered by time and then by when they were planned, drives it all;
-//! so the same seed gives the same run. After each of them the gateway does what is due and every
-//! invariant is looked at.
+//! One queue of events, ordered by time and then by their planning, drives the world; so the same
+//! seed gives the same run. After each event the gateway does its due work, and every invariant is
+//! checked.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

@@ -1,17 +1,18 @@
-//! How a test says that this machine cannot run it.
+//! The report of a test that this machine cannot run.
 //!
-//! The test harness knows no skip: such a test returns and would count as passed. So each writes
-//! its name and the reason to the file that `TEST_SKIPS` names. `cargo xtask test` sets it, takes
-//! those tests from the passed ones, and shows them in its summary. Without that variable the
-//! reason goes to standard error alone.
+//! The test harness has no skip: such a test returns and would count as passed. So it writes its
+//! name and the reason to the file of the variable `TEST_SKIPS`. `cargo xtask test` sets the
+//! variable, subtracts those tests from the passed ones, and lists them in its summary. Without the
+//! variable the reason goes only to standard error.
 
 use std::fs::OpenOptions;
 use std::io::Write;
 
-/// Names the file of skips, one line to each: `program::module::test`, a tab, the reason.
+/// The variable with the path of the skip file. Each line has `program::module::test`, a tab, the
+/// reason.
 const FILE: &str = "TEST_SKIPS";
 
-/// Says that the calling test is skipped, and why. It is to return at once.
+/// Reports the calling test as skipped, with the reason. The test must return at once.
 pub fn skipped(why: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("unnamed");

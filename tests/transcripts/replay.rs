@@ -1,10 +1,10 @@
-//! The sessions through the production proxy: what miners say against a farm with a live pool,
-//! what pools say against a link.
+//! The sessions through the production proxy: miners' lines against a farm with a live pool, pools'
+//! lines against a link.
 //!
-//! The lines were recorded between other partners, so jobs and shares are strangers here: what
-//! is held is that each request of a miner has exactly one answer under its own id, byte for
-//! byte; that a pool's handshake leads where its lines say; and that every job reaches the
-//! miners. Each is told whole, in every read of two pieces, and one byte at a time (F01).
+//! The lines were recorded between other partners, so jobs and shares are unknown here. The tests
+//! check three things: each request of a miner has exactly one answer under its own id, byte for
+//! byte; a pool's handshake reaches the state of its lines; and every job reaches the miners. Each
+//! session is sent whole, in every split into two reads, and one byte at a time (F01).
 
 use std::collections::{HashMap, HashSet};
 
@@ -27,7 +27,7 @@ fn said_by(session: &Session, side: Side) -> Vec<&Line> {
 
 // ---- miners ----------------------------------------------------------------------------------
 
-/// The pieces that a text comes in.
+/// The split of a text into reads.
 fn pieces(text: &str, cut: Cut) -> Vec<Vec<u8>> {
     let bytes = format!("{text}\n").into_bytes();
     match cut {
@@ -47,14 +47,14 @@ enum Cut {
     Bytes,
 }
 
-/// Every cut that is another for one of the lines at least.
+/// Every cut that is distinct for at least one of the lines.
 fn cuts<'l>(lines: impl Iterator<Item = &'l str>) -> impl Iterator<Item = Cut> {
     let longest = lines.map(str::len).max().unwrap_or(0);
     (1..=longest).map(Cut::At).chain([Cut::Bytes])
 }
 
-/// A miner that connects again where its budget is used up, since a file may hold more odd lines
-/// than a connection is allowed.
+/// A miner that reconnects when its budget is used up, since a file may have more odd lines than a
+/// connection's budget.
 struct Player {
     farm: Farm,
     link: LinkIndex,
@@ -68,7 +68,7 @@ impl Player {
         Self { farm, link, miner }
     }
 
-    /// A connection that has said something already: no scanner.
+    /// A connection that has already sent a valid line, so it is no scanner.
     fn connect(farm: &mut Farm) -> MinerHandle {
         let miner = farm.connect();
         farm.send(miner, r#"{"id":0,"method":"mining.ping","params":[]}"#);
@@ -98,8 +98,8 @@ impl Player {
         heard
     }
 
-    /// Plays a session from the start and returns the answers to each line, the miner's own id
-    /// taken out.
+    /// Plays a session from the start and returns the answers to each line, without the miner's own
+    /// id.
     fn play(&mut self, lines: &[&Line], cut: Cut) -> Vec<Vec<Value>> {
         self.begin();
         let without_id = |line: &String| {
@@ -175,21 +175,21 @@ fn a_miner_that_says_all_at_once_has_the_same_answers() {
 
 // ---- pools -----------------------------------------------------------------------------------
 
-/// Lines longer than this are jobs.
+/// Minimum length of a job's line.
 const LONG: usize = 300;
 
 const CONFIGURE: &str = "mining.configure";
 const SUBSCRIBE: &str = "mining.subscribe";
 const AUTHORIZE: &str = "mining.authorize";
 
-/// A pool's line as the link would have got it: an answer bears the id of our own request.
+/// A pool's line for our link: an answer has the id of our own request.
 struct Told {
     text: String,
-    /// The method that it answers, where it is one of the handshake's.
+    /// The method that it answers, if it is one of the handshake's.
     answers: Option<&'static str>,
 }
 
-/// Reads what a pool said, and puts our ids in place of those of the recorded miner.
+/// Reads a pool's lines, and replaces the recorded miner's ids by ours.
 fn told(session: &Session) -> Vec<Told> {
     let mut asked: HashMap<String, &'static str> = HashMap::new();
     let mut told = vec![];
@@ -229,7 +229,7 @@ fn with_our_id(text: &str, asked: &HashMap<String, &'static str>) -> Told {
     Told { text, answers: method }
 }
 
-/// What a link has been told of its handshake since it was opened.
+/// A link's received handshake answers since its opening.
 #[derive(Default)]
 struct Known {
     subscribed: bool,
@@ -259,7 +259,7 @@ impl Known {
     }
 }
 
-/// A farm whose link is told what pools said, and one miner that listens.
+/// A farm whose link receives the pools' lines, with one listening miner.
 struct Listener {
     farm: Farm,
     link: LinkIndex,
@@ -282,7 +282,7 @@ impl Listener {
         Self { farm, link, miner }
     }
 
-    /// Opens the link anew.
+    /// Reopens the link.
     fn redial(&mut self) {
         if self.state() != State::Idle {
             self.farm.pool_lost(self.link);
@@ -297,7 +297,7 @@ impl Listener {
         self.farm.proxy.links().get(self.link).unwrap().state()
     }
 
-    /// Tells the link a line; where it ends, it is opened again.
+    /// Sends the link a line; if the link ends, it is reopened.
     fn tell(&mut self, told: &Told, cut: Cut) -> Option<LinkClose> {
         if told.answers == Some(SUBSCRIBE) && self.state() == State::Configuring {
             // This pool answers no configure, or later.
@@ -313,8 +313,8 @@ impl Listener {
         close
     }
 
-    /// What the miner hears now, without the job ids, which are all different, and the times of
-    /// jobs, which are later where the same work is played again.
+    /// The miner's received lines, without the job ids, which all differ, and the jobs' times,
+    /// which are later for repeated work.
     fn heard(&mut self) -> Vec<Value> {
         let mut heard: Vec<Value> =
             self.farm.due(self.miner).iter().map(|line| parse(line)).collect();
@@ -325,7 +325,7 @@ impl Listener {
         heard
     }
 
-    /// Plays a session from the start and returns what came of each line.
+    /// Plays a session from the start and returns the result of each line.
     fn play(&mut self, lines: &[Told], cut: Cut) -> Vec<(Option<LinkClose>, State, Vec<Value>)> {
         // A pool may ask to reconnect once a minute.
         if lines.iter().any(|told| told.text.contains("client.reconnect")) {
@@ -373,7 +373,7 @@ fn a_pools_handshake_leads_where_its_lines_say() {
     assert!(live > 0, "no job of a live pool");
 }
 
-/// A link is ended only over a line that asks for it.
+/// A link ends only after a line that demands it.
 #[track_caller]
 fn check_close(close: LinkClose, told: &Told, place: &str) {
     let json: Value = serde_json::from_str(&told.text).unwrap_or_default();
@@ -449,7 +449,7 @@ fn a_job_in_pieces_is_the_same_job() {
     }
 }
 
-/// Where the id of a job lies in a notify.
+/// The position of a job's id in a notify.
 const ID_AT: usize = r#"{"id":null,"method":"mining.notify","params":[""#.len();
 
 #[test]

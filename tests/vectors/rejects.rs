@@ -1,9 +1,8 @@
 //! Submits and their verdicts (`rejects.json`, `jobs.json`) through the production proxy.
 //!
-//! A context names the extranonce1 that the share was made for. Here a pool gives the front of
-//! it, and padding and miner id make up the rest, in every way that it can be split: so a miner
-//! of the farm searches exactly the space of the context, and the pool must hear exactly its
-//! coinbase.
+//! A context names the extranonce1 of a share. The test's pool gives its front; padding and miner
+//! id form the rest, in every possible split. So a miner of the farm searches exactly the context's
+//! space, and the pool must receive exactly its coinbase.
 
 use loka_stratum::ledger::Bucket;
 use loka_stratum::limits::JOBS_PER_LINK;
@@ -61,7 +60,7 @@ fn jobs_through_the_proxy() {
     });
 }
 
-/// How an extranonce1 comes about: the pool's part, zeros, and the number of the miner.
+/// The parts of an extranonce1: the pool's part, zeros, and the miner's id.
 #[derive(Debug)]
 struct Split {
     pool: Vec<u8>,
@@ -69,23 +68,23 @@ struct Split {
 }
 
 impl Split {
-    /// The number that the miner must get.
+    /// The required miner id.
     fn miner_id(&self) -> u16 {
         self.id.iter().fold(0, |id, byte| id << 8 | u16::from(*byte))
     }
 
-    /// The first id to give out, as an id of two bytes.
+    /// The first id to assign, as an id of two bytes.
     fn first_id(&self) -> u16 {
         if self.id.len() == 1 { self.miner_id() << 8 } else { self.miner_id() }
     }
 
-    /// The size that the pool must give, for miners that roll `roll` bytes: there is no pad.
+    /// The extranonce2 size of the pool for miners that roll `roll` bytes, without a pad.
     fn pool_size(&self, roll: u8) -> u8 {
         self.id.len() as u8 + roll
     }
 }
 
-/// Every way to split the extranonce1 of a context; none where miners could not roll its size.
+/// Every split of a context's extranonce1; none if miners could not roll its size.
 fn splits(context: &Value) -> Vec<Split> {
     let extranonce1 = bytes(text(context, "extranonce1"));
     let roll = roll_bytes(context);
@@ -111,7 +110,7 @@ fn roll_bytes(context: &Value) -> u8 {
     context["extranonce2_size"].as_u64().unwrap().try_into().unwrap()
 }
 
-/// What a miner did before the submit.
+/// The miner's requests before the submit.
 struct Before {
     subscribed: bool,
     workers: Vec<String>,
@@ -133,7 +132,7 @@ impl Before {
         }
     }
 
-    /// Everything a share of this job needs.
+    /// All fields of a share for this job.
     fn authorized(job: &Value) -> Self {
         let workers = job["submits"].as_array().unwrap().iter();
         let workers = workers.map(|submit| submit["params"][0].as_str().unwrap().to_owned());
@@ -142,12 +141,12 @@ impl Before {
     }
 }
 
-/// A farm with one miner, which searches the space of a context.
+/// A farm with one miner, which searches a context's space.
 struct Session {
     farm: Farm,
     link: LinkIndex,
     miner: MinerHandle,
-    /// What miners know the job as.
+    /// The miners' id of the job.
     job: String,
 }
 
@@ -209,7 +208,7 @@ impl Session {
         answer
     }
 
-    /// The pool hears the share as the miner found it, and takes it.
+    /// Checks that the pool receives the share unchanged, and accepts it.
     #[track_caller]
     fn check_forwarded(&mut self, context: &Value, split: &Split, submit: &Value, name: &str) {
         let accepted = self.farm.proxy.ledger().of(Bucket::PoolAccepted);
@@ -233,7 +232,7 @@ impl Session {
         events.filter(|event| matches!(event, Event::Block { .. })).count() == 1
     }
 
-    /// Lets the pool do what a case says came before.
+    /// Plays the pool's preceding events of a case.
     fn happen(&mut self, context: &Value, event: &str) {
         let mut later = context["notify"].clone();
         later[0] = "later".into();
@@ -304,7 +303,7 @@ fn check_verdict(case: &Value, code: Option<u64>, accepted: bool, name: &str) {
     assert!(good, "{name}: got {code:?} instead of {expect}");
 }
 
-/// Judges a share against a target that is no difficulty's, which no pool could set.
+/// Judges a share against a target without a corresponding difficulty, which no pool could set.
 #[track_caller]
 fn check_exactly(context: &Value, case: &Value, split: &Split, display: &str, name: &str) {
     let line = request(1, "mining.submit", &case["submit"]);
@@ -332,7 +331,7 @@ fn check_exactly(context: &Value, case: &Value, split: &Split, display: &str, na
     check_verdict(case, code, verdict.is_ok(), name);
 }
 
-/// The params of a submit, with the job id that miners know where they have the pool's.
+/// The params of a submit, with the pool's job id replaced by the miners' id.
 fn with_job(params: &Value, context: &Value, job: &str) -> Value {
     let mut params = params.clone();
     let known = context["notify"][0].as_str().unwrap();

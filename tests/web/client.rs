@@ -1,4 +1,4 @@
-//! A client of the API: a few lines of HTTP that keep cookie and token.
+//! A client of the API: a few lines of HTTP, with cookie and token.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
 use std::io::{ErrorKind, Read, Write};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::gateway::{Folder, Gateway, PATIENCE, Pool, program_with_state};
 
-/// Paths that are asked for what they show.
+/// Paths for GET requests.
 pub const PATHS: &[&str] = &[
     "/",
     "/metrics",
@@ -34,7 +34,7 @@ pub struct Site {
     pub folder: Folder,
 }
 
-/// Somebody with a cookie, or not yet.
+/// A client, with or without a session cookie.
 pub struct Client {
     address: SocketAddr,
     pub cookie: String,
@@ -46,7 +46,7 @@ pub struct Client {
 pub struct Reply {
     pub code: u16,
     pub headers: Vec<(String, String)>,
-    /// The body, where it is JSON.
+    /// The body, if it is JSON.
     pub body: Value,
     /// Head and body.
     pub raw: String,
@@ -58,7 +58,7 @@ impl Site {
         Self::with(&[])
     }
 
-    /// Starts a gateway whose settings are in a file, so that all of them can be changed.
+    /// Starts a gateway with its settings in a file, so that all of them can be changed.
     #[track_caller]
     pub fn with(environment: &[(&str, &str)]) -> Self {
         let pool = Pool::start("abcd", 8);
@@ -81,7 +81,7 @@ impl Site {
         Self { pool, gateway, folder }
     }
 
-    /// Ends the gateway without warning and starts it again.
+    /// Kills the gateway and restarts it.
     #[track_caller]
     pub fn restart(&mut self) {
         self.restart_with(&[]);
@@ -105,7 +105,7 @@ impl Site {
     }
 }
 
-/// Returns the set-up code that a gateway printed.
+/// Returns the set-up code from a gateway's output.
 #[track_caller]
 pub fn code_of(gateway: &Gateway) -> String {
     let line = gateway.log.iter().rev().find_map(|line| line.split_once("set-up code: "));
@@ -154,7 +154,7 @@ impl Client {
         self.keep(reply)
     }
 
-    /// Keeps the cookie and the token of an answer.
+    /// Stores the cookie and the token of an answer.
     pub fn keep(&mut self, reply: Reply) -> Reply {
         if let Some(cookie) = reply.header("set-cookie") {
             self.cookie = cookie.split(';').next().unwrap_or_default().to_owned();
@@ -173,7 +173,7 @@ impl Client {
         reply.body["values"][0]["value"].as_str().expect("a text").to_owned()
     }
 
-    /// Waits until a connection is taken.
+    /// Waits until a connection is accepted.
     #[track_caller]
     pub fn wait_until_served(&self) {
         let is_served = |_| self.get("/healthz").code == 200;
@@ -221,14 +221,14 @@ pub fn certificate(name: &str) -> (String, Vec<u8>) {
     (certificate.pem() + &key.serialize_pem(), certificate.der().to_vec())
 }
 
-/// Says whether the other end closes a connection, waiting until it does.
+/// Waits for the other end's close; returns whether it came.
 pub fn is_closed(mut stream: TcpStream) -> bool {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     let end = stream.read_to_end(&mut Vec::new());
     !end.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
 }
 
-/// Sends a request as it is given.
+/// Sends a raw request.
 pub fn raw(
     address: SocketAddr,
     method: &str,
@@ -244,7 +244,7 @@ pub fn raw(
     )
 }
 
-/// Sends bytes and waits for what comes of them.
+/// Sends bytes and waits for the answer.
 pub fn part(address: SocketAddr, text: &str) -> Reply {
     let mut stream = TcpStream::connect(address).expect("the port is open");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");

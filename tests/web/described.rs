@@ -1,4 +1,4 @@
-//! What openapi.json says, held against what is answered: as much of JSON Schema as it uses.
+//! Checks answers against openapi.json, with the used part of JSON Schema.
 
 use serde_json::Value;
 
@@ -106,13 +106,13 @@ impl Description {
 }
 
 impl Operation<'_> {
-    /// Returns the names of what may stand in the query.
+    /// Returns the names of the query parameters.
     pub fn queries(&self) -> Vec<&str> {
         let all = self.parameters.as_array().into_iter().flatten();
         all.filter(|one| one["in"] == "query").filter_map(|one| one["name"].as_str()).collect()
     }
 
-    /// Returns the type of the body that it takes, if it takes one.
+    /// Returns the type of the request body, if there is one.
     pub fn body_type(&self) -> Option<&str> {
         self.body.as_object().and_then(|content| content.keys().next()).map(String::as_str)
     }

@@ -1,4 +1,4 @@
-//! Files of the state that are damaged, planted or of others: F103.
+//! Files of the state that are damaged, planted or owned by others: F103.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

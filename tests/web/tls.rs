@@ -1,4 +1,4 @@
-//! A browser as far as TLS goes: it takes any certificate whose key signs, and remembers it.
+//! A TLS client: it accepts any certificate with a valid signature of its key, and stores it.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use socket2::{Domain, Socket, Type};
 use crate::client::Reply;
 use crate::gateway::PATIENCE;
 
-/// Somebody with a cookie, over TLS.
+/// A client with a cookie, over TLS.
 pub struct Browser {
     from: IpAddr,
     to: SocketAddr,
@@ -24,14 +24,14 @@ pub struct Browser {
     seen: Arc<Seen>,
 }
 
-/// The certificate that was shown last.
+/// The last received certificate.
 #[derive(Debug)]
 struct Seen {
     provider: CryptoProvider,
     leaf: Mutex<Vec<u8>>,
 }
 
-/// Returns the SHA-256 of a certificate as browsers show it.
+/// Returns the SHA-256 of a certificate in browsers' format.
 pub fn fingerprint(der: &[u8]) -> String {
     let pairs: Vec<_> = Sha256::digest(der).iter().map(|byte| format!("{byte:02X}")).collect();
     pairs.join(":")
@@ -42,7 +42,7 @@ impl Browser {
         Self::from("127.0.0.1", to)
     }
 
-    /// Comes from whatever address leads there.
+    /// Connects from the system's default source address.
     pub fn at_any(to: SocketAddr) -> Self {
         Self::from("0.0.0.0", to)
     }
@@ -57,7 +57,7 @@ impl Browser {
         fingerprint(&self.seen.leaf.lock().expect("nobody panicked"))
     }
 
-    /// Asks over a new connection; code 0 where there is no answer.
+    /// Sends a request over a new connection; code 0 without an answer.
     pub fn send(&mut self, method: &str, path: &str, body: &str) -> Reply {
         let (to, length, cookie, csrf) = (self.to, body.len(), &self.cookie, &self.csrf);
         let request = format!(
