@@ -165,7 +165,7 @@ fn ctl_sends_a_password_to_the_gateway_of_a_fingerprint_and_to_no_other() {
         command.args(["ctl", "--http", &url, "--known"]).arg(&known).args(flags).arg("status");
         ended(command.env("LOKA_CTL_PASSWORD", password))
     };
-    // Who is not known is asked about, and nothing is sent.
+    // For an unknown gateway `ctl` shows the fingerprint, and sends nothing.
     let (code, said, error) = ask("correct horse", &[]);
     assert_eq!((code, said.as_str()), (1, ""), "{error}");
     assert!(error.contains(&format!("its certificate is {print}")), "{error}");
@@ -180,7 +180,7 @@ fn ctl_sends_a_password_to_the_gateway_of_a_fingerprint_and_to_no_other() {
     assert_eq!(code, 0, "{error}");
     assert!(said.starts_with("ready, version"), "{said}");
     assert_eq!(ask("correct horse", &["--fingerprint", "0F"]).0, 2, "that is none");
-    // Once accepted it is known, and one that comes in its place is not taken for it.
+    // Once accepted, its fingerprint is known, and another certificate is refused.
     assert_eq!(ask("wrong", &["--accept-new"]).0, 1);
     assert!(!known.exists(), "who did not log in has accepted nobody");
     assert_eq!(ask("correct horse", &["--accept-new"]).0, 0);

@@ -100,13 +100,13 @@ fn a_laptop_on_the_lan_sets_a_fresh_gateway_up_at_the_address_that_it_prints() {
     assert_eq!(printed, ["10.215.7.2:8443"], "addresses that can be opened, and no other");
     let address: SocketAddr = printed[0].parse().unwrap();
 
-    // Who is not of the local network gets no page, with a code or without.
+    // A client outside the local network gets no page, with or without a code.
     assert_eq!(Browser::from(ELSEWHERE, address).send("GET", "/", "").code, 0);
 
     let mut person = Technician { browser: Browser::at_any(address), interactions: 0 };
     let page = person.browser.send("GET", "/", "");
     assert_eq!(page.code, 200, "{}", page.raw);
-    // Without the code nothing is told of the network behind.
+    // Without the code nothing is disclosed about the network behind.
     let session = person.browser.send("GET", "/api/v1/session", "").body;
     assert_eq!((&session["pages"], &session["miners"]), (&json!([]), &json!([])));
     let code = code_of(&gateway);

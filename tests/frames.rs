@@ -149,7 +149,7 @@ fn f68_a_ring_is_read_whenever_the_gateway_was_killed() {
         assert_eq!(starts.count(), round, "{lines:#?}");
         assert!(ring_bytes(&folder) <= RING_BYTES_MAX);
     }
-    // What is torn in the middle of a batch costs that batch and no other.
+    // A batch that is cut in the middle is lost, and no other.
     let path = folder.0.join("events.0");
     let bytes = std::fs::read(&path).expect("it is there");
     std::fs::write(&path, &bytes[..bytes.len() - 3]).expect("the disk is not full");

@@ -233,7 +233,7 @@ fn f69_a_state_directory_that_takes_nothing_is_named_in_log_and_status_and_minin
     let folder = gateway::Folder::new("takes-nothing");
     let file = folder.0.join("file");
     std::fs::write(&file, "").unwrap();
-    // What is in the way fails every write, also where root writes.
+    // A folder in place of the temporary file fails every write, even for root.
     let full = folder.0.join("full");
     std::fs::create_dir_all(full.join("probe.new")).unwrap();
     for place in [file.clone(), file.join("below"), full] {
@@ -415,7 +415,7 @@ fn a_geometry_is_remembered_across_restarts() {
     let mut miner = gateway.miner();
     let size = miner.log_in("farm.1")["result"][2].clone();
     miner.wait_for_job();
-    // Nobody waits for that write, so a kill may come before it.
+    // No task waits for that write, so a kill may come before it.
     let is_there = || ["gateway.0", "gateway.1"].iter().all(|name| folder.join(name).exists());
     gateway.wait_for("the geometry on the disk", |_| is_there());
     drop(gateway);

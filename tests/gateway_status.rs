@@ -164,7 +164,7 @@ fn f74_slow_and_many_connections_do_not_hold_miners_up() {
     let mut miner = gateway.miner();
     miner.log_in("farm.1");
     miner.wait_for_job();
-    // Those beyond the sixteen are let go at once, the others after five seconds.
+    // Connections beyond the sixteen are closed at once, the others after five seconds.
     for stream in &mut slow {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut answer = Vec::new();

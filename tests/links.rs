@@ -178,7 +178,7 @@ fn f55_the_first_pool_has_its_time_at_the_start_and_no_longer() {
     farm.wait(HEALTHY - Duration::from_secs(10));
     assert_eq!(farm.proxy.links().active_pool(0), 1);
 
-    // A pool that cannot be reached at all is not waited for.
+    // The gateway does not wait for an unreachable pool.
     let mut farm = Farm::sized(128, 8, with_standby(2));
     let (first, second) = (farm.dialled(), farm.dialled());
     farm.pool_up(second, "beef", 8, TRIVIAL);
@@ -201,7 +201,7 @@ fn f58_a_late_share_goes_where_its_job_came_from() {
     assert_eq!(farm.submit(miner, share(&old, 2))["result"], true);
     assert_eq!(farm.pool_hears(links[0]).len(), 1, "late shares are the first pool's");
     assert!(farm.pool_hears(links[1]).is_empty());
-    // What it answers late still counts.
+    // Its late answers still count.
     let id = parse(sent.last().unwrap())["id"].clone();
     farm.pool_says(links[0], &json!({"id": id, "result": true}).to_string());
     assert_eq!(pool_accepted(&farm), 1);
@@ -220,7 +220,7 @@ fn f58_a_silent_pool_is_left_within_five_seconds_and_taken_again_after_a_minute_
     farm.wait(Duration::from_secs(2));
     assert_eq!(farm.proxy.links().active_pool(0), 1);
     assert_eq!(circuit(&farm, links[0]), Circuit::Open);
-    // Its answers come again: it is watched before it is trusted.
+    // It answers again: it is watched before it is trusted.
     let id = parse(sent.last().unwrap())["id"].clone();
     farm.pool_says(links[0], &json!({"id": id, "result": true}).to_string());
     assert_eq!(circuit(&farm, links[0]), Circuit::HalfOpen);
@@ -379,7 +379,7 @@ fn weights_change_live_and_an_idle_goal_is_forgiven_and_served_again() {
     herd.farm.proxy.apply(with_goals(&[80, 20]), herd.farm.now);
     assert_parts(&herd.mine(1000, Duration::from_secs(5)), &[80, 20]);
 
-    // The second pool goes away: nobody is idle, and nothing is saved up for it.
+    // The second pool goes down: no miner is idle, and no deficit accumulates.
     let lost = herd.links[1];
     herd.farm.pool_lost(lost);
     herd.farm.wait(Duration::from_secs(6));

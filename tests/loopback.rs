@@ -122,7 +122,7 @@ fn f24_f58_a_pool_that_is_cut_goes_down_or_changes_disconnects_nobody() {
             farm.gateway.wait_for("the loss of the pool", |report| !live(report));
             farm.pool.tell("up 6");
         } else if change == "extranonce" {
-            // It holds from the next notify on.
+            // It applies from the next notify on.
             farm.pool.tell("job");
         }
         // Another extranonce1 costs every miner one clean notify.
@@ -141,7 +141,7 @@ fn f24_f58_a_pool_that_is_cut_goes_down_or_changes_disconnects_nobody() {
     let ledger = &gateway["ledger"];
     assert_eq!(swarm["submitted"], ledger["submitted"]);
     assert_eq!(swarm["accepted"], ledger["accepted"]);
-    // What was under way at a cut may have been counted by the pool and is an orphan here.
+    // The pool may have counted shares that were in flight at a cut; here they are orphans.
     let (accepted, orphaned) = (number(&ledger["pool_accepted"]), sum(&ledger["orphaned"]));
     let counted = number(&pool["accepted"]);
     assert!((accepted..=accepted + orphaned).contains(&counted), "{pool} {ledger}");

@@ -49,7 +49,7 @@ fn no_pool(farm: &Farm) -> u64 {
 fn f64_miners_keep_warm_and_what_they_find_is_said_not_to_count() {
     let (mut farm, link, miner, first) = at_work(options(1));
     farm.pool_lost(link);
-    // While shares are held they are good, and answered so.
+    // While shares are held, they are answered `true`.
     assert_eq!(farm.submit(miner, share(&first, 1))["result"], true);
     let job = alone(&mut farm, miner, 90).expect("the last job comes again");
     assert_ne!(job[JOB], first[JOB]);
@@ -61,7 +61,7 @@ fn f64_miners_keep_warm_and_what_they_find_is_said_not_to_count() {
     let work = farm.proxy.miner(miner).unwrap().work();
     let answer = farm.submit(miner, share(&job, 2));
     assert_eq!(answer["error"], json!([20, "no pool: not counted", null]));
-    // The checks run as ever.
+    // The checks are unchanged.
     assert_eq!(farm.submit(miner, share(&job, 2))["error"][0], 22);
     let mut stranger = share(&job, 3);
     stranger[0] = "nobody".into();

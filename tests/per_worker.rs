@@ -131,7 +131,7 @@ fn f18_a_pool_that_refuses_a_worker_hurts_no_other() {
     assert!(!farm.proxy.miner(good).unwrap().is_refused());
     let events: Vec<Event> = std::iter::from_fn(|| farm.proxy.poll_event()).collect();
     assert!(events.contains(&Event::WorkerRefused { link }));
-    // Asking again is answered here, and counts against its budget.
+    // A repeated authorize is answered here, and counts against the miner's budget.
     let again = farm.send(bad, r#"{"id":5,"method":"mining.authorize","params":["farm.bad"]}"#);
     assert_eq!(parse(&again[0])["error"][0], 24);
     assert!(asked(&mut farm, link).is_empty());
@@ -140,7 +140,7 @@ fn f18_a_pool_that_refuses_a_worker_hurts_no_other() {
 #[test]
 fn f18_a_worker_that_is_refused_later_has_its_submits_refused() {
     let mut farm = Farm::with(8, per_worker(1));
-    // No pool is there yet, so there is nobody to ask.
+    // No pool is live yet, so no authorize is sent.
     let (bad, heard) = farm.miner("farm.bad");
     assert_eq!(parse(&heard[1])["result"], true);
     let (good, _) = farm.miner("farm.s19");
@@ -150,7 +150,7 @@ fn f18_a_worker_that_is_refused_later_has_its_submits_refused() {
     due(&mut farm, good);
     let requests = asked(&mut farm, link);
     assert_eq!(requests.len(), 2);
-    // Before the pool has said anything a share is good, and waits.
+    // Before the pool's answer a share is accepted, and waits.
     assert_eq!(farm.submit(bad, early_share("farm.bad", &job, 1))["result"], true);
     assert_eq!(farm.submit(good, early_share("farm.s19", &job, 2))["result"], true);
     assert!(submitted(&mut farm, link).is_empty());
@@ -173,14 +173,15 @@ fn i4_a_share_keeps_its_name_when_its_miner_is_gone() {
     let job = notified(&due(&mut farm, miner));
     farm.submit(miner, early_share("farm.s19", &job, 1));
     only(&asked(&mut farm, link));
-    // Who asked is gone, so the share asks for itself.
+    // The asking miner is gone, so the share's own authorize is sent.
     farm.proxy.handle_disconnect(miner);
     let (name, id) = only(&asked(&mut farm, link));
     assert_eq!(name, "farm.s19");
     says(&mut farm, link, &id, true);
     assert_eq!(submitted(&mut farm, link), ["farm.s19"]);
 
-    // Not answered, the link breaks, the pool resumes the session: it goes again, and so named.
+    // Without an answer the link breaks and the pool resumes the session: the share is resent under
+    // the same name.
     farm.pool_lost(link);
     farm.wait(Duration::from_secs(2));
     let link = farm.dialled();
@@ -223,7 +224,7 @@ fn i4_what_a_lost_connection_left_unanswered_grants_nothing_on_the_next() {
     only(&asked(&mut farm, link));
     farm.submit(miner, share("farm.more", &job, 1));
     farm.pool_lost(link);
-    // The time that the pool had for an answer goes by.
+    // The pool's time for an answer passes.
     farm.wait(AUTHORIZATION_WAIT_MAX + Duration::from_secs(2));
     let link = farm.dialled();
     farm.handshake(link, "c0ffee01", 8);
@@ -285,7 +286,7 @@ fn f41_a_pool_that_keeps_silent_holds_nobody_up() {
     let (granted, job) = granted(&mut farm, link, "farm.s19");
     let (miner, heard) = farm.miner("farm.other");
     assert_eq!(heard.len(), 1);
-    // A second worker of the one that works: its share waits for the pool's answer.
+    // A second worker of the working miner: its share waits for the pool's answer.
     farm.send(granted, r#"{"id":9,"method":"mining.authorize","params":["farm.more","x"]}"#);
     farm.submit(granted, share("farm.more", &job, 1));
     assert!(submitted(&mut farm, link).is_empty());
@@ -307,7 +308,7 @@ fn f17_names_are_exact_or_refused() {
     assert_eq!(name, format!("farm.{longest}"));
     says(&mut farm, link, &id, true);
     due(&mut farm, miner);
-    // One more byte fits the miner's side and not the pool's.
+    // One more byte fits the miner's limit, but not the pool's.
     let (_, heard) = farm.miner(&format!("{longest}w"));
     assert_eq!(parse(&heard[1])["error"][0], 24);
     assert!(asked(&mut farm, link).is_empty());

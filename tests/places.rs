@@ -93,7 +93,7 @@ fn f88_one_that_connects_and_closes_without_end_costs_the_others_nothing() {
     for placed in &others {
         assert_eq!(farm.due(placed.handle), [""; 0], "no notify because of others");
     }
-    // What did no work used up nothing: the next is the first of the next turn's, not of a later.
+    // Ids without work are not used up: the next id is the first of the next turn.
     let seat = |placed: &Placed, farm: &Farm| farm.proxy.miner(placed.handle).unwrap().seat();
     let placed = arrive(&mut farm);
     assert_eq!(seat(&placed, &farm).unwrap().space.turn, 0);
@@ -273,7 +273,7 @@ fn f89_pools_have_five_seconds_to_be_heard_and_nothing_is_fixed_before_a_miner_c
     farm.wait(Duration::from_millis(200));
     assert!(!farm.proxy.is_hearing(farm.now));
     assert_eq!(farm.proxy.geometry(), Geometry::new(2, 4));
-    // No miner has come, so what the first pool says counts all the same.
+    // No miner has connected yet, so the first pool's change still applies.
     hear(&mut farm, first, 4);
     assert_eq!(farm.proxy.geometry(), Geometry::new(2, 2));
     assert_eq!(arrive(&mut farm).roll_bytes, 2);
@@ -305,7 +305,8 @@ fn f89_only_who_came_too_early_is_kept_from_a_pool_until_it_connects_again() {
     let late_job = late.job.clone().expect("it is served");
     assert_eq!(share(&mut farm, &late, &late_job, 1)["result"], true);
     assert_eq!(heard_shares(&mut farm, first).len(), 1);
-    // The other goes on where it fits, with that pool's new jobs, long after nobody else needs it.
+    // The other miner keeps working for the pool that it fits, with its new jobs, long after all
+    // others left that pool.
     assert_eq!(share(&mut farm, &early, &job, 1)["result"], true);
     assert_eq!(heard_shares(&mut farm, second).len(), 1);
     farm.wait(Duration::from_secs(90));
@@ -358,7 +359,7 @@ fn f89_beyond_the_ids_of_three_bytes_miners_work_for_the_longer_pool() {
     hear(&mut farm, second, 8);
     let placed: Vec<_> = (0..400).map(|_| arrive(&mut farm)).collect();
     assert!(placed[..192].iter().all(|placed| placed.roll_bytes == 2));
-    // Lanes have as many links as there are; who comes after that is given two bytes of id.
+    // All links are in use by lanes; later miners get an id of two bytes.
     let lanes = farm.proxy.links().lanes().len();
     assert!(lanes <= 4);
     let seats: HashSet<_> = farm

@@ -57,10 +57,10 @@ fn f68_f39_killed_at_any_point_no_file_is_half_and_no_block_is_lost() {
     let mut acknowledged = BTreeSet::new();
     let (mut nonce, mut recalled) = (0_u32, 0);
     for round in 0..kills {
-        // A pool that says nothing leaves blocks for the next run; that one gets its answers.
+        // A silent pool leaves blocks for the next run, which gets the answers.
         pool.set_mute(round % 2 == 0);
         if round % 3 == 0 {
-            // So that the geometry is written anew.
+            // This makes the gateway rewrite the geometry.
             let _ = fs::remove_file(folder.0.join("gateway.0"));
             let _ = fs::remove_file(folder.0.join("gateway.1"));
         }
@@ -74,7 +74,7 @@ fn f68_f39_killed_at_any_point_no_file_is_half_and_no_block_is_lost() {
         miner.log_in("farm.1");
         let job = miner.wait_for_job();
         if round % 4 == 3 {
-            // What is found now can reach the pool by way of the disk only.
+            // Blocks found now can reach the pool only through the disk.
             pool.cut("abcd", 8);
         }
         let mut sent = Vec::new();
@@ -196,7 +196,7 @@ fn f92_killed_before_the_answer_a_block_goes_to_its_own_account_and_port_only() 
             wait_for_all(&gateway, order.len());
             gateway.wait_for("the answer", |report| report["block_candidates_waiting"] == 0);
             let after = heard(own).iter().filter(|known| **known == nonce).count();
-            // What the killed run sent may still have been on its way.
+            // Lines of the killed run may still have been in flight.
             assert!(after > before, "its own account is told once more");
             assert!(!heard(stranger).contains(&nonce), "a stranger was told");
             end(&mut gateway);

@@ -170,7 +170,7 @@ fn f91_beyond_what_the_queue_takes_miners_are_read_less_and_nothing_is_lost() {
         site.run(Duration::from_secs(2));
         let held_back = site.sockets.iter().filter(|socket| socket.held_back > 0).count();
         assert!(held_back > 0, "a queue of {queue} was wide enough");
-        // The rest goes as fast as answers come.
+        // The rest is sent at the rate of the answers.
         site.answer_time = Duration::ZERO;
         site.run(Duration::from_secs(8));
         assert_eq!(site.lost(), (0, vec![]), "a queue of {queue}");
@@ -240,7 +240,7 @@ fn f91_who_is_held_back_keeps_its_difficulty_and_its_connection_and_hears_jobs()
     }
     assert!(site.farm.proxy.poll_closed().is_none());
     assert_eq!(site.farm.proxy.miner(miner).unwrap().told_difficulty(), before);
-    // What was not answered is given up in the end, and the miner is read on.
+    // Unanswered shares time out in the end, and the miner is read again.
     let taken = site.sockets[0].taken;
     site.run(ANSWER_MAX);
     assert!(site.sockets[0].taken > taken, "it is held back for ever");
@@ -334,7 +334,7 @@ fn f91_what_is_lost_all_the_same_is_refused_once_said_and_nobody_s_work() {
     assert_eq!(events, [Event::QueueFull { link, pool: 0 }], "it is said once");
     let state = farm.proxy.links().get(link).unwrap();
     assert!(state.health().score() < health && state.is_full(farm.now));
-    // When there is room again the same share is as good as new.
+    // When there is room again, the same share is accepted.
     let sent: Vec<Value> = farm.pool_hears(link).iter().map(|line| parse(line)).collect();
     for line in sent.iter().filter(|line| line["method"] == "mining.submit") {
         farm.pool_says(link, &json!({"id": line["id"], "result": true}).to_string());

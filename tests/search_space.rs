@@ -210,8 +210,8 @@ proptest! {
 
 #[test]
 fn f49_a_newcomer_without_an_id_hears_so_and_nobody_else_is_moved() {
-    // Two links of 256 ids each, of which the first keeps some for miners that do not fit; a lane
-    // that has no link helps nobody.
+    // Two links of 256 ids each; the first reserves some for miners of other divisions. A lane
+    // without a link serves no miner.
     let mut farm = Farm::sized(500, 2, options(1));
     let link = farm.dialled();
     farm.pool_up(link, "c0ffee01", 3, TRIVIAL);

@@ -133,7 +133,7 @@ fn rows() -> Vec<(&'static str, [Cell; 5])> {
         (r#"{"id":7,"method":"mining.ping","params":[]}"#, stays(Contents)),
         (r#"{"id":7,"method":"client.get_version","params":[]}"#, stays(Code(20))),
         (r#"{"id":7,"method":"mining.hashrate","params":[]}"#, stays(Code(20))),
-        // What only pools say.
+        // Methods of pools.
         (r#"{"id":7,"method":"mining.notify","params":[]}"#, stays(Code(20))),
         (r#"{"id":7,"method":"client.reconnect","params":[]}"#, stays(Code(20))),
         (r#"{"id":7,"result":true,"error":null}"#, stays(Nothing)),
@@ -149,7 +149,7 @@ fn miner_in(state: Miner) -> (Farm, MinerHandle, String) {
     let (_, heard) = farm.miner("neighbour");
     let job = notified(&heard)[0].as_str().unwrap().to_owned();
     let miner = farm.connect();
-    // Whoever opens with a request is taken for a miner from then on.
+    // A client that opens with a request counts as a miner from then on.
     farm.send(miner, r#"{"id":1,"method":"mining.ping","params":[]}"#);
     if matches!(state, Miner::Named | Miner::Authorized | Miner::Draining) {
         farm.send(miner, r#"{"id":3,"method":"mining.authorize","params":["w","x"]}"#);
@@ -386,7 +386,7 @@ fn every_state_of_a_link_meets_every_message() {
             };
             assert_eq!(result, expected, "{name}");
             assert_eq!(state_of(&farm, link), after, "{name}");
-            // Whatever it was, the farm goes on: the pool is there again within a minute.
+            // In every case the farm goes on: the pool is live again within a minute.
             if let End(_) = then {
                 farm.wait(Duration::from_secs(2));
                 let link = farm.dialled();
@@ -409,9 +409,9 @@ fn every_state_of_a_link_meets_silence() {
         let close = farm.proxy.links().get(link).unwrap().last_close();
         let expected = match pool {
             Pool::Idle => Some(LinkClose::Lost(Lost::Connect)),
-            // The owner knows how long it tries.
+            // The owner limits the time of a dial.
             Pool::Connecting => None,
-            // A configure without an answer is passed over.
+            // An unanswered configure is skipped.
             Pool::Configuring | Pool::Subscribing => timeout(State::Subscribing),
             Pool::Authorizing | Pool::Named => timeout(State::Authorizing),
             // These have no job for up to two minutes.

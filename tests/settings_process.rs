@@ -37,13 +37,13 @@ fn a_gateway_without_a_pool_waits_for_one_and_its_miners_wait_with_it() {
     let mut gateway = Gateway::spawn(command("run", &folder, HERE));
     gateway.wait_for_line("no pool is set: set-up mode");
     let mut miner = gateway.miner();
-    // Two bytes to roll are what a miner gets whatever pool may come.
+    // A miner gets two bytes to roll, which every later pool allows.
     assert_eq!(miner.log_in("farm.1")["result"][2], 2, "it is answered");
     let (code, text) = gateway.get("/readyz");
     assert_eq!(code, 503);
     assert!(text.contains("no pool"), "{text}");
 
-    // The pool is written into the file, and that is all.
+    // Writing the pool into the file suffices.
     let first = Pool::start("aaaa", 8);
     fs::write(folder.0.join("farm.toml"), pool(&first)).unwrap();
     gateway.wait_for_line("settings reloaded");

@@ -277,7 +277,7 @@ fn a_downgrade_takes_the_word_of_who_keeps_the_slots() {
     machine.update(&update("0.2.0"), &[]).unwrap();
     assert_eq!(machine.reboot(), "b");
     assert_eq!(machine.outcome()["version"], "0.2.0");
-    // Whatever the gateway's process says: to the keeper's socket it is not even an administrator.
+    // The keeper refuses a downgrade by the gateway's process, even with `--allow-downgrade`.
     for asked in [&[][..], &["--allow-downgrade"]] {
         let error = machine.update(&update("0.1.0"), asked).unwrap_err();
         assert!(error.contains("got 0.1.0, allowed 0.2.0 (running) or later"), "{error}");
@@ -322,7 +322,7 @@ fn a_system_that_is_not_well_in_time_says_why_and_goes_back() {
     let _miners = machine.miners(2);
     machine.gateway().wait_for("a live pool", |report| report["ready"] == true);
     machine.update(&update("0.2.0"), &[]).unwrap();
-    // Nobody comes back.
+    // No miner reconnects.
     assert_eq!(machine.reboot(), "b");
     assert_eq!(machine.reboot(), "a");
     let last = machine.outcome()["last"].clone();

@@ -125,7 +125,7 @@ fn f93_a_session_that_the_pool_forgot_is_made_anew_once_a_minute() {
         assert_eq!(downs, [LinkClose::SessionForgotten]);
         assert_eq!(farm.proxy.poll_hangup(farm.now), Some(link), "the connection is closed");
         farm.wait(SECOND);
-        // The new session is asked for as new, and is what heals it.
+        // The link requests a new session, which fixes it.
         let link = farm.dialled();
         farm.pool_up(link, "c0ffee02", 8, TRIVIAL);
         let job = notified(&farm.due(miner));
@@ -354,7 +354,7 @@ fn f93_a_pool_that_closes_at_configure_is_tried_without_it() {
     let link = farm.dialled();
     assert!(farm.pool_hears(link)[0].contains("mining.configure"));
 
-    // Where it was something else that the pool minded, configure comes back.
+    // If the pool's reason was another, configure is sent again.
     let mut farm = Farm::new();
     let mut said = vec![];
     for _ in 0..4 {
@@ -497,7 +497,7 @@ fn f94_a_pool_of_one_name_gets_all_shares_under_its_login() {
     assert!(took.len() > 100, "{} shares were taken", took.len());
     let rejected = farm.proxy.ledger().of(Bucket::PoolRejected(PoolReject::Other));
     assert!(rejected <= 2 && rejected < lost, "{rejected} of {lost} refused were lost");
-    // Who comes later is not asked for, and is told at once.
+    // A later miner's name is not authorized at the pool; the miner is answered at once.
     let (_, heard) = farm.miner("farm.9");
     assert!(heard.iter().any(|line| parse(line)["id"] == 2), "{heard:?}");
     // Until the settings change.

@@ -150,7 +150,7 @@ fn f56_a_session_that_comes_back_with_the_same_job_is_not_heard_of_by_miners() {
     let answer = farm.submit(miner, json!(["farm.s19", job[0], "00000001", job[7], "00000001"]));
     assert_eq!(answer["result"], true, "its job goes on");
     assert_eq!(farm.pool_accepts(link)["params"][1], "job-1");
-    // Who comes later gets the same job, and another job of the pool is told to all.
+    // A later miner gets the same job, and the pool's next job goes to all.
     let (_, heard) = farm.miner("farm.late");
     assert_eq!(notified(&heard)[0], job[0]);
     farm.pool_says(link, &notify("job-2", 1, false));

@@ -202,7 +202,7 @@ fn compare() {
 #[test]
 fn refused_difficulties() {
     for_each("difficulty.json", "refused_difficulties", |entry| {
-        // What is no number at all is refused by whoever reads it; the rest by `Difficulty`.
+        // The reader refuses texts that are no numbers; `Difficulty` refuses the rest.
         let number = entry.as_str().unwrap().parse::<f64>();
         assert!(number.is_err() || Difficulty::new(number.unwrap()).is_err(), "{entry}");
     });

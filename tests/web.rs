@@ -33,7 +33,7 @@ fn the_code_sets_the_password_and_a_pool_is_changed_confirmed_and_rolled_back() 
     let again = Client::new(&site).post("/api/v1/session", json!({"code": "12345678"}));
     assert_eq!(again.code, 403, "the code is over: {}", again.body);
 
-    // The password outlives the process, and there is no code any more.
+    // The password survives a restart, and no code exists any more.
     let mut site = site;
     site.restart();
     assert!(!site.gateway.log.iter().any(|line| line.contains("set-up code")));
@@ -178,7 +178,7 @@ fn f16_a_worker_is_let_in_by_its_password_as_the_api_has_it() {
         assert_eq!(authorize(&site, "farm.1", "of the farm")["result"], true);
         assert_eq!(authorize(&site, "farm.1", "of another")["error"][0], 24);
         assert_eq!(authorize(&site, "thief.1", "of the farm")["error"][0], 24);
-        // The list and the policy outlive the process.
+        // The list and the policy survive a restart.
         site.restart();
         site.gateway.wait_for("the pool", |report| report["ready"] == true);
     }
@@ -210,7 +210,7 @@ fn f68_looking_at_a_candidate_leaves_the_audit_log_alone_and_files_are_ours_alon
     }
     assert_eq!(operator.post("/api/v1/check", edit("difficulty.start", "x")).code, 200);
     assert_eq!(audit(), before, "nothing was changed");
-    // What goes beyond a role is written down, and what is changed, with what it is changed to.
+    // The audit log records requests beyond a role, and changes with their values.
     assert_eq!(operator.post("/api/v1/check", edit("web.address", "off")).code, 403);
     assert_eq!(operator.post("/api/v1/commit", edit("difficulty.start", "2048")).code, 200);
     let after = audit();
@@ -251,11 +251,11 @@ fn f76_guessing_gets_slow_and_ends_and_miners_are_served() {
     let tried = codes.iter().filter(|code| **code == 401).count();
     assert!((4..=10).contains(&tried), "{codes:?}");
     assert!(codes.iter().all(|code| [401, 429].contains(code)), "{codes:?}");
-    // The right one does not get through either while it is to wait, and says how long.
+    // The right password is refused too during the wait; the answer gives the remaining time.
     let late = guesser.log_in("admin", WORD);
     assert_eq!(late.code, 429);
     assert!(late.header("retry-after").is_some_and(|secs| secs.parse::<u32>().is_ok()), "{late:?}");
-    // Who is in stays in, and so do miners.
+    // Logged-in users and miners stay connected.
     assert_eq!(admin.get("/api/v1/settings").code, 200);
     let mut miner = site.gateway.miner();
     miner.log_in("farm.1");
@@ -358,7 +358,7 @@ fn f75_no_other_page_can_send_the_basic_form() {
     ] {
         assert_eq!(send(origin, kind, csrf), code, "{origin} {kind} {csrf}");
     }
-    // Nobody is logged in by another page either.
+    // Another page cannot log anybody in.
     let headers =
         [("host", host.as_str()), ("origin", "http://evil.example"), ("content-type", form)];
     let code = client::code_of(&site.gateway);
@@ -376,7 +376,7 @@ fn f87_no_secret_is_in_the_log_or_an_answer() {
     }
     let mut seen = String::new();
     let mut note = |answer: client::Reply| seen += &answer.raw;
-    // What is wrong is not repeated.
+    // The answer does not repeat the wrong value.
     for body in [
         json!({"role": "admin", "word": {"x": "wrongsecret"}}),
         json!({"role": "wrongsecret", "word": "wrongsecret"}),

@@ -66,7 +66,7 @@ fn f77_a_file_that_is_broken_leaves_the_last_commit_to_mine_with() {
     let check = program().arg("check").arg("--config").arg(&file).output().unwrap();
     assert_eq!(check.status.code(), Some(2), "a check is about the file");
 
-    // What is committed now outlives a restart; the file counts as soon as it is mended.
+    // A commit made now survives a restart; the file applies again once it is corrected.
     let mut admin = Client::with_code(&site);
     commit(&mut admin, "difficulty.start", "2048");
     site.restart();
@@ -152,7 +152,7 @@ fn f78_nobody_confirms_and_the_process_takes_it_back() {
     };
     in_use(&format!("stratum+tcp://{}", other.address));
 
-    // Ninety seconds later it still waits, and says for how long.
+    // Ninety seconds later it still waits, and shows the remaining time.
     clock.pass(Duration::from_secs(90));
     let left = admin.get("/api/v1/session").body["seconds_left"].as_u64().unwrap();
     assert!(left <= 30, "{left}");

@@ -48,7 +48,7 @@ fn the_page_proves_itself_and_a_password_passes() {
     assert_eq!(before.code, 200, "{}", before.raw);
     assert_eq!(before.body["secure"], true);
     assert_eq!(browser.fingerprint(), page.fingerprint);
-    // What the status port shows to whoever reaches it is here for who is logged in.
+    // Data that the status port shows to all clients needs a login here.
     for path in ["/api/v1/status", "/metrics", "/readyz"] {
         assert_eq!(browser.send("GET", path, "").code, 401, "{path}");
     }
@@ -108,13 +108,13 @@ fn f53_handshakes_that_stall_hold_neither_the_page_nor_miners_up() {
     let mut stalled: Vec<TcpStream> =
         (0..40).map(|_| TcpStream::connect(page.address).unwrap()).collect();
     for stream in &mut stalled {
-        // The head of a record that is as long as they come, and no more.
+        // Only the header of a record of the maximum length.
         let _ = stream.write_all(&[0x16, 0x03, 0x01, 0x40, 0x00, 0x01]);
     }
     let mut miner = page.site.gateway.miner();
     miner.log_in("farm.1");
     miner.wait_for_job();
-    // Somebody else is served at once, while they all stall; and the status port is.
+    // Another client is served at once while they all stall, and so is the status port.
     let mut other = Browser::from("127.0.0.2", page.address);
     assert_eq!(other.send("GET", "/api/v1/session", "").code, 200);
     assert_eq!(Client::new(&page.site).get("/api/v1/session").code, 200);
@@ -204,7 +204,7 @@ fn the_page_and_its_api_take_no_more_than_two_mebibytes() {
         }
     });
     let (after, peak, code) = memory(&page.site);
-    // Passwords take what the board's plan has for one hash, however many there are.
+    // Any number of passwords uses the plan's memory for one hash.
     let password = json!({"role": "admin", "word": "a long password"}).to_string();
     assert_eq!(browsers[0].send("POST", "/api/v1/password", &password).code, 200);
     let log_in = json!({"role": "admin", "password": "a long password"}).to_string();

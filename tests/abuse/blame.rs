@@ -118,7 +118,7 @@ fn f32_firmware_that_begins_anew_at_each_job_is_no_offender() {
     let (mut farm, link) = farm_of_one_pool();
     let mut rig = Rig::at(&mut farm, v4(1));
     for _ in 0..100 {
-        // Two of fifteen are repeats, as with a pool that sends identical work again.
+        // Two of fifteen are repeats, as with a pool that repeats identical work.
         for _ in 0..13 {
             rig.share(&mut farm, link, None);
         }
@@ -160,7 +160,7 @@ fn f90_what_a_pool_finds_wrong_with_shares_is_booked_on_their_miner() {
 
 #[test]
 fn f90_a_pool_that_finds_every_share_wrong_is_to_blame_and_no_miner() {
-    // With 24 another session is asked for, as `tests/unpaid.rs` has it.
+    // After code 24 the link requests a new session; see `tests/unpaid.rs`.
     for code in [20, 22, 23] {
         let (mut farm, link) = farm_of_one_pool();
         let mut rig = Rig::at(&mut farm, v4(1));
@@ -184,7 +184,7 @@ fn f90_no_address_alone_takes_the_farm_away_and_all_together_do() {
     for round in 0..100 {
         honest.share(&mut farm, first, None);
         for other in &mut others {
-            // Another share now and then is taken, or not.
+            // Occasional other shares are accepted or refused.
             let code = [Some(20), Some(24), Some(22), Some(23), None][round % 5];
             (0..4).for_each(|_| other.share(&mut farm, first, code));
         }

@@ -125,8 +125,8 @@ fn f92_a_block_outlives_every_session_that_cannot_know_it() {
     let mut farm = farm();
     farm.proxy.restore_block(block(0), Duration::ZERO, farm.now).unwrap();
     let link = farm.dialled();
-    // A restarted pool; one that gives an extranonce1 again, but has forgotten the job; one whose
-    // session is none any more.
+    // A restarted pool; a pool that resumes an extranonce1 but has forgotten the job; a pool with a
+    // dead session.
     for (extranonce1, code) in [("11111111", 21), ("22222222", 23), (OWN, 21), (OWN, 24)] {
         up(&mut farm, link, extranonce1);
         let heard = submits(&mut farm, link);

@@ -101,7 +101,7 @@ proptest! {
             if from_pool {
                 link = open(&mut farm, link);
                 let bytes = changed(&pool[line.index(pool.len())], &change);
-                // It may be ended for it; it is not to be broken by it.
+                // The connection may be closed for it, but nothing may break.
                 let _ = farm.pool_bytes(link, &bytes);
                 farm.due(miner);
             } else {

@@ -45,7 +45,7 @@ fn knock(farm: &mut Farm, peer: [u8; 16]) -> bool {
 fn f50_reconnecting_under_other_names_and_addresses_of_a_64_renews_no_budget() {
     let (mut farm, _) = Farm::live("c0ffee01", 8, TRIVIAL);
     let mut connections = 0;
-    // Each time one line less than what closes, then away, and back under another name and address.
+    // Each time one line below the closing limit, then a reconnect under another name and address.
     while let Ok(miner) = connect(&mut farm, v6(1, connections)) {
         for _ in 0..INVALID_LINES_MAX {
             assert_eq!(farm.bytes(miner, b"{\"bad\n").1, None);
@@ -91,7 +91,7 @@ fn f50_a_farm_behind_one_address_is_not_refused_for_one_broken_device() {
             (miner, notified(&heard))
         })
         .collect();
-    // Ten minutes: each second a device that is broken, and a share of each of the others.
+    // Ten minutes: each second a broken device connects, and each other miner sends a share.
     for second in 0..600_u32 {
         if second % 60 == 0 {
             farm.pool_says(link, &notify(&format!("job-{second}"), (second / 60) as u8, true));
@@ -111,7 +111,7 @@ fn f50_a_farm_behind_one_address_is_not_refused_for_one_broken_device() {
         farm.now = farm.now + Duration::from_secs(1);
         farm.proxy.handle_timeout(farm.now);
     }
-    // Without them it would have been.
+    // Without the accepted shares the address would be refused.
     let alone = (0..600).take_while(|_| {
         farm.now = farm.now + Duration::from_secs(1);
         knock(&mut farm, v4(2))
@@ -125,7 +125,7 @@ fn f50_more_offenders_than_there_is_room_for_meet_the_strict_default() {
     for net in 0..OFFENDERS_MAX as u16 {
         while knock(&mut farm, v6(net, 1)) {}
     }
-    // Who behaves is served as ever.
+    // A well-behaved miner is served as before.
     let honest = connect(&mut farm, v4(1)).unwrap();
     farm.bytes(honest, SUBSCRIBE);
     farm.bytes(honest, AUTHORIZE);

@@ -273,7 +273,7 @@ fn f22_a_pool_hears_every_bit_of_its_mask_also_those_that_the_miner_may_not_roll
     farm.send(miner, &request(1, "mining.configure", &rolling));
     farm.send(miner, &request(2, "mining.subscribe", &json!([])));
     let job = notified(&farm.send(miner, &request(3, "mining.authorize", &json!(["w", "x"]))));
-    // The job's version is 20000000, and the pool takes all bits from the submit.
+    // The job's version is 20000000, and the pool uses all bits of the submit.
     for (nonce, (bits, heard)) in
         (1..).zip([("00002000", "20002000"), ("1fffe000", "3fffe000"), ("00000000", "20000000")])
     {
@@ -285,7 +285,7 @@ fn f22_a_pool_hears_every_bit_of_its_mask_also_those_that_the_miner_may_not_roll
 /// BIP-0310 puts a new mask in force at once, and the miner cannot know of it yet.
 #[test]
 fn a_share_on_its_way_while_the_mask_changes_is_judged_as_it_was_hashed() {
-    // The job's version is 20000000; the last mask has no room for what was rolled.
+    // The job's version is 20000000; the last mask does not cover the rolled bits.
     for (mask, heard) in
         [("ffffffff", "2000e000"), ("0000e000", "0000e000"), ("10000000", "0000e000")]
     {
@@ -364,7 +364,7 @@ fn f22_a_reconnect_takes_no_mask_away_while_it_lasts() {
     farm.pool_lost(link);
     farm.wait(Duration::from_secs(1));
     farm.dialled();
-    // The pool is asked to configure and takes its time; the keep-alive falls due meanwhile.
+    // The pool delays its answer to configure; the keep-alive falls due meanwhile.
     farm.wait(Duration::from_secs(2));
     let heard = farm.due(miner);
     notified(&heard);
@@ -394,7 +394,8 @@ fn f23_the_last_suggestion_wins_within_the_policy_and_nothing_is_stormed() {
     for suggestion in 1..=1000 {
         let heard =
             farm.send(miner, &request(1, "mining.suggest_difficulty", &json!([suggestion])));
-        // The first is far from what is in force; what follows within seconds makes no job.
+        // The first differs much from the difficulty in force; suggestions within seconds make no
+        // job.
         let jobs = usize::from(suggestion == 1) * 2;
         assert_eq!(heard.len(), 1 + jobs, "{heard:?}");
     }
@@ -432,14 +433,14 @@ fn f23_a_wish_after_the_first_job_takes_effect_at_once_and_for_its_miner_alone()
     assert_eq!(again[8], false);
     assert_eq!((&again[1], &again[2], &again[3]), (&first[1], &first[2], &first[3]));
     assert!(farm.due(other).is_empty(), "nobody else hears of it");
-    // Its id is as good as any other, and the one before still is.
+    // The new job's id is valid, and so is the previous id.
     for job in [&again, &first] {
         let answer = farm.submit(miner, share("farm.bitaxe", job, 1));
         assert_eq!(answer["error"][1], "low difficulty share", "{answer}");
     }
     let stolen = farm.submit(other, share("farm.other", &again, 1));
     assert_eq!(stolen["error"][1], "job not found", "it is this miner's alone");
-    // Soon after it, and near what is in force, a wish waits for the next job.
+    // A suggestion soon after it, or near the difficulty in force, waits for the next job.
     assert_eq!(wish(&mut farm, 64.0).len(), 1);
     farm.wait(Duration::from_secs(11));
     assert_eq!(wish(&mut farm, 511.0).len(), 3, "256 is half of what is in force");
@@ -476,7 +477,7 @@ fn f24_a_share_that_was_not_sent_in_time_is_orphaned_not_bent() {
     let (mut farm, link) = Farm::live("c0ffee01", 8, TRIVIAL);
     let (miner, heard) = farm.miner("farm.s19");
     let first = notified(&heard);
-    // The socket to the pool is blocked: what the engine has for it is not fetched.
+    // The socket to the pool is full: the engine's output for it is not fetched.
     let line = request(9, "mining.submit", &share("farm.s19", &first, 1));
     assert_eq!(parse(&farm.send_unsettled(miner, &line)[0])["result"], true);
     let set = r#"{"id":null,"method":"mining.set_extranonce","params":["beef",8]}"#;
@@ -498,7 +499,7 @@ fn f24_a_job_before_the_subscription_is_not_given_the_last_extranonce() {
     assert_eq!(farm.due(miner), [""; 0], "its extranonce1 is not known");
     farm.pool_says(link, r#"{"id":1,"result":{}}"#);
     farm.pool_says(link, r#"{"id":2,"result":[[],"beef",8]}"#);
-    // A newcomer is not sent the job of the session that is gone.
+    // A newcomer does not get the job of the lost session.
     let (_, heard) = farm.miner("farm.s20");
     assert!(heard.iter().all(|line| parse(line)["method"].is_null()), "{heard:?}");
     assert_eq!(farm.submit(miner, share("farm.s19", &first, 1))["error"][0], 21);
@@ -668,7 +669,7 @@ fn draining_takes_no_newcomers_and_still_counts_submits() {
     assert!(!farm.proxy.is_drained());
     farm.pool_accepts(link);
     assert!(farm.proxy.is_drained());
-    // A link that is lost now is not dialled again, and that asks for no attention.
+    // A link lost now is not dialled again, and needs no event.
     farm.pool_lost(link);
     farm.wait(Duration::from_secs(5));
     assert_eq!(farm.proxy.poll_dial(farm.now), None::<(LinkIndex, u8)>);
@@ -762,7 +763,7 @@ fn f59_a_pool_that_gives_no_job_for_two_minutes_is_connected_anew() {
     let (miner, _) = farm.miner("farm.s19");
     farm.wait(JOB_SILENCE_MAX - Duration::from_secs(2));
     assert_eq!(farm.proxy.poll_hangup(farm.now), None);
-    // Whatever else it says: without a job it is no use.
+    // Without a job its other lines are useless.
     farm.pool_says(link, &set_difficulty(TRIVIAL));
     farm.wait(Duration::from_secs(2));
     assert_eq!(farm.proxy.poll_hangup(farm.now), Some(link));

@@ -88,7 +88,7 @@ fn repeats(farm: &mut Farm, miner: MinerHandle, job: &Value, nonces: impl Iterat
 
 #[test]
 fn f28_a_share_is_taken_once_in_the_life_of_its_job_however_many_lie_between() {
-    // Those that reach the pool, and lighter ones.
+    // Shares that meet the pool's difficulty, and lighter ones.
     for difficulty in [TRIVIAL, HOPELESS] {
         for ring in [2, 33, 1_000] {
             let (mut farm, link, miner, job) = farm(options(1), difficulty);
@@ -101,7 +101,7 @@ fn f28_a_share_is_taken_once_in_the_life_of_its_job_however_many_lie_between() {
                 }
             }
             assert_eq!(sent, if difficulty == TRIVIAL { ring } else { 0 });
-            // A flood of what is refused would end the connection.
+            // A flood of refused shares would end the connection.
             for round in 0..400 / ring {
                 repeats(&mut farm, miner, &job, (0..ring).map(|n| (n + round) % ring));
             }
@@ -139,7 +139,7 @@ fn f90_a_job_that_is_announced_anew_takes_no_share_of_the_one_before() {
             assert_eq!(answer["error"][0], if is_before { 20 } else { code }, "{secs} {answer}");
         }
     }
-    // The first one is too old in the end, and its shares are good for none that follows.
+    // The first job gets too old in the end, and its shares are invalid for all later jobs.
     for _ in 0..8 {
         farm.wait(Duration::from_secs(46));
         farm.pool_says(link, &notify("job-1", 1, false));
@@ -181,7 +181,7 @@ fn f90_a_job_that_its_pool_sends_again_takes_no_share_of_the_one_before() {
         farm.pool_says(link, &notify(id, 1, clean));
         let again = notified(&farm.due(miner));
         assert_ne!(first[0], again[0], "{id}");
-        // Its time has moved on, so what was found before is not good for it, and it is new work.
+        // Its time has advanced, so earlier shares are invalid for it: it is new work.
         let mut before = again.clone();
         before[7] = first[7].clone();
         assert_eq!(farm.submit(miner, share(&before, 0))["error"][0], 20);
@@ -195,7 +195,7 @@ fn f90_a_job_that_its_pool_sends_again_takes_no_share_of_the_one_before() {
 
 #[test]
 fn f90_connections_and_workers_share_one_memory() {
-    // Two lanes of a pool that gives every session the same extranonce1: equal ids, equal headers.
+    // Two lanes of a pool with the same extranonce1 for every session: equal ids, equal headers.
     let mut farm = Farm::sized(300, 4, options(1));
     let link = farm.dialled();
     farm.pool_up(link, "c0ffee01", 3, TRIVIAL);
@@ -232,7 +232,7 @@ fn f90_one_miner_alone_leaves_room_to_others_and_nothing_is_taken_unremembered()
     assert_eq!(rejected(&farm, Reject::Crowded), 1_900 - taken);
     assert_eq!(farm.proxy.poll_closed(), None, "its shares are good");
     repeats(&mut farm, miner, &job, 0..100);
-    // Another has room, and so has what is worth more.
+    // Another miner has room, and so have heavier shares.
     let (other, heard) = farm.miner("farm.other");
     let others = notified(&heard);
     let of_other = json!(["farm.other", others[0], "0000000a", others[7], "00000001"]);
@@ -273,7 +273,7 @@ fn f90_shares_for_the_pool_have_room_when_light_ones_have_none() {
 
 #[test]
 fn f29_a_flood_is_limited_then_closed_and_nobody_else_feels_it() {
-    // Shares that are good, shares for no job, shares that cannot be read.
+    // Valid shares, shares for unknown jobs, unreadable shares.
     for kind in 0..3 {
         let (mut farm, link, miner, job) = farm(options(1), HOPELESS);
         let (honest, heard) = farm.miner("farm.honest");
@@ -560,7 +560,7 @@ fn nonces(count: usize) -> (Vec<u32>, Vec<u32>) {
         if blocks.len() >= count && others.len() >= count {
             break;
         }
-        // Of light shares there is no room for so many of one miner.
+        // One miner's bound of light shares is below this number.
         farm.submit(miner, share(&job, nonce));
         if heard_of_block(&mut farm) {
             farm.pool_accepts(link);
@@ -651,7 +651,7 @@ fn f39_a_block_waits_for_its_pool_as_long_as_its_job_can_live() {
     farm.pool_says(link, &notify_of(&again));
     let sent = farm.pool_hears(link);
     assert_eq!(submit_ids(&sent).len(), 2, "both are sent, once: {sent:?}");
-    // Its verdict is waited for longer than others' too.
+    // The wait for its verdict is longer, too.
     farm.wait(ANSWER_MAX);
     farm.pool_says(link, &set_difficulty(TRIVIAL));
     farm.wait(Duration::from_secs(30));
@@ -725,7 +725,7 @@ fn f39_a_block_for_a_job_that_was_ended_is_tried_all_the_same() {
     assert_eq!(farm.submit(miner, share(&first, others[0]))["error"][1], "stale");
     assert_eq!(farm.submit(miner, share(&first, blocks[0]))["result"], true);
     assert_eq!(farm.pool_accepts(link)["params"][1], "regtest");
-    // In another session its coinbase is nobody's.
+    // In another session no share can have its coinbase.
     farm.pool_lost(link);
     farm.wait(Duration::from_secs(2));
     let link = farm.dialled();
@@ -817,7 +817,7 @@ fn f92_a_block_of_a_pool_that_was_set_anew_is_its_account_s() {
     let mut other = options(1);
     other.pools[0].user = "stranger".try_into().unwrap();
     farm.proxy.apply(other, farm.now);
-    // The connection still stands: what goes out on it has its own name.
+    // The connection is still open: shares on it go under its own name.
     farm.send_unsettled(miner, &submit(10, &job, blocks[1]));
     let accounts: Vec<_> =
         farm.proxy.blocks().records().map(|record| record.account.user.as_str()).collect();
@@ -956,7 +956,7 @@ fn f41_verdicts_for_miners_that_left_are_booked_and_take_no_room() {
     let (mut farm, link, _, _) = waiting_farm();
     for round in 0..3 * QUEUE as u32 {
         let (miner, heard) = farm.miner(WORKER);
-        // An id comes again in the end, and the job's work is the same: so must not be the share.
+        // An id is reused in the end with the same work, so the share must differ.
         farm.submit(miner, share(&notified(&heard), round));
         let id = submit_ids(&farm.pool_hears(link)).remove(0);
         // Half of them leave before the verdict, half with the verdict unheard.
@@ -1030,7 +1030,7 @@ fn f49_ids_come_back_although_a_pool_stays_away() {
     }
     let second = second.expect("the next pool is tried");
     farm.pool_up(second, "bb", 8, TRIVIAL);
-    // Many more connections than there are ids, while the first pool's last job is never ended.
+    // Many more connections than ids, while the first pool's last job never ends.
     for round in 0..1_000 {
         let (miner, heard) = farm.miner(WORKER);
         let seat = farm.proxy.miner(miner).unwrap().seat().unwrap();

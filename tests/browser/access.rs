@@ -81,7 +81,7 @@ fn every_control_has_a_name() {
         let count = check_names(browser, view);
         println!("{view}: {count} controls");
         assert!(count >= VIEWS.len() + 2, "{view}: {count}");
-        // A label is what a pointer may press, and it is one per control.
+        // A pointer may press a label, and each control has one.
         let unlabelled = browser.run(
             "return [...document.querySelectorAll('main input, main select, main textarea')]\
              .filter((e) => e.labels.length !== 1).map((e) => e.outerHTML)",
@@ -148,7 +148,7 @@ fn the_page_fits_a_small_telephone() {
         }
         check_thumbs(browser, view);
     });
-    // Also with the bar of changes, and with a commit that waits.
+    // Also with the bar of changes, and with a waiting commit.
     browser.click("a[href='#pools']");
     browser.fill("[id='pool.1.user']", "farm.telephone");
     browser.press(TAB);
@@ -180,7 +180,7 @@ fn the_wizard_and_the_basic_form_fit_a_small_telephone() {
     browser.click("#next");
     browser.find("#trust");
     check_thumbs(&browser, "a key to trust");
-    // The details of the certificates are there, and fit too.
+    // The certificates' details are shown, and fit too.
     browser.click("summary");
     check_thumbs(&browser, "certificates");
     browser.picture("wizard-certificates");
@@ -234,7 +234,7 @@ fn tab_reaches_every_control_in_its_order() {
         "{}",
         browser.run("return window.seen.map((e) => e.outerHTML)")
     );
-    // The first of all leads past the sections.
+    // The skip link leads past the sections.
     browser.run("document.querySelector('.skip').focus()");
     browser.press(ENTER);
     browser.wait_for_focus("main");
@@ -251,7 +251,7 @@ fn the_page_is_there_after_three_requests() {
     for page in [&site.page, &site.secure] {
         let mut paints = [0; LOADS];
         for paint in &mut paints {
-            // A page of another kind between, so that each load gets a process of its own.
+            // Another page in between, so that each load gets a new process.
             browser.open("about:blank");
             browser.cdp("Network.clearBrowserCache", &json!({}));
             browser.open(page);
@@ -277,7 +277,7 @@ fn the_page_is_there_after_three_requests() {
         );
         assert!(found["files"].as_array().unwrap().len() <= REQUESTS_MAX, "{found}");
         assert!(found["bytes"].as_u64() <= Some(BYTES_MAX), "{found}");
-        // The style alone stands before the first paint.
+        // Only the style delays the first paint.
         assert_eq!(found["blocked"], json!([format!("{page}style.css")]), "{found}");
     }
 }
@@ -306,7 +306,7 @@ fn the_frame_is_painted_without_script_and_api() {
         assert!(!said.is_empty(), "{blocked}");
     }
     browser.wait_for_text("main [role=alert]", "does not answer");
-    // It goes on once the gateway is there.
+    // It continues once the gateway is up.
     browser.cdp("Network.setBlockedURLs", &json!({"urls": []}));
     browser.run("document.querySelector('main button').click()");
     browser.find("#code");

@@ -65,7 +65,7 @@ impl Browser {
         let name =
             format!("browser-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let profile = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        // The port that it finds free may be taken before it listens at it.
+        // Another program may take the free port before the driver listens.
         let (driver, address) = (0..5).find_map(|_| start_driver()).expect("chromedriver starts");
         let mut browser =
             Self { driver, address, session: String::new(), profile, interactions: 0 };
@@ -242,7 +242,7 @@ impl Browser {
     pub fn click(&mut self, css: &str) {
         self.interactions += 1;
         self.on_element(css, |id| {
-            // What lies under a bar is scrolled to where it can be pressed.
+            // An element under a bar is scrolled into view first.
             let script =
                 format!("document.querySelector({css:?})?.scrollIntoView({{ block: 'center' }})");
             self.run(&script);
@@ -365,7 +365,7 @@ fn start_driver() -> Option<(Child, SocketAddr)> {
     };
     let port = started.rsplit(' ').next().unwrap_or_default().trim_end_matches('.');
     let address = SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a port")));
-    // Whatever else it says must not fill the pipe.
+    // Its further output must not fill the pipe.
     thread::spawn(move || lines.for_each(drop));
     Some((driver, address))
 }

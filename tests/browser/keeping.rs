@@ -57,7 +57,7 @@ fn a_backup_is_saved_and_restored_and_the_restore_is_kept_or_taken_back() {
         assert_eq!(user(&site), left, "{answer}");
     }
 
-    // What is no backup is refused beside its field, and nothing changes.
+    // A file that is no backup is refused beside its field, and nothing changes.
     let other = folder.join("settings.toml");
     fs::write(&other, "[[pool]]\nurl = \"stratum+tcp://pool.example:3333\"\n").unwrap();
     browser.choose("#file", &other);
@@ -106,7 +106,7 @@ fn a_factory_reset_wants_the_word_and_leads_to_the_wizard() {
     let session = Client::at(site.gateway.status.unwrap()).get("/api/v1/session").body;
     assert_eq!((&session["first_run"], &session["role"]), (&json!(true), &Value::Null));
     site.gateway.wait_for("no pool", |report| report["upstream"] == json!([]));
-    // The code is another, on the log as at a first start.
+    // A new set-up code is in the log, as at a first start.
     site.gateway.log.clear();
     let line = site.gateway.wait_for_line("set-up code: ");
     let code = line.split_once("set-up code: ").unwrap().1.to_owned();

@@ -88,10 +88,10 @@ fn viewer_and_operator_see_what_they_may_and_no_more() {
         browser.click("a[href='#audit']");
         browser.wait_for_text("main pre", "listening for miners");
         assert!(!browser.text("main").contains("Who changed what"), "{role}");
-        // A view that is not theirs is none, whatever the address says.
+        // A view without the role's right is not shown, even by its address.
         browser.open(&format!("{}#backup", site.page));
         browser.find("a[href='#overview'][aria-current=page]");
-        // What the page does not offer the gateway does not do either.
+        // The gateway refuses what the page does not offer.
         for (method, path) in [("GET", "audit"), ("POST", "reset"), ("POST", "password")] {
             let status = browser.run(&format!(
                 "return ask('{method}', '{path}', {{ sure: 'reset', role: 'admin', word: 'x' }})\
@@ -109,7 +109,7 @@ fn f98_wrong_passwords_are_said_and_slow_who_is_at_the_machine_and_never_lock_hi
     let _pool = site.use_pool();
     let mut browser = Browser::start(TELEPHONE);
     let try_word = |browser: &mut Browser, word: &str| {
-        // A page that is loaded anew waits for nothing; the gateway does.
+        // A reloaded page has no wait; the gateway still has.
         browser.open("about:blank");
         browser.open(&site.page);
         browser.fill("#password", word);
@@ -128,7 +128,7 @@ fn f98_wrong_passwords_are_said_and_slow_who_is_at_the_machine_and_never_lock_hi
     println!("{said}");
     let said = try_word(&mut browser, "another wrong password");
     assert!(said.contains("not the password"), "{said}");
-    // It waits, also with the right password; the button counts until the next try.
+    // The wait applies to the right password too; the button counts down.
     let said = try_word(&mut browser, PASSWORD);
     println!("{said}");
     assert!(said.contains("too many attempts were wrong; the next may come in"), "{said}");
@@ -158,7 +158,7 @@ fn a_session_that_ends_loses_nothing_that_was_typed() {
     browser.press(TAB);
     browser.fill("[id='pool.1.goal']", "own");
     browser.press(TAB);
-    // It is said, and whoever types goes on with that.
+    // The page says so, and the user can continue typing.
     browser.wait_for_text("#changes", "Your session has ended.");
     browser.wait_for_focus("pool.1.weight");
     browser.wait_for_text("#diff", "pool.1.goal → own");
@@ -166,7 +166,7 @@ fn a_session_that_ends_loses_nothing_that_was_typed() {
     browser.wait_for_focus("again-password");
     browser.picture("session-ended");
     assert!(check_names(&browser, "session ended") >= 3);
-    // It can be put off, and comes again with what needs it.
+    // The dialog can be dismissed, and returns with the next action that needs it.
     browser.press(ESCAPE);
     browser.wait("no dialog", || (!browser.sees("dialog")).then_some(()));
     assert_eq!(value(&browser, "pool.1.user"), "farm.typed");
@@ -176,7 +176,7 @@ fn a_session_that_ends_loses_nothing_that_was_typed() {
     browser.wait_for_text("dialog [role=alert]", "not the password");
     browser.fill("dialog #again-password", OTHER);
     browser.press(ENTER);
-    // What was asked for is done.
+    // The requested action is done.
     browser.find("#waiting");
     assert!(!browser.sees("dialog"));
     browser.click("#keep");
@@ -184,7 +184,7 @@ fn a_session_that_ends_loses_nothing_that_was_typed() {
     assert_eq!(admin.value("pool.1.user"), "farm.typed");
     assert_eq!(admin.value("pool.1.goal"), "own");
 
-    // Another window of the same browser logs in: the cookie is another, and this one goes on.
+    // Another window of the same browser logs in: the cookie changes, and this window goes on.
     let log_in = format!(
         "return fetch('/api/v1/session', {{ method: 'POST', \
          headers: {{ 'content-type': 'application/json' }}, \
@@ -234,7 +234,8 @@ fn two_operators_at_once_are_told_of_each_other() {
     first.press(TAB);
     first.wait_for_text("#diff", "farm.gateway → farm.first");
     commit_user(&mut second, "farm.second");
-    // The commit that waits is everybody's, and another cannot come before it is answered for.
+    // All users see the waiting commit, and no other commit is possible until it is kept or taken
+    // back.
     first.find("#waiting");
     first.click("#commit");
     first.wait_for_text("#late", "pool.1.user is farm.second by now, was farm.gateway");
@@ -251,7 +252,7 @@ fn two_operators_at_once_are_told_of_each_other() {
     first.click("#keep");
     first.wait_for_text("#said", "kept");
     assert_eq!(user(&site), "farm.first");
-    // Who has typed nothing sees the new value without asking.
+    // A user without own edits sees the new value at once.
     second.wait("the other's value", || {
         (value(&second, "pool.1.user") == "farm.first").then_some(())
     });
@@ -273,7 +274,7 @@ fn admin_sees_who_is_logged_in_and_ends_a_session() {
     admin.wait_for_text("#said", "The session of operator from 127.0.0.1 has ended.");
     admin
         .wait("it to go", || (!admin.text_of("#open-sessions").contains("operator")).then_some(()));
-    // Whom it was taken from is asked again at what comes next.
+    // The user whose session ended is asked again at the next action.
     operator.click("#test-1");
     operator.find("dialog #again-password");
     admin.click("a[href='#audit']");
@@ -301,12 +302,12 @@ fn workers_are_put_on_the_list_and_taken_off_it() {
         miner.ask("mining.authorize", json!([worker, word]))["result"] == true
     };
     assert!(!comes_in("farm.hall-1.7", "of hall 1"));
-    // What is typed before the page has asked what is in use now stays. Neither goes without the
-    // other.
+    // Text typed before the page has reloaded the settings stays. Name and password are sent only
+    // together.
     browser.fill("#admit-worker", "farm.hall-1.*");
     browser.click("#admit-form > button");
     browser.wait_for_text("#admit-password-bad", "missing");
-    // A check of the settings clears what it said of settings, and nothing else.
+    // A check of the settings clears only its own messages.
     browser.run("return check()");
     assert!(browser.text_of("#admit-password-bad").contains("missing"));
     browser.fill("#admit-password", "of hall 1");

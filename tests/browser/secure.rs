@@ -28,7 +28,7 @@ fn the_page_over_tls_has_the_fingerprint_that_was_printed() {
     browser.wait_for_text("main", "over TLS");
     browser.wait_for_text("main", &site.fingerprint);
     assert_eq!(shown_to(&browser, &site.secure), site.fingerprint);
-    // The cookie never leaves by the port without TLS, and no script reads it.
+    // The cookie is never sent to the port without TLS, and no script reads it.
     let cookies =
         browser.cdp("Network.getCookies", &json!({"urls": [site.secure]}))["cookies"].take();
     assert_eq!((&cookies[0]["secure"], &cookies[0]["httpOnly"]), (&json!(true), &json!(true)));
@@ -42,7 +42,7 @@ fn a_certificate_of_ones_own_is_brought_and_taken_away_again() {
     let mut browser = Browser::start(LAPTOP);
     open_at(&mut browser, &site.secure, "access");
     browser.wait_for_text("main", &site.fingerprint);
-    // Half of it is refused beside the field, and the one in use stays.
+    // Half a certificate is refused beside the field, and the one in use stays.
     browser.fill("#certificate", pem.split("-----BEGIN PRIVATE").next().unwrap());
     browser.click("#take-certificate");
     let said = browser.wait("an error", || {

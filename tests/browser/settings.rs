@@ -67,7 +67,7 @@ fn the_page_follows_the_gateway_when_the_time_is_over() {
     let mut browser = Browser::start(LAPTOP);
     open(&mut browser, &site, "pools");
     commit_user(&mut browser, "farm.late");
-    // By the page's clock the time is over; it asks, and the gateway says that it is not.
+    // By the page's clock the time is over; it asks, and the gateway denies that.
     browser.run("const now = Date.now; Date.now = () => now() + 200000; window.now = now");
     browser.wait("the bar to end or begin anew", || {
         let left = browser.run("return document.querySelector('#left').textContent");
@@ -75,7 +75,7 @@ fn the_page_follows_the_gateway_when_the_time_is_over() {
     });
     browser.run("Date.now = window.now");
     browser.find("#waiting");
-    // The gateway takes it back, whoever asked for that.
+    // The gateway rolls it back.
     assert_eq!(site.admin().post("/api/v1/rollback", json!({})).code, 200);
     browser.wait("no bar", || (!browser.sees("#waiting")).then_some(()));
     browser.wait_for_text("#said", "taken back");

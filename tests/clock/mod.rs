@@ -47,7 +47,7 @@ impl Clock {
     }
 
     fn write(&self) {
-        // Another file in its place, so that no reader sees half of it.
+        // A rename replaces the file, so that no reader sees a partial one.
         let new = self.shifts.with_extension("new");
         std::fs::write(&new, format!("{} {}", self.wall.get(), self.passed.get())).unwrap();
         std::fs::rename(&new, &self.shifts).unwrap();

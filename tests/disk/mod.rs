@@ -35,7 +35,7 @@ impl Disk {
     /// Sets the disk's state: `open`, `closed`, `full` or `read-only`. From the first call on, file
     /// accesses are recorded with their thread.
     pub fn be(&self, mode: &str) {
-        // Another file in its place, so that no reader sees half of it.
+        // A rename replaces the file, so that no reader sees a partial one.
         let new = self.folder.join("mode.new");
         std::fs::write(&new, mode).unwrap();
         std::fs::rename(&new, self.folder.join("mode")).unwrap();

@@ -63,7 +63,7 @@ fn f98_three_hundred_addresses_that_guess_change_no_code_and_lock_nobody_out() {
         assert_eq!(admin.post("/api/v1/password", json!({"role": role, "word": word})).code, 200);
     }
 
-    // Somebody new waits some seconds at most, and is known from then on.
+    // A new client waits at most some seconds, and is known from then on.
     let (begun, at) = (Instant::now(), [127, 0, 0, 5]);
     let known = loop {
         let reply = log_in(at, status, "", WORD);
@@ -73,7 +73,7 @@ fn f98_three_hundred_addresses_that_guess_change_no_code_and_lock_nobody_out() {
         assert_eq!(reply.code, 429, "{}", reply.raw);
         assert!(begun.elapsed() < PATIENCE, "a newcomer is locked out");
     };
-    // Whatever is guessed where he is, he gets in, and so does who is at the machine.
+    // Despite guesses from the same address, the known browser gets in, and so does this machine.
     let mut tries = 0;
     while log_in(at, status, "", "a wrong password").code != 429 {
         tries += 1;
@@ -83,7 +83,7 @@ fn f98_three_hundred_addresses_that_guess_change_no_code_and_lock_nobody_out() {
     let again = log_in(at, status, &known, WORD);
     assert_eq!((again.code, device(&again)), (200, None), "{}", again.raw);
     assert_eq!(log_in([127, 0, 0, 1], status, "", WORD).code, 200);
-    // What makes the admin's browser known is worth nothing to somebody else.
+    // The admin's device cookie is useless for another role.
     let other = json!({"role": "viewer", "password": "a wrong password"});
     while ask(at, status, "/api/v1/session", &known, &other).code != 429 {
         assert!(begun.elapsed() < PATIENCE, "guesses at another role are not slowed");
@@ -119,7 +119,7 @@ fn f99_an_operator_cannot_lead_a_password_to_a_host_of_his_own() {
     let word = json!({"role": "operator", "word": "an operators password"});
     assert_eq!(admin.post("/api/v1/password", word).code, 200);
     let mut operator = Client::logged_in(&site, "operator", "an operators password");
-    // A host of his own, which would write down what it hears.
+    // The operator's own host, which would record the password.
     let own = TcpListener::bind("127.0.0.1:0").unwrap();
     own.set_nonblocking(true).unwrap();
     let url = format!("stratum+tcp://localhost:{}", own.local_addr().unwrap().port());

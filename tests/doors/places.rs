@@ -39,7 +39,7 @@ fn hold(addresses: usize, ports: &[SocketAddr], is_over: &AtomicBool) {
             let _ = stream.write_all(if n % 2 == 0 { b"GET / HT" } else { &[0x16, 3, 1, 0x40] });
             held.push_back(stream);
         }
-        // As many as a desktop may open, and never fewer than there are places.
+        // As many as a desktop may open, and never fewer than there are slots.
         while held.len() > 200 {
             held.pop_front();
         }
@@ -93,7 +93,7 @@ fn f97_connections_that_never_finish_keep_nobody_out_and_the_shipped_watchdog_fi
             is_over.store(true, Ordering::Relaxed);
         });
     }
-    // One that stands still is ended.
+    // A stopped gateway is killed.
     gateway.signal("STOP");
     let mut watchdog = watchdog(&folder);
     let ended = gateway.wait();

@@ -244,7 +244,7 @@ pub fn check_sums(ledger: &Value) {
 pub fn http(address: SocketAddr, request: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("the status port is open");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-    // A server that has had enough may close before the whole request is sent.
+    // A server may close before the whole request is sent.
     let _ = stream.write_all(request.as_bytes());
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);

@@ -105,7 +105,7 @@ fn f65_a_clock_that_is_set_and_set_back_moves_no_timer_and_dates_are_always_veri
     miner.log_in("farm.1");
     let mut greeting = gateway.miner();
 
-    // Past the day that this was written, but not yet the certificate's.
+    // After this test was written, but before the certificate's year.
     clock.set(DAY_IN_2026);
     wait_for_error(&gateway, "clock reads 2026-12-09T");
     clock.set(DAY_IN_2037);
@@ -117,7 +117,7 @@ fn f65_a_clock_that_is_set_and_set_back_moves_no_timer_and_dates_are_always_veri
     greeting.log_in("farm.2");
     assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
 
-    // What stands does not depend on the clock, whichever way it goes.
+    // An open link does not depend on the clock.
     let used = cpu_time(&gateway);
     let busy = Instant::now();
     for (nonce, secs) in (2..).zip([DAY_IN_2016, DAY_IN_2037, 0, DAY_IN_2016]) {
@@ -130,7 +130,7 @@ fn f65_a_clock_that_is_set_and_set_back_moves_no_timer_and_dates_are_always_veri
     let used = cpu_time(&gateway).saturating_sub(used);
     assert!(used < busy.elapsed() / 2, "{used:?} of {:?}: a storm of timers", busy.elapsed());
 
-    // A link that is made anew needs the right time again.
+    // A new link needs the right time again.
     pool.cut("ef01", 8);
     wait_for_error(&gateway, "clock reads 2016-06-15T");
     clock.set(DAY_IN_2027);

@@ -138,7 +138,7 @@ fn f96_while_the_disk_does_not_answer_everybody_is_served_but_the_finder_of_a_bl
         assert_eq!(answer["result"], true, "{answer}");
     }
 
-    // Somebody commits, and hears of it when it is on the disk.
+    // A commit is answered when it is on the disk.
     let asked = bearer.clone();
     let committing =
         thread::spawn(move || post(address, &asked, "/api/v1/commit", &commit("4096")));
@@ -148,7 +148,8 @@ fn f96_while_the_disk_does_not_answer_everybody_is_served_but_the_finder_of_a_bl
     });
     assert!(!committing.is_finished(), "it is not on the disk yet");
 
-    // A block is found: its pool is told at once, its miner when the record is on the disk.
+    // A block is found: it goes to its pool at once, and its miner is answered when the record is
+    // on the disk.
     site.pool.make_blocks_easy();
     site.pool.new_job();
     let block_job = finder.wait_for_job();

@@ -52,7 +52,7 @@ struct State {
 impl Names {
     /// Starts it; `None` if port 53 is not available.
     fn start(last: u8, says: Says) -> Option<Self> {
-        // Tests that run at the same time have addresses of their own.
+        // Concurrent tests have separate addresses.
         let [.., high, low] = std::process::id().to_be_bytes();
         let address = Ipv4Addr::new(127, high, low, last);
         let socket = UdpSocket::bind((address, 53)).ok()?;
@@ -229,7 +229,7 @@ fn f61_f62_each_attempt_asks_anew_and_whoever_answers_for_the_pool_is_named() {
     assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
     gateway.wait_for("the answer", |report| report["ledger"]["pool_accepted"] == 1);
 
-    // A link that stands does not ask; one that is made anew asks again.
+    // An open link does not resolve the name; a new link resolves it again.
     let asked = names.asked();
     pool.cut("ef01", 8);
     gateway.wait_for("the next question", |_| names.asked() > asked);

@@ -213,13 +213,13 @@ fn f86_only_configured_pools_and_name_servers_are_contacted() {
     };
     let here = Ipv4Addr::new(10, 213, network.net, 1);
     let inner = Ipv4Addr::new(10, 214, network.net, 2);
-    // Whatever has no other way comes to this machine, which forwards nothing of it.
+    // The default route leads to this machine, which forwards nothing.
     let way = format!("ip -n {} route add default via {here}", network.router);
     let Some(capture) = Capture::start(inner).filter(|_| run(&way)) else {
         return skipped("packets may not be captured");
     };
     let pool = Pool::start_at(here, "abcd", 8);
-    // A second pool by a name that nobody has; a third that is not there.
+    // A second pool with an unknown name; a third that is unreachable.
     let pools = [(here, pool.address.port()), (Ipv4Addr::new(198, 51, 100, 7), 3333)];
     let pools = pools.map(|(ip, port)| SocketAddrV4::new(ip, port));
     let absent = pools[1];
@@ -246,7 +246,7 @@ fn f86_only_configured_pools_and_name_servers_are_contacted() {
     miner.log_in("farm.1");
     let job = miner.wait_for_job();
     assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
-    // A pool that would send the farm elsewhere, and a miner that would.
+    // A pool and a miner that try to redirect the gateway.
     let away = r#"{"id":null,"method":"client.reconnect","params":["203.0.113.9",3333,0]}"#;
     pool.say(away);
     gateway.wait_for_line("reconnect");
@@ -292,7 +292,7 @@ fn f47_a_pulled_cable_gives_the_place_back_within_90_seconds_whatever_is_sent_me
         .spawn()
         .unwrap();
     gateway.wait_for("five miners", |report| report["miners"]["connected"] == 5);
-    // Beyond the router, which says nothing of it: no end sees a link go down.
+    // Beyond the router and silently: no end sees a link go down.
     assert!(run(&format!("ip -n {} rule add pref 1 blackhole", network.router)));
     let start = Instant::now();
     // The worst moment for a job: just before the silence is long enough.
@@ -369,7 +369,7 @@ fn f47_miners_come_back_behind_a_router_that_forgot_them_though_their_address_is
     assert!(report["miners"]["refused"]["address_full"].as_u64().unwrap() > 0);
     gateway.wait_for("the hall again", |report| vanished(report) == MINERS as u64 && all(report));
     println!("{MINERS} miners were back after {:?}", start.elapsed());
-    // Who is there keeps its place, however quiet, whoever else wants it.
+    // A connected miner keeps its slot, however quiet, even if others want it.
     let refused = |report: &Value| report["miners"]["refused"]["address_full"].as_u64().unwrap();
     let before = refused(&gateway.report());
     let _third = Swarm::start(&network, &listen, 2, 40_000);
@@ -463,12 +463,13 @@ fn f63_a_link_that_a_nat_forgot_is_found_and_made_anew_idle_or_not() {
     assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
     gateway.wait_for("the answer", |report| report["ledger"]["pool_accepted"] == 1);
 
-    // With nothing to say, the kernel's probes find it.
+    // On an idle link the kernel's probes detect it.
     let idle = forget_link(&network, &pool, &gateway, || ());
     println!("an idle link that was forgotten was made anew after {idle:?}");
     assert!(idle <= Duration::from_secs(50), "{idle:?}");
 
-    // With shares to send, their silence does; they are the pool's in the end, and once.
+    // With shares in flight, their missing answers detect it; in the end the pool has each share
+    // once.
     let found = forget_link(&network, &pool, &gateway, || {
         for nonce in 2..12 {
             assert_eq!(miner.submit("farm.1", &job, nonce)["result"], true);

@@ -45,7 +45,7 @@ fn f43_f19_a_handshake_by_drops_is_ended_by_the_total_deadline_and_holds_nobody_
     unauthorized.ask("mining.subscribe", json!(["slow/1"]));
     let line = json!({"id": 1, "method": "mining.subscribe", "params": ["drop/1"]}).to_string();
     for byte in line.as_bytes().chunks(1).cycle() {
-        // A socket that was closed says so at the second write.
+        // A closed socket fails at the second write.
         drops.retain_mut(|stream| stream.write_all(byte).is_ok());
         if drops.is_empty() {
             break;
@@ -198,7 +198,7 @@ fn f48_a_peer_that_goes_at_any_step_frees_its_place_once_and_its_shares_keep_the
                     if step == 5 {
                         miner.ask("mining.submit", share);
                     } else {
-                        // It does not wait for the answer; by FIN its share arrives all the same.
+                        // It does not wait for the answer; after a FIN its share still arrives.
                         miner.send("mining.submit", share);
                         gateway.wait_for("the share", |r| r["ledger"]["submitted"] == shares + 1);
                     }
@@ -261,7 +261,7 @@ fn f49_without_a_free_id_a_newcomer_hears_so_and_those_who_mine_go_on() {
 
     assert!(report["warnings"].to_string().contains("no miner id is free"), "{report}");
 
-    // Whenever one goes there is a place for the next, however often.
+    // Each leaving miner frees a slot for the next, any number of times.
     drop(seated.pop());
     for nonce in 2..50 {
         gateway.wait_for("its end", |report| report["miners"]["connected"] == seats - 1);

@@ -29,7 +29,7 @@ fn f56_a_share_that_had_no_answer_is_sent_once_more_to_its_session_and_to_no_oth
     gateway.wait_for("its answer", |r| r["ledger"]["pool_accepted"] == 1);
     assert_eq!(pool.submits(), [&sent[..], &sent[..]].concat(), "the same share, once more");
 
-    // Another extranonce1: what the share was found for is gone, and the pool does not see it.
+    // Another extranonce1: the share's session is gone, and the pool does not receive the share.
     pool.be_mute();
     pool.new_job();
     let job = miner.wait_for_job();
@@ -110,7 +110,7 @@ fn f60_a_late_or_trickling_way_to_the_pool_costs_time_only() {
     let mut nonce = 0;
     for fault in ["delay 700", "trickle 300", "half-open up", "half-open down"] {
         faults.tell(fault);
-        // Its answer says that the fault has come about.
+        // Its answer confirms that the fault has taken effect.
         faults.ask("counts");
         for _ in 0..20 {
             nonce += 1;
@@ -223,7 +223,7 @@ fn away(miners: u64, longer: Duration) {
     let before = memory_kib(&gateway);
     faults.tell("refuse");
     gateway.wait_for("the loss", |report| report["ready"] == false);
-    // They go on with the job that they have; what they find is held, in bounds.
+    // They continue with their job; their shares are held, within bounds.
     let found = |report: &serde_json::Value| report["submitted"].as_u64().unwrap();
     let so_far = found(&swarm.ask("report"));
     swarm.wait_for("report", "300 shares more", |report| found(report) > so_far + 300);

@@ -121,7 +121,7 @@ fn f71_service_manager_and_watchdog_hear_of_life_only_while_the_loop_turns() {
     miner.log_in("farm.1");
     wait_for("STATUS=1 miners, a pool is live");
     gateway.signal("STOP");
-    // What was sent before it stood still is taken; after that nothing can come.
+    // Messages sent before the stop are drained; none may follow.
     manager.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let mut buffer = [0; 256];
     while manager.recv(&mut buffer).is_ok() {}

@@ -6,7 +6,7 @@ use loka_stratum::canary::Defect;
 use crate::run::{Setup, checked};
 use crate::trace::Record;
 
-/// Seeds until a defect must be found; the rarest needs a fault that few seeds have.
+/// Number of seeds in which a defect must be found; the rarest needs a fault that few seeds have.
 const SEEDS_MAX: u64 = 400;
 
 #[test]

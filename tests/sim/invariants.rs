@@ -27,13 +27,13 @@ use crate::pool::{Judged, Said};
 use crate::trace::{broken, hold};
 use crate::world::{Asked, Conn, End, World};
 
-/// The longest that a share of an honest pool waits for its answer.
+/// Longest wait of a share for an honest pool's answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A map whose order of keys nobody sees, so any hash will do that is the same in every run.
+/// A map whose order of keys is never visible, so any deterministic hash suffices.
 type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 
-/// What one miner has been told, as its lines say.
+/// A miner's state, from its received lines.
 #[derive(Clone, Debug, Default)]
 pub struct View {
     difficulty: Option<f64>,
@@ -41,30 +41,30 @@ pub struct View {
     serial: Option<u32>,
     origin: Option<Origin>,
     submitted: u32,
-    /// Whether the engine took a share of it.
+    /// Whether the engine accepted a share of it.
     worked: bool,
     seat: Option<Seat>,
-    /// What it was told as its extranonce1.
+    /// Its extranonce1, from the subscription's answer.
     extranonce1: String,
-    /// The coinbase of its job as far as it is this miner's alone.
+    /// The miner's own part of its job's coinbase.
     prefix: Option<String>,
-    /// What it began its jobs with; whoever begins with the same repeats its work.
+    /// The starts of its jobs; an equal start means repeated work.
     began: Vec<String>,
-    /// Since when it has waited for its first job although a pool has one.
+    /// Begin of its wait for a first job while a pool has one.
     waits_since: Option<u64>,
-    /// All jobs that it was told.
+    /// Number of its received jobs.
     pub told: Vec<u32>,
     /// How many of them were clean.
     pub clean: u32,
-    /// What it says is no Stratum, so answers are not matched.
+    /// Its lines are no Stratum, so answers are not matched.
     pub noise: bool,
 }
 
-/// A share that a miner made and the gateway took.
+/// A miner's share that the gateway accepted.
 #[derive(Clone, Debug, Default)]
 struct Made {
     by: usize,
-    /// The pool that gave the job.
+    /// The pool of its job.
     pool: usize,
     is_block: bool,
     taken: u32,
@@ -82,28 +82,28 @@ pub struct Checks {
     below: u64,
     forwarded: u64,
     rejected: u64,
-    /// Shares that were refused for want of room on their way, and blocks that were not.
+    /// Shares refused for lack of room in a queue, and all accepted blocks.
     full: (u64, u64),
-    /// Answers of pools that came in time, and those that came near or after the end of it.
+    /// Answers of pools in time, and answers near or after the deadline.
     accepted: (u64, u64),
     refused: (u64, u64),
     made: Map<u64, Made>,
     /// The difficulty in force for each job that a session was given.
     given: Map<Origin, f64>,
-    /// What miners that are gone, and found shares, began their jobs with.
+    /// The job starts of departed miners that found shares.
     worked_on: BTreeSet<String>,
     pub links_down: u64,
     pub links_down_said: u64,
-    /// Late tries of blocks, by connection and hash.
+    /// Resent blocks, by connection and hash.
     late: BTreeSet<(usize, u64)>,
     probes: Vec<(usize, u64)>,
-    /// What was done for each pool: shares that were taken, and their miners' difficulties.
+    /// Each pool's accepted shares, and their miners' difficulties.
     pub work: Vec<(u64, f64)>,
     /// Miners' connections that the gateway ended.
     pub ended: u64,
     identity: Identity,
     pools: Vec<PoolPlan>,
-    /// Shares that could be remembered, were all places used.
+    /// Capacity of the table of seen shares.
     seen_places: usize,
 }
 
@@ -160,7 +160,7 @@ impl Checks {
         }
     }
 
-    /// A connection ends: nobody is to begin where it did.
+    /// Records a connection's end: no later miner may start where it did.
     pub fn miner_ends(&mut self, proxy: &Proxy<'_>, handle: MinerHandle, view: &View) {
         if view.worked {
             self.worked_on.extend(view.began.iter().cloned());
@@ -177,7 +177,7 @@ impl Checks {
         self.ended += 1;
     }
 
-    /// I1 and I3: what the engine said at once to the lines that it read.
+    /// I1 and I3: the engine's immediate answers to its received lines.
     pub fn answered(
         &mut self,
         conn: &mut Conn,
@@ -287,12 +287,12 @@ impl Checks {
         *work = (work.0 + 1, work.1 + share.told);
     }
 
-    /// Whether the gateway took the share before, from whomever and however long ago.
+    /// Whether the gateway accepted the share before, from any miner and at any time.
     fn was_taken(&self, share: &Share) -> bool {
         self.made.get(&share.key).is_some_and(|made| made.taken > 0)
     }
 
-    /// I1, I3: the verdict on a submit is the one it deserves, and is counted.
+    /// I1, I3: the verdict on a submit is correct, and is counted.
     fn verdict(
         &mut self,
         conn: &mut Conn,
@@ -360,23 +360,23 @@ impl Checks {
         hold!("I3", fair, "an unfair refusal {}: {share:?} {:?}", answer.error, conn.view);
     }
 
-    /// Whether so much was taken that a light share may find no room: one miner alone may fill a
-    /// good part of it.
+    /// Whether the table may be too full for a light share: one miner alone may fill a good part of
+    /// it.
     fn is_room_scarce(&self) -> bool {
         self.below + self.forwarded >= self.seen_places as u64 / 10
     }
 
-    /// Whether a pool takes no shares of a miner.
+    /// Whether a pool refuses all shares of a miner.
     fn is_refused(&self, pool: u8, miner: usize) -> bool {
         self.identity == Identity::PerWorker && self.pools[usize::from(pool)].refuses(miner)
     }
 
-    /// Whether any pool takes none.
+    /// Whether any pool refuses all its shares.
     pub fn is_refused_anywhere(&self, miner: usize) -> bool {
         (0..).zip(&self.pools).any(|(pool, _)| self.is_refused(pool, miner))
     }
 
-    /// Whether the share is for the job that its miner should work on.
+    /// Whether the share is for its miner's current job.
     fn is_current(
         &self,
         conn: &Conn,
@@ -393,7 +393,7 @@ impl Checks {
             && link.kept_job(serial).is_some_and(|job| job.live)
     }
 
-    /// I1, I4, I5: what the engine sent a miner of itself.
+    /// I1, I4, I5: the engine's unrequested lines to a miner.
     pub fn pushed(&mut self, conn: &mut Conn, proxy: &Proxy<'_>, out: &[u8], now: u64) {
         let End::Miner { handle, .. } = conn.end else { return };
         let Some(session) = proxy.miner(handle) else { return };
@@ -443,7 +443,7 @@ impl Checks {
         );
     }
 
-    /// I4, I5: a job is new work to its miner, and no newcomer begins where one that has left did.
+    /// I4, I5: a job is new work for its miner, and no newcomer starts where a departed miner did.
     fn i4_place(&self, view: &mut View, params: &[&str]) {
         let began = format!("{} {}", view.extranonce1, params[1..].join(" "));
         let is_newcomer = view.told.is_empty();
@@ -459,7 +459,7 @@ impl Checks {
         view.began.push(began);
     }
 
-    /// I5: jobs come in the order in which their pool gave them.
+    /// I5: jobs come in their pool's order.
     fn i5_order(&mut self, view: &mut View, params: &[&str]) {
         let number = unquoted(params[0]).and_then(|digits| u32::from_str_radix(digits, 16).ok());
         let from = origin(params[2], params[3]);
@@ -536,13 +536,13 @@ impl Checks {
         (judged, is_again)
     }
 
-    /// Whether a submit is the late try of a block that no queue knows any more.
+    /// Whether a submit resends a block that is in no queue any more.
     pub fn is_late(&self, proxy: &Proxy<'_>, link: LinkIndex, id: &str) -> bool {
         let Some(link) = proxy.links().get(link) else { return false };
         !link.pending().iter().any(|entry| entry.request.to_string() == id)
     }
 
-    /// I4: a late try is of a block that a miner made; its pool may know nothing of it any more.
+    /// I4: a resent block is a miner's; its pool may have forgotten the job.
     pub fn late_block(&self, proxy: &Proxy<'_>, line: &str, message: &Message<'_>) -> Judged {
         let params = elements(message.params);
         let number = |at: usize| {
@@ -566,8 +566,8 @@ impl Checks {
         }
     }
 
-    /// I4: a late try of a block goes out once on each connection. F92: to the pool that it was
-    /// found for, in the name of the account there, and to no other.
+    /// I4: a block is resent once per connection. F92: only to the pool for which it was found, in
+    /// its account's name.
     pub fn tried_late(
         &mut self,
         conn: usize,
@@ -582,24 +582,24 @@ impl Checks {
         hold!("I4", self.late.insert((conn, key)), "tried late again on {conn}: {judged:?}");
     }
 
-    /// A block of an earlier run is as good as one of this.
+    /// A block of an earlier run is treated like one of this run.
     pub fn restored(&mut self, key: u64, pool: usize) {
         let made = self.made.entry(key).or_default();
         (made.pool, made.is_block) = (pool, true);
     }
 
-    /// The keys of all blocks that were found, with their pools.
+    /// The keys of all found blocks, with their pools.
     pub fn blocks(&self) -> impl Iterator<Item = (u64, usize)> {
         let blocks = self.made.iter().filter(|(_, made)| made.is_block);
         blocks.map(|(key, made)| (*key, made.pool))
     }
 
-    /// Whether a block was tried late at all.
+    /// Whether a block was resent at all.
     pub fn was_tried_late(&self, key: u64) -> bool {
         self.late.iter().any(|(_, tried)| *tried == key)
     }
 
-    /// I1: what the pool answered is what is counted as answered.
+    /// I1: the counts of answers match the pool's answers.
     pub fn pool_said(&mut self, conn: &mut Conn, said: &[Said], ended: bool, now: u64) {
         for said in said {
             let (id, accepted, code) = match *said {
@@ -647,7 +647,7 @@ fn serial(number: u32) -> Serial {
     Serial::from_digits(format!("{number:08x}").as_bytes()).unwrap_or(Serial::NONE)
 }
 
-/// Looks at all invariants that hold between any two events.
+/// Checks all invariants that hold between any two events.
 pub fn check(world: &mut World<'_>) {
     i1_conservation(world);
     i2_bounds(world);
@@ -657,8 +657,8 @@ pub fn check(world: &mut World<'_>) {
     i8_speech(world);
 }
 
-/// Submits received = accepted + rejected + pending + held + orphaned, as the engine counts them,
-/// as its miners' own counts add up, and as the books have it.
+/// Submits received = accepted + rejected + pending + held + orphaned, in the engine's totals, in
+/// the sums of its miners' counts, and in the books.
 fn i1_conservation(world: &World<'_>) {
     let (ledger, checks) = (world.proxy.ledger(), &world.checks);
     hold!("I1", ledger.check(), "the ledger's sums disagree: {ledger:?}");
@@ -709,13 +709,13 @@ fn i1_conservation(world: &World<'_>) {
     }
 }
 
-/// What is orphaned of a miner was accepted of it.
+/// A miner's orphaned shares were accepted before.
 fn i1_own_counts(counts: &Counts) {
     let orphaned: u32 = Orphan::ALL.iter().map(|reason| counts.of(Bucket::Orphaned(*reason))).sum();
     hold!("I1", orphaned <= counts.accepted(), "a miner's counts: {counts:?}");
 }
 
-/// No container holds more than it may, and nothing leaks: places, ids, shares that wait.
+/// No container exceeds its bound, and nothing leaks: slots, ids, waiting shares.
 fn i2_bounds(world: &World<'_>) {
     let (used, capacity) = world.proxy.occupancy();
     let ports = world.checks.ports.iter().flatten().count();
@@ -742,8 +742,7 @@ fn i2_bounds(world: &World<'_>) {
     hold!("I2", world.proxy.events_lost() == 0, "{} events lost", world.proxy.events_lost());
 }
 
-/// Every miner that reads and can work holds the newest job as soon as it is there, whatever
-/// others do.
+/// Every reading miner that can work has the newest job at once, whatever others do.
 fn i3_isolation(world: &World<'_>) {
     if world.is_stalled() {
         return;
@@ -766,7 +765,7 @@ fn i3_isolation(world: &World<'_>) {
     }
 }
 
-/// The route and the link that a miner's jobs come from: the first of its goal that it fits.
+/// The route and the link of a miner's jobs: the first of its goal that it fits.
 fn feed<'p>(proxy: &'p Proxy<'_>, session: &Downstream) -> Option<(&'p Route, &'p Link<'p>)> {
     let (seat, goal) = (session.seat()?, session.goal());
     let lane = proxy.links().lanes().get(usize::from(seat.lane))?;
@@ -777,14 +776,14 @@ fn feed<'p>(proxy: &'p Proxy<'_>, session: &Downstream) -> Option<(&'p Route, &'
     })
 }
 
-/// Bytes of an extranonce2 that a miner needs.
+/// Required bytes of a miner's extranonce2.
 fn need(seat: &Seat) -> u8 {
     let geometry = seat.space.geometry;
     geometry.miner_id_bytes() + geometry.roll_bytes()
 }
 
-/// No two live miners share search space, as their own lines say; a miner's place never changes,
-/// and it fits every pool that is there when it is taken (F89).
+/// No two live miners share search space, by their own lines; a miner's space never changes, and it
+/// fits every pool that is live at its assignment (F89).
 fn i4_identity(world: &mut World<'_>) {
     let mut prefixes: Vec<&str> = Vec::new();
     for conn in world.checks.ports.iter().flatten() {
@@ -811,7 +810,7 @@ fn i4_identity(world: &mut World<'_>) {
     }
 }
 
-/// Whoever connects is mining within two seconds where a pool that it fits has work (F88).
+/// A new miner is mining within two seconds if a pool that it fits has work (F88).
 fn service_within_two_seconds(world: &mut World<'_>) {
     let (now, is_stalled) = (world.now, world.is_stalled());
     for port in 0..world.checks.ports.len() {
@@ -842,14 +841,14 @@ fn i8_speech(world: &World<'_>) {
     hold!("I8", down == said || world.is_stalled(), "{down} links went down, {said} were told");
 }
 
-/// Whether a miner fits no pool that is there: it came before any of them was known, and is kept
-/// from them until it connects again.
+/// Whether a miner fits no live pool: it connected before any of them was known, and is kept from
+/// them until it reconnects.
 fn is_kept_out(world: &World<'_>, session: &Downstream) -> bool {
     let fits = |seat: &Seat| world.pools.iter().any(|pool| pool.plan.n2 >= need(seat));
     session.seat().is_some_and(|seat| !fits(&seat))
 }
 
-/// The same of a miner of the world.
+/// The same for a miner of the world.
 fn waits_outside(world: &World<'_>, miner: &crate::miner::Miner) -> bool {
     let End::Miner { handle, .. } = (match miner.conn {
         Some(conn) => world.conns[conn].end,
@@ -860,7 +859,7 @@ fn waits_outside(world: &World<'_>, miner: &crate::miner::Miner) -> bool {
     world.proxy.miner(handle).is_some_and(|session| is_kept_out(world, session))
 }
 
-/// A gateway that was told to end has settled every share in time, and takes nobody new.
+/// A draining gateway has settled every share in time, and accepts no new miner.
 pub fn f70_drained(world: &mut World<'_>) {
     // A block waits for its answer as long as it can (F39); miners go on until their connections
     // end, so the newest shares may be on their way.
@@ -875,7 +874,7 @@ pub fn f70_drained(world: &mut World<'_>) {
     }
 }
 
-/// And at the end of that time nothing waits at all any more, whatever the pools did.
+/// At the end of that time nothing waits any more, whatever the pools did.
 pub fn f70_settled(world: &World<'_>) {
     let ledger = world.proxy.ledger();
     let open = ledger.of(Bucket::Pending) + ledger.of(Bucket::Held);
@@ -887,7 +886,7 @@ pub fn f70_settled(world: &World<'_>) {
     i1_conservation(world);
 }
 
-/// Whether every miner that can be served holds the newest job of a pool that is there.
+/// Whether every miner that can be served has the newest job of a live pool.
 pub fn is_well(world: &World<'_>) -> bool {
     let miners = world.proxy.miners().filter(|(_, session)| session.state() == State::Authorized);
     let mut served = 0;
@@ -909,7 +908,7 @@ pub fn is_well(world: &World<'_>) -> bool {
     served == world.miners.len() && world.miners.iter().filter(has_job).count() == served
 }
 
-/// 30 s after the faults stopped every miner holds the newest job of its pool.
+/// 30 s after the faults every miner has the newest job of its pool.
 pub fn i6_newest_job(world: &mut World<'_>) {
     for miner in &world.miners {
         if waits_outside(world, miner) || world.checks.is_refused_anywhere(miner.index) {
@@ -921,14 +920,14 @@ pub fn i6_newest_job(world: &mut World<'_>) {
     }
 }
 
-/// And its share has reached the pool.
+/// Every miner's share has reached its pool.
 pub fn i6_liveness(world: &World<'_>) {
     if let Some(detail) = lacking(world) {
         broken("I6", detail);
     }
 }
 
-/// Says what is missing until every miner's share has reached a pool.
+/// Returns the missing condition until every miner's share has reached a pool.
 pub fn lacking(world: &World<'_>) -> Option<String> {
     let checks = &world.checks;
     let well = |index: usize| {
@@ -949,7 +948,7 @@ pub fn lacking(world: &World<'_>) -> Option<String> {
 }
 
 impl Checks {
-    /// What was tried too early is tried again.
+    /// A share that was found too early is repeated.
     pub fn forget_probes(&mut self) {
         self.probes.clear();
     }

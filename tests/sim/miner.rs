@@ -13,7 +13,7 @@ use crate::plan::{Manners, MinerPlan, SECOND};
 use crate::rng::Rng;
 use crate::trace::{broken, hold};
 
-/// A line that was sent, and what is due for it.
+/// A sent line, and its required answer.
 #[derive(Clone, Debug)]
 pub struct Sent {
     /// The id as JSON text.
@@ -23,15 +23,15 @@ pub struct Sent {
 
 #[derive(Clone, Debug)]
 pub enum What {
-    /// No answer is due.
+    /// No answer.
     Silent,
-    /// An answer is due, whichever.
+    /// Any answer.
     Request,
-    /// The same, and it may be the pool's.
+    /// Any answer, possibly the pool's.
     Authorize,
-    /// A refusal is due.
+    /// A refusal.
     Refused,
-    /// A verdict is due.
+    /// A verdict.
     Share(Share),
 }
 
@@ -40,18 +40,18 @@ pub enum What {
 pub struct Share {
     /// The miner.
     pub by: usize,
-    /// The key of its hash; 0 where nothing was hashed.
+    /// The key of its hash; 0 without a hash.
     pub key: u64,
-    /// What its miner was told to reach.
+    /// Its miner's difficulty.
     pub told: f64,
     /// The difficulty of its hash.
     pub difficulty: f64,
     /// The block hash again, for the network's target.
     pub is_block: bool,
     pub truth: Truth,
-    /// The job as the miner knows it.
+    /// The miner's job id.
     pub serial: u32,
-    /// Where the job came from.
+    /// The origin of the job.
     pub origin: Origin,
     /// What was hashed, where its bits may be read with another mask.
     rolled: Option<Rolled>,
@@ -97,7 +97,7 @@ impl Share {
 /// A job of a pool's session: the pool, the job's number, the session's extranonce1.
 pub type Origin = (u8, u32, u64);
 
-/// What a submit deserves.
+/// The correct verdict on a submit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Truth {
     Valid,
@@ -105,7 +105,7 @@ pub enum Truth {
     Wrong(&'static [i64]),
 }
 
-/// A job as the miner holds it.
+/// A job in the miner's memory.
 #[derive(Clone, Debug)]
 pub struct Work {
     pub serial: u32,
@@ -116,7 +116,7 @@ pub struct Work {
     pub origin: Origin,
 }
 
-/// What was found for a job, to be sent again.
+/// A share found for a job, to be repeated.
 #[derive(Clone, Debug)]
 struct Found {
     serial: u32,
@@ -141,11 +141,11 @@ pub struct Miner {
     pub plan: MinerPlan,
     pub rng: Rng,
     pub conn: Option<usize>,
-    /// Counts connections; what was planned for an earlier one is void.
+    /// Counts connections; events planned for an earlier one are void.
     pub generation: u32,
-    /// The faults have stopped: it behaves.
+    /// The faults have stopped: the miner is honest.
     pub reformed: bool,
-    /// It was told that no id is free.
+    /// The gateway refused it, as no id was free.
     worker: String,
     inbox: Vec<u8>,
     step: usize,
@@ -160,9 +160,9 @@ pub struct Miner {
     roll: u64,
     nonce: u32,
     last: Option<(String, Sent)>,
-    /// What a duplicator found, newest last, also on earlier connections.
+    /// A duplicator's found shares, newest last, including earlier connections.
     ring: VecDeque<Found>,
-    /// Which of it is sent next.
+    /// Index of the next repeat.
     again: usize,
     pub verdicts: u64,
     shares: u64,
@@ -215,7 +215,7 @@ impl Miner {
         self.jobs.back().is_some_and(|work| work.difficulty < 1e-8)
     }
 
-    /// Begins anew on a fresh connection; returns what it says first.
+    /// Restarts on a fresh connection; returns its first lines.
     pub fn connected(&mut self, conn: usize) -> Lines {
         self.conn = Some(conn);
         self.generation += 1;
@@ -264,7 +264,7 @@ impl Miner {
         self.step < self.plan.firmware.handshake.len()
     }
 
-    /// Says the next request of the handshake; `false` where all are said.
+    /// Sends the next request of the handshake; `false` after the last.
     pub fn next_step(&mut self, lines: &mut Lines) -> bool {
         let Some(text) = self.plan.firmware.handshake.get(self.step) else { return false };
         self.step += 1;
@@ -307,7 +307,7 @@ impl Miner {
         lines.push((text + end, Sent { id, what }));
     }
 
-    /// Takes bytes and returns what it says to them.
+    /// Handles bytes and returns its answers.
     pub fn hear(&mut self, bytes: &[u8]) -> Lines {
         let mut lines = Lines::new();
         let mut inbox = std::mem::take(&mut self.inbox);
@@ -449,7 +449,7 @@ impl Miner {
         ((seconds * 1e6) as u64).clamp(SECOND, 20 * SECOND)
     }
 
-    /// Does what its time has come for.
+    /// Performs its due action.
     pub fn act(&mut self) -> Lines {
         let mut lines = Lines::new();
         if self.manners() == Manners::Slow && self.is_in_handshake() {
@@ -489,8 +489,8 @@ impl Miner {
         lines
     }
 
-    /// Finds a share for one of its jobs that has the job's difficulty and `least`, and submits
-    /// it. Without luck in a bounded number of hashes there is none.
+    /// Finds a share for one of its jobs that meets the job's difficulty and `least`, and submits
+    /// it. The number of hashes is bounded, so it may find none.
     pub fn share(&mut self, least: f64, lines: &mut Lines) -> bool {
         if !self.authorized || self.jobs.is_empty() {
             return false;
@@ -542,9 +542,8 @@ impl Miner {
         self.ring.push_back(found);
     }
 
-    /// Sends the next of its ring again, for every job that it now holds and that has the serial
-    /// or a later one: announced anew, the same header may be good once more. On another
-    /// connection it is another header.
+    /// Repeats the next share of its ring, for every held job with that serial or a later one: the
+    /// same header may be valid again for a renewed job. On another connection the header differs.
     fn send_again(&mut self, lines: &mut Lines) {
         self.again += 1;
         let at = self.again % self.ring.len();
@@ -621,7 +620,7 @@ impl Miner {
         self.last = lines.last().cloned();
     }
 
-    /// Sends a share that is none.
+    /// Sends an invalid share.
     fn lie(&mut self, lines: &mut Lines) {
         if !self.authorized || self.jobs.is_empty() {
             return;
@@ -714,17 +713,17 @@ const LIE_ID: u32 = 7_700_077;
 /// How much of its ring a duplicator sends at a time.
 const AGAIN_MAX: usize = 6;
 
-/// What a miner calls itself; half of them leave the account to the gateway.
+/// A miner's name; half of them leave the account to the gateway.
 pub fn worker(index: usize) -> String {
     if index.is_multiple_of(2) { format!("farm.{index}") } else { format!("rig.{index}") }
 }
 
-/// What a pool is told of it where each miner has its own name.
+/// A miner's name at the pool in per-worker mode.
 pub fn upstream_name(index: usize) -> String {
     if index.is_multiple_of(2) { worker(index) } else { format!("farm.{}", worker(index)) }
 }
 
-/// Reads where a job came from, which pools write into both halves of their coinbases.
+/// Reads a job's origin, which pools write into both halves of their coinbases.
 pub fn origin(coinb1: &str, coinb2: &str) -> Option<Origin> {
     let number = |text: &str, from: usize, to: usize| {
         u64::from_str_radix(unquoted(text)?.get(2 * from..2 * to)?, 16).ok()

@@ -16,7 +16,7 @@ use crate::rng::Rng;
 pub const SECOND: u64 = 1_000_000;
 pub const MILLI: u64 = 1_000;
 
-/// What may go wrong in a seed.
+/// The faults of a seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Fault {
@@ -112,7 +112,7 @@ impl Fault {
         Self::SlowAnswers,
     ];
 
-    /// What a pool does of itself now and then.
+    /// The occasional mischief of a pool.
     pub const OF_POOLS: [Self; 16] = [
         Self::Garbage,
         Self::BadNotify,
@@ -143,21 +143,21 @@ impl Faults {
     }
 }
 
-/// What a miner is like until the faults stop.
+/// A miner's behaviour until the faults stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manners {
     Honest,
-    /// Takes its time for each step.
+    /// Delays each step.
     Slow,
     /// Connects and says nothing, or nothing after its handshake.
     Silent,
-    /// Sends shares that are none.
+    /// Sends invalid shares.
     Liar,
-    /// Sends its shares twice, and all that it ever found again and again.
+    /// Sends its shares twice, and repeats all its former shares.
     Duplicator,
     /// Sends requests without end.
     Flooder,
-    /// Leaves what it is sent unread.
+    /// Does not read.
     NonReader,
     /// Speaks another protocol, or none.
     Noise,
@@ -167,9 +167,9 @@ pub enum Manners {
 pub struct MinerPlan {
     pub manners: Manners,
     pub firmware: &'static Firmware,
-    /// Hashes a second.
+    /// Hashes per second.
     pub rate: f64,
-    /// How many of its shares a duplicator sends again.
+    /// Number of shares in a duplicator's ring.
     pub ring: usize,
     pub weather: Weather,
 }
@@ -181,11 +181,11 @@ pub struct PoolPlan {
     pub difficulty: f64,
     pub nbits: u32,
     pub mask: u32,
-    /// Gives a connection the extranonce1 of the one before, and remembers its jobs.
+    /// Resumes sessions: a new connection gets the former extranonce1 and jobs.
     pub resumes: bool,
     /// Counts its job ids from 1 in every session.
     pub reuses_ids: bool,
-    /// Says set_difficulty again with another value now and then.
+    /// Sometimes repeats set_difficulty with another value.
     pub varies: bool,
     pub job_every: u64,
     pub hostile: bool,
@@ -196,7 +196,7 @@ pub struct PoolPlan {
     /// Takes one authorization per connection, leaves a second without an answer, and refuses
     /// shares of any other name, as the ckpool family does (F94).
     pub one_name: bool,
-    /// The miners whose workers it refuses, a bit for each.
+    /// The miners with refused workers, one bit each.
     refuses: u8,
     pub weather: Weather,
 }
@@ -224,7 +224,7 @@ impl Illness {
     }
 }
 
-/// Where a pool is reached, and as whom.
+/// A pool's address and account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     pub host: String,
@@ -232,30 +232,30 @@ pub struct Address {
     pub user: &'static str,
 }
 
-/// The accounts of all pools; the first where nothing else is drawn.
+/// The accounts of all pools; by default the first.
 const USERS: [&str; 2] = ["farm.gateway", "farm.second"];
 
-/// How a wire carries bytes.
+/// The properties of a wire.
 #[derive(Clone, Copy, Debug)]
 pub struct Weather {
     pub delay_min: u64,
     pub delay_mean: u64,
-    /// A chunk in so many comes a retransmission later; 0 is none.
+    /// One chunk in this many arrives a retransmission later; 0 for none.
     pub loss_in: u64,
     /// Reads end anywhere.
     pub splits: bool,
-    /// Bytes that the gateway may write ahead of the reader.
+    /// Size of the socket buffer towards the reader, in bytes.
     pub buffer: usize,
 }
 
-/// Everything that a seed decides at the start.
+/// All initial choices of a seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
     pub miners: Vec<MinerPlan>,
     pub pools: Vec<PoolPlan>,
     pub faults: Faults,
-    /// How long things go wrong.
+    /// Duration of the faults.
     pub faults_for: u64,
     /// Mean time between two faults of the world.
     pub fault_every: u64,
@@ -264,19 +264,19 @@ pub struct Plan {
     pub jobs: usize,
     pub pending: usize,
     pub line_bytes: usize,
-    /// So many times the least places for shares that are remembered.
+    /// Size of the table of seen shares, as a multiple of the minimum.
     pub seen: usize,
     pub weights: Weights,
     pub standby: bool,
     pub identity: Identity,
     pub warm: bool,
-    /// Every pool is away for that long, from then on.
+    /// Begin and duration of an outage of every pool.
     pub away: Option<(u64, u64)>,
-    /// What the gateway's clock does, and when.
+    /// The events of the gateway's clock.
     pub tricks: Vec<(u64, Trick)>,
-    /// The pools of the blocks that an earlier run left without an answer.
+    /// The pools of an earlier run's unanswered blocks.
     pub earlier: Vec<usize>,
-    /// The gateway is told to end when all is over.
+    /// The gateway drains at the end.
     pub drains: bool,
     pub verdict: VerdictMode,
     pub keepalive: u64,
@@ -291,7 +291,7 @@ pub struct Plan {
     pub engine_seed: u64,
 }
 
-/// A world's size: the seeds' own, or a large one to measure speed.
+/// A world's size: drawn from the seed, or large for a measurement of speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
     Small,
@@ -299,7 +299,7 @@ pub enum Size {
 }
 
 impl Plan {
-    /// Draws everything; the sequence goes on to the world.
+    /// Draws the plan; the world continues the random sequence.
     pub fn draw(seed: u64, size: Size) -> (Self, Rng) {
         let mut rng = Rng::new(seed);
         let mut faults = Faults(rng.bits());
@@ -401,7 +401,7 @@ impl Plan {
     }
 }
 
-/// What each goal gets.
+/// The weight of each goal.
 pub fn weights(rng: &mut Rng, goals: u64) -> Weights {
     let mut weights = [0; GOALS_MAX];
     for weight in weights.iter_mut().take(goals as usize) {
@@ -411,8 +411,8 @@ pub fn weights(rng: &mut Rng, goals: u64) -> Weights {
 }
 
 impl Plan {
-    /// A farm where nothing goes wrong of itself, of pools that each have a goal of their own or
-    /// all the same one, for tests that say what happens.
+    /// A farm without random faults, for scripted tests; its pools have one goal each, or one
+    /// common goal.
     pub fn quiet(miners: usize, pools: usize, goals: &[u16]) -> (Self, Rng) {
         let (mut plan, mut rng) = Self::draw(1, Size::Miners(miners));
         let first = PoolPlan::draw(&mut rng, Faults(0), Some(8));
@@ -457,7 +457,7 @@ impl Address {
         Self { host: format!("pool{pool}.example.com"), port: 3333, user: USERS[0] }
     }
 
-    /// Puts all pools at one host, where another port or another account tells them apart.
+    /// Puts all pools at one host, with different ports or accounts.
     fn share_a_host(pools: &mut [PoolPlan], rng: &mut Rng) {
         let mut left: Vec<(u16, &str)> =
             [3333, 3334].into_iter().flat_map(|port| USERS.map(|user| (port, user))).collect();
@@ -469,7 +469,7 @@ impl Address {
 }
 
 impl PoolPlan {
-    /// Whether it refuses the worker of a miner.
+    /// Whether the pool refuses a miner's worker.
     pub fn refuses(&self, miner: usize) -> bool {
         miner < 8 && self.refuses >> miner & 1 == 1
     }

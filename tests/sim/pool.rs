@@ -12,22 +12,22 @@ use crate::miner::Origin;
 use crate::plan::{Fault, Faults, Illness, PoolPlan};
 use crate::rng::Rng;
 
-/// A line that a pool sent, as far as the gateway may act on it.
+/// The kind of a pool's line, by the gateway's reaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said {
     /// The answer to a submit.
     Answer { id: u32, accepted: bool, code: Option<u8> },
     /// It refused a share for the name that it came under.
     NameMinded { id: u32 },
-    /// It asked to reconnect, to its own host or another.
+    /// A request to reconnect, to its own host or another.
     Reconnect { same_host: bool },
-    /// It takes no shares of the worker that this request asked for.
+    /// A refusal of the worker in this authorize request.
     Refused { request: u32 },
     /// Anything else.
     Other,
 }
 
-/// A job and what was in force when a session was given it.
+/// A job, with the difficulty and mask in force when a session got it.
 #[derive(Clone, Debug)]
 pub struct SessionJob {
     id: String,
@@ -53,9 +53,9 @@ pub struct Session {
     pub jobs: VecDeque<SessionJob>,
     seen: HashSet<u64>,
     job_number: u32,
-    /// It sends nothing any more, but keeps the connection.
+    /// It sends nothing more, but keeps the connection.
     pub mute: bool,
-    /// It answers no share any more, though jobs go on.
+    /// It answers no shares any more, but still sends jobs.
     pub deaf: bool,
     /// It is the session of an earlier run.
     is_earlier: bool,
@@ -63,7 +63,7 @@ pub struct Session {
     number: u32,
 }
 
-/// What a submit turned out to be.
+/// The judgement of a submit.
 #[derive(Clone, Copy, Debug)]
 pub struct Judged {
     pub id: u32,
@@ -83,7 +83,7 @@ pub struct Pool {
     pub down_until: u64,
     pub honest: bool,
     faults: Faults,
-    /// The session of a connection that is gone, where it can be resumed.
+    /// The session of a lost connection, if it can be resumed.
     saved: Option<Session>,
     sessions: u32,
     seq: u32,
@@ -91,11 +91,11 @@ pub struct Pool {
     newest: Rc<Parts>,
     pub accepted: u64,
     pub received: u64,
-    /// Blocks of an earlier run that were found for it.
+    /// An earlier run's blocks for this pool.
     own_blocks: HashSet<u64>,
-    /// What it has said anything about.
+    /// The blocks that it has answered.
     pub answered: HashSet<u64>,
-    /// Blocks that it has taken.
+    /// The blocks that it has accepted.
     pub taken: HashSet<u64>,
 }
 
@@ -106,7 +106,7 @@ pub const EARLIER_EXTRANONCE1: [u8; 4] = [0xe0, 1, 0, 1];
 const NTIME: u32 = 0x6842_6000;
 
 impl Session {
-    /// The newest job, as miners can tell where it came from.
+    /// The newest job's origin.
     pub fn newest(&self, pool: usize) -> Option<(Origin, f64)> {
         let job = self.jobs.back()?;
         let mut session = [0; 8];
@@ -159,7 +159,7 @@ impl Pool {
         }
     }
 
-    /// Is honest from now on; a session that nobody could use is forgotten.
+    /// Becomes honest; drops a session that could not be used.
     pub fn reform(&mut self) {
         self.honest = true;
         self.saved = None;
@@ -200,8 +200,8 @@ impl Pool {
         }
     }
 
-    /// Knows a block that was found for it in an earlier run; where it resumes sessions, it still
-    /// has the one of that run.
+    /// Adds a block of an earlier run; if the pool resumes sessions, it still has that run's
+    /// session.
     pub fn remember(&mut self, block: u64) {
         self.own_blocks.insert(block);
         if self.saved.is_none() && self.plan.resumes {
@@ -229,7 +229,7 @@ impl Pool {
         }
     }
 
-    /// Makes the next job; a new block where it is clean.
+    /// Makes the next job; a clean job is on a new block.
     pub fn next_job(&mut self, now: u64) -> bool {
         self.seq += 1;
         let clean = self.seq == 1 || self.rng.once_in(3);
@@ -285,7 +285,7 @@ impl Pool {
         line
     }
 
-    /// Says another difficulty, now and then.
+    /// Sometimes sends another difficulty.
     pub fn vary(&mut self, session: &mut Session) -> Option<String> {
         if !self.plan.varies || !self.rng.once_in(3) {
             return None;
@@ -294,14 +294,14 @@ impl Pool {
         Some(set_difficulty(session, difficulty))
     }
 
-    /// Says what an honest pool says at the end: its own difficulty again.
+    /// Sends an honest pool's last line: its own difficulty again.
     pub fn calm(&mut self, session: &mut Session) -> String {
         session.mute = false;
         session.deaf = false;
         set_difficulty(session, self.plan.difficulty)
     }
 
-    /// Whether the pool does not take the shares of a name.
+    /// Whether the pool refuses a name's shares.
     fn refuses_name(&self, name: &str) -> bool {
         let miner = name.rsplit('.').next().and_then(|digits| digits.parse().ok());
         miner.is_some_and(|miner| self.plan.refuses(miner))
@@ -383,7 +383,7 @@ impl Pool {
         lines
     }
 
-    /// Judges a submit; `None` where no share that `is_known` can be made of it.
+    /// Judges a submit; `None` if it matches no share in `is_known`.
     pub fn judge(
         &self,
         session: &Session,
@@ -420,7 +420,7 @@ impl Pool {
         None
     }
 
-    /// Answers a share that was judged; each line with its delay in microseconds.
+    /// Answers a judged share; each line has its delay in microseconds.
     pub fn answer(&mut self, session: &mut Session, judged: &Judged) -> Vec<(u64, String, Said)> {
         self.received += 1;
         if self.plan.one_name && !judged.is_login {
@@ -489,7 +489,7 @@ impl Pool {
         lines
     }
 
-    /// Does something that a pool should not do.
+    /// Does something that is forbidden to a pool.
     pub fn misbehave(&mut self, session: &mut Session, fault: Fault) -> Vec<(String, Said)> {
         let other = |line: &str| vec![(line.to_owned(), Said::Other)];
         match fault {
@@ -591,7 +591,7 @@ impl Pool {
         }
     }
 
-    /// A job that is none.
+    /// An invalid job.
     fn bad_notify(&mut self) -> Vec<(String, Said)> {
         let good = notify_line("bad", &self.newest, true);
         let prev_hash = hex(&words_reversed(self.newest.prev_hash));

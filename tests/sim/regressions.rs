@@ -31,25 +31,25 @@ fn seed_2663_a_late_share_by_its_own_difficulty() {
     holds(2663);
 }
 
-/// A goal waited for a pool that had no link.
+/// A goal waited for a pool without a link.
 #[test]
 fn seed_2675_a_pool_without_a_link_is_not_awaited() {
     holds(2675);
 }
 
-/// A pool that left a request for a worker unanswered had refused it before.
+/// A pool that did not answer an authorize had refused that worker before.
 #[test]
 fn seed_9732_a_worker_that_was_refused_and_asked_for_again() {
     holds(9732);
 }
 
-/// A pool knows every job that it gave, however many.
+/// A pool remembers all its jobs.
 #[test]
 fn seed_203677_a_storm_of_jobs_over_a_clogged_wire() {
     holds(203_677);
 }
 
-/// A late share for a link that nobody dials again waits for nothing.
+/// A late share for a link that is not dialled again must not wait.
 #[test]
 fn seed_2037340_a_late_share_at_the_end() {
     holds(2_037_340);
@@ -61,19 +61,19 @@ fn seed_1019415_unanswered_blocks_fill_a_queue() {
     holds(1_019_415);
 }
 
-/// A job that came before its link was live is told once it is.
+/// A job that came before its link was live is announced once the link is live.
 #[test]
 fn seed_3528841_a_job_before_the_authorization() {
     holds(3_528_841);
 }
 
-/// What a lost connection left unanswered grants nothing on the next.
+/// An unanswered authorize of a lost connection grants nothing on the next.
 #[test]
 fn seed_5123600_a_grant_of_another_connection() {
     holds(5_123_600);
 }
 
-/// Shares of a worker that a pool says nothing of wait no longer than its miner.
+/// Shares of a worker without the pool's answer wait no longer than its miner.
 #[test]
 fn seed_5147273_a_worker_that_the_pool_says_nothing_of() {
     holds(5_147_273);

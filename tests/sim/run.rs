@@ -10,7 +10,7 @@ use crate::plan::{Plan, Size};
 use crate::trace::{Broken, Record, Trace};
 use crate::world::{Memory, World};
 
-/// What became of a seed.
+/// The result of a seed.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub hash: u64,
@@ -20,7 +20,7 @@ pub struct Outcome {
     pub last: Vec<String>,
 }
 
-/// How a seed is run.
+/// The options of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
     pub size: Size,
@@ -88,7 +88,7 @@ pub fn checked(seed: u64, setup: Setup, twice: bool) -> Outcome {
     Outcome { broken: Some(Broken { invariant: "I9", detail }), ..second }
 }
 
-/// Says all about a seed that failed, as text.
+/// The report of a failed seed, as text.
 pub fn report(seed: u64, broken: &Broken) -> String {
     let again = once(seed, Setup::new(Record::Last));
     let commit = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok();

@@ -38,24 +38,24 @@ use crate::pool::{Judged, Pool, Said, Session};
 use crate::rng::Rng;
 use crate::trace::{Trace, hold};
 
-/// Time from the end of the faults until all must be well (I6).
+/// Time from the end of the faults until every miner must be served (I6).
 pub const LIVENESS: u64 = 30 * SECOND;
-/// Time in which a gateway that is told to end has answered all shares (F70).
+/// Time limit for a draining gateway to answer all shares (F70).
 const DRAIN: u64 = 10 * SECOND;
-/// How long before that no share is answered any more: less than the invariant's patience.
+/// Last part of that time, in which no share is answered: shorter than the invariant's limit.
 const DEAF_AT_END: u64 = 4 * SECOND;
-/// How often it is looked whether all is well.
+/// Interval of the final checks.
 const WELL_EVERY: u64 = 3 * SECOND;
-/// Time for the last share to reach its pool.
+/// Time limit for the last share to reach its pool.
 const LAST_SHARE: u64 = 2 * SECOND;
 /// The same where it may go under no name but the login's: until the pool has left the request for
 /// the name unanswered for ten seconds, and the gateway's next look.
 const LAST_SHARE_OF_ONE_NAME: u64 = 11 * SECOND;
 /// Shares of each miner of which one must reach its pool.
 const PROBES: usize = 3;
-/// Time after which a reader that leaves its bytes is ended, as the gateway's setting.
+/// Time after which a blocked reader is closed, as in the gateway's settings.
 const BLOCKED_MAX: u64 = 30 * SECOND;
-/// Time in which the kernel gives a pulled cable up.
+/// Time after which the kernel gives up a pulled cable.
 const PULLED_MAX: u64 = 9 * SECOND;
 
 /// The engine's memory, owned for one run.
@@ -139,7 +139,7 @@ fn options(plan: &Plan) -> Options {
     }
 }
 
-/// Who is at the other end of a connection.
+/// The peer of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Miner { miner: usize, handle: MinerHandle },
@@ -154,28 +154,28 @@ pub struct Conn {
     pub to_peer: Way,
     pub gateway_open: bool,
     pub peer_open: bool,
-    /// The cable is out: nothing arrives any more, and nobody knows.
+    /// The cable is pulled: nothing arrives any more, and neither side notices.
     pulled: bool,
-    /// The peer reset it: that is seen also by one who does not read.
+    /// The peer reset it: a writer notices that without reading.
     reset: bool,
-    /// Since when the gateway has had more for the miner than its socket takes.
+    /// Since when the miner's socket has been full.
     pub blocked_since: Option<u64>,
-    /// It is not read until the engine has room for its shares.
+    /// It is held back until the engine has room for its shares.
     pub is_held_back: bool,
-    /// What the miner sent and the engine has not read.
+    /// The miner's bytes that the engine has not read.
     pub sent: VecDeque<Sent>,
-    /// What the engine has read and owes an answer to.
+    /// The read requests that still need an answer.
     pub due: Vec<Sent>,
     pub view: View,
-    /// What the pool said and the engine has not read.
+    /// The pool's lines that the engine has not read.
     pub said: VecDeque<Said>,
-    /// What each line to the pool is, where it is a submit.
+    /// The submit of each line to the pool, if it is one.
     judged: VecDeque<Option<Judged>>,
     pub session: Option<Session>,
     inbox: Vec<u8>,
     /// Submits that wait for the pool's answer, and since when.
     pub outstanding: Vec<(u32, u64)>,
-    /// The workers that the pool was asked for.
+    /// The pool's authorize requests.
     pub asked: Vec<Asked>,
     pub may_reconnect: bool,
     /// What the pool did with its shares.
@@ -187,7 +187,7 @@ pub struct Asked {
     pub name: String,
     request: u32,
     pub at: u64,
-    /// When the engine read that the pool says no.
+    /// When the engine read the pool's refusal.
     pub refused: Option<u64>,
 }
 
@@ -203,7 +203,7 @@ pub struct LinkEnd {
     pub was_renewed: bool,
 }
 
-/// Something to come.
+/// A planned event.
 #[derive(Debug)]
 enum Wake {
     ToGateway(usize),
@@ -227,26 +227,26 @@ enum Wake {
     },
     Fault,
     GivenUp(usize),
-    /// A pool that has answered no share for a while says nothing at all any more.
+    /// A pool without answers to shares for a while falls silent.
     Mute(usize),
     AllAway(u64),
-    /// All miners lose their connections, and so often again.
+    /// All miners lose their connections, a number of times.
     FarmReturns(u64),
-    /// One address connects and closes, so often.
+    /// One address connects and closes, a number of times.
     OneChurns(u64),
     Apply,
     Clock(Trick),
     Stop,
     Well(u64),
     Probe(usize),
-    /// Shares that no pool answers any more.
+    /// Pools stop answering shares.
     LastShares,
     Drained,
     End,
 }
 
 impl Wake {
-    /// Whether the gateway is called; what peers do by themselves it does not notice.
+    /// Whether the event wakes the gateway; it does not notice its peers' own actions.
     fn is_of_gateway(&self) -> bool {
         match self {
             Self::ToPeer(_) | Self::Job(_) | Self::Mischief(_) | Self::Say { .. } => false,
@@ -300,9 +300,9 @@ pub struct World<'a> {
     pub clock: Clock,
     /// Blocks that an earlier run left.
     pub earlier: Vec<Earlier>,
-    /// Something happened to the gateway, not only among its peers.
+    /// The last event reached the gateway, not only its peers.
     touched: bool,
-    /// The gateway's loop stands still until then (F71).
+    /// The gateway's loop is blocked until then (F71).
     stalled_until: u64,
     pub conns: Vec<Conn>,
     pub miners: Vec<Miner>,
@@ -312,7 +312,7 @@ pub struct World<'a> {
     pub trace: &'a mut Trace,
     pub checks: Checks,
     pub calm: bool,
-    /// By then all must be well (I6).
+    /// Deadline for every miner to be served (I6).
     well_by: u64,
     over: bool,
 }
@@ -420,7 +420,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Runs until then, or until something is so; says whether it is.
+    /// Runs until a time, or until a condition holds; returns whether it holds.
     pub fn run_until(&mut self, end: u64, is_so: impl Fn(&Self) -> bool) -> bool {
         while self.now < end && !is_so(self) {
             self.step();
@@ -535,7 +535,7 @@ impl<'a> World<'a> {
 
     // ---- the gateway ---------------------------------------------------------------------------
 
-    /// Does what the gateway's loop does after every event: step 3 of the engine's order of calls.
+    /// The gateway loop's work after every event: step 3 of the engine's order of calls.
     fn serve(&mut self) {
         self.serve_once();
         while self.proxy.poll_relief() {
@@ -667,7 +667,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Sends a miner what is due to it, unless its socket is full.
+    /// Sends a miner its due output, unless its socket is full.
     fn deliver(&mut self, conn: usize) {
         let End::Miner { handle, .. } = self.conns[conn].end else { return };
         loop {
@@ -737,7 +737,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Reads a miner as far as the engine has room for what it may bring (F91).
+    /// Reads a miner as far as the engine has room for its shares (F91).
     fn read_miner(&mut self, conn: usize, handle: MinerHandle) {
         loop {
             let wanted = self.proxy.poll_read(handle);
@@ -752,7 +752,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Reads on who was held back, where there is room now.
+    /// Resumes held-back miners, if there is room now.
     fn relieve(&mut self) {
         for slot in 0..self.checks.ports.len() {
             let Some(conn) = self.checks.ports[slot] else { continue };
@@ -840,7 +840,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A connection broke or ended: the gateway hears of it.
+    /// Tells the gateway of a broken or closed connection.
     fn lose(&mut self, conn: usize) {
         if !self.conns[conn].gateway_open {
             return;
@@ -980,7 +980,7 @@ impl<'a> World<'a> {
         self.buffer = buffer;
     }
 
-    /// Looks at what the gateway sends to a pool, before the wire has it.
+    /// Checks the gateway's lines to a pool, before the wire carries them.
     fn judge_lines(&mut self, conn: usize, (pool, link): (usize, LinkIndex), bytes: &[u8]) {
         let now = self.clock.reads(self.now);
         let text = std::str::from_utf8(bytes).unwrap_or("");
@@ -1085,7 +1085,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The peer ends a connection; `politely` it is a FIN behind all that was sent.
+    /// The peer ends a connection; `politely` means a FIN after all sent bytes.
     fn peer_ends(&mut self, conn: usize, politely: bool) {
         if !self.conns[conn].peer_open {
             return;
@@ -1262,7 +1262,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The connections with a session that has come to its first job.
+    /// The connections whose session has had its first job.
     fn sessions_of(&self, of: usize) -> Vec<usize> {
         let is_of = |conn: &Conn| {
             matches!(conn.end, End::Pool { pool, .. } if pool == of)
@@ -1313,7 +1313,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The owner changes settings: weights, how pools are left, a password, the last pool.
+    /// The owner changes settings: weights, failover, a password, the last pool.
     fn apply(&mut self) {
         let mut options = options(&self.plan);
         if !self.calm {
@@ -1341,13 +1341,13 @@ impl<'a> World<'a> {
         self.proxy.apply(options, self.instant());
     }
 
-    /// A pool is away for a time, and its connections with it.
+    /// A pool is down for a time, and loses its connections.
     pub fn down(&mut self, pool: usize, length: u64) {
         self.pools[pool].down_until = self.now + length;
         self.cut_pool(pool);
     }
 
-    /// A pool answers no share any more, though its jobs go on.
+    /// A pool answers no shares any more, but still sends jobs.
     pub fn deafen(&mut self, pool: usize) {
         for conn in self.sessions_of(pool) {
             if let Some(session) = &mut self.conns[conn].session {
@@ -1421,7 +1421,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Somebody in the farm's network connects, goes through the handshake and closes.
+    /// A host in the farm's network connects, completes the handshake and closes.
     fn one_churns(&mut self, times: u64) {
         let now = self.instant();
         if self.now < self.stalled_until || self.proxy.is_hearing(now) {
@@ -1441,7 +1441,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The faults stop: whoever misbehaved begins anew, what hangs is cut.
+    /// The faults stop: misbehaving peers restart, hanging connections are cut.
     fn stop(&mut self) {
         self.trace.event(self.now, 16, 0, format_args!("the faults stop"));
         self.calm = true;
@@ -1501,8 +1501,8 @@ impl<'a> World<'a> {
         self.plan.drains &= patient;
     }
 
-    /// Looks whether every miner has a job of a pool that is there; if so, or when the time is up,
-    /// shares must come.
+    /// Checks whether every miner has a job of a live pool; if so, or at the deadline, shares must
+    /// come.
     fn is_well(&mut self, end: u64) {
         if self.now >= end || crate::invariants::is_well(self) {
             self.probe(0);
@@ -1511,7 +1511,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Has a miner find a share that its pool would take.
+    /// Has a miner find a share that its pool would accept.
     fn find(&mut self, miner: usize) {
         if let Some(conn) = self.miners[miner].conn
             && let Some(origin) = self.miners[miner].newest().map(|work| work.origin)
@@ -1525,8 +1525,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Has every miner find more shares that its pool would take, one after the other: a link has
-    /// room for few in a small world.
+    /// Has every miner find more shares that its pool would accept, one after the other, since a
+    /// link in a small world has room for few.
     fn probe(&mut self, round: usize) {
         self.trace.event(self.now, 17, round as u64, format_args!("probe {round}"));
         if round == 0 {

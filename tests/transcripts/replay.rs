@@ -269,7 +269,7 @@ struct Listener {
 impl Listener {
     fn new() -> Self {
         let mut options = farm::options(1);
-        // The least there is, so that every recorded pool has room for it.
+        // The minimum, so that every recorded pool has room for it.
         options.geometry = Geometry::new(1, 2);
         options.links.retry_min = Duration::from_millis(1);
         options.links.retry_max = Duration::from_millis(1);
@@ -287,7 +287,7 @@ impl Listener {
         if self.state() != State::Idle {
             self.farm.pool_lost(self.link);
         }
-        // One that was silent for too long is closed by the engine itself.
+        // The engine itself closes a link that was silent for too long.
         while self.farm.proxy.poll_hangup(self.farm.now).is_some() {}
         self.farm.wait(Duration::from_millis(2));
         self.link = self.farm.dialled();
@@ -434,7 +434,7 @@ fn a_job_in_pieces_is_the_same_job() {
                 heard
             };
             let whole = heard(Cut::Whole);
-            // The framer is held at every byte of these too; here a step keeps it short.
+            // Other tests cut the framer's input at every byte; here larger steps save time.
             let step = if line.text.len() > 4096 { 997 } else { 1 };
             for at in (1..=line.text.len()).step_by(step) {
                 assert!(

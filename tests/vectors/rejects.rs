@@ -153,7 +153,7 @@ struct Session {
 impl Session {
     #[track_caller]
     fn open(context: &Value, split: &Split, before: &Before) -> Self {
-        // The second pool is never heard, so what is remembered counts.
+        // The second pool never answers, so the stored geometry applies.
         let mut options = farm::options(2);
         options.geometry = Geometry::new(split.id.len() as u8, roll_bytes(context));
         options.first_miner_id = split.first_id();

@@ -199,7 +199,7 @@ impl Reply {
 
     pub fn read(mut stream: impl Read) -> Self {
         let mut bytes = Vec::new();
-        // A server that has had enough may close before it has read everything.
+        // A server may close before it has read everything.
         let _ = stream.read_to_end(&mut bytes);
         let raw = String::from_utf8_lossy(&bytes).into_owned();
         let (head, body) = raw.split_once("\r\n\r\n").unwrap_or((&raw, ""));
