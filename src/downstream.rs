@@ -144,7 +144,7 @@ const STRICT: NonZeroU8 = match NonZeroU8::new(STRICT_DIVISOR) {
     None => NonZeroU8::MIN,
 };
 
-/// The first link that a miner works for.
+/// The stint of a miner's first link.
 const FIRST_STINT: u8 = NO_STINT + 1;
 
 /// The names that are authorized on a connection, end to end with a length byte in front of each.
@@ -307,8 +307,8 @@ pub struct Downstream {
     pub(crate) moved: Instant,
     /// The newest job of each goal when the miner was moved away.
     left: [Serial; GOALS_MAX],
-    /// Its shares that take the room of others in the queue of the link that it works for, and how
-    /// often that has been another.
+    /// Its waiting shares that count in the queue of its present link, and the number of its stint
+    /// there.
     waits: u16,
     stint: u8,
     /// It was held back for want of room since the sweep saw it last.
@@ -498,8 +498,8 @@ impl Downstream {
         self.wish_due = false;
     }
 
-    /// Notes the link that its jobs come from now. Shares that wait at the one before take no room
-    /// there.
+    /// Notes the miner's present link and starts a stint there. Shares waiting at the previous link
+    /// no longer count.
     pub(crate) fn move_to_link(&mut self, link: LinkIndex) {
         if self.told_link != Some(link) {
             self.told_link = Some(link);
@@ -508,18 +508,17 @@ impl Downstream {
         }
     }
 
-    /// Returns the mark of a share that takes room of others at a link; [`NO_STINT`] where the
-    /// miner works for another.
+    /// Returns the stint for a share at a link; [`NO_STINT`] if the miner works for another link.
     pub(crate) fn stint_at(&self, link: LinkIndex) -> u8 {
         if self.told_link == Some(link) { self.stint } else { NO_STINT }
     }
 
-    /// Counts a share that waits now.
+    /// Counts a share that starts to wait.
     pub(crate) fn begin_wait(&mut self, stint: u8) {
         self.waits = self.waits.saturating_add(u16::from(self.is_counted(stint)));
     }
 
-    /// Counts a share that waits no more.
+    /// Counts a share whose wait ends.
     pub(crate) fn end_wait(&mut self, stint: u8) {
         self.waits = self.waits.saturating_sub(u16::from(self.is_counted(stint)));
     }
@@ -528,7 +527,7 @@ impl Downstream {
         stint != NO_STINT && stint == self.stint
     }
 
-    /// Returns how many of its shares take the room of others at a link.
+    /// Returns the number of its shares that count in a link's queue.
     pub(crate) fn waits_at(&self, link: LinkIndex) -> u16 {
         if self.told_link == Some(link) { self.waits } else { 0 }
     }

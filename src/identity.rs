@@ -235,47 +235,47 @@ const fn bit_of(worker: u8) -> u8 {
     }
 }
 
-/// What a pool says about names on one connection, all together: whether it takes any but its
-/// login's. The ckpool family does not (QUIRKS 52): it leaves a second authorization unanswered and
-/// refuses shares of another name.
+/// A pool's treatment of names on one connection: whether it takes names other than its login's.
+/// The ckpool family does not (QUIRKS 52): it leaves a second authorization unanswered and refuses
+/// shares of another name.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Names {
     granted: u16,
     refused: u16,
     unanswered: u16,
-    /// The first name that was not granted, by a sum of its bytes, and whether another was not.
+    /// The hash of the first name not granted, and whether a second name was not granted.
     first: Option<u32>,
     is_many: bool,
-    /// The same of names that were refused in so many words.
+    /// The same for names that were explicitly refused.
     first_refused: Option<u32>,
     refuses_many: bool,
-    /// Since when there is something to judge.
+    /// When the first evidence arrived.
     since: Option<Instant>,
-    /// A share under a name of its own was taken.
+    /// A share under a miner's own name was accepted.
     shares_taken: bool,
-    /// Such shares that were refused, perhaps for their name, and those whose answer says so.
+    /// Such shares refused, perhaps for their name, and those whose answer names it as the reason.
     shares_refused: u16,
     shares_named: u16,
-    /// What the pool said to its login when it was asked a second time.
+    /// The pool's answer to a second authorization of its login.
     login: Login,
 }
 
-/// What a pool says when its login is authorized once more.
+/// A pool's answer to a second authorization of its login.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Login {
     #[default]
     NotAsked,
     Asked,
     Granted,
-    /// It says no.
+    /// The pool refused it.
     Refused,
-    /// It says nothing.
+    /// The pool did not answer.
     Silent,
 }
 
 impl Names {
-    /// Takes the pool's answer for a name; none where it gave none in time. One miner that comes
-    /// again and again is one name.
+    /// Takes the pool's answer for a name; `None` after a timeout. A miner that reconnects counts
+    /// as one name.
     pub fn handle_answer(&mut self, name: &WorkerName, granted: Option<bool>, now: Instant) {
         if granted != Some(true) {
             let sum = name.fingerprint();
@@ -302,7 +302,7 @@ impl Names {
         };
     }
 
-    /// Takes a share under a name of its own that the pool took.
+    /// Notes an accepted share under a miner's own name.
     pub fn handle_taken(&mut self) {
         self.shares_taken = true;
     }
@@ -313,13 +313,13 @@ impl Names {
         self.shares_named = self.shares_named.saturating_add(u16::from(is_named));
     }
 
-    /// Says whether the pool has taken a name, or a share under one.
+    /// Says whether the pool granted a name, or accepted a share under one.
     pub fn are_taken(&self) -> bool {
         self.granted > 0 || self.shares_taken
     }
 
-    /// Says, once, whether the login is to be asked for once more: its answer tells a pool that
-    /// takes one name per connection from one that minds a name.
+    /// Returns `true`, once, if the login must be authorized again. The answer tells a pool with
+    /// one name per connection from a pool that refuses a single name.
     pub fn wants_login(&mut self, now: Instant) -> bool {
         let is_due = self.login == Login::NotAsked
             && self.granted == 0
@@ -331,9 +331,8 @@ impl Names {
         is_due
     }
 
-    /// Says whether the pool takes no name but its login's, as far as it has shown. A request
-    /// without an answer shows that only where shares were answered since: on a connection that
-    /// stalls nothing is answered.
+    /// Says whether the pool takes no name but its login's, by the evidence so far. An unanswered
+    /// request counts only if shares were answered since: a stalled connection answers nothing.
     pub fn is_one(&self, now: Instant) -> bool {
         if self.shares_taken {
             return false;
@@ -343,7 +342,7 @@ impl Names {
         }
         let is_settled = self.since.is_some_and(|since| now.since(since) >= NAMES_JUDGED_AFTER);
         let login_not_granted = matches!(self.login, Login::Refused | Login::Silent);
-        // Without an answer the shares decide: some pools judge each by its name.
+        // Without an answer the shares decide: some pools judge each share by its name.
         let is_of_all = self.is_many || self.login != Login::Granted;
         let by_shares = self.unanswered > 0
             && is_of_all

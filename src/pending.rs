@@ -102,9 +102,9 @@ pub struct Pending {
     pub goal: u8,
     /// See [`Pending::goal`].
     pub worth: f32,
-    /// In which of its miner's stints it takes room of others: while that works for the link.
-    /// [`NO_STINT`] for a block candidate, which waits as long as its job can live and has room of
-    /// its own (F39), and for a late share of another link.
+    /// The stint of its miner at the link in which it was queued; it counts against the miner
+    /// during that stint. [`NO_STINT`] for a block candidate, which may wait as long as its job and
+    /// has room of its own (F39). [`NO_STINT`] also for a late share of another link.
     pub(crate) stint: u8,
     /// The entry's place, and the next answer due to the same miner.
     pub(crate) place: Place,
@@ -186,7 +186,7 @@ impl Pending {
     }
 }
 
-/// Marks a share that takes no miner's part of the room.
+/// Marks a share that counts against no miner's part of the queue.
 pub(crate) const NO_STINT: u8 = 0;
 
 /// No entry is free for a share.
