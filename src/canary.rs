@@ -24,9 +24,9 @@ pub enum Defect {
     I3Isolation,
     /// Two miners in turn get the same id.
     I4Identity,
-    /// Work that a pool sends again is told as it is, under another id.
+    /// Repeated work of a pool goes out unchanged, under another id.
     I5SameWork,
-    /// A new difficulty is counted as told and not sent.
+    /// A new difficulty counts as told, but is not sent.
     I5Order,
     /// A link that failed three times is never dialled again, nor is any other.
     I6Liveness,
@@ -34,31 +34,31 @@ pub enum Defect {
     I7FailClosed,
     /// A link ends without an event.
     I8Speech,
-    /// Deadlines depend on how many there were before, in any run.
+    /// Deadlines depend on the number of earlier ones, over all runs.
     I9Determinism,
-    /// Blocks that only their records know are never sent.
+    /// Late blocks, which only their records hold, are never sent.
     F39Blocks,
-    /// A pool that pays for nothing is not said.
+    /// A pool that pays for nothing is not reported.
     F93Unsaid,
-    /// One that answers no share is not said.
+    /// A pool that answers no share is not reported.
     F93Silent,
-    /// One that leaves most without an answer is not said.
+    /// A pool that leaves most shares unanswered is not reported.
     F93Some,
     /// A session that the pool forgot is kept.
     F93Forgotten,
-    /// Names that a pool takes none of are told it all the same.
+    /// A pool that takes one name still gets shares under other names.
     F94Names,
-    /// After a leap of the clock the deadlines that it passed are gone through one by one.
+    /// After a leap of the clock, the missed deadlines are worked off one by one.
     F66Leap,
-    /// What still waits at the end is left open.
+    /// Shares that wait at the end are left open.
     F70Drain,
-    /// An id that came back is never given out again.
+    /// A returned id is never given out again.
     F88Places,
-    /// The pool that answers first decides for all what miners are given.
+    /// The first pool that answers fixes the geometry for all pools.
     F89Sizes,
-    /// A block that waits is given to any pool at its host.
+    /// A late block goes to any pool at its host.
     F92Stranger,
-    /// Miners are read however little room there is, and what is lost for it is answered `true`.
+    /// Miners are read even without room, and their lost shares are answered `true`.
     F91HoldBack,
 }
 

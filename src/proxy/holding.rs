@@ -3,8 +3,8 @@
 //! A share that finds the queue full is lost, and so is its pay. A miner is read only as far as the
 //! queue has room for the shares in those bytes; the rest waits in its socket. One miner may take
 //! only a part of the room left. So a flooding miner is held back first and alone, and the others'
-//! shares find room. Shares that wait at a pool that it worked for before take no room of this
-//! queue, and a block candidate without an answer does not hold its finder back.
+//! shares find room. Shares waiting at the miner's previous pool take no room in this queue. A
+//! block candidate without an answer does not hold its finder back.
 //!
 //! Output to miners is never held back: jobs, verdicts and keep-alives go out as usual. No miner is
 //! closed for a silence caused by the gateway. A block candidate in an unread socket waits for the
