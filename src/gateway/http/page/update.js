@@ -27,8 +27,8 @@ function showUpdate({ supported, why_not: whyNot, version, slot, progress, last 
   $('hand-over').hidden = !supported || !may('admin');
   if (!supported) return $('system').replaceChildren(h('p', {}, whyNot));
   const phases = {
-    receiving: () => `received ${progress.bytes} of ${progress.of || '?'} bytes`, 'read back', => checking: () => 'reading back', => 'read back',
-    'the gateway starts anew' => restarting: () => 'the gateway restarts' => 'the gateway starts anew', trial: () => `on trial for ${progress.seconds_left} s`,
+    receiving: () => `received ${progress.bytes} of ${progress.of || '?'} bytes`, checking: () => 'reading back',
+    restarting: () => 'the gateway restarts', trial: () => `on trial for ${progress.seconds_left} s`,
   };
   $('system').replaceChildren(figures([['Version', version || '–'], ['Slot', slot || '–'],
     ['Update', (phases[progress.phase] || (() => 'none'))()]]),
