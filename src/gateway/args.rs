@@ -10,12 +10,12 @@ use super::state;
 #[derive(clap::Parser)]
 #[command(name = "loka-stratum", version, disable_help_subcommand = true)]
 pub struct Args {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The command to run.
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Run the gateway until SIGTERM.
@@ -102,7 +102,7 @@ pub struct SettingsArgs {
     /// File of settings; config/default.toml explains every key.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where miners connect; may be given several times [default: 0.0.0.0:3333]
+    /// Address for miners; repeatable [default: 0.0.0.0:3333]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
     /// The pool, stratum+ssl://host:port; replaces all pools of the file.
@@ -111,17 +111,17 @@ pub struct SettingsArgs {
     /// The account at the pool, or account.worker.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// The password at the pool; other users of this machine can see it here, so prefer
-    /// LOKA_POOL__1__PASSWORD for one that matters [default: x]
+    /// The password at the pool; other users of this machine can see it here, so pass a real
+    /// password as LOKA_POOL__1__PASSWORD [default: x]
     #[arg(long, value_name = "WORD")]
     password: Option<String>,
-    /// What the gateway runs on: the name of a profile [default: auto, as the device tree says]
+    /// Board profile of this machine [default: auto, by the device tree]
     #[arg(long, value_name = "NAME")]
     board: Option<String>,
     /// Address of the status port, or off [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR|off")]
     status: Option<String>,
-    /// Keep nothing: block candidates, what is committed and passwords are lost at the end
+    /// Store nothing: block candidates, commits and passwords are lost at the end
     #[arg(long)]
     no_state: bool,
 }

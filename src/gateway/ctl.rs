@@ -60,25 +60,25 @@ pub struct CtlArgs {
     /// Confirm the commit as soon as it is done.
     #[arg(long, requires = "commit")]
     confirm: bool,
-    /// What to ask, as at the console: help lists it; or update FILE [--allow-downgrade]. Without
-    /// it, lines from standard input.
+    /// Command as at the console (help lists them), or update FILE [--allow-downgrade]. Without it:
+    /// lines from standard input.
     #[arg(value_name = "VERB", trailing_var_arg = true)]
     verb: Vec<String>,
 }
 
-/// What else `ctl` does.
+/// Commands of `ctl` besides the console's.
 #[derive(clap::Subcommand)]
 enum CtlCommand {
-    /// Set up many gateways from lists, and leave alone those that are as wanted.
+    /// Set up many gateways from lists; skip gateways that match already.
     Provision(ProvisionArgs),
-    /// List the gateways on this network that tell their name (mdns.name).
+    /// List the gateways that publish their name on this network (mdns.name).
     Find(FindArgs),
 }
 
 /// How the gateway is reached.
 #[derive(clap::Args)]
 struct WayArgs {
-    /// The serial port that its console is at the other end of.
+    /// Serial port that leads to its console.
     #[arg(long, value_name = "PATH", conflicts_with = "http")]
     serial: Option<PathBuf>,
     /// The address of its page, https://host:port.
@@ -86,7 +86,7 @@ struct WayArgs {
     http: Option<String>,
     #[command(flatten)]
     log_in: LogInArgs,
-    /// The speed of that port.
+    /// Speed of that port, in baud.
     #[arg(long, value_name = "BAUD", default_value_t = 115_200)]
     baud: u32,
 }

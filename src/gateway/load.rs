@@ -17,9 +17,9 @@ use super::warnings;
 pub struct Loaded {
     /// The settings in use, under environment and flags.
     pub merged: Merged,
-    /// What the file says.
+    /// The settings file's contents.
     pub filed: Filed,
-    /// Where state is kept, and whether it can be.
+    /// The state folder, and whether it is usable.
     pub state: State,
     /// The last commit.
     pub kept: Kept,

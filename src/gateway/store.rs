@@ -141,8 +141,8 @@ impl<T: Value, D: Disk> Store<T, D> {
         (store, Found { value, damage })
     }
 
-    /// Writes a value over the older file, and over the other file too if that is not sound. A
-    /// value equal to the stored one is not written again.
+    /// Writes a value over the older file, and over the other file too if that is not sound. An
+    /// equal value is not written again while both files are sound.
     ///
     /// # Errors
     ///

@@ -1,9 +1,10 @@
 //! Known browsers: others' guesses do not slow them down (F98).
 //!
-//! A password log-in sets a second, long-lived cookie, which only selects a count of attempts. It
-//! holds a random id and an HMAC over id and role, keyed by the hash of the role's password. The
-//! server stores nothing and a restart changes nothing. A new password invalidates all ids of the
-//! role. An id from the viewer's password does not help to guess admin's.
+//! A password log-in sets a second, long-lived cookie, which opens no session: it selects a count
+//! of attempts and ranks connections. It holds a random id and an HMAC over id and role, keyed by
+//! the hash of the role's password. The server stores nothing and a restart changes nothing. A new
+//! password invalidates all ids of the role. An id from the viewer's password does not help to
+//! guess admin's.
 
 use loka_stratum::control::Role;
 use loka_stratum::wire::hex::{Digits, decode_exact};

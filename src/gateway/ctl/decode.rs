@@ -33,11 +33,11 @@ pub struct DecodeArgs {
     /// The ELF file of the gateway's build, with its symbols.
     #[arg(long, value_name = "FILE")]
     elf: PathBuf,
-    /// A copy of a state directory, or a file of frames as a serial port gave them; without it the
-    /// gateway is asked.
+    /// A copy of a state directory, or a capture of a serial port. Without it: frames from the
+    /// gateway.
     #[arg(long, value_name = "PATH")]
     from: Option<PathBuf>,
-    /// How many events, the newest.
+    /// Number of newest events.
     #[arg(value_name = "COUNT", default_value_t = COUNT_DEFAULT)]
     count: u16,
 }

@@ -14,7 +14,7 @@ use crate::gateway::service::{PAGE, PRODUCT, STRATUM, VERSION};
 /// Flags of `find`.
 #[derive(clap::Args)]
 pub struct FindArgs {
-    /// How long to listen for answers.
+    /// Seconds to listen for answers.
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub seconds: u64,
 }

@@ -43,7 +43,7 @@ const VARIABLE: &str = "LOKA_CTL_PASSWORD";
 /// Log-in flags.
 #[derive(clap::Args, Clone)]
 pub struct LogInArgs {
-    /// Whose password it is.
+    /// Role to log in as.
     #[arg(long, value_name = "ROLE", default_value = "admin", value_parser = role)]
     pub role: Role,
     /// File whose first line is the password. Without it: LOKA_CTL_PASSWORD in the environment, or

@@ -37,7 +37,7 @@ pub struct ProvisionArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 8,
           value_parser = clap::value_parser!(u16).range(1..=64))]
     at_once: u16,
-    /// Say what would change, and change nothing.
+    /// Show the changes without making them.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

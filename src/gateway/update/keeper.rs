@@ -48,7 +48,7 @@ use crate::gateway::{USAGE, say, say_error};
 /// Flags of `slots`.
 #[derive(clap::Args)]
 pub struct SlotsArgs {
-    /// File that says where the slots are and whose signature counts.
+    /// File with the slots' partitions and the trusted keys.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 }
