@@ -82,7 +82,7 @@ impl Rows {
         table.check_conduct(books);
         if doubt > 0 {
             table.notes.push(format!(
-                "{doubt} shares were under way when a link was cut; the pool may have counted them"
+                "{doubt} shares were in flight when a link was cut; the pool may have counted them"
             ));
         }
         table
@@ -121,7 +121,7 @@ impl Rows {
             self.faults.push(format!("{lost} miners were disconnected: {causes}"));
         }
         if !report.violations.is_empty() {
-            self.faults.push(format!("the gateway spoke out of turn: {:?}", report.violations));
+            self.faults.push(format!("the gateway sent unexpected lines: {:?}", report.violations));
         }
         let (up, direct) = (&books.pool.traffic, &report.traffic);
         let (up, direct) = (up.lines_in + up.lines_out, direct.lines_in + direct.lines_out);

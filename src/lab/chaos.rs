@@ -131,7 +131,7 @@ fn whole(site: &Site) -> io::Result<Value> {
             return Ok(status);
         }
         if start.elapsed() > WHOLE_AGAIN_MAX {
-            let text = format!("the farm did not become whole again: {status:#}");
+            let text = format!("the farm did not recover: {status:#}");
             return Err(io::Error::other(text));
         }
         sleep(Duration::from_millis(10));

@@ -59,7 +59,7 @@ pub struct Args {
 }
 
 fn parse_time(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("got {text}, allowed such as 500ms, 30s or 2m");
+    let wrong = || format!("got {text}, allowed a duration such as 500ms, 30s or 2m");
     let digits = text.trim_end_matches(|it: char| it.is_ascii_alphabetic());
     let number: f64 = digits.parse().map_err(|_| wrong())?;
     match &text[digits.len()..] {

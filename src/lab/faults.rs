@@ -170,7 +170,7 @@ impl FromStr for Planned {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("got {text}, allowed such as \"5 reset\"");
+        let wrong = || format!("got {text}, allowed a time and a fault such as \"5 reset\"");
         let (at, fault) = text.trim().split_once(' ').ok_or_else(wrong)?;
         let at = super::seconds(at.parse().map_err(|_| wrong())?);
         Ok(Self { at, fault: fault.parse()? })

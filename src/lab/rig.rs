@@ -187,7 +187,7 @@ fn announced(lines: ChildStderr, log: Option<std::fs::File>) -> io::Result<[Sock
     std::thread::spawn(move || read_log(lines, log, &found));
     match wait.recv_timeout(PATIENCE) {
         Ok(found) => found.map_err(|line| io::Error::other(format!("the gateway ended: {line}"))),
-        Err(_) => Err(io::Error::other("the gateway did not say where it listens")),
+        Err(_) => Err(io::Error::other("the gateway did not print its addresses")),
     }
 }
 

@@ -44,7 +44,7 @@ pub const LIVENESS: u64 = 30 * SECOND;
 const DRAIN: u64 = 10 * SECOND;
 /// Last part of that time, in which no share is answered: shorter than the invariant's limit.
 const DEAF_AT_END: u64 = 4 * SECOND;
-/// Interval of the final checks.
+/// How often it is looked whether all is well.
 const WELL_EVERY: u64 = 3 * SECOND;
 /// Time limit for the last share to reach its pool.
 const LAST_SHARE: u64 = 2 * SECOND;
@@ -1501,8 +1501,8 @@ impl<'a> World<'a> {
         self.plan.drains &= patient;
     }
 
-    /// Checks whether every miner has a job of a live pool; if so, or at the deadline, shares must
-    /// come.
+    /// Looks whether every miner has a job of a pool that is there; if so, or when the time is up,
+    /// shares must come.
     fn is_well(&mut self, end: u64) {
         if self.now >= end || crate::invariants::is_well(self) {
             self.probe(0);

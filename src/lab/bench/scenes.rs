@@ -314,7 +314,8 @@ fn crowd_round(plan: &Plan, server: Server, figures: &mut CrowdFigures) -> io::R
     let empty_kib = memory_kib(site.pid())?.0;
     let mut swarm = swarm(site.address, miners)?;
     let report = wait_until_ready(&mut swarm, miners)?;
-    let all_ready = report.all_ready_ms.ok_or_else(|| io::Error::other("no time of the last"))?;
+    let all_ready =
+        report.all_ready_ms.ok_or_else(|| io::Error::other("no time of the last miner"))?;
     figures.connect.add(miners as f64 / (all_ready / 1e3), count);
     swarm.tell("reset")?;
     for _ in 0..PUSHES {
