@@ -33,8 +33,8 @@ use loka_stratum::control::{Item, Refused, Request};
 use serde_json::{Value, json};
 
 use super::answer::NOTHING_TO_COMMIT;
+use super::say::{USAGE, say, say_error};
 use super::summary::NOT_READY;
-use super::{USAGE, say, say_error};
 use find::FindArgs;
 use http::{HttpWay, LogInArgs};
 use provision::ProvisionArgs;

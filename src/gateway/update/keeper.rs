@@ -43,7 +43,7 @@ use super::signature::PublicKey;
 use super::slots::{SlotError, Slots, Writing};
 use crate::gateway::disk::Foreign;
 use crate::gateway::log::{self, Kind};
-use crate::gateway::{USAGE, say, say_error};
+use crate::gateway::say::{USAGE, say, say_error};
 
 /// Flags of `slots`.
 #[derive(clap::Args)]
