@@ -59,6 +59,7 @@ use super::report::Report;
 use super::say::say;
 use super::shelf::{self, Writing};
 use super::socket;
+use super::system::UpdateReport;
 use super::warnings;
 use super::{options, probe};
 
@@ -87,9 +88,20 @@ pub struct Control {
     turn: tokio::sync::Mutex<()>,
     /// The ports of status and page.
     ports: Box<dyn Ports>,
+    /// Updates of the system.
+    system: Rc<dyn System>,
     /// The time to confirm a commit.
     confirm_wait: Cell<Duration>,
     changed: channel::Sender<()>,
+}
+
+/// Updates of the system: their state for the status, and whether a commit has to wait for one.
+pub trait System {
+    /// Returns the state of updates.
+    fn report(&self) -> UpdateReport;
+
+    /// Says whether an update is being received, read back, or about to start.
+    fn is_under_way(&self) -> bool;
 }
 
 /// Ports besides the miners' that settings open and close.
@@ -139,7 +151,7 @@ impl Control {
         seed: u64,
         geometry: Option<Geometry>,
         loaded: Loaded,
-        ports: Box<dyn Ports>,
+        (ports, system): (Box<dyn Ports>, Rc<dyn System>),
     ) -> Rc<Self> {
         let Loaded { merged: Merged { base, origins, .. }, filed, kept, news, .. } = loaded;
         let audit = Audit::open(loaded.state.writable());
@@ -165,6 +177,7 @@ impl Control {
             told_name: RefCell::default(),
             turn: tokio::sync::Mutex::new(()),
             ports,
+            system,
             confirm_wait: Cell::new(Duration::from_micros(CONFIRM_MAX.as_micros())),
             changed: channel::Sender::new(()),
         });
@@ -348,7 +361,7 @@ impl Control {
 
     /// Returns the gateway's state and its miners' addresses, for a person at the device.
     pub fn about_state(&self) -> Vec<String> {
-        let report = self.hub.report();
+        let report = self.hub.report(self.system.report());
         let miners = report.miners.connected;
         let state = match report.upstream.iter().find(|link| link.error.is_some()) {
             _ if report.ready => format!("state: ready, {miners} miners connected"),
@@ -463,7 +476,7 @@ impl Control {
 
     /// Returns the gateway's report.
     pub fn report(&self) -> Report {
-        self.hub.report()
+        self.hub.report(self.system.report())
     }
 
     async fn read_again(self: &Rc<Self>) -> Result<&'static str, Failure> {

@@ -51,7 +51,6 @@ use super::plan::{PORT_BYTES_MAX, Plan};
 use super::shelf::{Shelf, Writing};
 use super::signal::Signal;
 use super::store::{Block, Blocks, Memory};
-use super::update::Updates;
 
 /// Shared state of the tasks.
 pub struct Hub {
@@ -95,8 +94,6 @@ pub struct Hub {
     pub(super) crowd: RefCell<Crowd>,
     /// Admission of workers.
     pub admissions: Admissions,
-    /// System updates.
-    pub updates: Updates,
     counts: RefCell<Counts>,
     is_draining: Cell<bool>,
     /// Wakes the task that serves the engine's deadlines and the work that calls left.
@@ -275,7 +272,6 @@ impl Hub {
             door: RefCell::default(),
             crowd: RefCell::default(),
             admissions,
-            updates: Updates::default(),
             counts: RefCell::default(),
             is_draining: Cell::new(false),
             pump: Signal::default(),

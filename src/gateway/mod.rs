@@ -74,6 +74,7 @@ mod state;
 pub mod status;
 mod store;
 mod summary;
+mod system;
 pub mod update;
 mod warnings;
 mod watch;
@@ -129,6 +130,7 @@ const DRAIN_CHECK: Duration = Duration::from_millis(20);
 struct Gateway {
     hub: Rc<Hub>,
     control: Rc<Control>,
+    updates: Rc<Updates>,
     /// The service manager, the watchdog and the LEDs.
     watch: Rc<RefCell<Watch>>,
     button: Option<Button>,
@@ -231,15 +233,23 @@ fn start(
     let button = if args.button { button::of(&devices) } else { None };
     let result = runtime.block_on(async {
         let mut hub = Hub::new(proxy, plan, settings, loaded.dialers.clone(), admissions);
-        hub.updates = Updates::new(args.slots.as_deref(), &state_dir);
+        let updates = Rc::new(Updates::new(args.slots.as_deref(), &state_dir));
         hub.state_dir.clone_from(&state_dir);
         let hub = Rc::new(hub);
         *hub.memory.borrow_mut() = memory;
         hub.state_problem.borrow_mut().clone_from(&state.problem);
         hub.recall_blocks(&state_dir);
         let access = Access::open(&state_dir, passwords)?;
-        let ports = Box::new(http::Ports::default());
-        let control = Control::new(hub.clone(), access, sources, seed, geometry, loaded, ports);
+        let ports = Box::new(http::Ports::new(updates.clone()));
+        let control = Control::new(
+            hub.clone(),
+            access,
+            sources,
+            seed,
+            geometry,
+            loaded,
+            (ports, updates.clone()),
+        );
         let parent_end = process::input_end(args.until_input_ends);
         let serial = args.serial.clone();
         #[cfg(feature = "defmt")]
@@ -250,13 +260,14 @@ fn start(
         let gateway = Gateway {
             hub: hub.clone(),
             control: control.clone(),
+            updates: updates.clone(),
             watch: watch.clone(),
             button,
             serial,
         };
         let served = event_loop::steps("main", gateway.serve(parent_end)).await;
         control.end();
-        hub.updates.restart_if_asked().await;
+        updates.restart_if_asked().await;
         watch.borrow_mut().release();
         served
     });
@@ -415,7 +426,10 @@ impl Gateway {
         }
         self.control.announce(bound);
         self.watch.borrow_mut().ready();
-        event_loop::spawn("update", trial::watch(self.hub.clone(), self.control.clone()));
+        event_loop::spawn(
+            "update",
+            trial::watch(self.updates.clone(), self.hub.clone(), self.control.clone()),
+        );
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -426,7 +440,7 @@ impl Gateway {
                     event_loop::spawn("reload", async move { control.reload().await });
                 }
                 () = self.reset_asked() => break,
-                () = self.hub.updates.restart_asked() => break,
+                () = self.updates.restart_asked() => break,
             }
         }
         self.drain(&mut terminate, &mut interrupt).await;
@@ -488,7 +502,7 @@ impl Gateway {
         // The very last writes are awaited after the loop has ended.
         let _ = timeout(clock::std_time(DISK_FINISH_MAX), written).await;
         self.hub.end_all();
-        log::info(Kind::Process, format_args!("ended: {}", self.hub.report().ledger));
+        log::info(Kind::Process, format_args!("ended: {}", self.control.report().ledger));
     }
 }
 

@@ -23,7 +23,7 @@ use super::clock;
 use super::disk;
 use super::hub::{Hub, Tally};
 use super::shelf;
-use super::update::UpdateReport;
+use super::system::UpdateReport;
 use super::warnings::{BAD_FILE, NO_POOL, one_name_warning, plain_warning};
 
 /// Counts by a name.
@@ -274,7 +274,7 @@ fn write_counts(
 
 impl Hub {
     /// Reads the whole report.
-    pub fn report(&self) -> Report {
+    pub fn report(&self, update: UpdateReport) -> Report {
         let proxy = self.proxy.borrow();
         let counts = self.counts();
         let (connected, max) = proxy.occupancy();
@@ -297,7 +297,7 @@ impl Hub {
                 bytes: wear.bytes,
                 settings_writes: self.settings_writes.get(),
             },
-            update: self.updates.report(),
+            update,
             miners: Miners {
                 connected,
                 max,

@@ -41,12 +41,14 @@ use loka_stratum::limits::UPDATE_CHUNK_BYTES;
 use serde::Serialize;
 
 use super::clock;
+use super::control::System;
 use super::hub::Hub;
 use super::log::{self, Kind};
 use super::shelf::{Shelf, Writing};
 use super::signal::Signal;
+use super::system::{Phase, UpdateReport};
 use client::{Keeper, Standing, Upload};
-use trial::{Before, Outcome, Pending, Record, Records};
+use trial::{Before, Pending, Record, Records};
 
 /// The answer of a system without slots.
 pub const NO_SLOTS: &str = "this gateway was not started with --slots, so its system has no slots: \
@@ -66,50 +68,6 @@ pub struct Updates {
     restarts: Cell<bool>,
 }
 
-/// The progress of an update.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(tag = "phase", rename_all = "lowercase")]
-pub enum Phase {
-    /// No update.
-    #[default]
-    Idle,
-    /// The file arrives and is written.
-    Receiving {
-        /// Bytes received.
-        bytes: u64,
-        /// Bytes of the file; 0 until known.
-        of: u64,
-    },
-    /// The slot is read back.
-    Checking,
-    /// The machine is about to reboot.
-    Restarting,
-    /// The new system runs and must prove that it is well.
-    Trial {
-        /// Seconds left of the trial.
-        seconds_left: u64,
-    },
-}
-
-/// The state of updates for status and page.
-#[derive(Clone, Debug, Serialize)]
-pub struct UpdateReport {
-    /// Whether this system can be updated here.
-    pub supported: bool,
-    /// Why it cannot.
-    pub why_not: Option<&'static str>,
-    /// The running version.
-    pub version: Option<String>,
-    /// Its slot.
-    pub slot: Option<&'static str>,
-    /// The board that updates must be for.
-    pub board: Option<String>,
-    /// The progress of an update.
-    pub progress: Phase,
-    /// The outcome of the last update.
-    pub last: Option<Outcome>,
-}
-
 /// An update that is written, and starts next.
 #[derive(Clone, Debug, Serialize)]
 pub struct Installed {
@@ -123,6 +81,26 @@ pub struct Installed {
 
 /// Admits the next update when it is dropped, however this one ends.
 struct Turn<'a>(&'a Updates);
+
+impl System for Updates {
+    fn report(&self) -> UpdateReport {
+        let standing = self.standing.borrow();
+        let standing = standing.as_ref();
+        UpdateReport {
+            supported: self.keeper.is_some(),
+            why_not: self.keeper.is_none().then_some(NO_SLOTS),
+            version: standing.map(|standing| standing.version.clone()),
+            slot: standing.map(|standing| standing.running.letter()),
+            board: standing.map(|standing| standing.board.clone()),
+            progress: self.phase.get(),
+            last: self.records.borrow().last.clone(),
+        }
+    }
+
+    fn is_under_way(&self) -> bool {
+        !matches!(self.phase.get(), Phase::Idle | Phase::Trial { .. })
+    }
+}
 
 impl Updates {
     /// Prepares updates through the keeper's socket, with records in a folder.
@@ -142,21 +120,6 @@ impl Updates {
             }
         }
         updates
-    }
-
-    /// Returns the state of updates.
-    pub fn report(&self) -> UpdateReport {
-        let standing = self.standing.borrow();
-        let standing = standing.as_ref();
-        UpdateReport {
-            supported: self.keeper.is_some(),
-            why_not: self.keeper.is_none().then_some(NO_SLOTS),
-            version: standing.map(|standing| standing.version.clone()),
-            slot: standing.map(|standing| standing.running.letter()),
-            board: standing.map(|standing| standing.board.clone()),
-            progress: self.phase.get(),
-            last: self.records.borrow().last.clone(),
-        }
     }
 
     /// Installs an update from a door and makes its slot start next. The door reports that, then
@@ -200,7 +163,7 @@ impl Updates {
         self.phase.set(Phase::Checking);
         let ready = upload.finish().await?;
         let (to, slot) = (ready.version.clone(), ready.slot);
-        let (before, from) = (Before::of(&hub.report()), standing.version.clone());
+        let (before, from) = (Before::of(&hub.report(self.report())), standing.version.clone());
         let when = clock::wall().as_secs();
         let pending = Pending {
             from: from.clone(),
@@ -234,18 +197,6 @@ impl Updates {
     pub fn restart(&self) {
         self.restarts.set(true);
         self.restart.set();
-    }
-
-    /// Says whether an update is being received, read back, or about to start.
-    pub fn is_under_way(&self) -> bool {
-        !matches!(self.phase.get(), Phase::Idle | Phase::Trial { .. })
-    }
-
-    /// Pretends that an update is being received.
-    #[cfg(test)]
-    pub fn seem_under_way(&self, is_under_way: bool) {
-        let receiving = Phase::Receiving { bytes: 0, of: 0 };
-        self.phase.set(if is_under_way { receiving } else { Phase::Idle });
     }
 
     /// Waits for a reboot request.

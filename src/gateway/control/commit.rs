@@ -46,7 +46,7 @@ impl Control {
             let text = "a commit waits to be confirmed; confirm or rollback comes first";
             return Err(Refused::Conflict(text.to_owned()));
         }
-        if self.hub.updates.is_under_way() {
+        if self.system.is_under_way() {
             let text = "an update of the system is under way, and the machine reboots after it; \
                         the changes stay, commit them then";
             return Err(Refused::Conflict(text.to_owned()));

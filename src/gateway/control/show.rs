@@ -50,7 +50,7 @@ impl Control {
             let text = format!("a commit waits to be confirmed, and is taken back in {seconds} s");
             out(Item::Text(&text));
         }
-        let report = serde_json::to_value(self.hub.report())
+        let report = serde_json::to_value(self.report())
             .map_err(|error| Refused::Failed(error.to_string()))?;
         summary::table(&report).lines().for_each(|line| out(Item::Text(line)));
         Ok(())

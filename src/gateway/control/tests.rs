@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::gateway::load::{Purpose, load};
+use crate::gateway::system::Phase;
 use loka_stratum::control::Origin;
 use loka_stratum::proxy::Proxy;
 use std::fs;
@@ -65,13 +66,55 @@ impl Place {
         // A new process also starts after the old one has finished its writes.
         assert!(thread::finish(Duration::from_secs(60)));
         let sources = self.sources();
-        let control = control(sources);
-        Operator { control, candidate: Candidate::default(), by: ADMIN }
+        let updating = Rc::new(Updating::default());
+        let control = control_with(sources, updating.clone());
+        Operator { control, updating, candidate: Candidate::default(), by: ADMIN }
+    }
+}
+
+/// Updates of a system that come when a test says so.
+#[derive(Default)]
+struct Updating {
+    is_under_way: Cell<bool>,
+}
+
+impl System for Updating {
+    fn report(&self) -> UpdateReport {
+        UpdateReport {
+            supported: false,
+            why_not: None,
+            version: None,
+            slot: None,
+            board: None,
+            progress: Phase::Idle,
+            last: None,
+        }
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.is_under_way.get()
+    }
+}
+
+/// No port is opened: these tests ask by no door.
+struct NoPorts;
+
+impl Ports for NoPorts {
+    fn bind(&self, _: &Settings, _: &Rc<Control>) -> io::Result<Box<dyn FnOnce()>> {
+        Ok(Box::new(|| ()))
+    }
+
+    fn page(&self) -> Option<SocketAddr> {
+        None
     }
 }
 
 /// Creates the parts of a gateway that control needs.
 pub fn control(sources: Sources) -> Rc<Control> {
+    control_with(sources, Rc::<Updating>::default())
+}
+
+fn control_with(sources: Sources, system: Rc<dyn System>) -> Rc<Control> {
     let loaded = load(&sources, Purpose::Run).unwrap_or_else(|error| panic!("{error}"));
     let settings = loaded.merged.settings.clone();
     let plan = loaded.merged.plan.clone();
@@ -84,8 +127,7 @@ pub fn control(sources: Sources) -> Rc<Control> {
     let hub = Rc::new(Hub::new(proxy, plan, settings, dialers, admissions));
     let folder = hub.settings.borrow().state.dir.as_str().to_owned();
     let access = Access::open(&folder, passwords).unwrap();
-    let ports = Box::new(crate::gateway::http::Ports::default());
-    Control::new(hub, access, sources, 1, None, loaded, ports)
+    Control::new(hub, access, sources, 1, None, loaded, (Box::new(NoPorts), system))
 }
 
 impl Drop for Place {
@@ -97,6 +139,7 @@ impl Drop for Place {
 /// One operator with a candidate.
 struct Operator {
     control: Rc<Control>,
+    updating: Rc<Updating>,
     candidate: Candidate,
     by: Actor,
 }
@@ -362,7 +405,12 @@ fn f77_what_the_environment_or_a_flag_sets_is_refused_where_it_is_typed() {
             ..place.sources()
         };
         let control = control(sources);
-        let mut operator = Operator { control, candidate: Candidate::default(), by: ADMIN };
+        let mut operator = Operator {
+            control,
+            updating: Rc::default(),
+            candidate: Candidate::default(),
+            by: ADMIN,
+        };
         let value = "512 (environment LOKA_DIFFICULTY__START)";
         assert_eq!(operator.value("difficulty.start").await, value);
         let end = "which wins over what is committed; change or remove it where the gateway is \
@@ -401,7 +449,12 @@ fn f77_a_pool_that_a_flag_names_is_no_commits() {
         let flags = flags.into_iter().chain([user]).collect();
         let sources = Sources { flags, replaces_pools: true, ..place.sources() };
         let control = control(sources);
-        let mut operator = Operator { control, candidate: Candidate::default(), by: ADMIN };
+        let mut operator = Operator {
+            control,
+            updating: Rc::default(),
+            candidate: Candidate::default(),
+            by: ADMIN,
+        };
         for key in ["pool.1.url", "pool.1.password", "pool.2.url", "pool.4.goal"] {
             let text = operator.refused(&format!("set {key} other")).await;
             assert!(text.contains(&format!("({key}) is set by the flag --pool")), "{text}");
@@ -466,7 +519,7 @@ fn f68_a_storm_of_commits_does_not_wear_the_flash_out() {
             }
         }
         assert_eq!(refused, 3 * COMMITS_BURST_MAX);
-        let report = operator.control.hub.report();
+        let report = operator.control.report();
         assert_eq!(report.flash.settings_writes, u64::from(COMMITS_BURST_MAX));
         assert!(report.flash.bytes > report.flash.settings_writes * 100);
     });
@@ -575,11 +628,11 @@ fn f78_an_update_and_a_commit_that_waits_exclude_each_other() {
         assert!(text.contains("confirm or rollback comes first"), "{text}");
         operator.done("confirm").await;
         assert!(operator.control.may_update().is_ok());
-        operator.control.hub.updates.seem_under_way(true);
+        operator.updating.is_under_way.set(true);
         operator.done("set difficulty.start 2048").await;
         let text = operator.refused("commit").await;
         assert!(text.starts_with("an update of the system is under way"), "{text}");
-        operator.control.hub.updates.seem_under_way(false);
+        operator.updating.is_under_way.set(false);
         operator.done("commit").await;
     });
 }
@@ -651,7 +704,7 @@ fn a_gateway_without_a_pool_is_set_up_while_it_runs() {
         let place = Place::new("set-up");
         place.write(MORE);
         let mut operator = place.start();
-        assert!(operator.control.hub.report().warnings[0].contains("set-up mode"));
+        assert!(operator.control.report().warnings[0].contains("set-up mode"));
         operator.done("set pool.1.url stratum+tcp://127.0.0.1:1").await;
         operator.done("set pool.1.user farm").await;
         let said = operator.done("commit").await;

@@ -27,11 +27,14 @@ use crate::gateway::clock;
 use crate::gateway::control::{Candidate, Control};
 use crate::gateway::log::{self, Kind};
 use crate::gateway::report::Report;
+use crate::gateway::update::Updates;
 
 /// Answers one peer.
 pub struct Api<'a> {
     /// Carries out the requests.
     pub control: &'a Rc<Control>,
+    /// Takes updates of the system.
+    pub updates: &'a Rc<Updates>,
     /// Log-in and sessions.
     pub access: &'a Access,
     /// The peer.

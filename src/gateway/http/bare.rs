@@ -264,7 +264,9 @@ fn conversation(
         Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
     runtime.block_on(async {
         let address: IpAddr = address.parse().unwrap();
-        let api = Api { control, access: &control.access, peer: Peer { address, is_tls } };
+        let updates = Rc::default();
+        let peer = Peer { address, is_tls };
+        let api = Api { control, updates: &updates, access: &control.access, peer };
         for _ in requests {
             let mut bare = Bare::accept(listener.accept().unwrap().0).unwrap();
             api.handle(&mut bare).await.unwrap();

@@ -57,6 +57,7 @@ use super::listen::{self, Listening, WhyNot};
 use super::log::{self, Kind};
 use super::say::say;
 use super::socket;
+use super::update::Updates;
 
 use api::Api;
 use exchange::{Exchange, Refusal};
@@ -75,11 +76,17 @@ const WORK: Duration = Duration::from_micros(HTTP_WORK_TIMEOUT.as_micros());
 /// Time for an update to come and to be written; each of its pieces has [`STEP`].
 const UPDATE: Duration = Duration::from_micros(UPDATE_TIME_MAX.as_micros());
 
-/// The ports, and the places that they share.
-#[derive(Default)]
+/// The ports, the places that they share, and the updates that come through them.
 pub struct Ports {
     open: Rc<RefCell<OpenPorts>>,
     places: Rc<Places>,
+    updates: Rc<Updates>,
+}
+
+/// What requests are carried out by.
+struct Desk {
+    control: Rc<Control>,
+    updates: Rc<Updates>,
 }
 
 #[derive(Default)]
@@ -95,6 +102,13 @@ struct Port {
     /// The one that it is at.
     address: SocketAddr,
     listening: Listening,
+}
+
+impl Ports {
+    /// Creates the ports, all of them closed.
+    pub fn new(updates: Rc<Updates>) -> Self {
+        Self { open: Rc::default(), places: Rc::default(), updates }
+    }
 }
 
 impl control::Ports for Ports {
@@ -166,14 +180,15 @@ impl Port {
             say(format_args!("status {address}"));
             log::info(Kind::Settings, format_args!("status port at http://{address}"));
         }
-        let (places, control) = (ports.places.clone(), control.clone());
+        let desk = Rc::new(Desk { control: control.clone(), updates: ports.updates.clone() });
+        let places = ports.places.clone();
         let listening =
-            Listening::start(listener, |listener| serve(listener, places, control, is_tls));
+            Listening::start(listener, |listener| serve(listener, places, desk, is_tls));
         Ok(Self { wanted, address, listening })
     }
 }
 
-async fn serve(listener: Rc<TcpListener>, places: Rc<Places>, control: Rc<Control>, is_tls: bool) {
+async fn serve(listener: Rc<TcpListener>, places: Rc<Places>, desk: Rc<Desk>, is_tls: bool) {
     loop {
         let (stream, from) = match listener.accept().await {
             Ok((stream, from)) => (stream, socket::canonical(from)),
@@ -183,11 +198,11 @@ async fn serve(listener: Rc<TcpListener>, places: Rc<Places>, control: Rc<Contro
                 continue;
             }
         };
-        let (places, control) = (places.clone(), control.clone());
+        let (places, desk) = (places.clone(), desk.clone());
         // What waits for the peer is in a task of its own, so that accepting does not (F53).
         event_loop::spawn("http", async move {
             let peer = Peer { address: from.ip(), is_tls };
-            if is_tls && !control.takes_at_page(peer.address) {
+            if is_tls && !desk.control.takes_at_page(peer.address) {
                 let text = "refused: the page is for the local network as long as admin has no \
                             password, or web.address is \"auto\"";
                 log::warn(Kind::Http, format_args!("{from} {text}"));
@@ -200,10 +215,10 @@ async fn serve(listener: Rc<TcpListener>, places: Rc<Places>, control: Rc<Contro
             let seat = place.seat();
             let served = async {
                 if !is_tls {
-                    return exchange(stream, &control, peer, seat).await;
+                    return exchange(stream, &desk, peer, seat).await;
                 }
-                match secure(stream, &places, &control, peer).await {
-                    Ok(stream) => exchange(stream, &control, peer, seat).await,
+                match secure(stream, &places, &desk.control, peer).await {
+                    Ok(stream) => exchange(stream, &desk, peer, seat).await,
                     Err(error) => log::debug(Kind::Http, format_args!("{from}: no TLS: {error}")),
                 }
             };
@@ -240,7 +255,7 @@ async fn secure(
 /// Serves one request.
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    control: &Rc<Control>,
+    desk: &Desk,
     peer: Peer,
     seat: &Seat,
 ) {
@@ -259,8 +274,8 @@ async fn exchange(
             };
             let answer = match timeout(STEP, read).await {
                 Ok(Ok(exchange)) => {
-                    seat.set_rank(rank(&exchange, control, peer));
-                    answer(exchange, control, peer, work).await
+                    seat.set_rank(rank(&exchange, &desk.control, peer));
+                    answer(exchange, desk, peer, work).await
                 }
                 Ok(Err(Refusal(status, text))) => plain(status, text),
                 Err(_) => plain(StatusCode::REQUEST_TIMEOUT, "the request came too slowly"),
@@ -320,11 +335,11 @@ const TOO_SLOW: &[u8] =
 
 async fn answer(
     mut exchange: Exchange,
-    control: &Rc<Control>,
+    Desk { control, updates }: &Desk,
     peer: Peer,
     work: Duration,
 ) -> Response<Full<Bytes>> {
-    let api = Api { control, access: &control.access, peer };
+    let api = Api { control, updates, access: &control.access, peer };
     match timeout(work, api.handle(&mut exchange)).await {
         Ok(Ok(())) => exchange.finish(),
         Ok(Err(error)) => {

@@ -34,7 +34,7 @@ impl Api<'_> {
         log::info(Kind::Update, format_args!("an update comes from {from}"));
         let hub = self.control.hub();
         let installed = match self.control.may_update() {
-            Ok(()) => hub.updates.install(hub, connection, may_downgrade).await,
+            Ok(()) => self.updates.install(hub, connection, may_downgrade).await,
             Err(refused) => Err(refused),
         };
         let note = |what: &str, result: &str| {
@@ -44,7 +44,7 @@ impl Api<'_> {
             Ok(installed) => {
                 let what = format!("update from {} to {}", installed.from, installed.to);
                 note(&what, &format!("written to slot {}, the machine reboots", installed.slot));
-                event_loop::spawn("restart", trial::restart_soon(hub.clone()));
+                event_loop::spawn("restart", trial::restart_soon(self.updates.clone()));
                 Answer::json(200, &installed)
             }
             Err(refused) => {

@@ -12,7 +12,7 @@ use embedded_svc::io::ErrorType;
 use embedded_svc::io::asynch::Read;
 use loka_stratum::control::Refused;
 
-use super::trial;
+use super::{Updates, trial};
 use crate::gateway::answer::Whence;
 use crate::gateway::control::Control;
 use crate::gateway::event_loop::beside;
@@ -51,7 +51,7 @@ impl Read for Source {
 }
 
 /// Installs an update file, if there is one.
-pub async fn look(hub: &Rc<Hub>, control: &Control) {
+pub async fn look(updates: &Rc<Updates>, hub: &Hub, control: &Control) {
     let folder = hub.settings.borrow().state.dir.as_str().to_owned();
     if folder.is_empty() {
         return;
@@ -61,7 +61,7 @@ pub async fn look(hub: &Rc<Hub>, control: &Control) {
     let what = format!("update by the file {name}");
     let taken = match file {
         Ok(file) => match control.may_update() {
-            Ok(()) => hub.updates.install(hub, &mut Source(Some(file)), false).await,
+            Ok(()) => updates.install(hub, &mut Source(Some(file)), false).await,
             Err(refused) => Err(refused),
         },
         Err(error) => Err(Refused::Failed(error.to_string())),
@@ -70,7 +70,7 @@ pub async fn look(hub: &Rc<Hub>, control: &Control) {
         Ok(installed) => {
             let result = format!("{} is written, the machine reboots", installed.to);
             control.note(None, Whence::File, &what, &result);
-            trial::restart_soon(hub.clone()).await;
+            trial::restart_soon(updates.clone()).await;
         }
         Err(refused) => {
             log::warn(Kind::Update, format_args!("{what}: {refused}"));

@@ -14,13 +14,14 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::client::{Keeper, Standing};
-use super::{Phase, Updates, folder};
+use super::{Updates, folder};
 use crate::gateway::answer::Whence;
 use crate::gateway::clock;
-use crate::gateway::control::Control;
+use crate::gateway::control::{Control, System};
 use crate::gateway::hub::Hub;
 use crate::gateway::log::{self, Kind};
 use crate::gateway::report::Report;
+use crate::gateway::system::{Outcome, Phase};
 
 /// The update records on disk; variants are appended, never reordered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,21 +63,6 @@ pub struct Before {
     pub miners: u64,
 }
 
-/// The outcome of an update.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// The version before.
-    pub from: String,
-    /// The new version.
-    pub to: String,
-    /// When the outcome was known, in seconds since 1970.
-    pub when: u64,
-    /// Whether the new version is kept.
-    pub kept: bool,
-    /// Why not, or how it proved that it is well.
-    pub why: String,
-}
-
 /// Time between two checks.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -113,8 +99,7 @@ impl Before {
 }
 
 /// Reports the outcome of an update, and judges the running system if it is on trial.
-pub async fn watch(hub: Rc<Hub>, control: Rc<Control>) {
-    let updates = &hub.updates;
+pub async fn watch(updates: Rc<Updates>, hub: Rc<Hub>, control: Rc<Control>) {
     let Some(keeper) = &updates.keeper else { return };
     let Some(standing) = standing(keeper).await else {
         log::error(Kind::Update, format_args!("the slot keeper does not answer: no updates"));
@@ -127,7 +112,7 @@ pub async fn watch(hub: Rc<Hub>, control: Rc<Control>) {
     let is_of_running = pending.as_ref().is_some_and(|p| p.slot == running.letter());
     if standing.active == *running && standing.good != *running {
         let before = pending.filter(|_| is_of_running).map(|pending| pending.before);
-        judge(&hub, &control, &standing, before.unwrap_or_default()).await;
+        judge(&updates, &hub, &control, (&standing, before.unwrap_or_default())).await;
     } else if is_of_running {
         // The power went between confirmation and this record.
         updates.end(&control, true, "it was confirmed");
@@ -139,7 +124,7 @@ pub async fn watch(hub: Rc<Hub>, control: Rc<Control>) {
         if pending.is_some() {
             updates.end(&control, false, "it was started and never showed that it is well");
         }
-        folder::look(&hub, &control).await;
+        folder::look(&updates, &hub, &control).await;
     }
 }
 
@@ -156,13 +141,17 @@ async fn standing(keeper: &Keeper) -> Option<Standing> {
 }
 
 /// Confirms the running system once the earlier state is reached, or goes back.
-async fn judge(hub: &Hub, control: &Control, standing: &Standing, before: Before) {
-    let updates = &hub.updates;
+async fn judge(
+    updates: &Updates,
+    hub: &Hub,
+    control: &Control,
+    (standing, before): (&Standing, Before),
+) {
     let Some(keeper) = &updates.keeper else { return };
     let until = Instant::now() + standing.trial;
     log::warn(Kind::Update, format_args!("this system is on trial: {before}"));
     loop {
-        let now = Before::of(&hub.report());
+        let now = Before::of(&hub.report(updates.report()));
         let missing = before.missing(now);
         let left = until.saturating_duration_since(Instant::now());
         updates.phase.set(Phase::Trial { seconds_left: left.as_secs() });
@@ -202,9 +191,9 @@ async fn leave(updates: &Updates, keeper: &Keeper) {
 }
 
 /// Reboots the machine after the uploader has received the answer.
-pub async fn restart_soon(hub: Rc<Hub>) {
+pub async fn restart_soon(updates: Rc<Updates>) {
     sleep(FAREWELL).await;
-    hub.updates.restart();
+    updates.restart();
 }
 
 impl Updates {
