@@ -10,13 +10,20 @@
 //! - *half-open*: the pool is back and is watched. It closes after the policy's time of health
 //!   with a score of at least [`HEALTH_GOOD`] throughout, and opens again at the next fault.
 //!
+//! **A standby hears no answers**, so only a turn of the farm shows that a pool takes shares again
+//! (F93). The circuit of a pool that refuses shares stays open for [`TRIAL_INTERVAL_MIN`]. Then its
+//! answers are forgotten, and it closes as any other. Each failed trial doubles the time, to
+//! [`TRIAL_INTERVAL_MAX`], until the pool takes [`PAID_SHARES_MIN`] shares. The first silence adds
+//! no such time, since one unanswered share may be an accident.
+//!
 //! **Refusals count by who sent the shares** (F90, `docs/adr/0012`). Each miner has a
 //! [`Voice`]: its last answers. Of several addresses, the one that is refused most is left out,
 //! and the mean of the others counts; of several miners at one address, the miner that is
 //! refused most. So no miner and no address alone opens a circuit while others are heard,
 //! however much it sends; and where there is one only, what it is refused counts in full. What
 //! a pool says of the share itself, duplicate or of low difficulty, counts only where two
-//! addresses hear it, or where nothing at all is accepted.
+//! addresses hear it, or where nothing at all is accepted. Stale shares count in full where nothing
+//! else has come for [`UNPAID_AFTER`].
 //!
 //! Nothing here acts: [`crate::links`] chooses by it.
 
@@ -24,6 +31,7 @@ use crate::ledger::{Bucket, PoolReject};
 use crate::limits::{
     HEALTH_ANSWERS, HEALTH_ANSWERS_LEAST, HEALTH_FAULT, HEALTH_FORGIVE_INTERVAL, HEALTH_GOOD,
     HEALTH_HEARD_MAX, HEALTH_LOSS, HEALTH_LOSSES_MAX, HEALTH_VOICE_ANSWERS, HEALTH_VOICES,
+    PAID_SHARES_MIN, TRIAL_DOUBLINGS_MAX, TRIAL_INTERVAL_MAX, TRIAL_INTERVAL_MIN, UNPAID_AFTER,
 };
 use crate::offenders::Place;
 use crate::table::MinerHandle;
@@ -108,25 +116,33 @@ struct Voice {
     total: u32,
 }
 
+/// Which answers are the pool's fault.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    /// Faulty shares are.
+    faults: bool,
+    /// What a stale one counts, in thirds.
+    stale: u32,
+}
+
 impl Voice {
-    /// Refusals among its answers, in percent; `counts_faults` says whether faulty shares are the
-    /// pool's fault. `None` where nothing counts.
-    fn refused_percent(&self, counts_faults: bool) -> Option<u32> {
-        let (mut thirds, mut counted) = (0_u32, 0_u32);
+    /// Refusals among its answers, in percent. `None` where nothing counts.
+    fn refused_percent(&self, counted: Counted) -> Option<u32> {
+        let (mut thirds, mut count) = (0_u32, 0_u32);
         for place in 0..u32::from(self.answered) {
             let bits = (self.answers >> place.saturating_mul(2)) & 3;
             let (counts, weight) = match bits {
                 0 => (true, 0),
-                1 => (true, 1),
-                2 => (counts_faults, 3),
+                1 => (true, counted.stale),
+                2 => (counted.faults, 3),
                 _ => (true, 3),
             };
             if counts {
                 thirds = thirds.saturating_add(weight);
-                counted = counted.saturating_add(1);
+                count = count.saturating_add(1);
             }
         }
-        thirds.saturating_mul(100).checked_div(counted.saturating_mul(3))
+        thirds.saturating_mul(100).checked_div(count.saturating_mul(3))
     }
 
     fn has(&self, answer: Answer) -> bool {
@@ -150,6 +166,17 @@ pub struct Health {
     /// What lost connections cost, forgiven with time.
     losses: u8,
     forgiven_at: Instant,
+    /// When the first share was refused since the last that was taken, and whether none was taken
+    /// for long now.
+    refused_since: Option<Instant>,
+    refuses_all: bool,
+    /// When the pool was left for its answers, how often since it last took shares, and how many it
+    /// has taken since.
+    left_at: Instant,
+    failures: u8,
+    taken: u32,
+    /// It is not tried before.
+    barred_until: Option<Instant>,
 }
 
 impl Health {
@@ -177,7 +204,9 @@ impl Health {
         let Some(first) = self.voices.first().filter(|_| answered >= HEALTH_ANSWERS_LEAST) else {
             return 0;
         };
-        let counts_faults = self.counts_faults();
+        let is_stale_only = self.refuses_all && !self.accepts_any();
+        let counted =
+            Counted { faults: self.counts_faults(), stale: if is_stale_only { 3 } else { 1 } };
         let is_one_place = self.voices.iter().all(|voice| voice.who.place == first.who.place);
         let (mut sum, mut worst, mut count) = (0_u32, 0_u32, 0_u32);
         let mut add = |percent: Option<u32>| {
@@ -190,9 +219,9 @@ impl Health {
             let place = voice.who.place;
             let is_first = !self.voices.iter().take(index).any(|it| it.who.place == place);
             if is_one_place {
-                add(voice.refused_percent(counts_faults));
+                add(voice.refused_percent(counted));
             } else if is_first {
-                add(self.percent_of(place, counts_faults));
+                add(self.percent_of(place, counted));
             }
         }
         if count > 1 {
@@ -202,10 +231,10 @@ impl Health {
     }
 
     /// The mean of an address's miners.
-    fn percent_of(&self, place: Place, counts_faults: bool) -> Option<u32> {
+    fn percent_of(&self, place: Place, counted: Counted) -> Option<u32> {
         let (mut sum, mut count) = (0_u32, 0_u32);
         let voices = self.voices.iter().filter(|voice| voice.who.place == place);
-        for percent in voices.filter_map(|voice| voice.refused_percent(counts_faults)) {
+        for percent in voices.filter_map(|voice| voice.refused_percent(counted)) {
             sum = sum.saturating_add(percent);
             count = count.saturating_add(1);
         }
@@ -237,6 +266,7 @@ impl Health {
         self.answer_time = Duration::from_micros(mean);
         self.total = self.total.wrapping_add(1);
         let total = self.total;
+        self.note_taken(answer == Answer::Accepted, now);
         // Who has not been heard for long, while many others were, says nothing any more.
         self.voices.retain(|voice| {
             now.since(voice.at) < HEALTH_HEARD_MAX
@@ -247,6 +277,34 @@ impl Health {
             voice.answered = voice.answered.saturating_add(1).min(HEALTH_VOICE_ANSWERS);
             (voice.at, voice.total) = (now, total);
         }
+    }
+
+    /// Counts what is taken: enough of it, and the pool has shown that it is well.
+    fn note_taken(&mut self, is_taken: bool, now: Instant) {
+        if !is_taken {
+            let since = *self.refused_since.get_or_insert(now);
+            self.refuses_all = now.since(since) >= UNPAID_AFTER;
+            return;
+        }
+        (self.refused_since, self.refuses_all) = (None, false);
+        self.taken = self.taken.saturating_add(1);
+        if self.taken >= PAID_SHARES_MIN {
+            (self.failures, self.barred_until) = (0, None);
+        }
+    }
+
+    /// Bars a pool that is left for its answers, for longer each time.
+    fn bar(&mut self, silent: bool, now: Instant) {
+        let doublings = self.failures.saturating_sub(u8::from(silent)).min(TRIAL_DOUBLINGS_MAX);
+        let wait = TRIAL_INTERVAL_MIN.saturating_mul(1 << doublings).min(TRIAL_INTERVAL_MAX);
+        self.barred_until = (!silent || self.failures > 0).then(|| now + wait);
+        self.failures = self.failures.saturating_add(1);
+        (self.left_at, self.taken) = (now, 0);
+    }
+
+    /// Returns since when the pool has to show that it takes shares again, where it has to.
+    pub fn on_trial_since(&self) -> Option<Instant> {
+        (self.failures > 0).then_some(self.left_at)
     }
 
     /// Returns the voice of a miner. Where there are as many as can be, the address that has most
@@ -272,9 +330,21 @@ impl Health {
         self.voices.last_mut()
     }
 
-    /// Forgets what the pool answered, as with a session that it had lost.
-    pub(crate) fn forget_answers(&mut self) {
+    /// Takes it that a session is ended for what it brought: that says nothing of the next, which
+    /// may be tried at once where it is the first.
+    pub(crate) fn handle_renewal(&mut self, now: Instant) {
+        if self.circuit != Circuit::Open {
+            self.bar(true, now);
+        }
+        self.forget_answers();
+        if self.failures <= 1 {
+            self.barred_until = None;
+        }
+    }
+
+    fn forget_answers(&mut self) {
         self.voices.clear();
+        (self.refused_since, self.refuses_all) = (None, false);
     }
 
     /// Takes it that a share found no room on the way: the pool answers too slowly for what it
@@ -305,7 +375,18 @@ impl Health {
             self.forgiven_at = now;
             self.losses = self.losses.saturating_sub(1);
         }
-        let fault = !live || silent || self.score() < HEALTH_FAULT;
+        if self.barred_until.is_some_and(|until| now >= until) {
+            // What it answered then is no answer to what comes now.
+            self.forget_answers();
+            self.barred_until = None;
+        }
+        // Losses and slow answers alone never come to that: it is refusals.
+        let refuses = self.score() < HEALTH_FAULT;
+        let is_new = self.barred_until.is_none() && (refuses || self.circuit != Circuit::Open);
+        if live && (silent || refuses) && is_new {
+            self.bar(silent, now);
+        }
+        let fault = !live || silent || refuses;
         self.circuit = match self.circuit {
             _ if fault => {
                 if silent {
@@ -314,6 +395,7 @@ impl Health {
                 }
                 Circuit::Open
             }
+            Circuit::Open if self.barred_until.is_some() => Circuit::Open,
             Circuit::Closed => Circuit::Closed,
             Circuit::Open => {
                 self.good_since = now;
@@ -391,6 +473,79 @@ mod tests {
         }
         health.handle_timeout(true, false, HEALTHY, at(62));
         assert_eq!(health.circuit(), Circuit::Open, "score {}", health.score());
+    }
+
+    #[test]
+    fn f93_a_pool_that_takes_nothing_but_calls_all_stale_is_left_after_a_minute() {
+        let mut health = trusted();
+        for secs in 61..=120 {
+            answer(&mut health, Answer::Stale, 1, 1, secs);
+            health.handle_timeout(true, false, HEALTHY, at(secs));
+            assert_eq!(health.circuit(), Circuit::Closed, "{secs} s");
+        }
+        answer(&mut health, Answer::Stale, 1, 1, 121);
+        health.handle_timeout(true, false, HEALTHY, at(121));
+        assert_eq!(health.circuit(), Circuit::Open, "score {}", health.score());
+    }
+
+    /// Refuses until it is left, and returns when its circuit closes again.
+    fn trial(health: &mut Health, secs: u64, is_silent: bool) -> u64 {
+        if !is_silent {
+            (0..8).for_each(|_| answer(health, Answer::Refused, 1, 1, secs));
+        }
+        health.handle_timeout(true, is_silent, HEALTHY, at(secs));
+        assert_eq!(health.circuit(), Circuit::Open);
+        (secs + 1..)
+            .find(|secs| {
+                // It is silent as long as its shares are waited for.
+                health.handle_timeout(true, is_silent && *secs % 7 == 1, HEALTHY, at(*secs));
+                health.circuit() == Circuit::Closed
+            })
+            .unwrap()
+            - secs
+    }
+
+    #[test]
+    fn f93_a_pool_that_refused_all_is_tried_again_ever_more_seldom_until_it_takes_shares() {
+        let mut health = trusted();
+        let mut secs = 61;
+        let mut waits = std::vec::Vec::new();
+        for _ in 0..7 {
+            let waited = trial(&mut health, secs, false);
+            waits.push(waited.div_euclid(60));
+            secs += waited;
+            assert!(health.on_trial_since().is_some());
+        }
+        // The time, and the minute of health.
+        assert_eq!(waits, [6, 11, 21, 41, 61, 61, 61]);
+        // Seven shares are not enough; eight are, and all begins anew.
+        for _ in 0..7 {
+            answer(&mut health, Answer::Accepted, 1, 1, secs);
+        }
+        assert!(health.on_trial_since().is_some());
+        answer(&mut health, Answer::Accepted, 1, 1, secs);
+        assert_eq!(health.on_trial_since(), None);
+        assert_eq!(trial(&mut health, secs, false).div_euclid(60), 6);
+    }
+
+    #[test]
+    fn f93_a_log_in_is_no_evidence_and_another_session_is() {
+        let mut health = trusted();
+        (0..8).for_each(|_| answer(&mut health, Answer::Refused, 1, 1, 61));
+        health.handle_timeout(true, false, HEALTHY, at(61));
+        health.handle_timeout(false, false, HEALTHY, at(62));
+        for secs in 63..361 {
+            health.handle_timeout(true, false, HEALTHY, at(secs));
+            assert_eq!(health.circuit(), Circuit::Open, "{secs} s");
+        }
+        // The first that is made for it may be tried at once, a second is not.
+        for expected in [Circuit::HalfOpen, Circuit::Open] {
+            health.handle_renewal(at(360));
+            health.handle_timeout(true, false, HEALTHY, at(360));
+            assert_eq!(health.circuit(), expected);
+            (0..8).for_each(|_| answer(&mut health, Answer::Refused, 1, 1, 360));
+            health.handle_timeout(true, false, HEALTHY, at(360));
+        }
     }
 
     #[test]

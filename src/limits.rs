@@ -915,6 +915,16 @@ pub const REPEATS_PART: u32 = 4;
 /// Time for which a miner counts as repeating its shares; it is reported once in that time.
 pub const REPEATS_SAID: Duration = Duration::from_secs(300);
 
+/// Time after which a pool that refused shares, or left them unanswered, may show that it takes
+/// them again; it doubles with each failed trial.
+pub const TRIAL_INTERVAL_MIN: Duration = Duration::from_secs(300);
+
+/// The most that it doubles to: a trial costs about [`HEALTH_ANSWERS_LEAST`] shares.
+pub const TRIAL_INTERVAL_MAX: Duration = Duration::from_secs(3600);
+
+/// How often it doubles at most on the way there.
+pub const TRIAL_DOUBLINGS_MAX: u8 = 4;
+
 /// Points that the loss of a live connection takes from the score.
 pub const HEALTH_LOSS: u8 = 15;
 

@@ -12,9 +12,9 @@
 //! The plan ([`Links::plan`]) is one pure pass over all links. Each goal has an ordered list of
 //! pools; one serves, and the next is kept live as standby. A pool is left when its circuit opens
 //! ([`crate::health`]). A pool earlier in the list gets its goal back when its own circuit has
-//! closed. A lane has a [`Route`] per goal. To point it at another link, that link's newest job
-//! gets a new serial. Miners get a notify with `clean_jobs` and stay connected (`docs/adr/0003`,
-//! `docs/adr/0007`).
+//! closed; for a pool that refused shares that is a trial. A lane has a [`Route`] per goal. To
+//! point it at another link, that link's newest job gets a new serial. Miners get a notify with
+//! `clean_jobs` and stay connected (`docs/adr/0003`, `docs/adr/0007`).
 //!
 //! Back-off is one function ([`Links::retry_delay`]): it doubles from a minimum to a maximum, with
 //! jitter, and is reset only by health (F55, F57). While no pool serves a goal, its pools are
@@ -201,6 +201,12 @@ pub enum Why {
         /// That time in seconds.
         secs: u64,
     },
+    /// The same, which had refused shares or left them unanswered: a few show whether it takes
+    /// them again.
+    Trial {
+        /// Seconds since it was left for that.
+        secs: u64,
+    },
     /// The settings name other pools for the goal.
     Settings,
 }
@@ -215,6 +221,7 @@ impl Why {
             Self::Refuses { .. } => "refuses",
             Self::Unwell { .. } => "unwell",
             Self::Preferred { .. } => "preferred",
+            Self::Trial { .. } => "trial",
             Self::Settings => "settings",
         }
     }
@@ -526,6 +533,10 @@ impl<'a> Links<'a> {
         let unserved = Duration::from_micros(RETRY_UNSERVED_MAX.as_micros().saturating_sub(spread));
         link.attempts = if was_healthy { 0 } else { link.attempts.saturating_add(1) };
         if link.live_since.is_some() && close != LinkClose::Unneeded {
+            if matches!(close, LinkClose::NoAnswers | LinkClose::SessionForgotten) {
+                // Answers of the old session say nothing about the next.
+                link.health.handle_renewal(now);
+            }
             link.health.handle_loss();
         }
         link.handle_down(close, now);
@@ -650,7 +661,7 @@ impl<'a> Links<'a> {
         let is_closed = |pool: &u8| self.circuit(*pool) == Some(Circuit::Closed);
         if self.circuit(active).is_some_and(|circuit| circuit != Circuit::Open) {
             let preferred = pools.take_while(|pool| *pool != active).find(is_closed);
-            let why = Why::Preferred { secs: self.policy.healthy.as_secs() };
+            let why = self.why_preferred(preferred.unwrap_or(active), now);
             return (preferred.unwrap_or(active), why);
         }
         let why = self.why_left(active, now);
@@ -658,6 +669,14 @@ impl<'a> Links<'a> {
             return (active, why);
         }
         (self.choose_best(goal).unwrap_or(active), why)
+    }
+
+    /// Says why a pool gets its goal back.
+    fn why_preferred(&self, pool: u8, now: Instant) -> Why {
+        match self.find(pool, 0).and_then(|link| link.health.on_trial_since()) {
+            Some(since) => Why::Trial { secs: now.since(since).as_secs() },
+            None => Why::Preferred { secs: self.policy.healthy.as_secs() },
+        }
     }
 
     /// Names the fault of a pool whose circuit is open, or that is not live.

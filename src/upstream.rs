@@ -24,7 +24,7 @@ use crate::health::{Health, Who};
 use crate::identity::{Account, Authorizations, LinkConnection, Names, WorkerName};
 use crate::limits::{
     CLOSED_AT_CONFIGURE_MAX, CONFIGURE_AGAIN_AFTER, EARLY_LINE_BYTES_MAX, EXTRANONCE1_BYTES_MAX,
-    FORGIVE_INTERVAL, LINK_ODDITIES_MAX, POOL_JOB_ID_BYTES_MAX, QUEUE_FULL_LASTS,
+    FORGIVE_INTERVAL, HEALTH_FAULT, LINK_ODDITIES_MAX, POOL_JOB_ID_BYTES_MAX, QUEUE_FULL_LASTS,
     SESSION_BYTES_MAX, UNRESPONSIVE_MAX,
 };
 use crate::pending::PendingShares;
@@ -584,10 +584,6 @@ impl<'a> Link<'a> {
             self.session.clear();
             self.asks_anew = true;
         }
-        if is_minded {
-            // Answers of the old session say nothing about the next.
-            self.health.forget_answers();
-        }
         self.refusals.handle_session();
         self.answer_time = None;
         match close {
@@ -730,11 +726,13 @@ impl<'a> Link<'a> {
         &self.refusals
     }
 
-    /// Returns how well the pool serves, 0 to 100; 0 while it is away or answers no shares. `None`
-    /// if it was never live.
+    /// Returns how well the pool serves, 0 to 100; 0 while it is away or answers no shares, and low
+    /// until a pool that refused them takes some again. `None` if it was never live.
     pub fn score(&self) -> Option<u8> {
         let serves = matches!(self.state, State::Live | State::Draining);
-        let score = if serves && !self.refusals.is_unanswered() { self.health.score() } else { 0 };
+        let most = self.health.on_trial_since().map_or(u8::MAX, |_| HEALTH_FAULT);
+        let score = self.health.score().min(most);
+        let score = if serves && !self.refusals.is_unanswered() { score } else { 0 };
         self.was_live.then_some(score)
     }
 

@@ -220,21 +220,106 @@ fn f93_the_pools_words_reach_the_miner_that_waits_for_them() {
     assert_eq!(farm.proxy.ledger().of(Bucket::PoolRejected(PoolReject::JobNotFound)), 2);
 }
 
+/// A farm of one miner, a pool and its standby, and the miner's job.
+fn two() -> (Farm, [LinkIndex; 2], MinerHandle, Value) {
+    let mut farm = Farm::sized(
+        64,
+        8,
+        Options { links: links::Policy { standby: true, ..options(2).links }, ..options(2) },
+    );
+    let both = [farm.dialled(), farm.dialled()];
+    farm.pool_up(both[0], "c0ffee00", 8, TRIVIAL);
+    farm.pool_up(both[1], "c0ffee01", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.1");
+    events(&mut farm);
+    (farm, both, miner, notified(&heard))
+}
+
+/// A share every five seconds for so long, at two pools of which the second takes all; what the
+/// first says is `answer`. Returns the switches with the time of each, and what it was sent.
+fn mine_two(
+    farm: &mut Farm,
+    (both, miner, job): ([LinkIndex; 2], MinerHandle, &mut Value),
+    (first, steps): (u32, u32),
+    answer: impl Fn(&Value) -> Option<Value>,
+) -> (Vec<(u64, u8, Why)>, usize) {
+    let (start, mut switches, mut sent) = (farm.now, vec![], 0);
+    for step in first..first + steps {
+        let heard = farm.due(miner);
+        if heard.iter().any(|line| line.contains("mining.notify")) {
+            *job = notified(&heard);
+        }
+        farm.submit(miner, share("farm.1", job, step));
+        for link in both {
+            for (id, _) in submits(farm, link) {
+                let is_first = link == both[0];
+                sent += usize::from(is_first);
+                if let Some(answer) = if is_first { answer(&id) } else { taken(&id) } {
+                    let _ = farm.pool_bytes(link, format!("{answer}\n").as_bytes());
+                }
+            }
+            // A session that is made anew is let in, and jobs go on.
+            let state = farm.proxy.links().get(link).unwrap();
+            if state.next_attempt(farm.now) == Some(Duration::ZERO) {
+                farm.proxy.poll_hangup(farm.now);
+                assert_eq!(farm.dialled(), link);
+                farm.pool_up(link, &format!("c0{step:06}"), 8, TRIVIAL);
+            } else if state.state() == State::Live && step % 6 == 0 {
+                farm.pool_says(link, &notify(&format!("job-{step}"), (step % 200) as u8, false));
+            }
+        }
+        farm.wait(Duration::from_secs(5));
+        let at = farm.now.since(start).as_secs();
+        for event in events(farm) {
+            if let Event::Switched(switch) = event {
+                switches.push((at, switch.to, switch.why));
+            }
+        }
+    }
+    (switches, sent)
+}
+
+#[test]
+fn f93_a_pool_that_refused_every_share_gets_ever_rarer_turns_and_stays_when_it_pays() {
+    for code in [20, 23, -1] {
+        let (mut farm, both, miner, mut job) = two();
+        let farm_of = (both, miner, &mut job);
+        let (switches, sent) = mine_two(&mut farm, farm_of, (0, 900), refused(json!(code)));
+        // 75 minutes: left at once, and tried after 5, 10 and 20 minutes and a minute of health.
+        let left = switches.iter().filter(|(_, to, _)| *to == 1);
+        assert_eq!(left.count(), 4, "{code}: {switches:?}");
+        let why = |why: &Why| matches!(why, Why::Refuses { count: 8.., .. });
+        assert!(switches.iter().all(|(_, to, reason)| *to == 0 || why(reason)), "{switches:?}");
+        let turns = switches.iter().filter_map(|(_, to, reason)| match reason {
+            Why::Trial { secs } if *to == 0 => Some(secs / 60),
+            _ => None,
+        });
+        assert_eq!(turns.collect::<Vec<_>>(), [6, 11, 21], "{code}: {switches:?}");
+        assert!(sent <= 4 * 10, "{code}: {sent} of 900 shares for nothing");
+        let known = farm.proxy.links().get(both[0]).unwrap();
+        assert!(known.score() <= Some(40), "{:?}", known.score());
+        // It pays again: the next turn is for good, and is said.
+        let farm_of = (both, miner, &mut job);
+        let (switches, sent) = mine_two(&mut farm, farm_of, (900, 120), taken);
+        assert!(matches!(switches[..], [(_, 0, Why::Trial { .. })]), "{code}: {switches:?}");
+        assert!(sent >= 20, "{code}: {sent}");
+        assert_eq!(farm.proxy.links().get(both[0]).unwrap().score(), Some(100));
+        assert_eq!(farm.proxy.links().get(both[0]).unwrap().refusals().trouble(), None);
+    }
+}
+
+#[test]
+fn f93_a_pool_that_answers_no_share_gets_a_turn_ever_more_seldom_too() {
+    let (mut farm, both, miner, mut job) = two();
+    let farm_of = (both, miner, &mut job);
+    let (switches, sent) = mine_two(&mut farm, farm_of, (0, 720), |_| None);
+    let turns = switches.iter().filter(|(_, to, why)| *to == 0 && matches!(why, Why::Trial { .. }));
+    assert!((1..=4).contains(&turns.count()), "an hour: {switches:?}");
+    assert!(sent <= 10, "{sent} of 720 shares for nothing: {switches:?}");
+}
+
 #[test]
 fn f93_every_switch_says_why() {
-    let two = || {
-        let mut farm = Farm::sized(
-            64,
-            8,
-            Options { links: links::Policy { standby: true, ..options(2).links }, ..options(2) },
-        );
-        let both = [farm.dialled(), farm.dialled()];
-        farm.pool_up(both[0], "c0ffee00", 8, TRIVIAL);
-        farm.pool_up(both[1], "c0ffee01", 8, TRIVIAL);
-        let (miner, heard) = farm.miner("farm.1");
-        events(&mut farm);
-        (farm, both, miner, notified(&heard))
-    };
     let why = |farm: &mut Farm| {
         let switch = |event: &Event| match event {
             Event::Switched(switch) => Some((switch.from, switch.to, switch.why)),

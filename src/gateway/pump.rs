@@ -327,6 +327,11 @@ impl Hub {
             Why::Preferred { secs } => {
                 format!("pool {} comes first and has been healthy for {secs} s", switch.to + 1)
             }
+            Why::Trial { secs } => format!(
+                "pool {} comes first and gets a turn {secs} s after it refused shares or left them \
+                 without an answer: a few show whether it takes them again",
+                switch.to + 1
+            ),
             Why::Settings => "the settings changed".to_owned(),
         }
     }
