@@ -27,6 +27,7 @@ mod page {
             "app.js",
             &[
                 "words.js",
+                "said.js",
                 "base.js",
                 "settings.js",
                 "wizard.js",

@@ -147,4 +147,132 @@ mod tests {
             assert_eq!(table, &tables[0]);
         }
     }
+
+    /// The texts of the gateway that the wizard has in its languages; English first.
+    fn said() -> Vec<Vec<String>> {
+        let rows = include_str!("page/said.js").lines().filter_map(|l| l.strip_prefix("  ['"));
+        rows.map(|row| {
+            let row = row.trim_end_matches("'],").replace("\\'", "\u{2}");
+            row.split("', '").map(|text| text.replace('\u{2}', "'")).collect()
+        })
+        .collect()
+    }
+
+    /// The numbers that stand in braces.
+    fn places(text: &str) -> std::collections::BTreeSet<&str> {
+        text.split('{').skip(1).map(|part| part.split('}').next().unwrap()).collect()
+    }
+
+    #[test]
+    fn f80_what_the_gateway_says_in_the_wizard_is_there_in_five_languages() {
+        let rows = said();
+        assert!(rows.len() > 100, "{}", rows.len());
+        for row in &rows {
+            assert_eq!(row.len(), 5, "{row:?}");
+            assert!(row.iter().all(|text| !text.trim().is_empty()), "{row:?}");
+            let used: Vec<_> = row[1..].iter().map(|text| places(text)).collect();
+            assert!(used.iter().all(|one| *one == used[0]), "{row:?}");
+            assert!(used[0].is_subset(&places(&row[0])), "{row:?}");
+        }
+    }
+
+    /// Source as its texts read: lines that go on are joined.
+    fn source(path: &str) -> String {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let text = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut joined = String::new();
+        for part in text.split("\\\n") {
+            joined += if joined.is_empty() { part } else { part.trim_start() };
+        }
+        joined
+    }
+
+    /// The texts of a source before its tests.
+    fn texts(path: &str) -> Vec<String> {
+        let source = source(path);
+        let code = source.split("#[cfg(test)]").next().unwrap();
+        let code: Vec<_> = code.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
+        let code = code.join("\n").replace("\\\"", "'");
+        code.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    /// A text without the values that stand in it.
+    fn pieces(text: &str) -> impl Iterator<Item = &str> {
+        text.split('{').map(|part| part.split_once('}').map_or(part, |(_, rest)| rest))
+    }
+
+    /// A text with an `x` where a value stands.
+    fn filled(text: &str) -> String {
+        let mut parts = text.split('{');
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |text, part| text + "x" + part.split_once('}').map_or(part, |(_, r)| r))
+    }
+
+    /// Every text of a trial, of an address and of what is refused has its row, piece by piece.
+    #[test]
+    fn f80_no_text_of_a_trial_or_an_address_is_without_its_row() {
+        let rows: Vec<_> = said().iter().map(|row| filled(&row[0])).collect();
+        let is_known = |text: &str| rows.iter().any(|row| row.contains(text));
+        let mut missing = Vec::new();
+        for path in [
+            "src/gateway/probe.rs",
+            "src/gateway/probe/talk.rs",
+            "src/settings/url.rs",
+            "src/gateway/control/overruled.rs",
+        ] {
+            let texts = texts(path);
+            assert!(texts.len() > 3, "{path}");
+            let pieces = texts.iter().flat_map(|text| pieces(text)).flat_map(|p| p.split("; "));
+            let is_words = |piece: &&str| piece.split_whitespace().count() > 2;
+            let is_missing = |piece: &&str| !is_known(piece) && !NOT_TOLD.contains(piece);
+            let all = pieces.map(|piece| piece.trim_matches([';', ' '])).filter(is_words);
+            missing.extend(all.filter(is_missing).map(|piece| format!("{path}: {piece}")));
+        }
+        assert!(missing.is_empty(), "without a row in said.js: {missing:#?}");
+    }
+
+    /// Texts of these sources that no wizard shows.
+    const NOT_TOLD: [&str; 3] =
+        [": got no pool with an address, of", "does not resolve", "No address associated"];
+
+    /// A text that was changed in the gateway leaves no row behind that nothing is said by.
+    #[test]
+    fn f80_every_row_is_a_text_of_the_gateway() {
+        let all: String = [
+            "src/gateway/probe.rs",
+            "src/gateway/probe/talk.rs",
+            "src/gateway/dial.rs",
+            "src/gateway/listen.rs",
+            "src/gateway/password.rs",
+            "src/gateway/control/bound.rs",
+            "src/gateway/control/commit.rs",
+            "src/gateway/control/overruled.rs",
+            "src/gateway/http/api.rs",
+            "src/gateway/http/page/base.js",
+            "src/gateway/http/page/views.js",
+            "src/settings.rs",
+            "src/settings/field.rs",
+            "src/settings/fields.rs",
+            "src/settings/url.rs",
+            "src/upstream.rs",
+        ]
+        .map(source)
+        .concat();
+        let mut stale = Vec::new();
+        for row in said() {
+            let is_words = |piece: &&str| piece.split_whitespace().count() > 2;
+            let is_stale = |piece: &&str| !is_said(piece, &all, 2);
+            stale.extend(pieces(&row[0]).filter(is_words).filter(is_stale).map(str::to_owned));
+        }
+        assert!(stale.is_empty(), "rows of said.js that nothing says: {stale:#?}");
+    }
+
+    /// Says whether a source has a text, or has it in so many more parts than one.
+    fn is_said(text: &str, source: &str, more: u8) -> bool {
+        let is_there =
+            |text: &str| source.contains(text.trim_matches(|c: char| !c.is_alphanumeric()));
+        let in_two = |(at, _)| is_there(&text[..at]) && is_said(&text[at..], source, more - 1);
+        is_there(text) || (more > 0 && text.match_indices([' ', ',', ':']).any(in_two))
+    }
 }

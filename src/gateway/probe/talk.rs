@@ -191,8 +191,11 @@ impl<'a> Talk<'a> {
         match response.id.as_u64().and_then(|id| u32::try_from(id).ok()) {
             Some(ID_CONFIGURE) => {
                 let granted = response.configure().is_ok_and(|result| result.version_rolling);
-                let text = if granted { "allows" } else { "does not allow" };
-                out(Item::Text(&format!("configure: the pool {text} version rolling")));
+                out(Item::Text(if granted {
+                    "configure: the pool allows version rolling"
+                } else {
+                    "configure: the pool does not allow version rolling"
+                }));
                 Ok(None)
             }
             Some(ID_SUBSCRIBE) if !self.is_subscribed => self.hear_subscribed(&response, out),

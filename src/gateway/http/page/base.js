@@ -108,8 +108,9 @@ async function send(method, path, body) {
     if (answer.ok) throw Object.assign(new Error(text), { status: answer.status, problems: [] });
   }
   if (answer.ok) return value;
-  const error = new Error(value.error || `${answer.status} ${answer.statusText}`);
-  throw Object.assign(error, { status: answer.status, problems: value.problems || [],
+  const error = new Error(told(value.error) || `${answer.status} ${answer.statusText}`);
+  const problems = (value.problems || []).map(({ key, text }) => ({ key, text: told(text) }));
+  throw Object.assign(error, { status: answer.status, problems,
     wait: Number(answer.headers.get('retry-after')) || 0 });
 }
 
@@ -135,7 +136,7 @@ function waitFor(seconds) {
   waiting.until = left ? Date.now() + left * 1000 : 0;
   if (left && !waiting.timer) {
     waiting.timer = setInterval(countDown, 500);
-    say(`${left} s to keep the changes.`, true);
+    say(told(`${left} s to keep the changes.`), true);
   }
   countDown();
 }
@@ -148,7 +149,7 @@ function countDown() {
     if ($('left').textContent !== String(left)) {
       $('left').textContent = left;
       $('time').value = left;
-      if (left === 30 || left === 10) say(`${left} s to keep the changes.`, true);
+      if (left === 30 || left === 10) say(told(`${left} s to keep the changes.`), true);
     }
   } else if (waiting.timer) {
     clearInterval(waiting.timer);
@@ -163,7 +164,7 @@ function countDown() {
 // Ends the waiting: kept, or taken back.
 function ended(kept, notes = []) {
   waitFor(null);
-  const text = notes.join(' ') || (kept ? word('kept') : word('gone'));
+  const text = notes.map(told).join(' ') || (kept ? word('kept') : word('gone'));
   say(text, waiting.ended);
   if (waiting.ended) waiting.ended(kept, text);
   else learnSettings().then(redraw, fail);
@@ -308,8 +309,8 @@ function showTrial(place, tried, id, take) {
 
 // The steps of a tried pool, its certificates, and what is wrong.
 function outcome(result) {
-  const steps = result.steps.map((step) => h('li', {}, step));
-  if (!result.ok) steps.push(h('li', { class: 'bad' }, result.problem || word('fails')));
+  const steps = result.steps.map((step) => h('li', {}, told(step)));
+  if (!result.ok) steps.push(h('li', { class: 'bad' }, told(result.problem) || word('fails')));
   const chain = result.chain.map((one) => h('dl', {},
     [['subject', one.subject], ['issuer', one.issuer], ['until', one.until], ['pin', one.pin]].map(
       ([name, value]) => h('div', {}, h('dt', {}, word(name)), h('dd', {}, h('code', {}, value))))));

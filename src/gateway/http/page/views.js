@@ -76,7 +76,7 @@ function showStatus() {
   const status = known.status;
   if (!status) return;
   const why = status.upstream.length ? 'no pool is live' : 'no pool is set';
-  $('state').textContent = `${status.ready ? 'Ready' : `Not ready: ${why}`}, version ${status.version}`;
+  $('state').textContent = told(`${status.ready ? 'Ready' : `Not ready: ${why}`}, version ${status.version}`);
   $('state').className = status.ready ? 'good' : 'bad';
   wizardStatus(status);
   showUpdate(status.update);

@@ -146,7 +146,7 @@ const WIZARD = {
           await learnSettings();
           await learnSession();
           go(5);
-          if (!done.seconds_left) wizardEnded(true, done.notes.join(' ') || word('kept'));
+          if (!done.seconds_left) wizardEnded(true, done.notes.map(told).join(' ') || word('kept'));
         } catch (error) {
           if (!error.problems.length) throw error;
           $('failure').textContent = error.problems.map((problem) => problem.text).join('\n');
@@ -258,7 +258,7 @@ function wizardStatus(status) {
   const place = $('first');
   if (!place) return;
   const pool = status.upstream.find((link) => link.pool === 1);
-  const state = pool ? (pool.error ? `${pool.state}: ${pool.error}` : pool.state) : word('waiting');
+  const state = pool ? (pool.error ? `${told(pool.state)}: ${told(pool.error)}` : told(pool.state)) : word('waiting');
   const miners = status.miners.connected, shares = status.ledger.accepted;
   place.replaceChildren(figures([[word('poolIs'), state], [word('minersAre'), String(miners)],
     [word('sharesAre'), String(shares)]]));
