@@ -192,6 +192,16 @@ fn the_wizard_speaks_the_language_that_is_chosen() {
     browser.fill("#code", "0000 0000");
     browser.click("#next");
     browser.wait_for_text("#failure", "code");
+    // What the gateway says is in the language too.
+    browser.run(
+        "const chosen = document.querySelector('#language'); chosen.value = 'de'; \
+         chosen.dispatchEvent(new Event('change'))",
+    );
+    browser.wait_for_text("label[for=code]", "Einrichtungscode");
+    browser.fill("#code", "0000 0001");
+    browser.click("#next");
+    browser.wait_for_text("#failure", "das ist nicht der Code");
+    browser.wait_for_text("#state", "Nicht bereit: kein Pool");
 }
 
 /// Returns whether a console has no messages except the browsers' usual ones about password fields.

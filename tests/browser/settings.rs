@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::driver::{Browser, LAPTOP, TAB};
+use super::driver::{Browser, ENTER, Kind, LAPTOP, TAB};
 use super::site::{PASSWORD, Site};
 
 /// Opens the page without TLS as admin at a view.
@@ -83,6 +83,65 @@ fn the_page_follows_the_gateway_when_the_time_is_over() {
         let shown = browser.run("return document.getElementById('pool.1.user').value");
         (shown == "farm.gateway").then_some(())
     });
+}
+
+/// A telephone as most people have.
+const USUAL_TELEPHONE: Kind = Kind { scripts: true, size: (390, 780) };
+
+/// Where an element is in the window: its top and its bottom.
+fn edges(browser: &Browser, css: &str) -> (f64, f64) {
+    let script = format!(
+        "const r = document.querySelector({css:?}).getBoundingClientRect(); \
+         return [r.top, r.bottom, innerHeight]"
+    );
+    let found = browser.run(&script);
+    let number = |at: usize| found[at].as_f64().expect("a number");
+    assert!(number(0) >= 0.0 && number(1) <= number(2), "{css} is out of the window: {found}");
+    (number(0), number(1))
+}
+
+#[test]
+fn on_a_telephone_no_bar_hides_an_error_or_its_button_and_an_absence_is_survived() {
+    let (site, _pool) = Site::set_up();
+    let mut browser = Browser::start(USUAL_TELEPHONE);
+    open(&mut browser, &site, "pools");
+    // A click on a section leaves the sections in view, for the next.
+    browser.click("a[href='#network']");
+    browser.find("a[href='#network'][aria-current=page]");
+    edges(&browser, "a[href='#network']");
+    browser.click("a[href='#pools']");
+
+    // What is wrong is seen above the bar of changes, and so is the bar's own button.
+    browser.fill("[id='pool.1.weight']", "0");
+    browser.press(ENTER);
+    browser.wait_for_text("[id='pool.1.weight-bad']", "Pool 1, Weight (pool.1.weight)");
+    let (_, bottom) = edges(&browser, "[id='pool.1.weight-bad']");
+    let (top, _) = edges(&browser, "#changes");
+    assert!(bottom <= top, "the error ends at {bottom}, the bar begins at {top}");
+    edges(&browser, "#discard");
+    let on_top = "const r = document.querySelector('#discard').getBoundingClientRect(); \
+                  return document.elementFromPoint(r.x + r.width / 2, r.y + r.height / 2).id";
+    assert_eq!(browser.run(on_top), "discard");
+    browser.click("#discard");
+    browser.wait("no changes", || (!browser.sees("#changes")).then_some(()));
+
+    // The gateway is away while somebody types: its numbers are dimmed, and what was typed can be
+    // committed once it is back.
+    browser.find("#pool-table table");
+    let dimmed = "return getComputedStyle(document.querySelector('#pool-table table')).opacity < 1";
+    assert_eq!(browser.run(dimmed), false);
+    browser.cut_off(true);
+    browser.fill("[id='pool.1.user']", "farm.away");
+    browser.press(TAB);
+    browser.wait_for_text("#changes", "The gateway does not answer.");
+    browser.wait("dimmed numbers", || (browser.run(dimmed) == true).then_some(()));
+    browser.cut_off(false);
+    browser.wait("clear numbers", || (browser.run(dimmed) == false).then_some(()));
+    browser.wait_for_text("#diff", "farm.away");
+    assert_eq!(browser.run("return document.querySelector('#commit').disabled"), false);
+    browser.click("#commit");
+    browser.find("#waiting");
+    assert_eq!(user(&site), "farm.away");
 }
 
 #[test]
