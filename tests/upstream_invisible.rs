@@ -3,7 +3,7 @@
 
 mod farm;
 
-use farm::{Farm, HOPELESS, TRIVIAL, notified, notify, options, parse};
+use farm::{Farm, HOPELESS, TRIVIAL, notified, notify, options, parse, set_difficulty};
 use loka_stratum::ledger::{Bucket, Orphan};
 use loka_stratum::time::Duration;
 use loka_stratum::upstream::LinkIndex;
@@ -198,6 +198,41 @@ fn keepalive_is_a_new_job_with_a_later_time() {
         farm.submit(miner, json!(["farm.s19", second[0], "00000001", second[7], "00000001"]));
     assert_eq!(answer["result"], true);
     assert_eq!(farm.pool_accepts(link)["params"][1], "job-1");
+}
+
+/// QUIRKS 54, above us: ckpool sends the difficulty and the first job with the answer to authorize.
+#[test]
+fn what_comes_with_the_answer_to_authorize_is_used_at_once() {
+    let mut farm = Farm::new();
+    let link = farm.dialled();
+    farm.pool_says(link, r#"{"id":1,"result":{"version-rolling":false},"error":null}"#);
+    farm.pool_says(
+        link,
+        r#"{"id":2,"result":[[["mining.notify","s"]],"c0ffee01",8],"error":null}"#,
+    );
+    let authorized = r#"{"id":3,"result":true,"error":null}"#;
+    let lines = [authorized, &set_difficulty(42.0), &notify("job-1", 1, true), ""].join("\n");
+    farm.pool_bytes(link, lines.as_bytes()).unwrap();
+    let state = farm.proxy.links().get(link).unwrap();
+    assert_eq!(state.state(), loka_stratum::upstream::State::Live);
+    let (_, heard) = farm.miner("farm.s19");
+    assert_eq!(notified(&heard)[8], true);
+}
+
+/// QUIRKS 54, below us: a proxy of ckpool keeps difficulty 42 until it is told another, and has no
+/// work for its miners before the second job where the first came with the answer to authorize.
+#[test]
+fn a_proxy_below_is_told_its_difficulty_before_its_first_job_and_soon_a_second_job() {
+    let (mut farm, _) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.proxy");
+    let is = |line: &str, what: &str| parse(line)["method"] == what;
+    let at = |what: &str| heard.iter().position(|line| is(line, what)).unwrap();
+    let answered = heard.iter().rposition(|line| parse(line)["id"] == 2).unwrap();
+    assert!(answered < at("mining.set_difficulty"), "{heard:?}");
+    assert!(at("mining.set_difficulty") < at("mining.notify"), "{heard:?}");
+    // The pool says nothing meanwhile.
+    farm.wait(Duration::from_secs(46));
+    assert!(farm.due(miner).iter().any(|line| is(line, "mining.notify")));
 }
 
 #[test]
