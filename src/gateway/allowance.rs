@@ -1,8 +1,8 @@
-//! So many at once, and one more after each interval: what keeps a storm of anything bounded.
+//! A rate limit: a burst at once, then one more after each interval.
 
 use loka_stratum::time::{Duration, Instant};
 
-/// How much of something is allowed now.
+/// A rate limiter for one kind of action.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
     burst_max: u32,
@@ -12,12 +12,12 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// Allows `burst_max` at once, and one more after each interval.
+    /// Allows a burst of `burst_max`, and one more after each interval.
     pub fn new(burst_max: u32, interval: Duration) -> Self {
         Self { burst_max, interval, recent: 0, forgiven_at: Instant::default() }
     }
 
-    /// Says whether one more is allowed, and counts it where it is.
+    /// Says whether one more is allowed, and counts it if so.
     pub fn allow(&mut self, now: Instant) -> bool {
         self.forgive(now);
         let is_allowed = self.recent < self.burst_max;

@@ -1,16 +1,14 @@
-//! The name that the gateway is found by on its own network: mDNS and DNS-SD.
+//! The gateway's name on its own network: mDNS and DNS-SD.
 //!
-//! Where `mdns.name` is not off, `NAME.local` leads to the gateway, and its ports can be browsed:
-//! `_stratum._tcp` for miners, `_http._tcp` and `_https._tcp` for the page. Ports that only this
-//! machine reaches are not told. A name that another has is changed by a number behind it, which
-//! the log says once, and the page answers to the name that is used. While it is off nothing is
-//! sent and no socket is open (F86).
+//! Unless `mdns.name` is off, `NAME.local` resolves to the gateway and its ports can be browsed:
+//! `_stratum._tcp` for miners, `_http._tcp` and `_https._tcp` for the page. Loopback ports are not
+//! published. A name that another host uses gets a number; the log says so once, and the page
+//! accepts the name in use. While mDNS is off, nothing is sent and no socket is open (F86).
 //!
-//! The protocol is [`responder`]'s, over a parser of DNS that others keep. A responder of a whole
-//! library (mdns-sd, which `ctl find` uses to look) keeps what others tell, looks at each packet as
-//! it comes, and renames as often as somebody wishes: 50 packets a second took 89 % of a core. This
-//! one keeps nothing, reads so many packets a second and leaves the rest to the kernel, which drops
-//! them, answers so many times a second, and gives up so many names (F97).
+//! [`responder`] speaks the protocol, over an existing DNS parser. The library behind `ctl find`
+//! (mdns-sd) caches other hosts' records, parses each packet at once and renames without limit: 50
+//! packets a second took 89 % of a core. This responder caches nothing and limits packets read,
+//! answers sent and renames; the kernel drops the excess packets (F97).
 
 mod responder;
 
@@ -42,24 +40,24 @@ const MINERS: &str = "_stratum._tcp.local";
 const HTTP: &str = "_http._tcp.local";
 const HTTPS: &str = "_https._tcp.local";
 
-/// Where everybody listens.
+/// The mDNS port and groups.
 const PORT: u16 = 5353;
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 
-/// Hops that a packet of this network has.
+/// Hop limit of mDNS packets (RFC 6762 section 11).
 const HOPS: u32 = 255;
 
-/// Bytes that the kernel keeps of what was not read; it drops the rest.
+/// Bytes of the kernel's receive buffer; it drops the rest.
 const RECEIVE_BYTES: usize = 65_536;
 
-/// Time between two looks at this machine's cables and addresses.
+/// Time between two scans of this machine's interfaces and addresses.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Time that a farewell may take.
+/// Longest wait for the goodbye to be sent.
 pub const FAREWELL_MAX: Duration = Duration::from_millis(500);
 
-/// One of this machine's cables, and its addresses there.
+/// A network interface of this machine, and its addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Cable {
     name: String,
@@ -67,24 +65,24 @@ struct Cable {
     addresses: Vec<IpAddr>,
 }
 
-/// The sockets, and the cables that they speak over.
+/// The sockets, and the interfaces that they send over.
 struct Lines {
     v4: Option<UdpSocket>,
     v6: Option<UdpSocket>,
     cables: Vec<Cable>,
 }
 
-/// What is being told.
+/// A name being published.
 struct Announcement {
     responder: Responder,
     lines: Lines,
-    /// How many packets are read, and answered.
+    /// Rate limits for packets read and for packets answered.
     reads: Allowance,
     answers: Allowance,
     looked: Instant,
 }
 
-/// Returns what the settings want told; none where that is nothing.
+/// Returns the name and ports to publish; `None` if mDNS is off or no port is reachable.
 fn told(settings: &Settings) -> Option<Told> {
     let name = settings.mdns.name.as_ref()?.as_str().to_owned();
     let port = |address: SocketAddr| {
@@ -109,7 +107,7 @@ fn told(settings: &Settings) -> Option<Told> {
     Some(Told { name, ports, about })
 }
 
-/// Returns where the page is, for those who found the miners' port.
+/// Returns the page's port, for hosts that found the miners' port.
 fn page(ports: &[(&'static str, u16)]) -> String {
     let port = |of| ports.iter().find(|(kind, _)| *kind == of).map(|(_, port)| *port);
     match (port(HTTPS), port(HTTP)) {
@@ -120,7 +118,7 @@ fn page(ports: &[(&'static str, u16)]) -> String {
 }
 
 impl Cable {
-    /// Returns this machine's cables, but for the one to itself.
+    /// Returns this machine's interfaces without the loopback.
     fn all() -> Vec<Self> {
         let mut cables: Vec<Self> = Vec::new();
         for interface in if_addrs::get_if_addrs().unwrap_or_default() {
@@ -158,11 +156,11 @@ impl Cable {
 }
 
 impl Lines {
-    /// Opens what can be had.
+    /// Opens the sockets that can be opened.
     ///
     /// # Errors
     ///
-    /// Neither of both can.
+    /// Neither socket can be opened.
     fn open() -> io::Result<Self> {
         let v4 = open(Domain::IPV4, (Ipv4Addr::UNSPECIFIED, PORT).into());
         let v6 = open(Domain::IPV6, (Ipv6Addr::UNSPECIFIED, PORT).into());
@@ -171,14 +169,14 @@ impl Lines {
         Ok(Self { v4, v6, cables: Vec::new() })
     }
 
-    /// Looks at the cables anew; returns whether they changed.
+    /// Scans the interfaces again; returns whether they changed.
     fn look(&mut self) -> bool {
         let cables = Cable::all();
         if cables == self.cables {
             return false;
         }
         for cable in &cables {
-            // What is joined already stays joined, and a cable that just went is looked at again.
+            // A repeated join fails harmlessly; an interface that just went is scanned again later.
             if let (Some(socket), Some(address)) = (&self.v4, cable.v4()) {
                 let _ = socket.join_multicast_v4(GROUP_V4, address);
             }
@@ -195,8 +193,8 @@ impl Lines {
         self.cables.iter().flat_map(|cable| cable.addresses.iter().copied()).collect()
     }
 
-    /// Sends over every cable what `make` makes for its addresses. What cannot be sent is lost, as
-    /// on the way it may be.
+    /// Sends over every interface the packet that `make` builds for its addresses. A packet that
+    /// cannot be sent is lost, as it may be on the wire.
     fn send(&self, make: impl Fn(&[IpAddr]) -> Option<Vec<u8>>) {
         for cable in &self.cables {
             let Some(bytes) = make(&cable.addresses) else { continue };
@@ -217,7 +215,7 @@ impl Lines {
         }
     }
 
-    /// Answers who asked by an ordinary port.
+    /// Sends a unicast answer to a legacy query.
     fn send_to(&self, bytes: &[u8], to: SocketAddr) {
         let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
         if let Some(socket) = socket {
@@ -243,7 +241,7 @@ impl Lines {
 
 fn open(domain: Domain, address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
-    // Others on this machine listen there too.
+    // Other responders on this machine use the port too.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_recv_buffer_size(RECEIVE_BYTES)?;
@@ -273,7 +271,7 @@ impl Announcement {
         })
     }
 
-    /// Sends what is due, and says what came of it.
+    /// Sends the due packets and reports the outcome of probing.
     fn step(&mut self) {
         let now = clock::now();
         if now.since(self.looked) >= our(LOOK_EVERY) {
@@ -305,7 +303,7 @@ impl Announcement {
         }
     }
 
-    /// Waits for a packet, or for what is due.
+    /// Waits for a packet or for the next due step.
     async fn wait(&mut self) {
         let now = clock::now();
         let due = self
@@ -314,7 +312,7 @@ impl Announcement {
             .map_or(LOOK_EVERY, |due| Duration::from_micros(due.since(now).as_micros()));
         let due = due.min(LOOK_EVERY);
         if !self.reads.allow(now) {
-            // What comes meanwhile waits in the kernel, or is dropped there.
+            // Packets that arrive meanwhile wait in the kernel, or are dropped there.
             let pause = Duration::from_micros(MDNS_PACKET_INTERVAL.as_micros());
             return sleep(due.min(pause)).await;
         }
@@ -332,7 +330,7 @@ impl Announcement {
     }
 
     fn handle_packet(&mut self, bytes: &[u8], from: SocketAddr) {
-        // Who is not of this network has nothing to say or to ask here.
+        // Packets from outside the local network are ignored.
         if !socket::is_local(from.ip()) {
             return;
         }
@@ -355,7 +353,7 @@ impl Announcement {
 }
 
 impl Drop for Announcement {
-    /// Says goodbye, so that nobody is led to a gateway that is gone.
+    /// Sends a goodbye, so that nobody resolves a gateway that is gone.
     fn drop(&mut self) {
         if self.responder.name().is_some() {
             self.lines.send(|addresses| self.responder.announcement(addresses, true));
@@ -367,8 +365,8 @@ fn our(time: Duration) -> loka_stratum::time::Duration {
     loka_stratum::time::Duration::from_micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// Returns what tells this machine from others of its name: the end of a hardware address, else
-/// something random.
+/// Returns a suffix that tells this machine from others of its name: the end of a hardware address,
+/// else random digits.
 fn id() -> String {
     let folders = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
     let address = |folder: std::fs::DirEntry| {
@@ -384,18 +382,18 @@ fn id() -> String {
     })
 }
 
-/// Tells the network what the settings want told, until the gateway ends; then says goodbye.
+/// Publishes the name from the settings until the gateway ends, then sends a goodbye.
 pub async fn run(control: Rc<Control>) {
     let mut changes = control.changes();
     let mut present: Option<Announcement> = None;
-    // What could not be begun is begun again when the settings change it.
+    // A failed start is retried when the settings change it.
     let mut tried = None;
     loop {
         let is_ending = control.is_ending();
         let wanted = if is_ending { None } else { told(&control.settings()) };
         if wanted != tried {
             tried.clone_from(&wanted);
-            // The old name is given back before the new one is asked for.
+            // The goodbye of the old name precedes the probes for the new one.
             drop(present.take());
             present = wanted.and_then(begin);
         }
@@ -404,7 +402,7 @@ pub async fn run(control: Rc<Control>) {
         if is_ending {
             return;
         }
-        // The wait cannot fail: the sender lives as long as the control.
+        // The wait cannot fail: the control owns the sender.
         let Some(present) = &mut present else {
             let _ = changes.changed().await;
             continue;

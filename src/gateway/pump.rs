@@ -291,7 +291,7 @@ impl Hub {
         }
     }
 
-    /// Says why a link was lost, in the pool's words where it had any, and what is done.
+    /// Says why a link was lost, in the pool's words if it sent any, and what follows.
     fn told(&self, link: LinkIndex, close: LinkClose, now: Instant) -> String {
         let proxy = self.proxy.borrow();
         let Some(link) = proxy.links().get(link) else { return close.to_string() };

@@ -38,11 +38,11 @@ pub struct Report {
     pub uptime_secs: u64,
     /// Whether miners get work: a pool is live and the gateway is not ending.
     pub ready: bool,
-    /// What an operator should know.
+    /// Warnings for the operator.
     pub warnings: Vec<String>,
-    /// What the gateway runs on.
+    /// The board and its memory.
     pub board: Board,
-    /// What was written to disk.
+    /// Writes to disk.
     pub flash: Flash,
     /// Updates of the system.
     pub update: UpdateReport,
@@ -84,7 +84,7 @@ pub struct Flash {
     pub writes: u64,
     /// Bytes since the start.
     pub bytes: u64,
-    /// How often settings were ever written to this disk.
+    /// Settings writes over the life of this disk.
     pub settings_writes: u64,
 }
 

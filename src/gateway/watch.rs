@@ -1,19 +1,18 @@
-//! Those who watch that the gateway lives: the service manager, the hardware's watchdog, and
-//! people who look at the board's LEDs.
+//! Liveness signals: the service manager, the hardware watchdog and the board's LEDs.
 //!
-//! All are told once a second by the task that serves the engine's deadlines ([`super::pump`]), so
-//! what they hear of is that the event loop turns and nothing else. A loop that stands still feeds
-//! nobody, and the service or the whole board is started anew (F71).
+//! The task that serves the engine's deadlines ([`super::pump`]) sends all of them once a second.
+//! They show that the event loop turns and nothing else. If the loop stops, the service or the
+//! whole board is restarted (F71).
 //!
 //! A script that watches reads how often the loop turned from a file (`--alive`), and asks no port:
 //! who fills the ports must not look like a loop that stands still (F97).
 //!
-//! The service manager is found by the environment, as `sd_notify(3)` describes it. The watchdog
-//! and the LEDs are used only where the command line says so: on most systems they are somebody
-//! else's, and a watchdog that has been opened must be fed for ever. It is used by plain writes,
-//! without ioctl: any byte feeds it, `V` before closing turns it off.
+//! The environment names the service manager's socket, as in `sd_notify(3)`. Watchdog and LEDs are
+//! used only if a flag says so: on most systems other software owns them, and an open watchdog must
+//! be fed for ever. It is fed by plain writes, without ioctl: any byte feeds it, `V` before closing
+//! disarms it.
 //!
-//! Nothing here may stop the gateway: what cannot be had is said once, and mining goes on.
+//! No failure here stops the gateway: it is logged once, and mining goes on.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -28,14 +27,14 @@ use std::path::{Path, PathBuf};
 use super::board::{Devices, Leds};
 use super::log::{self, Kind};
 
-/// The word that stands for the watchdog of the board's profile.
+/// The flag's value that selects the watchdog of the board's profile.
 const OF_THE_BOARD: &str = "board";
 
-/// Where the kernel shows LEDs.
+/// The kernel's folder of LEDs.
 const LEDS_FOLDER: &str = "/sys/class/leds";
 
-/// Least time that a service manager may allow between two signs of life, in microseconds: the
-/// beat comes every second, and one may be late.
+/// Shortest watchdog interval accepted from a service manager, in microseconds. The beat comes
+/// every second, and one may be late.
 const SERVICE_MICROS_MIN: u64 = 3_000_000;
 
 /// Who is told that the gateway lives; by default nobody.
@@ -48,7 +47,7 @@ pub struct Watch {
     miners: Option<Light>,
 }
 
-/// What those who watch are told.
+/// The state shown by the service manager and the LEDs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vitals {
     /// Whether a pool is live.
@@ -57,22 +56,22 @@ pub struct Vitals {
     pub miners: usize,
 }
 
-/// The service manager's end of the notification socket.
+/// The client end of the service manager's notification socket.
 struct Supervisor {
     socket: UnixDatagram,
     address: SocketAddr,
-    /// It wants signs of life.
+    /// The service manager expects a beat.
     is_watching: bool,
     told: Option<Vitals>,
 }
 
-/// A watchdog of the hardware, or the kernel's own.
+/// A hardware watchdog, or the kernel's software watchdog.
 struct Device {
     file: File,
 }
 
-/// A file whose content changes with every beat, for a script that watches: it reads two lines and
-/// asks no port.
+/// A file whose content changes with every beat. A watching script compares two reads and uses no
+/// port.
 struct Pulse {
     path: PathBuf,
     file: Option<File>,
@@ -87,7 +86,7 @@ struct Light {
 }
 
 impl Watch {
-    /// Opens what the environment and the command line name; `watchdog` is a path, or
+    /// Opens the signals named by the environment and the flags. `watchdog` is a path or
     /// [`OF_THE_BOARD`].
     pub fn new(watchdog: Option<&str>, leds: bool, board: &Devices) -> Self {
         let mut watch = Self { service: Supervisor::from_environment(), ..Self::default() };
@@ -116,7 +115,7 @@ impl Watch {
         watch
     }
 
-    /// Counts beats in a file from now on; it belongs onto a file system in memory.
+    /// Counts beats in a file from now on; the file belongs on a file system in memory.
     pub fn count_in(&mut self, path: Option<&Path>) {
         self.pulse = path.map(|path| Pulse { path: path.to_owned(), file: None, count: 0 });
     }
@@ -135,14 +134,14 @@ impl Watch {
         self.miners = open(&leds.miners);
     }
 
-    /// Says that miners can connect.
+    /// Reports that miners can connect.
     pub fn ready(&mut self) {
         if let Some(service) = &self.service {
             service.send("READY=1");
         }
     }
 
-    /// Says that the event loop turns.
+    /// Reports that the event loop turns.
     pub fn beat(&mut self, vitals: Vitals) {
         if let Some(service) = &mut self.service {
             service.beat(vitals);
@@ -161,7 +160,7 @@ impl Watch {
         }
     }
 
-    /// Says that the gateway ends; it is still fed while it waits for the pools' last answers.
+    /// Reports that the gateway is ending; beats go on while it waits for the pools' last answers.
     pub fn stopping(&mut self) {
         if let Some(service) = &self.service {
             service.send("STOPPING=1");
@@ -207,8 +206,7 @@ impl Supervisor {
         Ok(Self { socket, address, is_watching, told: None })
     }
 
-    /// Sends lines; a service manager that does not read is no reason to wait, and the next beat
-    /// comes in a second.
+    /// Sends lines without waiting; a lost beat is followed by the next one in a second.
     fn send(&self, lines: &str) {
         if let Err(error) = self.socket.send_to_addr(lines.as_bytes(), &self.address) {
             log::warn(Kind::Process, format_args!("the service manager is not told: {error}"));
@@ -252,7 +250,7 @@ impl Device {
 }
 
 impl Pulse {
-    /// Counts; a file that cannot be written is opened again at the next beat.
+    /// Writes the next count; after a failure the file is opened again at the next beat.
     fn beat(&mut self) {
         self.count = self.count.wrapping_add(1);
         if let Err(error) = self.write() {
@@ -271,7 +269,7 @@ impl Pulse {
                 self.file.insert(options.open(&self.path)?)
             }
         };
-        // As long every time, so that a reader never sees the end of an older number.
+        // The length is constant, so a reader never sees the end of an older number.
         file.write_all_at(format!("{:020}\n", self.count).as_bytes(), 0)
     }
 }
@@ -279,7 +277,7 @@ impl Pulse {
 impl Light {
     fn open(folder: &Path) -> io::Result<Self> {
         let brightest = fs::read_to_string(folder.join("max_brightness"))?.trim().to_owned();
-        // Else the kernel goes on to blink it for disks or the network.
+        // Otherwise the kernel keeps blinking the LED for disks or the network.
         fs::write(folder.join("trigger"), "none")?;
         Ok(Self { folder: folder.to_owned(), brightest, is_on: None })
     }
@@ -300,7 +298,7 @@ impl Light {
 mod tests {
     use super::*;
 
-    /// A folder that is gone when the test is over.
+    /// A folder removed at the end of the test.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -409,7 +407,7 @@ mod tests {
         assert_eq!(hear(), "WATCHDOG=1\nSTATUS=7 miners, a pool is live\n");
         watch.stopping();
         assert_eq!(hear(), "STOPPING=1");
-        // One that does not ask for signs of life gets none, and one that is gone stops nothing.
+        // A manager that expects no beat gets none; a vanished manager stops nothing.
         let service = Supervisor::open(path.as_os_str(), false).unwrap();
         watch.service = Some(service);
         watch.beat(BUSY);

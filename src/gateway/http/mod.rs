@@ -1,15 +1,14 @@
 //! The ports of the page and the API: hyper carries HTTP, handlers written against embedded-svc
-//! answer it.
+//! answer.
 //!
-//! A connection is good for one request, so nobody holds one of the few places without asking
-//! something; each step has a deadline, head, body and answer have a longest length, and one
-//! address gets some of the places and not all (F74). Who does not ask loses his place to who comes
-//! (F97).
+//! A connection serves one request, so idle connections keep no slot. Each step has a deadline;
+//! head, body and answer have length limits; one address gets a part of the slots and not all
+//! (F74). An idle connection loses its slot to a newcomer (F97).
 //!
-//! What is where: `places` says who gets one; `exchange` is the whole adapter between hyper and the
-//! traits; `routes` lists what there is; `guard` says whether a request may be what it says; `api`
-//! answers, and `basic` to browsers without scripts; `update` takes the one body that is too long
-//! to be read whole; `page` is what the others get; `answer`, `json` and `backup` are what is said.
+//! The modules: `places` hands out slots; `exchange` adapts hyper to the traits; `routes` lists the
+//! paths; `guard` checks a request's origin; `api` answers, and `basic` answers browsers without
+//! scripts; `update` reads the one body that is too long for memory; `page` holds the page's files;
+//! `answer`, `json` and `backup` are the answers.
 
 mod answer;
 mod api;
@@ -67,16 +66,16 @@ use places::{Places, Rank, Seat};
 /// Pause after a failure to accept.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Time for a head, for a body, and for a peer to take an answer.
+/// Deadline for a head, for a body, and for a peer to take an answer.
 const STEP: Duration = Duration::from_micros(HTTP_TIMEOUT.as_micros());
 
-/// Time to carry a request out.
+/// Deadline to carry a request out.
 const WORK: Duration = Duration::from_micros(HTTP_WORK_TIMEOUT.as_micros());
 
-/// Time for an update to come and to be written; each of its pieces has [`STEP`].
+/// Deadline for a whole update; each of its pieces has [`STEP`].
 const UPDATE: Duration = Duration::from_micros(UPDATE_TIME_MAX.as_micros());
 
-/// The ports, the places that they share, and the updates that come through them.
+/// The ports, the slots that they share, and the updates that come through them.
 pub struct Ports {
     open: Rc<RefCell<OpenPorts>>,
     places: Rc<Places>,
@@ -95,11 +94,11 @@ struct OpenPorts {
     page: Option<Port>,
 }
 
-/// A port, while it is open.
+/// An open port.
 struct Port {
-    /// The address of the settings.
+    /// The address in the settings.
     wanted: SocketAddr,
-    /// The one that it is at.
+    /// The bound address.
     address: SocketAddr,
     listening: Listening,
 }
@@ -132,7 +131,7 @@ impl control::Ports for Ports {
         let status = bind("status.address", &open.status, settings.status.address, false)?;
         let page = bind("web.address", &open.page, settings.page_address(), true);
         let page = match page {
-            // Nobody asked for this very place, so mining goes on without it.
+            // Nobody asked for this very address, so mining goes on without the page.
             Err(error) if settings.web.address == PageAddress::Auto => {
                 let way_out = "web.address = \"off\", or another port, ends this";
                 log::warn(Kind::Settings, format_args!("no page: {error}; {way_out}"));
@@ -199,7 +198,7 @@ async fn serve(listener: Rc<TcpListener>, places: Rc<Places>, desk: Rc<Desk>, is
             }
         };
         let (places, desk) = (places.clone(), desk.clone());
-        // What waits for the peer is in a task of its own, so that accepting does not (F53).
+        // Each connection is served by its own task, so a slow peer does not block accepting (F53).
         event_loop::spawn("http", async move {
             let peer = Peer { address: from.ip(), is_tls };
             if is_tls && !desk.control.takes_at_page(peer.address) {
@@ -233,7 +232,7 @@ async fn serve(listener: Rc<TcpListener>, places: Rc<Places>, desk: Rc<Desk>, is
     }
 }
 
-/// Shakes hands, in one of the places for it and in time (F53).
+/// Does the TLS handshake, within a handshake slot and its deadline (F53).
 async fn secure(
     stream: TcpStream,
     places: &Places,
@@ -259,7 +258,7 @@ async fn exchange(
     peer: Peer,
     seat: &Seat,
 ) {
-    // When the peer, or we, have taken too long over the present step.
+    // The deadline of the present step, for the peer or for us.
     let deadline = Cell::new(Instant::now() + STEP);
     let has_asked = Cell::new(false);
     let begin = |step| deadline.set(Instant::now() + step);
@@ -321,7 +320,7 @@ async fn exchange(
     let _ = timeout(STEP, end).await;
 }
 
-/// Says how much who asked may claim his place.
+/// Ranks the peer's claim to its slot.
 fn rank(exchange: &Exchange, control: &Control, peer: Peer) -> Rank {
     let is_known = |device| control.access.is_known_device(device);
     let is_known = peer.bearer(exchange, &control.access).is_some()
@@ -329,7 +328,7 @@ fn rank(exchange: &Exchange, control: &Control, peer: Peer) -> Rank {
     if is_known { Rank::Known } else { Rank::Stranger }
 }
 
-/// What a peer hears that did not ask in time.
+/// The answer to a peer that sent no request in time.
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 

@@ -1,8 +1,8 @@
-//! The places of the ports' connections: who gets one, and whose is taken for somebody else.
+//! Connection slots of the HTTP ports: who gets one, and whose is reclaimed.
 //!
-//! Three kinds of connections have places of their own: this machine's, and the network's at the
-//! page and at the status port. So no address of the network keeps a health check or the operator
-//! at the device out (F97). One address gets some of the page's places and not all (F74).
+//! Three kinds of connections have their own slots: this machine's, and the network's at the page
+//! and at the status port. So no network address can block a health check or the operator at the
+//! device (F97). One address gets a part of the page's slots and not all (F74).
 //!
 //! A place is not kept by being silent: when a newcomer finds none, the connection whose request
 //! has not come to its end goes first, then one whose request nobody is logged in for; of those the
@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 
 use super::guard::Peer;
 
-/// The places of connections, and of those that are in a TLS handshake.
+/// The slots of connections, and of running TLS handshakes.
 #[derive(Default)]
 pub struct Places {
     page: Taken,
@@ -35,32 +35,32 @@ pub struct Places {
 #[derive(Default)]
 struct Taken(RefCell<Vec<Rc<Seat>>>);
 
-/// What is known of a connection that has a place.
+/// A connection that holds a slot.
 pub struct Seat {
     by: Network,
     rank: Cell<Rank>,
     taken_back: Notify,
 }
 
-/// How much a connection may claim its place; the least goes first.
+/// A connection's claim to its slot; the least is reclaimed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
-    /// Its request has not come to its end, or its answer waits to be read.
+    /// Its request is incomplete, or its answer waits to be read.
     Silent,
-    /// It has asked, and nobody is logged in.
+    /// It sent a request without a log-in.
     Stranger,
-    /// Somebody who is logged in has asked, or whose browser was before.
+    /// It sent a request with a session, or from a known browser.
     Known,
 }
 
-/// A place that is taken, until it is dropped.
+/// A slot in use, freed on drop.
 pub struct Place<'a> {
     of: &'a Taken,
     seat: Rc<Seat>,
 }
 
 impl Places {
-    /// Takes a place for a connection; none where all are taken by those who keep theirs.
+    /// Takes a slot for a connection; `None` if all holders keep theirs.
     pub fn connection(&self, peer: Peer) -> Option<Place<'_>> {
         let is_own = offenders::is_this_machine(offenders::octets(peer.address));
         let (taken, max) = match (is_own, peer.is_tls) {
@@ -78,14 +78,14 @@ impl Places {
 }
 
 impl Taken {
-    /// Takes one of `max` places for an address, which gets `by_address_max`.
+    /// Takes one of `max` slots for an address, which may hold `by_address_max`.
     fn take(&self, by: IpAddr, max: usize, by_address_max: usize) -> Option<Place<'_>> {
         let by = Network::from(by);
         let mut taken = self.0.borrow_mut();
         let count = |of: Network| taken.iter().filter(|seat| seat.by == of).count();
         let is_at_its_own = count(by) >= by_address_max;
         if is_at_its_own || taken.len() >= max {
-            // The newcomer counts as if it were in already.
+            // The newcomer counts as if it held a slot already.
             let weight = |of: Network| count(of) + usize::from(of == by);
             let may_go = taken.iter().enumerate().filter(|(_, seat)| {
                 seat.rank.get() < Rank::Known && (!is_at_its_own || seat.by == by)
@@ -102,24 +102,24 @@ impl Taken {
 }
 
 impl Place<'_> {
-    /// Returns what is known of the connection.
+    /// Returns the connection that holds the slot.
     pub fn seat(&self) -> &Seat {
         &self.seat
     }
 }
 
 impl Seat {
-    /// Says how much the connection may claim its place from now on.
+    /// Sets the connection's claim to its slot.
     pub fn set_rank(&self, rank: Rank) {
         self.rank.set(rank);
     }
 
-    /// Returns how much it may claim its place now.
+    /// Returns the connection's claim to its slot.
     pub fn rank(&self) -> Rank {
         self.rank.get()
     }
 
-    /// Waits until the place is taken back for somebody else.
+    /// Waits until the slot is reclaimed.
     pub async fn taken_back(&self) {
         self.taken_back.notified().await;
     }
@@ -142,7 +142,7 @@ mod tests {
         Peer { address: address.parse().unwrap(), is_tls }
     }
 
-    /// Says whether the place is taken back already.
+    /// Says whether the slot was reclaimed.
     fn is_gone(place: &Place<'_>) -> bool {
         !place.of.0.borrow().iter().any(|seat| Rc::ptr_eq(seat, &place.seat))
     }
@@ -161,7 +161,7 @@ mod tests {
                 // Those who come after him take the oldest, and not his.
                 let _more: Vec<_> = (0..4).map(|n| places.connection(from(n))).collect();
                 assert!(!is_gone(&place));
-                // What this machine asks for has places of its own.
+                // This machine's requests have their own slots.
                 for own in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
                     let place = places.connection(peer(own, port)).expect("this machine's");
                     assert!(!is_gone(&place));
