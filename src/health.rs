@@ -27,6 +27,8 @@
 //!
 //! Nothing here acts: [`crate::links`] chooses by it.
 
+use core::cmp::Reverse;
+
 use crate::ledger::{Bucket, PoolReject};
 use crate::limits::{
     HEALTH_ANSWERS, HEALTH_ANSWERS_LEAST, HEALTH_FAULT, HEALTH_FORGIVE_INTERVAL, HEALTH_GOOD,
@@ -98,10 +100,10 @@ impl Answer {
 /// Who sent a share: the address counts, and at one address the miner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Who {
+    /// The connection; compared first, as it differs soonest.
+    pub miner: MinerHandle,
     /// The address.
     pub place: Place,
-    /// The connection.
-    pub miner: MinerHandle,
 }
 
 /// What a pool answered one miner lately.
@@ -111,6 +113,8 @@ struct Voice {
     /// The last answers, the newest in the lowest bits, two bits each.
     answers: u16,
     answered: u8,
+    /// Miners of its address that have a voice, itself included.
+    of_place: u8,
     /// When the last came, and how many had come to all then.
     at: Instant,
     total: u32,
@@ -161,8 +165,13 @@ pub struct Health {
     answer_time: Duration,
     /// The miners that were answered last.
     voices: heapless::Vec<Voice, HEALTH_VOICES>,
+    /// What they come to ([`Health::refused_percent`]), kept as it is asked for with every line of
+    /// the pool and seldom changes.
+    refused: u8,
     /// Answers so far.
     total: u32,
+    /// Before this nobody who has a voice can have been silent for long.
+    silent_at: Instant,
     /// What lost connections cost, forgiven with time.
     losses: u8,
     forgiven_at: Instant,
@@ -188,7 +197,7 @@ impl Health {
     /// Returns the score, 0 to 100.
     pub fn score(&self) -> u8 {
         let slow = (self.answer_time.as_micros() / 100_000).min(30);
-        let refused = self.refused_percent().saturating_mul(7) / 10;
+        let refused = u64::from(self.refused).saturating_mul(7) / 10;
         let lost = u64::from(self.losses);
         let left = 100_u64.saturating_sub(slow).saturating_sub(refused).saturating_sub(lost);
         u8::try_from(left).unwrap_or(0)
@@ -196,7 +205,11 @@ impl Health {
 
     /// Refused shares among the last answers, in percent, without the address or miner that is
     /// refused most; none before there are a few.
-    fn refused_percent(&self) -> u64 {
+    fn refused_percent(&self) -> u8 {
+        // Of a pool that takes everything nothing is to be weighed.
+        if self.voices.iter().all(|voice| voice.answers == 0) {
+            return 0;
+        }
         let answered = self
             .voices
             .iter()
@@ -227,7 +240,7 @@ impl Health {
         if count > 1 {
             (sum, count) = (sum.saturating_sub(worst), count.saturating_sub(1));
         }
-        u64::from(sum.checked_div(count).unwrap_or(0))
+        u8::try_from(sum.checked_div(count).unwrap_or(0)).unwrap_or(100)
     }
 
     /// The mean of an address's miners.
@@ -265,17 +278,47 @@ impl Health {
         };
         self.answer_time = Duration::from_micros(mean);
         self.total = self.total.wrapping_add(1);
+        let is_gone = self.drop_silent(now);
         let total = self.total;
         self.note_taken(answer == Answer::Accepted, now);
-        // Who has not been heard for long, while many others were, says nothing any more.
-        self.voices.retain(|voice| {
-            now.since(voice.at) < HEALTH_HEARD_MAX
-                || total.wrapping_sub(voice.total) < u32::from(HEALTH_ANSWERS)
-        });
-        if let Some(voice) = self.voice(who, now) {
-            voice.answers = (voice.answers << 2) | answer.bits();
-            voice.answered = voice.answered.saturating_add(1).min(HEALTH_VOICE_ANSWERS);
-            (voice.at, voice.total) = (now, total);
+        let Some(voice) = self.voice(who, now) else { return };
+        // One more share that was accepted, of a miner whose last ones all were.
+        let is_same = voice.answered == HEALTH_VOICE_ANSWERS
+            && voice.answers == 0
+            && answer == Answer::Accepted;
+        voice.answers = (voice.answers << 2) | answer.bits();
+        voice.answered = voice.answered.saturating_add(1).min(HEALTH_VOICE_ANSWERS);
+        (voice.at, voice.total) = (now, total);
+        if is_gone || !is_same {
+            self.refused = self.refused_percent();
+        }
+    }
+
+    /// Drops who has not been heard for long while many others were, and says nothing any more;
+    /// returns whether there was such a miner.
+    fn drop_silent(&mut self, now: Instant) -> bool {
+        if now < self.silent_at {
+            return false;
+        }
+        let total = self.total;
+        let is_silent = |voice: &Voice| {
+            now.since(voice.at) >= HEALTH_HEARD_MAX
+                && total.wrapping_sub(voice.total) >= u32::from(HEALTH_ANSWERS)
+        };
+        let mut is_any = false;
+        while let Some(index) = self.voices.iter().position(is_silent) {
+            self.drop_voice(index);
+            is_any = true;
+        }
+        let longest_ago = self.voices.iter().map(|voice| voice.at).min().unwrap_or(now);
+        self.silent_at = longest_ago + HEALTH_HEARD_MAX;
+        is_any
+    }
+
+    fn drop_voice(&mut self, index: usize) {
+        let place = self.voices.swap_remove(index).who.place;
+        for voice in self.voices.iter_mut().filter(|voice| voice.who.place == place) {
+            voice.of_place = voice.of_place.saturating_sub(1);
         }
     }
 
@@ -315,16 +358,16 @@ impl Health {
             return self.voices.get_mut(found);
         }
         if self.voices.is_full() {
-            let of = |place: Place| self.voices.iter().filter(|it| it.who.place == place).count();
-            let most = self.voices.iter().map(|voice| of(voice.who.place)).max().unwrap_or(1);
             let voices = self.voices.iter().enumerate();
-            let oldest = voices
-                .filter(|(_, voice)| of(voice.who.place) == most)
-                .min_by_key(|(_, voice)| voice.at)
-                .map(|(index, _)| index)?;
-            self.voices.swap_remove(oldest);
+            let oldest = voices.min_by_key(|(_, voice)| (Reverse(voice.of_place), voice.at));
+            self.drop_voice(oldest.map(|(index, _)| index)?);
         }
-        let voice = Voice { who, answers: 0, answered: 0, at: now, total: self.total };
+        let mut of_place = 1_u8;
+        for voice in self.voices.iter_mut().filter(|voice| voice.who.place == who.place) {
+            voice.of_place = voice.of_place.saturating_add(1);
+            of_place = voice.of_place;
+        }
+        let voice = Voice { who, answers: 0, answered: 0, of_place, at: now, total: self.total };
         // There is room: a full list has just lost one.
         let _ = self.voices.push(voice);
         self.voices.last_mut()
@@ -345,6 +388,7 @@ impl Health {
     fn forget_answers(&mut self) {
         self.voices.clear();
         (self.refused_since, self.refuses_all) = (None, false);
+        self.refused = 0;
     }
 
     /// Takes it that a share found no room on the way: the pool answers too slowly for what it
@@ -391,7 +435,7 @@ impl Health {
             _ if fault => {
                 if silent {
                     // What it answered before says nothing of a pool that has fallen silent.
-                    self.voices.clear();
+                    self.forget_answers();
                 }
                 Circuit::Open
             }
@@ -565,6 +609,34 @@ mod tests {
         }
         assert_eq!(health.score(), before);
         assert_eq!(health.circuit(), Circuit::Closed);
+    }
+
+    proptest! {
+        /// What is kept is what would be counted anew, whoever comes and falls silent.
+        #[test]
+        fn f90_what_answers_come_to_is_kept_as_it_would_be_counted_anew(
+            answers in proptest::collection::vec((0..40_u8, 0..4_u8, 0..3_u16, 0..30_u64), 1..300),
+        ) {
+            let mut health = trusted();
+            let mut secs = 60;
+            for (kind, place, miner, pause) in answers {
+                secs += if pause == 0 { 200 } else { pause / 16 };
+                let of = match kind {
+                    0 => Answer::Refused,
+                    1 => Answer::Faulty,
+                    2 => Answer::Stale,
+                    _ => Answer::Accepted,
+                };
+                let miner = u16::from(place) * 8 + miner * u16::from(kind);
+                answer(&mut health, of, place, miner, secs);
+                prop_assert_eq!(health.refused, health.refused_percent());
+                for voice in &health.voices {
+                    let is_near = |it: &&Voice| it.who.place == voice.who.place;
+                    let count = health.voices.iter().filter(is_near).count();
+                    prop_assert_eq!(usize::from(voice.of_place), count);
+                }
+            }
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod engine;
 mod fuzz;
 mod hooks;
 mod image;
+mod instructions;
 mod lab;
 mod package;
 mod process;
@@ -67,6 +68,7 @@ usage: cargo xtask COMMAND
                           kills, a pulled cable: some seven minutes
   soak [OPTIONS]          memory and descriptors stay flat; --minutes N [--miners N]
   fuzz TARGET --seconds N a fuzz target for N seconds, with nightly (fuzz/README.md)
+  instructions            what a submit costs the engine without hashing, counted by callgrind
   hooks                   makes git run .githooks/pre-commit
 ";
 
@@ -102,6 +104,7 @@ fn main() -> ExitCode {
         ["emulate", "--target", triple] => emulate::binary(triple),
         ["emulate", "--engine"] => emulate::engine(&mut Tally::default()).map(|ended| ended.say()),
         ["fuzz", target, "--seconds", seconds] => fuzz::run(target, seconds),
+        ["instructions"] => instructions::run(),
         ["hooks"] => hooks::install(),
         ["help" | "-h" | "--help"] => {
             print!("{USAGE}");
