@@ -5,9 +5,12 @@ mod gateway;
 #[path = "serial/line.rs"]
 mod line;
 
-use gateway::Pool;
-use line::{Terminal, Tool, at_first_boot, with_console, with_page};
+use std::path::Path;
+
+use gateway::{Folder, Gateway, Pool};
+use line::{Cable, Terminal, Tool, at_first_boot, start_in, with_console, with_page};
 use loka_stratum::control::Request;
+use serde_json::json;
 
 /// A prompt, what is typed after it, and what comes.
 struct Exchange {
@@ -222,4 +225,73 @@ fn the_console_works_again_after_frames() {
     let mut terminal = Terminal::new(tool.into_cable());
     // What a tool changed and did not commit is there for the person.
     assert_eq!(terminal.ask("diff"), "miners.blocked_secs: 30 -> 9\n");
+}
+
+/// Sets a password at the console.
+fn set_password(terminal: &mut Terminal, word: &str) {
+    terminal.wait_for("loka> ");
+    terminal.send(b"password admin\r");
+    terminal.wait_for("new password of admin: ");
+    terminal.send(format!("{word}\r").as_bytes());
+    terminal.wait_for("once more: ");
+    terminal.send(format!("{word}\r").as_bytes());
+    let answer = terminal.wait_for("loka> ");
+    assert!(!answer.contains("error"), "{answer}");
+}
+
+/// Logs in at the page's API, from this machine.
+fn log_in(gateway: &Gateway, proof: &serde_json::Value) -> u16 {
+    let address = gateway.status.expect("a status port");
+    let (body, length) = (proof.to_string(), proof.to_string().len());
+    let request = format!(
+        "POST /api/v1/session HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    );
+    gateway::http(address, &request).0
+}
+
+fn flip_a_bit(path: &Path) {
+    let mut bytes = std::fs::read(path).expect("it is there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).expect("the disk is not full");
+}
+
+#[test]
+fn f103_passwords_that_cannot_be_used_are_healed_at_the_serial_line_and_stand_twice() {
+    let folder = Folder::new("heal");
+    let page = "[web]\naddress = \"127.0.0.1:0\"\n";
+    let start = || start_in(&folder.0, Cable::new(), page);
+    let files = ["accounts.0", "accounts.1"].map(|name| folder.0.join(name));
+    let proof = |word: &str| json!({"role": "admin", "password": word});
+    let (mut gateway, cable) = start();
+    set_password(&mut Terminal::new(cable), "the first password");
+    assert_eq!(log_in(&gateway, &proof("the first password")), 200);
+    gateway.kill();
+    files.iter().for_each(|path| flip_a_bit(path));
+
+    let (mut gateway, cable) = start();
+    gateway.wait_for_line("ERROR the passwords of the page: nothing of it can be used");
+    for closed in [proof("the first password"), json!({"code": "0000 0000"})] {
+        assert_eq!(log_in(&gateway, &closed), 503, "{closed}");
+    }
+    let mut terminal = Terminal::new(cable);
+    set_password(&mut terminal, "the second password");
+    assert_eq!(log_in(&gateway, &proof("the second password")), 200);
+    assert_eq!(log_in(&gateway, &proof("the first password")), 401);
+    assert!(!gateway.log.join("\n").contains("set-up code"), "it was set up before");
+    gateway.wait_for("nothing to warn of", |report| {
+        !report["warnings"].to_string().contains("the passwords of the page")
+    });
+    gateway.kill();
+
+    // Either file alone is enough.
+    for path in &files {
+        let whole = std::fs::read(path).expect("both are written");
+        flip_a_bit(path);
+        let (mut gateway, _cable) = start();
+        assert_eq!(log_in(&gateway, &proof("the second password")), 200, "without {path:?}");
+        gateway.kill();
+        std::fs::write(path, whole).expect("the disk is not full");
+    }
 }

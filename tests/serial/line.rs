@@ -45,8 +45,13 @@ fn spawn(pools: &str) -> (Gateway, Cable) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).expect("the disk is not full");
+    start_in(&folder, cable, pools)
+}
+
+/// Starts a gateway that has its settings and its state in a folder, with a console on a cable.
+pub fn start_in(folder: &Path, cable: Cable, text: &str) -> (Gateway, Cable) {
     let settings = format!(
-        "{pools}[listen]\naddresses = [\"127.0.0.1:0\"]\n[status]\naddress = \"127.0.0.1:0\"\n\
+        "{text}[listen]\naddresses = [\"127.0.0.1:0\"]\n[status]\naddress = \"127.0.0.1:0\"\n\
          [state]\ndir = {folder:?}\n"
     );
     let file = folder.join("settings.toml");

@@ -1,13 +1,14 @@
 //! Files of the state that are damaged, planted or owned by others: F103.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::client::{Client, Site, code_of};
+use super::gateway::Gateway;
 
 const WORD: &str = "a password of the admin";
 
@@ -166,4 +167,82 @@ fn f103_a_state_directory_that_others_may_write_is_refused_with_what_to_do() {
     fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
     site.restart();
     Client::logged_in(&site, "admin", WORD);
+}
+
+/// The user that owns nothing.
+const NOBODY: u32 = 65_534;
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// Ends the gateway and starts it as a user whom rights of files bind: root may read and write
+/// whatever they say.
+fn restart_bound(site: &mut Site) {
+    site.gateway.kill();
+    // Where that user may go, wherever the program was built.
+    let program = site.folder.0.join("program");
+    fs::copy(env!("CARGO_BIN_EXE_loka-stratum"), &program).unwrap();
+    let mut command = if is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+        command
+    } else {
+        Command::new(&program)
+    };
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LOKA_")) {
+        command.env_remove(name);
+    }
+    command.env_remove("STATE_DIRECTORY");
+    command.arg("run").arg("--config").arg(site.folder.0.join("settings.toml"));
+    site.gateway = Gateway::spawn(command);
+}
+
+#[test]
+fn f103_accounts_that_the_gateways_user_may_not_read_are_damaged_and_not_absent() {
+    let mut site = set_up();
+    site.gateway.kill();
+    let state = site.folder.0.join("state");
+    if is_root() {
+        chown(&state, Some(NOBODY), None).unwrap();
+    }
+    for entry in fs::read_dir(&state).unwrap() {
+        let path = entry.unwrap().path();
+        let is_accounts = path.file_name().unwrap().to_str().unwrap().starts_with("accounts.");
+        match (is_accounts, is_root()) {
+            (true, true) => {}
+            (true, false) => fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap(),
+            (false, true) => chown(&path, Some(NOBODY), None).unwrap(),
+            (false, false) => {}
+        }
+    }
+    restart_bound(&mut site);
+    let log = site.gateway.log.join("\n");
+    assert!(log.contains("ERROR the passwords of the page: nothing of it can be used"), "{log}");
+    assert!(log.contains("Permission denied"), "{log}");
+    assert!(!log.contains("set-up code"), "{log}");
+    assert!(!log.contains("ERROR state.dir"), "{log}");
+    assert_eq!(Client::new(&site).log_in("admin", WORD).code, 503);
+    assert!(warns(&site.gateway.report(), "the passwords of the page"));
+}
+
+#[test]
+fn f103_a_state_directory_that_the_gateways_user_may_not_write_is_said_and_mining_goes_on() {
+    let mut site = set_up();
+    site.gateway.kill();
+    let state = site.folder.0.join("state");
+    let mode = if is_root() { 0o755 } else { 0o555 };
+    fs::set_permissions(&state, fs::Permissions::from_mode(mode)).unwrap();
+    restart_bound(&mut site);
+    let log = site.gateway.log.join("\n");
+    let said = format!("state.dir: got {}, where nothing can be written", state.display());
+    assert!(log.contains(&format!("ERROR {said}")), "{log}");
+    assert!(!log.contains("set-up code"), "{log}");
+    let report = site.gateway.wait_for("the pool", |report| report["ready"] == true);
+    assert!(warns(&report, &said), "{report:#}");
+    let mut miner = site.gateway.miner();
+    miner.log_in("farm.1");
+    let job = miner.wait_for_job();
+    assert_eq!(miner.submit("farm.1", &job, 1)["result"], true);
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
 }
