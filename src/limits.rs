@@ -388,6 +388,15 @@ pub const HTTP_HANDSHAKES_MAX: usize = 8;
 /// The same per address.
 pub const HTTP_HANDSHAKES_PER_ADDRESS_MAX: usize = 4;
 
+/// Handshakes that an address may begin at once; one load of the page needs about ten.
+pub const HTTP_HANDSHAKES_BURST_MAX: u32 = 128;
+
+/// Time until it may begin another one; a page in several tabs asks less often.
+pub const HTTP_HANDSHAKE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Addresses with a count of handshakes.
+pub const HTTP_HANDSHAKE_ADDRESSES_MAX: usize = 64;
+
 /// TLS sessions kept for browsers to resume.
 pub const HTTP_TLS_SESSIONS_MAX: usize = 32;
 

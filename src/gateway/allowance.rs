@@ -25,6 +25,11 @@ impl Allowance {
         is_allowed
     }
 
+    /// Returns how many are not forgiven yet.
+    pub fn recent(&self) -> u32 {
+        self.recent
+    }
+
     /// Forgives what is long ago.
     pub fn forgive(&mut self, now: Instant) {
         let interval = self.interval.as_micros();

@@ -14,6 +14,7 @@
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::thread;
@@ -29,6 +30,18 @@ pub static PAGE: Lane = Lane { name: "page-tls", rests: true, handle: Mutex::new
 
 /// The lane of handshakes with pools.
 pub static POOLS: Lane = Lane { name: "pool-tls", rests: false, handle: Mutex::new(None) };
+
+static REFUSED: AtomicU64 = AtomicU64::new(0);
+
+/// Counts a handshake of the page that was refused before it began.
+pub fn count_refused() {
+    REFUSED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Returns how many were refused since the start.
+pub fn refused() -> u64 {
+    REFUSED.load(Ordering::Relaxed)
+}
 
 /// Shorter steps are no signatures; the thread does not rest after them.
 const STEP_MIN: Duration = Duration::from_micros(200);

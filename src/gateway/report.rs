@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use super::clock;
 use super::disk;
+use super::handshakes;
 use super::hub::{Hub, Tally};
 use super::shelf;
 use super::system::UpdateReport;
@@ -44,6 +45,8 @@ pub struct Report {
     pub board: Board,
     /// Writes to disk.
     pub flash: Flash,
+    /// What came to the page.
+    pub page: Page,
     /// Updates of the system.
     pub update: UpdateReport,
     /// The miners.
@@ -86,6 +89,13 @@ pub struct Flash {
     pub bytes: u64,
     /// Settings writes over the life of this disk.
     pub settings_writes: u64,
+}
+
+/// What came to the page, and was kept from it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Page {
+    /// TLS handshakes beyond what one address may begin, closed before they began.
+    pub handshakes_refused: u64,
 }
 
 /// The miners at one moment.
@@ -297,6 +307,7 @@ impl Hub {
                 bytes: wear.bytes,
                 settings_writes: self.settings_writes.get(),
             },
+            page: Page { handshakes_refused: handshakes::refused() },
             update,
             miners: Miners {
                 connected,

@@ -120,3 +120,38 @@ fn watched(folder: &Folder) {
     let _ = watchdog.wait();
     assert_eq!(well, LOOKS + 1, "the watchdog ended a gateway that is well");
 }
+
+#[test]
+fn f97_handshakes_that_an_address_throws_away_are_refused_before_they_begin_and_counted() {
+    let (folder, pool) = (Folder::new("handshakes"), Pool::start("abcd", 8));
+    let (gateway, page) = start(&folder, &pool);
+    let refused = || gateway.report()["page"]["handshakes_refused"].as_u64().expect("a count");
+    assert_eq!(refused(), 0);
+    let begun = Instant::now();
+    while refused() == 0 {
+        assert!(begun.elapsed() < PATIENCE, "an address begins as many as it likes");
+        (0..100).for_each(|_| drop(connect_from([127, 0, 1, 1], page)));
+    }
+    let served = |from: &str| {
+        let begun = Instant::now();
+        while Browser::from(from, page).send("GET", "/api/v1/session", "").code != 200 {
+            assert!(begun.elapsed() < PATIENCE, "{from} is not served");
+        }
+    };
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                drop(connect_from([127, 0, 1, 1], page));
+            }
+        });
+        (0..5).for_each(|_| served("127.0.0.9"));
+        (0..200).for_each(|_| assert!(Browser::at(page).send("GET", "/healthz", "").code > 0));
+        is_over.store(true, Ordering::Relaxed);
+    });
+    served("127.0.1.1");
+    let metrics = gateway.get("/metrics").1;
+    let line = metrics.lines().find(|line| line.starts_with("loka_page_handshakes_refused_total "));
+    let count = line.and_then(|line| line.split(' ').nth(1)).expect("there is the metric");
+    assert_eq!(count.parse::<u64>().ok(), Some(refused()), "it is settled");
+}

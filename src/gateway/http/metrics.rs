@@ -160,6 +160,8 @@ impl Collector for Scrape {
         counter(&mut encoder, "flash_written_bytes", "Bytes written to disk.", flash.bytes)?;
         let writes = flash.settings_writes as f64;
         gauge(&mut encoder, "settings_writes", "Settings ever written to this disk.", writes)?;
+        let (help, refused) = ("Handshakes of the page not begun.", report.page.handshakes_refused);
+        counter(&mut encoder, "page_handshakes_refused", help, refused)?;
         self.encode_miners(&mut encoder)?;
         self.encode_shares(&mut encoder)?;
         self.encode_upstream(&mut encoder)

@@ -49,6 +49,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::clock;
 use super::control::{self, Control};
 use super::event_loop;
 use super::handshakes;
@@ -204,6 +205,11 @@ async fn serve(listener: Rc<TcpListener>, places: Rc<Places>, desk: Rc<Desk>, is
             if is_tls && !desk.control.takes_at_page(peer.address) {
                 let text = "refused: the page is for the local network as long as admin has no \
                             password, or web.address is \"auto\"";
+                log::warn(Kind::Http, format_args!("{from} {text}"));
+                return;
+            }
+            if is_tls && !places.may_shake_hands(peer.address, clock::now()) {
+                let text = "refused: more handshakes than one address may begin";
                 log::warn(Kind::Http, format_args!("{from} {text}"));
                 return;
             }

@@ -7,6 +7,11 @@
 //! A place is not kept by being silent: when a newcomer finds none, the connection whose request
 //! has not come to its end goes first, then one whose request nobody is logged in for; of those the
 //! one of the address that has the most, and of these the oldest. Who is logged in keeps his place.
+//!
+//! Three bounds hold for handshakes: slots, per address and in all; the share of a core that their
+//! thread takes ([`crate::gateway::handshakes`]); and a token bucket per address of the network, so
+//! that no address spends that share on abandoned handshakes (F97). Connections beyond the bucket
+//! are closed unread, and counted.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -14,13 +19,17 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use loka_stratum::limits::{
-    HTTP_CONNECTIONS_PER_ADDRESS_MAX, HTTP_HANDSHAKES_MAX, HTTP_HANDSHAKES_PER_ADDRESS_MAX,
+    HTTP_CONNECTIONS_PER_ADDRESS_MAX, HTTP_HANDSHAKE_ADDRESSES_MAX, HTTP_HANDSHAKE_INTERVAL,
+    HTTP_HANDSHAKES_BURST_MAX, HTTP_HANDSHAKES_MAX, HTTP_HANDSHAKES_PER_ADDRESS_MAX,
     HTTP_OWN_CONNECTIONS_MAX, HTTP_PAGE_CONNECTIONS_MAX, HTTP_STATUS_CONNECTIONS_MAX,
 };
 use loka_stratum::offenders::{self, Place as Network};
+use loka_stratum::time::Instant;
 use tokio::sync::Notify;
 
 use super::guard::Peer;
+use crate::gateway::allowance::Allowance;
+use crate::gateway::handshakes;
 
 /// The slots of connections, and of running TLS handshakes.
 #[derive(Default)]
@@ -29,7 +38,12 @@ pub struct Places {
     status: Taken,
     own: Taken,
     handshakes: Taken,
+    begun: Begun,
 }
+
+/// Handshakes that addresses began lately, each with what it may begin now.
+#[derive(Default)]
+struct Begun(RefCell<heapless::Vec<(Network, Allowance), HTTP_HANDSHAKE_ADDRESSES_MAX>>);
 
 /// Places that are taken, the oldest first.
 #[derive(Default)]
@@ -71,9 +85,43 @@ impl Places {
         taken.take(peer.address, max, HTTP_CONNECTIONS_PER_ADDRESS_MAX)
     }
 
+    /// Says whether an address may begin a handshake now, and counts it, as refused where it may
+    /// not. This machine always may: whoever runs a program on it could do worse.
+    pub fn may_shake_hands(&self, by: IpAddr, now: Instant) -> bool {
+        let is_own = offenders::is_this_machine(offenders::octets(by));
+        let may = is_own || self.begun.allow(Network::from(by), now);
+        if !may {
+            handshakes::count_refused();
+        }
+        may
+    }
+
     /// Takes a place for a handshake.
     pub fn handshake(&self, by: IpAddr) -> Option<Place<'_>> {
         self.handshakes.take(by, HTTP_HANDSHAKES_MAX, HTTP_HANDSHAKES_PER_ADDRESS_MAX)
+    }
+}
+
+impl Begun {
+    fn allow(&self, by: Network, now: Instant) -> bool {
+        let mut begun = self.0.borrow_mut();
+        if let Some((_, allowance)) = begun.iter_mut().find(|(of, _)| *of == by) {
+            return allowance.allow(now);
+        }
+        begun.iter_mut().for_each(|(_, allowance)| allowance.forgive(now));
+        if begun.is_full() {
+            // Who has the least to be forgiven gains the least by being forgotten.
+            let all = begun.iter().enumerate();
+            let least = all.min_by_key(|(_, (_, allowance))| allowance.recent());
+            if let Some((index, _)) = least {
+                begun.swap_remove(index);
+            }
+        }
+        let mut allowance = Allowance::new(HTTP_HANDSHAKES_BURST_MAX, HTTP_HANDSHAKE_INTERVAL);
+        let is_allowed = allowance.allow(now);
+        // There is room: a full list has just lost one.
+        let _ = begun.push((by, allowance));
+        is_allowed
     }
 }
 
@@ -203,6 +251,28 @@ mod tests {
         assert!(known.iter().all(|place| !is_gone(place)));
         drop(last);
         assert!(take(105).is_some());
+    }
+
+    #[test]
+    fn f97_an_address_that_throws_handshakes_away_is_refused_and_nobody_else() {
+        let places = Places::default();
+        let at = |millis: u64| Instant::from_micros(1_000_000_000 + 1_000 * millis);
+        let may =
+            |address: &str, millis| places.may_shake_hands(address.parse().unwrap(), at(millis));
+        let begun = (0..10_000).filter(|_| may("192.0.2.1", 0)).count();
+        assert_eq!(begun, 128);
+        assert!(may("192.0.2.2", 0), "another begins");
+        assert!((0..10_000).all(|_| may("127.0.0.1", 0) && may("::1", 0)), "and this machine");
+        // As many addresses as there can be do not wash away what the first one owes.
+        for n in 0..250 {
+            assert!(may(&format!("198.51.100.{n}"), 1));
+        }
+        assert!(!may("192.0.2.1", 1));
+        assert_eq!((0..10_000).filter(|_| may("192.0.2.1", 1_000)).count(), 20, "in a second");
+        // A host of IPv6 has more addresses than anybody could count.
+        let begun = (0..1_000).filter(|n| may(&format!("2001:db8::{n:x}"), 2_000)).count();
+        assert_eq!(begun, 128);
+        assert!(may("2001:db8:0:1::1", 2_000));
     }
 
     #[test]
