@@ -29,6 +29,7 @@ use loka_stratum::proxy::Event;
 use loka_stratum::time::Instant;
 
 use super::clock;
+use super::event_loop::must_not_turn;
 #[cfg(feature = "defmt")]
 use super::frames;
 
@@ -286,19 +287,25 @@ fn put(level: Level, text: fmt::Arguments<'_>) -> String {
 /// Renders an outgoing line: with a priority for a log that keeps the time, else with time and
 /// level.
 fn form(level: Level, text: fmt::Arguments<'_>) -> String {
-    static IS_JOURNAL: OnceLock<bool> = OnceLock::new();
     if out::is_syslog() {
         let priority = SYSLOG_DAEMON | level.priority();
         format!("<{priority}>loka-stratum[{}]: {text}", std::process::id())
-    } else if *IS_JOURNAL.get_or_init(is_journal) {
+    } else if is_journal() {
         format!("<{}>{text}", level.priority())
     } else {
         whole(level, text)
     }
 }
 
-/// Says whether standard error is systemd's journal, which keeps the time and reads a priority.
-fn is_journal() -> bool {
+/// Says whether standard error is systemd's journal, which keeps the time and reads a priority. The
+/// first call comes before the loop turns: standard error may be a file on a disk.
+pub fn is_journal() -> bool {
+    static IS_JOURNAL: OnceLock<bool> = OnceLock::new();
+    *IS_JOURNAL.get_or_init(look_for_journal)
+}
+
+fn look_for_journal() -> bool {
+    must_not_turn("standard error is looked at");
     let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let is_it = |data: std::fs::Metadata| named == format!("{}:{}", data.dev(), data.ino());
     std::fs::metadata("/proc/self/fd/2").is_ok_and(is_it)

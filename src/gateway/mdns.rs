@@ -31,6 +31,7 @@ use tokio::time::sleep;
 use super::allowance::Allowance;
 use super::clock;
 use super::control::Control;
+use super::event_loop::{beside, must_not_turn};
 use super::log::{self, Kind};
 use super::service::{PAGE, PRODUCT, VERSION};
 use super::socket;
@@ -257,11 +258,11 @@ fn open(domain: Domain, address: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 impl Announcement {
-    fn begin(told: Told) -> io::Result<Self> {
+    fn begin(told: Told, id: String) -> io::Result<Self> {
         let now = clock::now();
         let mut lines = Lines::open()?;
         lines.look();
-        let responder = Responder::new(told, id(), now);
+        let responder = Responder::new(told, id, now);
         Ok(Self {
             responder,
             lines,
@@ -368,6 +369,7 @@ fn our(time: Duration) -> loka_stratum::time::Duration {
 /// Returns a suffix that tells this machine from others of its name: the end of a hardware address,
 /// else random digits.
 fn id() -> String {
+    must_not_turn("hardware addresses are read");
     let folders = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
     let address = |folder: std::fs::DirEntry| {
         let text = std::fs::read_to_string(folder.path().join("address")).ok()?;
@@ -395,7 +397,10 @@ pub async fn run(control: Rc<Control>) {
             tried.clone_from(&wanted);
             // The goodbye of the old name precedes the probes for the new one.
             drop(present.take());
-            present = wanted.and_then(begin);
+            if let Some(told) = wanted {
+                let id = beside(id).await.unwrap_or_default();
+                present = begin(told, id);
+            }
         }
         let name = present.as_ref().and_then(|present| present.responder.name());
         control.set_told_name(name);
@@ -415,9 +420,9 @@ pub async fn run(control: Rc<Control>) {
     }
 }
 
-fn begin(told: Told) -> Option<Announcement> {
+fn begin(told: Told, id: String) -> Option<Announcement> {
     let (name, count) = (told.name.clone(), told.ports.len());
-    match Announcement::begin(told) {
+    match Announcement::begin(told, id) {
         Ok(announcement) => {
             let text = "the gateway tells its network that it is";
             log::info(Kind::Settings, format_args!("{text} {name}.local, with {count} ports"));

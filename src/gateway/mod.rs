@@ -173,6 +173,7 @@ pub fn check(args: &CheckArgs) -> ExitCode {
 
 /// Runs the gateway until it is told to end.
 pub fn run(args: &RunArgs) -> ExitCode {
+    log::is_journal();
     if args.verbose {
         log::set_verbose();
     }

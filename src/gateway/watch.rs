@@ -4,6 +4,11 @@
 //! They show that the event loop turns and nothing else. If the loop stops, the service or the
 //! whole board is restarted (F71).
 //!
+//! Each file (watchdog, LEDs, `--alive`) has its own thread ([`Ear`]), which gets the beat from the
+//! loop. A watchdog on a bus that hangs or an LED whose driver sleeps then delays neither the loop
+//! nor the other threads. Without a beat a thread does nothing, so a stopped loop feeds nobody. The
+//! service manager's socket never blocks.
+//!
 //! A script that watches reads how often the loop turned from a file (`--alive`), and asks no port:
 //! who fills the ports must not look like a loop that stands still (F97).
 //!
@@ -23,8 +28,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use super::board::{Devices, Leds};
+use super::event_loop::must_not_turn;
 use super::log::{self, Kind};
 
 /// The flag's value that selects the watchdog of the board's profile.
@@ -37,14 +46,29 @@ const LEDS_FOLDER: &str = "/sys/class/leds";
 /// every second, and one may be late.
 const SERVICE_MICROS_MIN: u64 = 3_000_000;
 
+/// Longest wait at the end for a thread that is still in a write.
+const END_MAX: Duration = Duration::from_secs(1);
+
 /// Who is told that the gateway lives; by default nobody.
 #[derive(Default)]
 pub struct Watch {
     service: Option<Supervisor>,
-    device: Option<Device>,
-    pulse: Option<Pulse>,
-    upstream: Option<Light>,
-    miners: Option<Light>,
+    /// The watchdog, the file and the LEDs, those that are told.
+    ears: Vec<Ear>,
+}
+
+/// A receiver of beats on its own thread, which may block.
+struct Ear {
+    beats: SyncSender<Vitals>,
+    ended: Receiver<()>,
+}
+
+/// What an ear hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Beat(Vitals),
+    /// The gateway ends in order.
+    End,
 }
 
 /// The state shown by the service manager and the LEDs.
@@ -95,7 +119,7 @@ impl Watch {
             path => path,
         };
         match path.map(|path| (path, Device::open(Path::new(path)))) {
-            Some((_, Ok(device))) => watch.device = Some(device),
+            Some((_, Ok(device))) => watch.tell("watchdog", device.told()),
             Some((path, Err(error))) => log::error(
                 Kind::Process,
                 format_args!(
@@ -117,7 +141,23 @@ impl Watch {
 
     /// Counts beats in a file from now on; the file belongs on a file system in memory.
     pub fn count_in(&mut self, path: Option<&Path>) {
-        self.pulse = path.map(|path| Pulse { path: path.to_owned(), file: None, count: 0 });
+        if let Some(path) = path {
+            let mut pulse = Pulse { path: path.to_owned(), file: None, count: 0 };
+            self.tell("alive", move |word| match word {
+                Word::Beat(_) => pulse.beat(),
+                Word::End => {}
+            });
+        }
+    }
+
+    /// Tells somebody of every beat, on a thread of the name.
+    fn tell(&mut self, name: &str, told: impl FnMut(Word) + Send + 'static) {
+        match Ear::start(name, told) {
+            Ok(ear) => self.ears.push(ear),
+            Err(error) => {
+                log::error(Kind::Process, format_args!("{name} is not told of beats: {error}"));
+            }
+        }
     }
 
     fn light(&mut self, folder: &Path, leds: &Leds) {
@@ -130,8 +170,17 @@ impl Watch {
                 })
                 .ok()
         };
-        self.upstream = open(&leds.upstream);
-        self.miners = open(&leds.miners);
+        let lit: [(_, fn(Vitals) -> bool); 2] = [
+            (open(&leds.upstream), |vitals| vitals.is_live),
+            (open(&leds.miners), |vitals| vitals.miners > 0),
+        ];
+        for (light, is_on) in lit {
+            let Some(mut light) = light else { continue };
+            self.tell("led", move |word| match word {
+                Word::Beat(vitals) => light.set(is_on(vitals)),
+                Word::End => light.set(false),
+            });
+        }
     }
 
     /// Reports that miners can connect.
@@ -146,18 +195,7 @@ impl Watch {
         if let Some(service) = &mut self.service {
             service.beat(vitals);
         }
-        if let Some(device) = &mut self.device {
-            device.feed();
-        }
-        if let Some(pulse) = &mut self.pulse {
-            pulse.beat();
-        }
-        let lights = [(&mut self.upstream, vitals.is_live), (&mut self.miners, vitals.miners > 0)];
-        for (light, is_on) in lights {
-            if let Some(light) = light {
-                light.set(is_on);
-            }
-        }
+        self.ears.iter().for_each(|ear| ear.beat(vitals));
     }
 
     /// Reports that the gateway is ending; beats go on while it waits for the pools' last answers.
@@ -167,12 +205,42 @@ impl Watch {
         }
     }
 
-    /// Turns the watchdog off: what comes next is an end in order.
+    /// Turns watchdog and LEDs off at the end of the process. The loop has ended, so this may wait.
     pub fn release(&mut self) {
-        if let Some(mut device) = self.device.take() {
-            device.disarm();
+        for ear in self.ears.drain(..) {
+            ear.end();
         }
-        self.beat(Vitals { is_live: false, miners: 0 });
+        if let Some(service) = &mut self.service {
+            service.beat(Vitals { is_live: false, miners: 0 });
+        }
+    }
+}
+
+impl Ear {
+    /// Starts the thread, which says that it ends when the beats do.
+    fn start(name: &str, mut told: impl FnMut(Word) + Send + 'static) -> io::Result<Self> {
+        let (beats, heard) = sync_channel(1);
+        let (alive, ended) = sync_channel::<()>(0);
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _alive = alive;
+            for vitals in heard {
+                told(Word::Beat(vitals));
+            }
+            told(Word::End);
+        })?;
+        Ok(Self { beats, ended })
+    }
+
+    /// Hands a beat over. A thread that is still at an earlier one misses it: a beat is state, and
+    /// the next comes in a second.
+    fn beat(&self, vitals: Vitals) {
+        let _ = self.beats.try_send(vitals);
+    }
+
+    /// Tells of the end, and waits until that is done.
+    fn end(self) {
+        drop(self.beats);
+        let _ = self.ended.recv_timeout(END_MAX);
     }
 }
 
@@ -236,13 +304,23 @@ impl Device {
         Ok(Self { file })
     }
 
+    /// Feeds at every beat, and turns itself off at the end.
+    fn told(mut self) -> impl FnMut(Word) + Send + 'static {
+        move |word| match word {
+            Word::Beat(_) => self.feed(),
+            Word::End => self.disarm(),
+        }
+    }
+
     fn feed(&mut self) {
+        must_not_turn("the watchdog is fed");
         if let Err(error) = self.file.write_all(b"\0") {
             log::error(Kind::Process, format_args!("the watchdog is not fed: {error}"));
         }
     }
 
     fn disarm(&mut self) {
+        must_not_turn("the watchdog is turned off");
         if let Err(error) = self.file.write_all(b"V") {
             log::error(Kind::Process, format_args!("the watchdog is not turned off: {error}"));
         }
@@ -252,6 +330,7 @@ impl Device {
 impl Pulse {
     /// Writes the next count; after a failure the file is opened again at the next beat.
     fn beat(&mut self) {
+        must_not_turn("beats are counted in a file");
         self.count = self.count.wrapping_add(1);
         if let Err(error) = self.write() {
             self.file = None;
@@ -283,6 +362,7 @@ impl Light {
     }
 
     fn set(&mut self, is_on: bool) {
+        must_not_turn("an LED is set");
         if self.is_on == Some(is_on) {
             return;
         }
@@ -297,6 +377,7 @@ impl Light {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::clock;
 
     /// A folder removed at the end of the test.
     struct Folder(PathBuf);
@@ -319,32 +400,67 @@ mod tests {
     const IDLE: Vitals = Vitals { is_live: false, miners: 0 };
     const BUSY: Vitals = Vitals { is_live: true, miners: 7 };
 
+    /// Beats, and lets the beat be carried out.
+    #[track_caller]
+    fn beat_until(watch: &mut Watch, vitals: Vitals, is_done: impl Fn() -> bool) {
+        watch.beat(vitals);
+        let begun = clock::now();
+        while !is_done() {
+            assert!(clock::now().since(begun).as_secs() < 60, "the beat is not carried out");
+            thread::yield_now();
+        }
+    }
+
     #[test]
     fn f71_every_beat_feeds_the_watchdog_and_an_end_in_order_turns_it_off() {
         let folder = Folder::new("device");
         let path = folder.0.join("watchdog");
         fs::write(&path, "").unwrap();
-        let mut watch = Watch { device: Some(Device::open(&path).unwrap()), ..Watch::default() };
-        watch.beat(IDLE);
-        watch.beat(BUSY);
-        assert_eq!(fs::read(&path).unwrap(), b"\0\0\0");
+        let mut watch = Watch::new(path.to_str(), false, &Devices::default());
+        let read = || fs::read(&path).unwrap();
+        beat_until(&mut watch, IDLE, || read() == b"\0\0");
+        beat_until(&mut watch, BUSY, || read() == b"\0\0\0");
         watch.release();
+        assert_eq!(read(), b"\0\0\0V");
         watch.beat(BUSY);
-        assert_eq!(fs::read(&path).unwrap(), b"\0\0\0V", "it is closed then");
+        assert_eq!(read(), b"\0\0\0V", "it is closed then");
+    }
+
+    #[test]
+    fn f96_who_does_not_come_back_from_a_beat_keeps_neither_the_loop_nor_others_waiting() {
+        let folder = Folder::new("stuck");
+        let path = folder.0.join("alive");
+        let mut watch = Watch::default();
+        let (go_on, wait) = sync_channel::<()>(0);
+        let (said, heard) = sync_channel(4);
+        watch.tell("stuck", move |word| {
+            let _ = wait.recv();
+            said.send(word).unwrap();
+        });
+        watch.count_in(Some(&path));
+        let count = || fs::read_to_string(&path).unwrap_or_default();
+        for _ in 0..5 {
+            let before = count();
+            beat_until(&mut watch, IDLE, || count() != before);
+        }
+        assert!(heard.try_recv().is_err(), "it is still at the first");
+        drop(go_on);
+        watch.release();
+        let words: Vec<_> = heard.iter().collect();
+        assert_eq!(words, [Word::Beat(IDLE), Word::Beat(IDLE), Word::End], "no beats pile up");
     }
 
     #[test]
     fn f97_every_beat_is_another_line_of_the_file_and_a_file_that_cannot_be_had_stops_nothing() {
         let folder = Folder::new("alive");
         let path = folder.0.join("run/alive");
-        let mut watch = Watch::default();
-        watch.count_in(Some(&path));
-        watch.beat(IDLE);
+        let mut pulse = Pulse { path: path.clone(), file: None, count: 0 };
+        pulse.beat();
         assert!(!path.exists(), "its folder is not there");
         fs::create_dir(folder.0.join("run")).unwrap();
         let mut lines = Vec::new();
         for _ in 0..3 {
-            watch.beat(IDLE);
+            pulse.beat();
             lines.push(fs::read_to_string(&path).unwrap());
         }
         assert!(lines.iter().all(|line| line.len() == lines[0].len() && line.ends_with('\n')));
@@ -354,8 +470,8 @@ mod tests {
     #[test]
     fn a_watchdog_that_is_not_there_stops_nothing() {
         let mut watch = Watch::new(Some("/nonexistent/watchdog"), true, &Devices::default());
-        assert!(watch.device.is_none());
-        assert!(Watch::new(Some(OF_THE_BOARD), false, &Devices::default()).device.is_none());
+        assert!(watch.ears.is_empty());
+        assert!(Watch::new(Some(OF_THE_BOARD), false, &Devices::default()).ears.is_empty());
         watch.beat(BUSY);
     }
 
@@ -374,14 +490,14 @@ mod tests {
         watch.light(&folder.0, &leds);
         let read = |name: &str| fs::read_to_string(folder.0.join(name)).unwrap_or_default();
         assert_eq!(read("blue:run/trigger"), "none");
-        watch.beat(Vitals { is_live: true, miners: 0 });
         let both = || (read("white:system/brightness"), read("blue:run/brightness"));
-        assert_eq!(both(), ("255".to_owned(), "0".to_owned()));
+        let text = |upstream: &str, miners: &str| (upstream.to_owned(), miners.to_owned());
+        let live = Vitals { is_live: true, miners: 0 };
+        beat_until(&mut watch, live, || both() == text("255", "0"));
         fs::remove_file(folder.0.join("white:system/brightness")).unwrap();
-        watch.beat(BUSY);
-        assert_eq!(both(), (String::new(), "255".to_owned()), "the first did not change");
+        beat_until(&mut watch, BUSY, || both() == text("", "255"));
         watch.release();
-        assert_eq!(both(), ("0".to_owned(), "0".to_owned()));
+        assert_eq!(both(), text("0", "0"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 
@@ -18,7 +19,7 @@ struct Site {
     disk: Disk,
     gateway: Gateway,
     state: Folder,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Site {
@@ -36,7 +37,28 @@ impl Site {
         command.env("LOKA_STATE__DIR", &state.0).envs(disk.environment());
         let gateway = Gateway::spawn(command);
         disk.be("open");
-        Some(Self { pool, disk, gateway, state, _folder: folder })
+        Some(Self { pool, disk, gateway, state, folder })
+    }
+
+    /// Starts one all of whose files are seen, with all that is told of beats by a file.
+    fn start_seen() -> Option<Self> {
+        let (folder, state) = (Folder::new("loop-shim"), Folder::new("loop-state"));
+        let Some(disk) = Disk::new(&folder.0, Path::new("/")) else {
+            skipped("there is no C compiler here, or no library can be loaded");
+            return None;
+        };
+        let pool = Pool::start("abcd", 8);
+        let watchdog = folder.0.join("watchdog");
+        std::fs::write(&watchdog, "").unwrap();
+        let mut command: Command = program();
+        command.args(["run", "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]);
+        command.args(["--pool", &format!("stratum+tcp://{}", pool.address), "--user", "farm"]);
+        command.arg("--watchdog").arg(watchdog).arg("--alive").arg(folder.0.join("alive"));
+        command.env("LOKA_STATE__DIR", &state.0).env("LOKA_WEB__ADDRESS", "127.0.0.1:0");
+        command.envs(disk.environment());
+        let gateway = Gateway::spawn(command);
+        disk.be("open");
+        Some(Self { pool, disk, gateway, state, folder })
     }
 
     fn miner(&self, worker: &str) -> (Miner, Value) {
@@ -190,6 +212,40 @@ fn shown(who: &Bearer, address: SocketAddr) -> String {
     let cookie = &who.cookie;
     let path = "/api/v1/settings?prefix=difficulty.start";
     format!("GET {path} HTTP/1.1\r\nhost: {address}\r\ncookie: {cookie}\r\n\r\n")
+}
+
+/// What the watch over the loop in this build looks at by itself.
+const OWN: [&str; 2] = ["/proc/stat", "/proc/thread-self/schedstat"];
+
+#[test]
+fn f96_no_file_at_all_is_touched_by_the_event_loop_of_the_state_the_kernel_or_a_device() {
+    let Some(mut site) = Site::start_seen() else { return };
+    let (mut miner, job) = site.miner("farm.1");
+    let bearer = site.bearer();
+    for nonce in 0..20 {
+        assert_eq!(miner.submit("farm.1", &job, nonce)["result"], true);
+    }
+    for path in ["/metrics", "/readyz", "/healthz", "/", "/app.js"] {
+        assert_eq!(site.gateway.get(path).0, 200, "{path}");
+    }
+    let (code, body) = site.post(&bearer, "/api/v1/commit", &commit("4096"));
+    assert_eq!((code, &body["stored"]), (200, &json!(true)), "{body}");
+    site.gateway.signal("HUP");
+    let feeds = || {
+        let seen = site.disk.seen();
+        seen.iter().filter(|line| line.contains("write") && line.ends_with("/watchdog")).count()
+    };
+    let before = feeds();
+    site.gateway.wait_for("three beats", |_| feeds() >= before + 3);
+    let seen = site.disk.seen();
+    let is_own = |line: &&String| OWN.iter().any(|path| line.ends_with(path));
+    let of_loop: Vec<_> =
+        seen.iter().filter(|line| line.starts_with("main ") && !is_own(line)).collect();
+    assert!(of_loop.is_empty(), "on the event loop: {of_loop:#?}");
+    site.gateway.signal("TERM");
+    assert!(site.gateway.wait().success());
+    let watchdog = std::fs::read(site.folder.0.join("watchdog")).unwrap();
+    assert_eq!(watchdog.last(), Some(&b'V'), "an end in order turns it off");
 }
 
 /// A disk that takes nothing costs what was to be kept; everybody hears of it, and mines.
