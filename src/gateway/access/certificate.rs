@@ -186,6 +186,16 @@ impl Certificate {
         state.in_use = None;
     }
 
+    /// Writes again what is in use, where the disk did not take it before.
+    pub fn retry(&self) {
+        let state = self.state.borrow();
+        let Some(shelf) = &state.shelf else { return };
+        if !shelf.is_written() && state.in_use.is_some() {
+            // The shelf reports a failure.
+            let _ = shelf.put(Stored::V1(state.kept.clone()));
+        }
+    }
+
     /// Applies a change and waits until it is written. If the write fails, the previous state is
     /// restored.
     async fn change(&self, change: impl FnOnce(&mut Kept)) -> Result<(), Refused<String>> {
@@ -357,6 +367,30 @@ mod tests {
             assert!(error.to_lowercase().contains(wrong), "{error:?} for {text}");
             assert_eq!(certificate.fingerprint(), made);
         }
+    }
+
+    #[test]
+    fn f69_one_that_the_disk_did_not_take_is_written_later_and_no_refused_one_is() {
+        let name = format!("loka-certificate-retry-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let open = || Certificate::open(folder.to_str().unwrap()).unwrap();
+        let finish = || assert!(thread::finish(std::time::Duration::from_secs(60)));
+        let certificate = open();
+        // A folder in the way fails the write as a full disk would, for root too.
+        std::fs::create_dir(folder.join("page.new")).unwrap();
+        run(certificate.config(&settings())).unwrap();
+        let made = certificate.fingerprint();
+        let (pem, key) = brought("gw.farm.example");
+        assert!(run(certificate.bring(&(pem + &key))).is_err());
+        certificate.retry();
+        finish();
+        std::fs::remove_dir(folder.join("page.new")).unwrap();
+        certificate.retry();
+        finish();
+        let kept = open();
+        run(kept.config(&settings())).unwrap();
+        assert_eq!(kept.fingerprint(), made);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -81,6 +81,7 @@ impl Control {
             if now >= retry_at {
                 retry_at = now + DISK_RETRY_INTERVAL;
                 self.state.borrow().kept.retry();
+                self.access.certificate.retry();
             }
         }
     }
