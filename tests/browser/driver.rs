@@ -148,6 +148,19 @@ impl Browser {
         self.ask("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": params}))
     }
 
+    /// Cuts the page off from its gateway, or lets it through again.
+    #[track_caller]
+    pub fn cut_off(&self, is_cut: bool) {
+        let conditions = json!({
+            "offline": is_cut,
+            "latency": 0,
+            "downloadThroughput": -1,
+            "uploadThroughput": -1,
+        });
+        self.cdp("Network.enable", &json!({}));
+        self.cdp("Network.emulateNetworkConditions", &conditions);
+    }
+
     /// Delays every answer of the gateway by this time, as over a slow link. This shows the page's
     /// behaviour between request and answer.
     #[track_caller]
