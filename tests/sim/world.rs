@@ -44,6 +44,9 @@ pub const LIVENESS: u64 = 30 * SECOND;
 const DRAIN: u64 = 10 * SECOND;
 /// Last part of that time, in which no share is answered: shorter than the invariant's limit.
 const DEAF_AT_END: u64 = 4 * SECOND;
+/// The same for a farm with a pool of one name, which is found by the shares that it refuses (F94):
+/// those that wait for their names meanwhile may outlive the few jobs that are kept here.
+const LIVENESS_OF_ONE_NAME: u64 = 60 * SECOND;
 /// How often it is looked whether all is well.
 const WELL_EVERY: u64 = 3 * SECOND;
 /// Time limit for the last share to reach its pool.
@@ -1496,9 +1499,15 @@ impl<'a> World<'a> {
         }
         // Within 30 s: one that is well sooner is not waited for, but in every fourth seed.
         let patient = self.plan.seed.is_multiple_of(4);
-        self.well_by = self.now + LIVENESS;
+        let is_one_name = self.has_one_name();
+        self.well_by = self.now + if is_one_name { LIVENESS_OF_ONE_NAME } else { LIVENESS };
         self.later(if patient { LIVENESS } else { WELL_EVERY }, Wake::Well(self.well_by));
         self.plan.drains &= patient;
+    }
+
+    /// Says whether a pool takes no name but its login's.
+    fn has_one_name(&self) -> bool {
+        self.plan.pools.iter().any(|pool| pool.one_name)
     }
 
     /// Looks whether every miner has a job of a pool that is there; if so, or when the time is up,
@@ -1536,7 +1545,7 @@ impl<'a> World<'a> {
         if round + 1 < PROBES * self.miners.len() {
             self.later(LAST_SHARE / 4, Wake::Probe(round + 1));
         } else {
-            let is_one_name = self.plan.pools.iter().any(|pool| pool.one_name);
+            let is_one_name = self.has_one_name();
             self.later(if is_one_name { LAST_SHARE_OF_ONE_NAME } else { LAST_SHARE }, Wake::End);
         }
     }
