@@ -18,6 +18,8 @@ pub enum Defect {
     I1Conservation,
     /// What was accepted is forgotten whenever a few dozen shares are remembered.
     I1Replays,
+    /// A share that its pool had before a cut, and calls a duplicate then, is booked as refused.
+    I1Resent,
     /// The id of a miner that has left is not given back.
     I2Bounds,
     /// Only the miners in the first two slots are told of a new job.
@@ -64,9 +66,10 @@ pub enum Defect {
 
 impl Defect {
     /// All of them, in the order of the invariants.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::I1Conservation,
         Self::I1Replays,
+        Self::I1Resent,
         Self::I2Bounds,
         Self::I3Isolation,
         Self::I4Identity,

@@ -36,10 +36,7 @@ pub enum Stage {
     /// Sent under the entry's request id.
     Sent,
     /// The link is down.
-    Held {
-        /// Whether it was sent before the link was lost.
-        sent: bool,
-    },
+    Held,
     /// The verdict is known, but the miner was not told yet.
     Answered(Verdict),
 }
@@ -90,6 +87,8 @@ pub struct Pending {
     pub job: Serial,
     /// The epoch of the link that it was made in.
     pub epoch: u16,
+    /// Whether it was sent on an earlier connection: the pool may know it already.
+    pub was_sent: bool,
     /// The share itself.
     pub share: Option<AcceptedShare>,
     /// The name that it is submitted under.
@@ -125,6 +124,7 @@ impl Pending {
         reply: None,
         job: Serial::NONE,
         epoch: 0,
+        was_sent: false,
         share: None,
         worker: Named::Login,
         grant: Grant::Granted,
@@ -159,8 +159,8 @@ impl Pending {
     pub fn orphaned_as(&self) -> Orphan {
         match self.stage {
             Stage::Sent | Stage::Answered(_) => Orphan::NoAnswer,
-            Stage::Held { sent: true } => Orphan::Unanswered,
-            Stage::Queued | Stage::Held { sent: false } => Orphan::Unsent,
+            Stage::Queued | Stage::Held if self.was_sent => Orphan::Unanswered,
+            Stage::Queued | Stage::Held => Orphan::Unsent,
         }
     }
 
@@ -180,7 +180,7 @@ impl Pending {
             (Stage::Queued, Grant::Unasked) => UNASKED,
             (Stage::Queued, Grant::Asked | Grant::Refused) => ASKED,
             (Stage::Sent, _) => SENT,
-            (Stage::Held { .. }, _) => HELD,
+            (Stage::Held, _) => HELD,
             (Stage::Answered(_), _) => ANSWERED,
         }
     }
@@ -447,7 +447,7 @@ impl<'a> PendingShares<'a> {
     /// Moves all unsent shares to the link's login.
     pub(crate) fn use_login(&mut self, now: Instant) {
         self.free_where(|entry| {
-            if matches!(entry.stage, Stage::Queued | Stage::Held { .. }) {
+            if matches!(entry.stage, Stage::Queued | Stage::Held) {
                 if entry.stage == Stage::Queued {
                     entry.since = now;
                 }
@@ -727,7 +727,7 @@ mod tests {
         assert_eq!(pending.oldest_sent(), Some(at(3)));
         // The link is lost and comes back: they go again as they went.
         pending.free_where(|entry| {
-            entry.stage = Stage::Held { sent: true };
+            entry.stage = Stage::Held;
             false
         });
         assert_eq!((pending.oldest_sent(), pending.len()), (None, 2));
@@ -782,7 +782,7 @@ mod tests {
                 2 => pending.handle_sent(request, Instant::from_micros(step)),
                 3 => pending.free_if(request, |_| true),
                 _ => pending.free_if(request, |entry| {
-                    entry.stage = Stage::Held { sent: step % 2 == 0 };
+                    entry.stage = Stage::Held;
                     false
                 }),
             }

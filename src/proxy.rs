@@ -1106,7 +1106,7 @@ impl<'a> Proxy<'a> {
                     Stage::Queued if open => {
                         age >= ANSWER_MAX + hold && entry.grant != Grant::Granted
                     }
-                    Stage::Queued | Stage::Held { .. } => is_over || age >= hold,
+                    Stage::Queued | Stage::Held => is_over || age >= hold,
                     Stage::Answered(_) => false,
                 };
                 let to = Bucket::Orphaned(entry.orphaned_as());
@@ -1206,7 +1206,7 @@ fn settle(
     due: &mut Due,
 ) -> bool {
     let from = match entry.stage {
-        Stage::Held { .. } => Bucket::Held,
+        Stage::Held => Bucket::Held,
         Stage::Queued | Stage::Sent => Bucket::Pending,
         // Already counted; its miner may have left.
         Stage::Answered(_) => return table.get(entry.miner).is_none(),

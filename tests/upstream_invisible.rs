@@ -4,7 +4,7 @@
 mod farm;
 
 use farm::{Farm, HOPELESS, TRIVIAL, notified, notify, options, parse, set_difficulty};
-use loka_stratum::ledger::{Bucket, Orphan};
+use loka_stratum::ledger::{Bucket, Orphan, PoolReject};
 use loka_stratum::time::Duration;
 use loka_stratum::upstream::LinkIndex;
 use serde_json::json;
@@ -106,6 +106,44 @@ fn f56_a_resumed_session_gets_the_held_shares_once() {
         farm.pool_says(link, &json!({"id": parse(&line)["id"], "result": true}).to_string());
     }
     assert_eq!(farm.proxy.ledger().of(Bucket::PoolAccepted), 2);
+}
+
+#[test]
+fn f56_f90_a_share_that_the_pool_had_before_the_cut_is_paid_for_and_nobody_s_repeat() {
+    let (mut farm, mut link) = Farm::live("c0ffee01", 8, TRIVIAL);
+    let (miner, heard) = farm.miner("farm.s19");
+    let job = notified(&heard);
+    for nonce in 0..40 {
+        let nonce = format!("{nonce:08x}");
+        farm.submit(miner, json!(["farm.s19", job[0], "00000001", job[7], nonce]));
+    }
+    assert_eq!(farm.pool_hears(link).len(), 40);
+    // The second cut comes before anything is sent again.
+    for _ in 0..2 {
+        farm.pool_lost(link);
+        farm.wait(Duration::from_secs(5));
+        link = farm.dialled();
+    }
+    farm.pool_up(link, "c0ffee01", 8, TRIVIAL);
+    let errors =
+        [json!([22, "Duplicate share", null]), json!("duplicate"), json!([23, "low", null])];
+    let sent = farm.pool_hears(link);
+    for (line, error) in sent.iter().zip(errors.iter().chain(std::iter::repeat(&errors[0]))) {
+        let answer = json!({"id": parse(line)["id"], "result": null, "error": error});
+        farm.pool_says(link, &answer.to_string());
+    }
+    let ledger = farm.proxy.ledger();
+    assert_eq!(ledger.of(Bucket::PoolAccepted), 39, "all that the pool calls duplicates");
+    assert_eq!(ledger.of(Bucket::PoolRejected(PoolReject::LowDifficulty)), 1);
+    assert!(!farm.proxy.miner(miner).unwrap().repeats_shares(farm.now));
+    assert_eq!(farm.proxy.links().get(link).unwrap().refusals().trouble(), None);
+    // What is found from here on is sent once, and a duplicate is one.
+    let nonce = "deadbeef";
+    farm.submit(miner, json!(["farm.s19", job[0], "00000001", job[7], nonce]));
+    let line = farm.pool_hears(link).remove(0);
+    let answer = json!({"id": parse(&line)["id"], "result": null, "error": errors[0]});
+    farm.pool_says(link, &answer.to_string());
+    assert_eq!(farm.proxy.ledger().of(Bucket::PoolRejected(PoolReject::Duplicate)), 1);
 }
 
 /// What the next connection asks the pool for when it subscribes.

@@ -233,7 +233,7 @@ impl Proxy<'_> {
         let Link { pending, jobs, epoch, .. } = link;
         let block = jobs.newest().map(|job| job.prev_hash);
         pending.free_where(|entry| {
-            if !matches!(entry.stage, Stage::Held { .. }) {
+            if !matches!(entry.stage, Stage::Held) {
                 return false;
             }
             let lost = if entry.epoch != *epoch {
@@ -274,6 +274,7 @@ impl Proxy<'_> {
         if request >= FIRST_AUTHORIZATION {
             return self.handle_worker_answer(index, request, outcome, now);
         }
+        let outcome = self.answer_before_cut(index, request, outcome);
         let block_answer = match outcome {
             Outcome::Accepted => BlockAnswer::Accepted,
             Outcome::Refused(refusal) => {
@@ -326,6 +327,23 @@ impl Proxy<'_> {
         Ok(())
     }
 
+    /// Returns "accepted" where a pool calls a resent share a duplicate: the pool took it before the
+    /// cut, and that answer was lost with the connection (F56). The miner repeated nothing.
+    fn answer_before_cut<'b>(
+        &self,
+        index: LinkIndex,
+        request: u32,
+        outcome: Outcome<'b>,
+    ) -> Outcome<'b> {
+        let Outcome::Refused(refusal) = &outcome else { return outcome };
+        let code = refusal_code(refusal.code, refusal.reason);
+        let entry = self.links.get(index).and_then(|link| link.pending.sent(request));
+        let is_known = entry.is_some_and(|entry| entry.was_sent);
+        #[cfg(feature = "canary")]
+        let is_known = is_known && !self.has(crate::canary::Defect::I1Resent);
+        if is_known && code == ErrorCode::Duplicate { Outcome::Accepted } else { outcome }
+    }
+
     /// Follows a pool's request to reconnect, but only to the host it was dialled as; the port may
     /// change (F82).
     fn handle_reconnect(
@@ -365,15 +383,15 @@ impl Proxy<'_> {
         if let Some(link) = links.get_mut(index) {
             link.pending.free_where(|entry| {
                 entry.forget_grant();
-                let sent = entry.stage == Stage::Sent;
-                if !sent && entry.stage != Stage::Queued {
+                if !matches!(entry.stage, Stage::Queued | Stage::Sent) {
                     return false;
                 }
+                entry.was_sent |= entry.stage == Stage::Sent;
                 ledger.settle(Bucket::Pending, Bucket::Held);
                 if let Some(session) = table.get_mut(entry.miner) {
                     session.counts.settle(Bucket::Pending, Bucket::Held);
                 }
-                entry.stage = Stage::Held { sent };
+                entry.stage = Stage::Held;
                 entry.since = now;
                 false
             });

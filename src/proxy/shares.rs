@@ -217,7 +217,7 @@ impl Proxy<'_> {
         {
             Stage::Queued
         } else {
-            Stage::Held { sent: false }
+            Stage::Held
         };
         let session = self.table.get(miner).filter(|_| !share.is_block());
         let stint = session.map_or(NO_STINT, |session| session.stint_at(origin.link));

@@ -687,7 +687,7 @@ fn i1_conservation(world: &World<'_>) {
         for entry in link.pending().iter() {
             waiting[match entry.stage {
                 Stage::Queued | Stage::Sent => 0,
-                Stage::Held { .. } => 1,
+                Stage::Held => 1,
                 Stage::Answered(_) => 2,
             }] += 1;
         }

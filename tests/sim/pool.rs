@@ -52,6 +52,8 @@ pub struct Session {
     masks: Vec<u32>,
     pub jobs: VecDeque<SessionJob>,
     seen: HashSet<u64>,
+    /// Those that it had before the connection was lost and the session resumed.
+    seen_before: HashSet<u64>,
     job_number: u32,
     /// It sends nothing more, but keeps the connection.
     pub mute: bool,
@@ -178,6 +180,7 @@ impl Pool {
             saved.mute = false;
             saved.deaf = false;
             saved.next = None;
+            saved.seen_before = saved.seen.clone();
             return saved;
         }
         let extranonce1 = self.extranonce1();
@@ -192,6 +195,7 @@ impl Pool {
             masks: vec![self.plan.mask],
             jobs: VecDeque::new(),
             seen: HashSet::new(),
+            seen_before: HashSet::new(),
             job_number: 0,
             mute: false,
             deaf: false,
@@ -462,10 +466,16 @@ impl Pool {
                     "{{\"id\":{id},\"result\":false,\"error\":{{\"code\":{code},\"message\":\"no\"}}}}"
                 )
             }
-            (Some(_), _) => format!(
-                "{{\"id\":{id},\"result\":false,\"error\":null,\"reject-reason\":\"stale\"}}"
-            ),
+            (Some(code), _) => {
+                let word = if code == 22 { "duplicate" } else { "stale" };
+                format!(
+                    "{{\"id\":{id},\"result\":false,\"error\":null,\"reject-reason\":\"{word}\"}}"
+                )
+            }
         };
+        // A share that the pool had before its link was lost was taken then.
+        let was_taken = code == Some(22) && session.seen_before.contains(&key);
+        let code = code.filter(|_| !was_taken);
         let said = Said::Answer { id, accepted: code.is_none(), code };
         let mut lines = Vec::new();
         if session.deaf || self.does(Fault::NoAnswers, 4) || self.leaves_unanswered(session) {
