@@ -135,10 +135,11 @@ async fn run(hub: Rc<Hub>, link: LinkIndex, pool: u8, dialer: Rc<Dialer>) {
         Ok(connected) => connected,
         Err(error) => {
             let number = pool + 1;
-            log::warn(Kind::LinkDown, format_args!("pool {number}: {error}"));
             let lost = lost(&error);
             hub.with_link(link.index(), |port| port.error = Some(error.to_string()));
             hub.lose(link, LinkClose::Lost(lost));
+            let then = hub.next_attempt(link, clock::now());
+            log::warn(Kind::LinkDown, format_args!("pool {number}: {error}{then}"));
             return;
         }
     };

@@ -76,6 +76,8 @@ pub enum Kind {
     Closed,
     /// A miner came or went.
     Miner,
+    /// A miner sent shares again that were taken before.
+    Repeats,
     /// A pool's TLS handshake is done.
     Tls,
     /// A pool is live.
@@ -216,6 +218,7 @@ const NAMES: [&str; KINDS] = [
     "refused miners",
     "closed miners",
     "miners",
+    "repeated shares",
     "pool tls",
     "pool up",
     "pool down",

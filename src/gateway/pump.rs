@@ -167,7 +167,7 @@ impl Hub {
             }
             Event::NoPool => {
                 let text = "no pool has been there for 30 s: what miners find is not paid for";
-                say(Level::Error, Kind::Pool, format_args!("{text}"));
+                say(Level::Error, Kind::Earning, format_args!("{text}"));
             }
             Event::Suggested { pool, difficulty } => {
                 let text = "asked for difficulty";
@@ -184,7 +184,7 @@ impl Hub {
             Event::QueueFull { pool, .. } => {
                 let text = "the queue is full and shares are lost: it answers too slowly for so \
                             many; ask it for a higher difficulty";
-                say(Level::Warn, Kind::Pool, format_args!("pool {}: {text}", pool + 1));
+                say(Level::Warn, Kind::Earning, format_args!("pool {}: {text}", pool + 1));
             }
             Event::WorkerRefused { .. } => {
                 let text = "the pool refused a miner's worker; only that worker is affected";
@@ -196,7 +196,7 @@ impl Hub {
                 let (peer, worker) = (super::hub::address(peer), Visible(worker.unwrap_or("gone")));
                 let text = "shares again that were taken before, in a minute: they are refused";
                 let text = format_args!("miner {peer}, worker {worker}, sent {shares} {text}");
-                say(Level::Warn, Kind::Refused, text);
+                say(Level::Warn, Kind::Repeats, text);
             }
             Event::WishUnread { miner } => {
                 let proxy = self.proxy.borrow();
@@ -282,26 +282,28 @@ impl Hub {
             }
             Event::KeptFrom { pool, kept } => {
                 let url = self.url(pool);
-                say(Level::Warn, Kind::Pool, format_args!("pool {}: {kept}: {url}", pool + 1));
+                say(Level::Warn, Kind::Earning, format_args!("pool {}: {kept}: {url}", pool + 1));
             }
             Event::AllFit { pool } => {
                 let text = "every miner that is connected fits pool";
-                say(Level::Info, Kind::Pool, format_args!("{text} {} again", pool + 1));
+                say(Level::Info, Kind::Earning, format_args!("{text} {} again", pool + 1));
             }
         }
     }
 
     /// Says why a link was lost, in the pool's words if it sent any, and what follows.
     fn told(&self, link: LinkIndex, close: LinkClose, now: Instant) -> String {
+        let words = self.proxy.borrow().links().get(link).map(|link| link.words().clone());
+        let told = Told::new(close, words.as_ref().unwrap_or(&Words::NONE)).to_string();
+        told + &self.next_attempt(link, now)
+    }
+
+    /// Says when a link is tried again, as the end of a line; empty where it is not.
+    pub fn next_attempt(&self, link: LinkIndex, now: Instant) -> String {
         let proxy = self.proxy.borrow();
-        let Some(link) = proxy.links().get(link) else { return close.to_string() };
-        let told = Told::new(close, link.words());
-        match link.next_attempt(now) {
-            Some(ahead) => {
-                format!("{told}; it is tried again in {:.1} s", ahead.as_micros() as f64 / 1e6)
-            }
-            None => told.to_string(),
-        }
+        let ahead = proxy.links().get(link).and_then(|link| link.next_attempt(now));
+        let secs = ahead.map(|ahead| ahead.as_micros() as f64 / 1e6);
+        secs.map_or(String::new(), |secs| format!("; it is tried again in {secs:.1} s"))
     }
 
     /// Says why the farm was moved, in the words of the pool that it left.

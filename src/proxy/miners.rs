@@ -423,10 +423,10 @@ impl Proxy<'_> {
     pub(super) fn note_size(&mut self, link: LinkIndex) {
         let Some((pool, _)) = self.links.note_size(link, true) else { return };
         self.choose_geometry();
-        if let Some(kept) = self.kept_from(pool) {
-            if let Some(said) = self.keeps_out.get_mut(usize::from(pool)) {
-                *said = true;
-            }
+        if let Some(kept) = self.kept_from(pool)
+            && let Some(said) = self.keeps_out.get_mut(usize::from(pool))
+            && !core::mem::replace(said, true)
+        {
             self.push_event(Event::KeptFrom { pool, kept });
         }
         self.note_needs();
