@@ -385,7 +385,31 @@ struct PoolState {
     is_mute: bool,
     /// Answers every submit with this code.
     refusal: Option<i64>,
+    /// What it does otherwise than others.
+    manner: Option<Manner>,
 }
+
+/// What a pool does with a request.
+pub enum Reply {
+    /// What every pool does.
+    Usual,
+    /// Nothing.
+    Silent,
+    /// It says this line.
+    Says(Value),
+    /// It says these lines and closes the connection.
+    Closes(Vec<Value>),
+}
+
+impl Reply {
+    /// The answer that refuses a request, with an error in the form that the pool has for it.
+    pub fn refusal(request: &Value, error: &Value) -> Self {
+        Self::Says(json!({"id": request["id"], "result": null, "error": error}))
+    }
+}
+
+/// Chooses the reply to a request.
+type Manner = Box<dyn FnMut(&Value) -> Reply + Send>;
 
 /// A difficulty that every hash reaches.
 pub const TRIVIAL: f64 = 1e-10;
@@ -424,6 +448,7 @@ impl Pool {
             users: Vec::new(),
             is_mute: false,
             refusal: None,
+            manner: None,
         };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
@@ -493,6 +518,11 @@ impl Pool {
         self.lock().refusal = code;
     }
 
+    /// Replies as this says from now on.
+    pub fn behave(&self, manner: impl FnMut(&Value) -> Reply + Send + 'static) {
+        self.lock().manner = Some(Box::new(manner));
+    }
+
     /// Returns the nonces of all submits in sessions of a user.
     pub fn nonces_of(&self, user: &str) -> Vec<String> {
         let state = self.lock();
@@ -552,6 +582,18 @@ fn serve(stream: &TcpStream, shared: &Mutex<PoolState>) {
         let request: Value = serde_json::from_str(&line).expect("the gateway sends JSON");
         line.clear();
         let mut state = shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if request["method"] == "mining.submit" {
+            state.submits.push(request["params"].clone());
+            state.users.push(user.clone());
+        }
+        let reply = state.manner.as_mut().map_or(Reply::Usual, |manner| manner(&request));
+        if !matches!(reply, Reply::Usual) {
+            drop(state);
+            if !say(stream, &reply) {
+                return;
+            }
+            continue;
+        }
         let id = &request["id"];
         let result = match request["method"].as_str() {
             Some("mining.configure") => {
@@ -560,14 +602,8 @@ fn serve(stream: &TcpStream, shared: &Mutex<PoolState>) {
             Some("mining.subscribe") => {
                 json!([[["mining.notify", "s"]], state.extranonce1, state.extranonce2_size])
             }
-            Some("mining.submit") => {
-                state.submits.push(request["params"].clone());
-                state.users.push(user.clone());
-                if state.is_mute {
-                    continue;
-                }
-                json!(state.refusal.is_none())
-            }
+            Some("mining.submit") if state.is_mute => continue,
+            Some("mining.submit") => json!(state.refusal.is_none()),
             Some("mining.authorize") => {
                 user = request["params"][0].as_str().unwrap_or_default().to_owned();
                 json!(true)
@@ -589,4 +625,19 @@ fn serve(stream: &TcpStream, shared: &Mutex<PoolState>) {
             return;
         }
     }
+}
+
+/// Says what a pool says instead of its usual answer; whether the connection goes on.
+fn say(mut stream: &TcpStream, reply: &Reply) -> bool {
+    let (lines, goes_on) = match reply {
+        Reply::Usual | Reply::Silent => return true,
+        Reply::Says(line) => (std::slice::from_ref(line), true),
+        Reply::Closes(lines) => (&lines[..], false),
+    };
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let is_said = stream.write_all(text.as_bytes()).is_ok();
+    if !goes_on {
+        let _ = stream.shutdown(std::net::Shutdown::Both);
+    }
+    is_said && goes_on
 }
