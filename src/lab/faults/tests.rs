@@ -88,6 +88,21 @@ fn a_delay_holds_bytes_for_so_long_and_keeps_all() {
 }
 
 #[test]
+fn a_delay_holds_no_later_bytes_up() {
+    let mut line = Line::new();
+    line.inject("delay 1000");
+    let start = clock::now();
+    // Forty reads at least: one after the other they would take as many seconds.
+    let sent: Vec<u8> = (0..40 * 16_384_u32).map(|number| (number / 1_000) as u8).collect();
+    line.send(&sent);
+    line.inject("pass");
+    line.send(b"end");
+    assert!(line.receive(sent.len()) == sent, "in their order");
+    assert_eq!(line.receive(3), b"end");
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_trickle_is_no_faster_than_asked_and_ends_with_pass() {
     let mut line = Line::new();
     line.inject("trickle 100");

@@ -1,11 +1,12 @@
 //! The injector's thread: connections, and the current fault's effect on their bytes.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,14 +14,16 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 
 use super::{Command, Counts, Fault, Way};
-use crate::lab::net;
 use crate::lab::random::Random;
+use crate::lab::{clock, net};
 
 /// Bytes that are read at once.
 const READ_BYTES_MAX: usize = 16 * 1024;
+/// Bytes in flight on a delayed way, at most; the injector reads no more until some arrive.
+const LATE_BYTES_MAX: usize = 4 << 20;
 /// Pauses in a second of trickling.
 const TRICKLES_PER_SEC: u32 = 20;
 
@@ -217,26 +220,92 @@ async fn pump(
     mut to: WriteHalf<'_>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; READ_BYTES_MAX];
+    let mut late = Late::default();
     loop {
-        shared.open(way).await;
-        let count = from.read(&mut buffer).await?;
+        let read = async {
+            shared.open(way).await;
+            from.read(&mut buffer).await
+        };
+        let count = tokio::select! {
+            biased;
+            () = late.is_due(), if !late.is_empty() => {
+                forward(shared, way, &late.next(), &mut to).await?;
+                continue;
+            }
+            count = read, if late.bytes < LATE_BYTES_MAX => count?,
+        };
         // The fault may have changed during the wait.
         shared.open(way).await;
         if count == 0 {
+            while !late.is_empty() {
+                late.is_due().await;
+                forward(shared, way, &late.next(), &mut to).await?;
+            }
             return to.shutdown().await;
         }
         let bytes = &mut buffer[..count];
         match shared.mode() {
-            Fault::Delay(delay) => sleep(delay).await,
+            Fault::Delay(delay) => late.push(bytes, delay),
             Fault::Corrupt => shared.corrupt(bytes),
             _ => {}
         }
-        trickle(shared, bytes, &mut to).await?;
-        shared.count(|counts| match way {
-            Way::Up => counts.bytes_up += count as u64,
-            Way::Down | Way::Both => counts.bytes_down += count as u64,
-        });
+        match late.is_empty() {
+            true => forward(shared, way, bytes, &mut to).await?,
+            // Bytes never overtake each other.
+            false if !matches!(shared.mode(), Fault::Delay(_)) => late.push(bytes, Duration::ZERO),
+            false => {}
+        }
     }
+}
+
+/// Bytes in flight on a delayed way.
+#[derive(Default)]
+struct Late {
+    queue: VecDeque<(Instant, Vec<u8>)>,
+    /// Sum of the queue.
+    bytes: usize,
+}
+
+impl Late {
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Queues bytes that arrive after `delay`.
+    fn push(&mut self, bytes: &[u8], delay: Duration) {
+        self.bytes += bytes.len();
+        self.queue.push_back((clock::now() + delay, bytes.to_vec()));
+    }
+
+    /// Waits until the first bytes are due.
+    async fn is_due(&self) {
+        if let Some((due, _)) = self.queue.front() {
+            sleep_until((*due).into()).await;
+        }
+    }
+
+    /// Removes and returns the first bytes.
+    fn next(&mut self) -> Vec<u8> {
+        let bytes = self.queue.pop_front().map_or(Vec::new(), |(_, bytes)| bytes);
+        self.bytes -= bytes.len();
+        bytes
+    }
+}
+
+/// Writes bytes and counts them.
+async fn forward(
+    shared: &Shared,
+    way: Way,
+    bytes: &[u8],
+    to: &mut WriteHalf<'_>,
+) -> io::Result<()> {
+    shared.open(way).await;
+    trickle(shared, bytes, to).await?;
+    shared.count(|counts| match way {
+        Way::Up => counts.bytes_up += bytes.len() as u64,
+        Way::Down | Way::Both => counts.bytes_down += bytes.len() as u64,
+    });
+    Ok(())
 }
 
 /// Writes bytes, a few at a time during a trickle.
