@@ -19,7 +19,7 @@ mod page {
     use crc::{CRC_32_ISO_HDLC, Crc};
     use miniz_oxide::deflate::compress_to_vec;
 
-    const FOLDER: &str = "src/gateway/http/page";
+    const FOLDER: &str = "src/gateway/doors/http/page";
 
     /// The parts of each file, in order: a part uses only earlier parts at load time.
     const FILES: [(&str, &[&str]); 2] = [

@@ -8,9 +8,11 @@
 //!
 //! This module knows no HTTP. No type here shows a secret in its debug text (F87).
 
+pub mod admission;
 mod attempts;
 pub mod certificate;
 mod devices;
+pub mod password;
 mod sessions;
 
 use std::cell::RefCell;
@@ -24,13 +26,13 @@ use loka_stratum::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-use super::log;
-use super::password::{self, Passwords};
-use super::shelf::{Shelf, Writing};
-use super::socket;
+use crate::gateway::base::log;
+use crate::gateway::base::shelf::{Shelf, Writing};
+use crate::gateway::base::socket;
 use attempts::{Attempts, Whose};
 use certificate::Certificate;
 use devices::DeviceId;
+use password::Passwords;
 use sessions::Sessions;
 
 pub use sessions::{Listed, Session, Token};

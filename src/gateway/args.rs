@@ -1,43 +1,10 @@
-//! The command line.
+//! Flags of `run` and `check`.
 
 use std::path::PathBuf;
 
-use super::board::Machine;
-use super::config::{self, Sources};
-use super::state;
-
-/// Loka Stratum: thousands of ASICs on the LAN, one verified TLS link to the pool.
-#[derive(clap::Parser)]
-#[command(name = "loka-stratum", version, disable_help_subcommand = true)]
-pub struct Args {
-    /// The command to run.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// The command to run.
-#[derive(clap::Subcommand)]
-pub enum Command {
-    /// Run the gateway until SIGTERM.
-    Run(RunArgs),
-    /// Check the settings and list everything that is wrong.
-    Check(CheckArgs),
-    /// Print the state of a running gateway.
-    Status(super::status::StatusArgs),
-    /// Print a time server's time, in seconds since 1970.
-    Time(super::ntp::TimeArgs),
-    /// Keep the system slots for a gateway that may not write them; for images.
-    Slots(super::update::keeper::SlotsArgs),
-    /// Send requests to a gateway over its serial line or its page.
-    Ctl(super::ctl::CtlArgs),
-    /// Run a demo on this machine: a pool, the gateway with real TLS, 200 simulated ASICs.
-    #[cfg(feature = "lab")]
-    Demo(crate::lab::demo::Args),
-    /// Run a test pool, a swarm of simulated ASICs, or a bench.
-    #[cfg(feature = "lab")]
-    #[command(subcommand)]
-    Lab(crate::lab::Command),
-}
+use crate::gateway::base::state;
+use crate::gateway::boards::board::Machine;
+use crate::gateway::operate::config::{self, Sources};
 
 /// Flags of `run`.
 #[derive(clap::Args)]

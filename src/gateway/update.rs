@@ -40,13 +40,13 @@ use loka_stratum::control::Refused;
 use loka_stratum::limits::UPDATE_CHUNK_BYTES;
 use serde::Serialize;
 
-use super::clock;
-use super::control::System;
-use super::hub::Hub;
-use super::log::{self, Kind};
-use super::shelf::{Shelf, Writing};
-use super::signal::Signal;
-use super::system::{Phase, UpdateReport};
+use crate::gateway::base::clock;
+use crate::gateway::base::log::{self, Kind};
+use crate::gateway::base::shelf::{Shelf, Writing};
+use crate::gateway::base::signal::Signal;
+use crate::gateway::observe::system::{Phase, UpdateReport};
+use crate::gateway::operate::control::System;
+use crate::gateway::runtime::hub::Hub;
 use client::{Keeper, Standing, Upload};
 use trial::{Before, Pending, Record, Records};
 

@@ -23,10 +23,10 @@ use rustls::server::ServerSessionMemoryCache;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
-use crate::gateway::clock;
-use crate::gateway::fingerprint::Fingerprint;
-use crate::gateway::shelf::{Shelf, Writing};
-use crate::gateway::socket;
+use crate::gateway::base::clock;
+use crate::gateway::base::fingerprint::Fingerprint;
+use crate::gateway::base::shelf::{Shelf, Writing};
+use crate::gateway::base::socket;
 
 /// The name of the store.
 pub const NAME: &str = "page";
@@ -315,7 +315,7 @@ fn addresses(settings: &Settings) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::disk::thread;
+    use crate::gateway::base::disk::thread;
 
     fn settings() -> Settings {
         Settings::default()

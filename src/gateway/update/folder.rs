@@ -13,11 +13,11 @@ use embedded_svc::io::asynch::Read;
 use loka_stratum::control::Refused;
 
 use super::{Updates, trial};
-use crate::gateway::answer::Whence;
-use crate::gateway::control::Control;
-use crate::gateway::event_loop::beside;
-use crate::gateway::hub::Hub;
-use crate::gateway::log::{self, Kind};
+use crate::gateway::base::answer::Whence;
+use crate::gateway::base::event_loop::beside;
+use crate::gateway::base::log::{self, Kind};
+use crate::gateway::operate::control::Control;
+use crate::gateway::runtime::hub::Hub;
 
 /// The folder, and the extensions of its files before and after the rename.
 const FOLDER: &str = "update";

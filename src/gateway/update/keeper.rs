@@ -41,9 +41,9 @@ use super::file::{FileError, Reader};
 use super::manifest::{Manifest, System, Unfit};
 use super::signature::PublicKey;
 use super::slots::{SlotError, Slots, Writing};
-use crate::gateway::disk::Foreign;
-use crate::gateway::log::{self, Kind};
-use crate::gateway::say::{USAGE, say, say_error};
+use crate::gateway::base::disk::Foreign;
+use crate::gateway::base::log::{self, Kind};
+use crate::gateway::base::say::{USAGE, say, say_error};
 
 /// Flags of `slots`.
 #[derive(clap::Args)]

@@ -382,7 +382,7 @@ impl Error for SlotError {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::gateway::disk::cut::Random;
+    use crate::gateway::base::disk::cut::Random;
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;
 

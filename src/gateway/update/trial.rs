@@ -15,13 +15,13 @@ use tokio::time::{Instant, sleep};
 
 use super::client::{Keeper, Standing};
 use super::{Updates, folder};
-use crate::gateway::answer::Whence;
-use crate::gateway::clock;
-use crate::gateway::control::{Control, System};
-use crate::gateway::hub::Hub;
-use crate::gateway::log::{self, Kind};
-use crate::gateway::report::Report;
-use crate::gateway::system::{Outcome, Phase};
+use crate::gateway::base::answer::Whence;
+use crate::gateway::base::clock;
+use crate::gateway::base::log::{self, Kind};
+use crate::gateway::observe::report::Report;
+use crate::gateway::observe::system::{Outcome, Phase};
+use crate::gateway::operate::control::{Control, System};
+use crate::gateway::runtime::hub::Hub;
 
 /// The update records on disk; variants are appended, never reordered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
