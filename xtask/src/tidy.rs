@@ -7,6 +7,7 @@ mod cases;
 mod layout;
 mod links;
 mod locks;
+mod rooms;
 mod rust;
 mod text;
 
@@ -54,8 +55,10 @@ pub fn run() -> Result<(), String> {
     let sources = read(&paths)?;
     let mut findings = Vec::new();
     let mut notes = Vec::new();
-    for Source { path, text } in &sources {
+    for source in &sources {
+        let Source { path, text } = source;
         findings.extend(text::check(path, text));
+        findings.extend(rooms::check(source));
         if rust::is_ours(path) {
             findings.extend(rust::check(path, text));
             notes.extend(rust::long_functions(path, text));
