@@ -1,6 +1,7 @@
 //! The commands of README.md and docs/operating.md: each is one that the program takes, and those
 //! of the rehearsal run as they stand.
 #![cfg(feature = "lab")]
+#![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
 
 mod gateway;
 

@@ -17,7 +17,7 @@
 //! no such time, since one unanswered share may be an accident.
 //!
 //! **Refusals count by who sent the shares** (F90, `docs/adr/0012`). Each miner has a
-//! [`Voice`]: its last answers. Of several addresses, the one that is refused most is left out,
+//! `Voice`: its last answers. Of several addresses, the one that is refused most is left out,
 //! and the mean of the others counts; of several miners at one address, the miner that is
 //! refused most. So no miner and no address alone opens a circuit while others are heard,
 //! however much it sends; and where there is one only, what it is refused counts in full. What

@@ -9,14 +9,14 @@
 //! miners are kept from that pool (F89). While the first route's pool is too small for some miners,
 //! a lane has a second route per goal, to the goal's roomiest pool.
 //!
-//! The plan ([`Links::plan`]) is one pure pass over all links. Each goal has an ordered list of
+//! The plan (`Links::plan`) is one pure pass over all links. Each goal has an ordered list of
 //! pools; one serves, and the next is kept live as standby. A pool is left when its circuit opens
 //! ([`crate::health`]). A pool earlier in the list gets its goal back when its own circuit has
 //! closed; for a pool that refused shares that is a trial. A lane has a [`Route`] per goal. To
 //! point it at another link, that link's newest job gets a new serial. Miners get a notify with
 //! `clean_jobs` and stay connected (`docs/adr/0003`, `docs/adr/0007`).
 //!
-//! Back-off is one function ([`Links::retry_delay`]): it doubles from a minimum to a maximum, with
+//! Back-off is one function (`Links::retry_delay`): it doubles from a minimum to a maximum, with
 //! jitter, and is reset only by health (F55, F57). While no pool serves a goal, its pools are
 //! dialled every few seconds all the same (F95, `docs/adr/0015`).
 

@@ -9,7 +9,7 @@
 //!
 //! Each is one [`Trouble`], reported when it begins and when it ends; its counts go on meanwhile.
 //! Accepted shares end it; a reconnect does not. If the session itself may be the cause, as with
-//! codes 24 and 25, [`Refusals::renewal`] asks for a new one at intervals.
+//! codes 24 and 25, `Refusals::renewal` asks for a new one at intervals.
 //!
 //! Nothing here acts or judges a single miner: `proxy` and [`crate::health`] do.
 

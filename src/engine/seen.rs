@@ -6,7 +6,7 @@
 //! to peers chooses them, and a lookup reads both and no more.
 //!
 //! **How long.** Each entry belongs to a [`Generation`]: the shares of one announcement. A header
-//! can be replayed against any job with the same [`Job::work`], that is the same coinbase, branches
+//! can be replayed against any job with the same `Job::work`, that is the same coinbase, branches
 //! and block. The job's lowest ntime must not exceed the header's. A generation therefore lives as
 //! long as such a job does, under whatever serial: renewed, resumed, or sent again by its pool. The
 //! owner knows the jobs and reports them ([`SeenShares::reclaim`]). To free a generation, one

@@ -19,8 +19,9 @@
 //! settings.check(&mut |problem| panic!("{problem}"));
 //!
 //! let problem = settings.set(Key::parse("miners.max").unwrap(), "20000").unwrap_err();
-//! assert_eq!(problem.to_string(), "Miners, Max (miners.max): got 20000, allowed 1..16384 or
-//! \"auto\""); ```
+//! let text = "Miners, Max (miners.max): got 20000, allowed 1..16384 or \"auto\"";
+//! assert_eq!(problem.to_string(), text);
+//! ```
 
 use core::fmt;
 use core::net::{Ipv6Addr, SocketAddr};

@@ -211,7 +211,7 @@ fn f103_accounts_that_the_gateways_user_may_not_read_are_damaged_and_not_absent(
         let is_accounts = path.file_name().unwrap().to_str().unwrap().starts_with("accounts.");
         match (is_accounts, is_root()) {
             (true, true) => {}
-            (true, false) => fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap(),
+            (true, false) => fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap(),
             (false, true) => chown(&path, Some(NOBODY), None).unwrap(),
             (false, false) => {}
         }

@@ -45,15 +45,17 @@ impl Proxy<'_> {
             self.hang_up(index, close, now);
         }
     }
+
+    /// Says whether a planted defect hides a change from the owner.
     #[cfg(feature = "canary")]
     fn hides(&self, change: Change) -> bool {
         use crate::canary::Defect::{F93Silent, F93Some, F93Unsaid};
         use crate::refusals::Trouble::{AnswersNone, AnswersSome};
-        match (self.defect, change) {
-            (Some(F93Unsaid), _) => true,
-            (Some(F93Silent), Change::Began(AnswersNone { .. })) => true,
-            (Some(F93Some), Change::Began(AnswersSome { .. })) => true,
-            _ => false,
-        }
+        matches!(
+            (self.defect, change),
+            (Some(F93Unsaid), _)
+                | (Some(F93Silent), Change::Began(AnswersNone { .. }))
+                | (Some(F93Some), Change::Began(AnswersSome { .. }))
+        )
     }
 }

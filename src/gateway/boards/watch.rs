@@ -170,17 +170,20 @@ impl Watch {
                 })
                 .ok()
         };
-        let lit: [(_, fn(Vitals) -> bool); 2] = [
-            (open(&leds.upstream), |vitals| vitals.is_live),
-            (open(&leds.miners), |vitals| vitals.miners > 0),
-        ];
-        for (light, is_on) in lit {
-            let Some(mut light) = light else { continue };
-            self.tell("led", move |word| match word {
-                Word::Beat(vitals) => light.set(is_on(vitals)),
-                Word::End => light.set(false),
-            });
+        if let Some(light) = open(&leds.upstream) {
+            self.light_by(light, |vitals| vitals.is_live);
         }
+        if let Some(light) = open(&leds.miners) {
+            self.light_by(light, |vitals| vitals.miners > 0);
+        }
+    }
+
+    /// Sets an LED at each beat.
+    fn light_by(&mut self, mut light: Light, is_on: fn(Vitals) -> bool) {
+        self.tell("led", move |word| match word {
+            Word::Beat(vitals) => light.set(is_on(vitals)),
+            Word::End => light.set(false),
+        });
     }
 
     /// Reports that miners can connect.

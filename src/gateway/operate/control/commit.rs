@@ -25,8 +25,6 @@ use crate::gateway::operate::config;
 const NOT_KEPT: &str = "in use until the next start only: it cannot be written";
 const NO_STATE_DIR: &str = "in use until the next start only: no state.dir is set to keep it in";
 
-/// The text for a commit that would change nothing.
-
 /// A commit that waits for its confirmation.
 pub(super) struct Provisional {
     /// The settings to roll back to.
