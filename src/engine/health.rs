@@ -1,9 +1,9 @@
-//! How well a link serves: a score from what its pool does, and a circuit that opens by it.
+//! The health of a link: a score from its pool's answers, and a circuit that opens by the score.
 //!
 //! The score runs from 100 to 0. It falls with slow answers, with refused shares (a stale one
-//! counts a third of any other), and with lost connections, which are forgiven with time; a share
-//! that stays unanswered makes it 0 at once. The circuit has two thresholds, so that a pool on the
-//! edge does not draw the farm to and fro:
+//! counts a third), and with lost connections, which are forgiven over time. An overdue answer
+//! makes it 0 at once. The circuit has two thresholds, so that a pool near one does not move the
+//! farm back and forth:
 //!
 //! - *closed*: the pool is trusted. A lost connection or a score below [`HEALTH_FAULT`] opens it.
 //! - *open*: another pool is better, if there is one.
@@ -16,16 +16,15 @@
 //! [`TRIAL_INTERVAL_MAX`], until the pool takes [`PAID_SHARES_MIN`] shares. The first silence adds
 //! no such time, since one unanswered share may be an accident.
 //!
-//! **Refusals count by who sent the shares** (F90, `docs/adr/0012`). Each miner has a
-//! `Voice`: its last answers. Of several addresses, the one that is refused most is left out,
-//! and the mean of the others counts; of several miners at one address, the miner that is
-//! refused most. So no miner and no address alone opens a circuit while others are heard,
-//! however much it sends; and where there is one only, what it is refused counts in full. What
-//! a pool says of the share itself, duplicate or of low difficulty, counts only where two
-//! addresses hear it, or where nothing at all is accepted. Stale shares count in full where nothing
-//! else has come for [`UNPAID_AFTER`].
+//! **Refusals count by sender** (F90, `docs/adr/0012`). Each miner has a `Voice`: its last
+//! answers. Of several addresses, the address with the most refusals is left out, and the mean of
+//! the others counts. Of several miners at one address, the miner with the most refusals is left
+//! out. So no single miner or address opens a circuit while others are heard, however much it
+//! sends. A lone miner's refusals count in full. Verdicts on the share itself, duplicate or low
+//! difficulty, count only if two addresses get them, or if no share at all is accepted. Stale
+//! shares count in full if no other answer came for [`UNPAID_AFTER`].
 //!
-//! Nothing here acts: [`crate::links`] chooses by it.
+//! Nothing here acts: [`crate::links`] chooses pools by it.
 
 use core::cmp::Reverse;
 
@@ -43,12 +42,12 @@ use crate::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Circuit {
-    /// It is.
+    /// The pool is trusted.
     Closed,
-    /// It is not: it is away, or does badly.
+    /// The pool is not trusted: it is away, or serves badly.
     #[default]
     Open,
-    /// It is back, and is watched.
+    /// The pool is back, on probation.
     HalfOpen,
 }
 
@@ -63,21 +62,21 @@ impl Circuit {
     }
 }
 
-/// What an answer of the pool was.
+/// The kind of a pool's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The share was taken.
+    /// The share was accepted.
     Accepted,
-    /// It was stale, as some are after every new block.
+    /// The share was stale, as some are after every new block.
     Stale,
-    /// The pool found fault with the share itself: it has it already, or it is too light.
+    /// The share itself was faulty: a duplicate, or too light.
     Faulty,
-    /// It was refused for another reason.
+    /// The share was refused for another reason.
     Refused,
 }
 
 impl Answer {
-    /// Reads it from where a share was booked.
+    /// Returns the kind for the bucket of a share.
     pub(crate) const fn of(to: Bucket) -> Self {
         match to {
             Bucket::PoolRejected(PoolReject::JobNotFound) => Self::Stale,
@@ -97,7 +96,7 @@ impl Answer {
     }
 }
 
-/// Who sent a share: the address counts, and at one address the miner.
+/// The sender of a share: the address counts, and at one address the miner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Who {
     /// The connection; compared first, as it differs soonest.
@@ -106,7 +105,7 @@ pub struct Who {
     pub place: Place,
 }
 
-/// What a pool answered one miner lately.
+/// A pool's last answers to one miner.
 #[derive(Clone, Copy, Debug)]
 struct Voice {
     who: Who,
@@ -115,22 +114,22 @@ struct Voice {
     answered: u8,
     /// Miners of its address that have a voice, itself included.
     of_place: u8,
-    /// When the last came, and how many had come to all then.
+    /// Time of the last answer, and the total of all answers at that time.
     at: Instant,
     total: u32,
 }
 
-/// Which answers are the pool's fault.
+/// The answers that count as the pool's fault.
 #[derive(Clone, Copy, Debug)]
 struct Counted {
-    /// Faulty shares are.
+    /// Whether faulty shares count.
     faults: bool,
-    /// What a stale one counts, in thirds.
+    /// The weight of a stale share, in thirds.
     stale: u32,
 }
 
 impl Voice {
-    /// Refusals among its answers, in percent. `None` where nothing counts.
+    /// Refusals among its answers, in percent. `None` if no answer counts.
     fn refused_percent(&self, counted: Counted) -> Option<u32> {
         let (mut thirds, mut count) = (0_u32, 0_u32);
         for place in 0..u32::from(self.answered) {
@@ -161,18 +160,18 @@ pub struct Health {
     circuit: Circuit,
     /// Since when the circuit has been half-open without a fault.
     good_since: Instant,
-    /// Mean time of an answer: an eighth of it is the newest.
+    /// Moving average of the answer time, an eighth from the newest.
     answer_time: Duration,
-    /// The miners that were answered last.
+    /// The miners with the most recent answers.
     voices: heapless::Vec<Voice, HEALTH_VOICES>,
     /// What they come to ([`Health::refused_percent`]), kept as it is asked for with every line of
     /// the pool and seldom changes.
     refused: u8,
     /// Answers so far.
     total: u32,
-    /// Before this nobody who has a voice can have been silent for long.
+    /// No voice can have been silent for long before this time.
     silent_at: Instant,
-    /// What lost connections cost, forgiven with time.
+    /// Points lost with connections, forgiven over time.
     losses: u8,
     forgiven_at: Instant,
     /// When the first share was refused since the last that was taken, and whether none was taken
@@ -203,10 +202,10 @@ impl Health {
         u8::try_from(left).unwrap_or(0)
     }
 
-    /// Refused shares among the last answers, in percent, without the address or miner that is
-    /// refused most; none before there are a few.
+    /// Refused shares among the last answers, in percent, without the address or miner with the
+    /// most refusals; 0 before there are a few answers.
     fn refused_percent(&self) -> u8 {
-        // Of a pool that takes everything nothing is to be weighed.
+        // A pool that accepts everything needs no weighing.
         if self.voices.iter().all(|voice| voice.answers == 0) {
             return 0;
         }
@@ -254,20 +253,20 @@ impl Health {
         sum.checked_div(count)
     }
 
-    /// Says whether it is the pool's fault that it finds fault with shares: several addresses hear
-    /// so, or nobody hears anything better.
+    /// Says whether faulty shares are the pool's fault: several addresses have them, or no miner
+    /// has an accepted share.
     fn counts_faults(&self) -> bool {
         let mut faulty = self.voices.iter().filter(|voice| voice.has(Answer::Faulty));
         let Some(first) = faulty.next() else { return false };
         faulty.any(|voice| voice.who.place != first.who.place) || !self.accepts_any()
     }
 
-    /// Says whether anybody's share was accepted lately, so that a faulty one is its miner's doing.
+    /// Says whether any share was accepted lately, so that a faulty share is its miner's fault.
     pub fn accepts_any(&self) -> bool {
         self.voices.iter().any(|voice| voice.has(Answer::Accepted))
     }
 
-    /// Takes an answer, who it was for, and the time that the pool took for it.
+    /// Books an answer, its sender, and its answer time.
     pub(crate) fn handle_answer(&mut self, answer: Answer, who: Who, time: Duration, now: Instant) {
         let mean = self.answer_time.as_micros();
         let newest = time.as_micros() / 8;
@@ -282,7 +281,7 @@ impl Health {
         let total = self.total;
         self.note_taken(answer == Answer::Accepted, now);
         let Some(voice) = self.voice(who, now) else { return };
-        // One more share that was accepted, of a miner whose last ones all were.
+        // One more accepted share of a miner whose last shares were all accepted.
         let is_same = voice.answered == HEALTH_VOICE_ANSWERS
             && voice.answers == 0
             && answer == Answer::Accepted;
@@ -294,8 +293,8 @@ impl Health {
         }
     }
 
-    /// Drops who has not been heard for long while many others were, and says nothing any more;
-    /// returns whether there was such a miner.
+    /// Drops each miner without a recent answer while many others had some; returns whether there
+    /// was such a miner.
     fn drop_silent(&mut self, now: Instant) -> bool {
         if now < self.silent_at {
             return false;
@@ -350,8 +349,8 @@ impl Health {
         (self.failures > 0).then_some(self.left_at)
     }
 
-    /// Returns the voice of a miner. Where there are as many as can be, the address that has most
-    /// of them loses its oldest, so that no address drowns the others.
+    /// Returns the voice of a miner. If the list is full, the address with the most voices loses
+    /// its oldest, so that no address drowns out the others.
     fn voice(&mut self, who: Who, now: Instant) -> Option<&mut Voice> {
         let found = self.voices.iter().position(|voice| voice.who == who);
         if let Some(found) = found {
@@ -368,7 +367,7 @@ impl Health {
             of_place = voice.of_place;
         }
         let voice = Voice { who, answers: 0, answered: 0, of_place, at: now, total: self.total };
-        // There is room: a full list has just lost one.
+        // There is room: a full list has just dropped one.
         let _ = self.voices.push(voice);
         self.voices.last_mut()
     }
@@ -391,20 +390,19 @@ impl Health {
         self.refused = 0;
     }
 
-    /// Takes it that a share found no room on the way: the pool answers too slowly for what it
-    /// asks.
+    /// Books a share that found the queue full: the pool answers too slowly for its difficulty.
     pub(crate) fn handle_lost_share(&mut self, who: Who, now: Instant) {
         self.handle_answer(Answer::Refused, who, self.answer_time, now);
     }
 
-    /// Takes the loss of a connection that was live.
+    /// Books the loss of a live connection.
     pub(crate) fn handle_loss(&mut self) {
         self.losses = self.losses.saturating_add(HEALTH_LOSS).min(HEALTH_LOSSES_MAX);
         self.circuit = Circuit::Open;
     }
 
-    /// Moves the circuit: `live` says whether the session stands, `silent` whether a share has
-    /// waited too long for its answer, `healthy` is the time of health that closes the circuit.
+    /// Updates the circuit. `live`: the session stands. `silent`: an answer is overdue. `healthy`:
+    /// the time of health that closes the circuit.
     pub(crate) fn handle_timeout(
         &mut self,
         live: bool,
@@ -413,7 +411,7 @@ impl Health {
         now: Instant,
     ) {
         if !live {
-            // A pool that is away mends nothing.
+            // While the pool is away, no points are given back.
             self.forgiven_at = now;
         } else if now.since(self.forgiven_at) >= HEALTH_FORGIVE_INTERVAL {
             self.forgiven_at = now;
@@ -434,7 +432,7 @@ impl Health {
         self.circuit = match self.circuit {
             _ if fault => {
                 if silent {
-                    // What it answered before says nothing of a pool that has fallen silent.
+                    // Earlier answers say nothing about a pool that fell silent.
                     self.forget_answers();
                 }
                 Circuit::Open
