@@ -341,14 +341,9 @@ impl<'a> PendingShares<'a> {
         }
         let slot = self.first(FREE).ok_or(QueueFull)?;
         self.unlink(slot);
-        let capacity = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        let request = self.at(slot).ok_or(QueueFull)?.next_request;
+        let next_request = self.request_after(request, slot);
         let place = self.at_mut(slot).ok_or(QueueFull)?;
-        let request = place.next_request;
-        // Each entry has its own series of ids; after the last it restarts (F42).
-        let next_request = match request.checked_add(capacity).filter(|next| *next < FIRST_OTHER) {
-            Some(next) => next,
-            None => FIRST_REQUEST.saturating_add(u32::from(slot)),
-        };
         let at = Place { link: entry.place.link, slot };
         *place = Pending { request, next_request, place: at, next_answer: Place::NOWHERE, ..entry };
         let list = place.list();
@@ -357,6 +352,14 @@ impl<'a> PendingShares<'a> {
         self.len = self.len.saturating_add(1);
         self.blocks = self.blocks.saturating_add(usize::from(is_block));
         Ok(request)
+    }
+
+    /// Returns an entry's request id after `request`: each entry has its own series of ids, which
+    /// restarts after the last (F42).
+    fn request_after(&self, request: u32, slot: u16) -> u32 {
+        let capacity = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        let next = request.checked_add(capacity).filter(|next| *next < FIRST_OTHER);
+        next.unwrap_or(FIRST_REQUEST.saturating_add(u32::from(slot)))
     }
 
     /// Returns a request id that no share ever has, for other requests.
@@ -433,13 +436,15 @@ impl<'a> PendingShares<'a> {
         entry.is_some_and(|entry| request < entry.next_request)
     }
 
-    /// Queues a sent share again, under the link's login.
+    /// Queues a sent share again, under the link's login. It gets a new request id: a second answer
+    /// to the first request is no answer to the second.
     pub(crate) fn send_again(&mut self, request: u32, now: Instant) {
-        self.free_if(request, |entry| {
-            if entry.stage == Stage::Sent {
-                (entry.stage, entry.since) = (Stage::Queued, now);
-                (entry.worker, entry.grant) = (Named::Login, Grant::Granted);
-            }
+        let Some(&Pending { next_request, place, .. }) = self.sent(request) else { return };
+        let after = self.request_after(next_request, place.slot);
+        self.change(place.slot, |entry| {
+            (entry.request, entry.next_request) = (next_request, after);
+            (entry.stage, entry.since) = (Stage::Queued, now);
+            (entry.worker, entry.grant) = (Named::Login, Grant::Granted);
             false
         });
     }
@@ -613,6 +618,27 @@ mod tests {
 
     fn sent() -> Pending {
         Pending { stage: Stage::Sent, ..Pending::FREE }
+    }
+
+    #[test]
+    fn f94_a_share_that_is_sent_again_has_a_new_request_id() {
+        let mut entries = vec![Pending::FREE; 4];
+        let mut pending = PendingShares::new(&mut entries);
+        let first = pending.insert(sent()).unwrap();
+        pending.send_again(first, Instant::ZERO);
+        let second = pending.next_queued().unwrap().request;
+        assert_ne!(first, second);
+        pending.handle_sent(second, Instant::ZERO);
+        // The pool answers the first request a second time.
+        assert!(pending.sent(first).is_none() && pending.was_given(first));
+        assert!(pending.sent(second).is_some());
+        // No later share in the same entry has one of these ids.
+        pending.free_if(second, |_| true);
+        for _ in 0..8 {
+            let later = pending.insert(sent()).unwrap();
+            assert!(![first, second].contains(&later), "{later}");
+            pending.free_if(later, |_| true);
+        }
     }
 
     #[test]

@@ -108,3 +108,9 @@ fn seed_24401_a_login_on_a_way_that_stands_still() {
 fn seed_35487_a_session_of_another_size() {
     holds(35487);
 }
+
+/// A pool answered a share twice, and the second answer counted for the share sent again.
+#[test]
+fn seed_77803_a_second_answer_to_a_share_that_is_sent_again() {
+    holds(77803);
+}
