@@ -285,7 +285,7 @@ pub struct Downstream {
     pub(crate) vardiff: Vardiff,
     /// The difficulty that it was told last.
     told_difficulty: Option<Difficulty>,
-    told: heapless::Deque<Told, TOLD_DIFFICULTIES_MAX>,
+    told: heapless::Vec<Told, TOLD_DIFFICULTIES_MAX>,
     /// The record of told difficulties was full at some time.
     has_forgotten: bool,
     /// The target of the last told difficulty, which judges most shares.
@@ -363,7 +363,7 @@ impl Downstream {
             told_mask: VersionMask::NONE,
             vardiff,
             told_difficulty: None,
-            told: heapless::Deque::new(),
+            told: heapless::Vec::new(),
             has_forgotten: false,
             told_target: Target::MAX,
             told_job: Serial::NONE,
@@ -443,7 +443,7 @@ impl Downstream {
     /// than the record, returns the oldest known; `None` if the miner was never told the job.
     pub(crate) fn told_for(&self, link: LinkIndex, serial: Serial) -> Option<&Told> {
         let of_link = || self.told.iter().filter(|told| told.link == link);
-        let forgotten = || of_link().next().or_else(|| self.told.front());
+        let forgotten = || of_link().next().or_else(|| self.told.first());
         of_link()
             .rev()
             .find(|told| told.since <= serial)
@@ -581,7 +581,8 @@ impl Downstream {
     }
 
     /// Records that jobs from `since` on are sent with `difficulty` and `mask`. An unchanged entry
-    /// of the link takes no further place, so that a miner may move between links.
+    /// of the link takes no further place, so that a miner may move between links; it becomes the
+    /// newest, and is forgotten last.
     pub(crate) fn tell(
         &mut self,
         link: LinkIndex,
@@ -593,17 +594,19 @@ impl Downstream {
             self.told_difficulty = Some(difficulty);
             self.told_target = difficulty.to_target();
         }
-        let last = self.told.iter().rev().find(|told| told.link == link);
-        if last.is_some_and(|told| (told.difficulty, told.mask) == (difficulty, mask)) {
-            return;
-        }
+        let is_same = |told: &Told| (told.difficulty, told.mask) == (difficulty, mask);
+        let last = self.told.iter().rposition(|told| told.link == link);
+        let last = last.filter(|last| self.told.get(*last).is_some_and(is_same));
+        let told = match last {
+            Some(last) => self.told.remove(last),
+            None => Told { link, since, difficulty, mask },
+        };
         if self.told.is_full() {
-            self.told.pop_front();
+            self.told.remove(0);
             self.has_forgotten = true;
         }
-        let told = Told { link, since, difficulty, mask };
         // There is room: a full record has just lost its oldest entry.
-        let _ = self.told.push_back(told);
+        let _ = self.told.push(told);
     }
 
     /// Records that the newest job may be hashed with another mask than it was sent with, as after
@@ -975,5 +978,24 @@ mod tests {
         }
         let of_other = miner.told_for(other, serials[8]).unwrap().difficulty.as_f64();
         assert_eq!(of_other, 2.0, "jobs of another link have their own");
+    }
+
+    #[test]
+    fn f33_what_a_miner_was_told_again_is_forgotten_last() {
+        let mut miner = Downstream::for_tests();
+        let mut serials = core::iter::successors(Some(Serial::FIRST), |s| Some(s.next()));
+        let mut tell = |miner: &mut Downstream, link, difficulty, mask| {
+            let serial = serials.next().unwrap();
+            miner.tell(LinkIndex(link), serial, Difficulty::new(difficulty).unwrap(), mask);
+            serial
+        };
+        let (none, wide) = (VersionMask::NONE, VersionMask(0x1fff_e000));
+        tell(&mut miner, 0, 8.0, wide);
+        (1..8).for_each(|step| _ = tell(&mut miner, 1, f64::from(step), none));
+        // Its first link again, with what it was told there: the next record takes another's place.
+        let again = tell(&mut miner, 0, 8.0, wide);
+        tell(&mut miner, 0, 8.0, none);
+        let told = miner.told_for(LinkIndex(0), again).unwrap();
+        assert_eq!((told.mask, told.difficulty.as_f64()), (wide, 8.0));
     }
 }

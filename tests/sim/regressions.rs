@@ -114,3 +114,9 @@ fn seed_35487_a_session_of_another_size() {
 fn seed_77803_a_second_answer_to_a_share_that_is_sent_again() {
     holds(77803);
 }
+
+/// What a miner was told again at its first link was forgotten before what it was told meanwhile.
+#[test]
+fn seed_208314_a_mask_that_was_told_again() {
+    holds(208_314);
+}
