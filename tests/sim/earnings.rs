@@ -1,6 +1,8 @@
 //! What pools do with shares, by the simulation's own count: whether people hear of a pool that
 //! pays for nothing (F93), and of one that takes no name but its login's (F94).
 
+use std::collections::BTreeSet;
+
 use loka_stratum::identity::Identity;
 use loka_stratum::upstream::LinkIndex;
 
@@ -48,6 +50,8 @@ pub struct Earnings {
     /// Sent since the last answer, and when the first of them was.
     silent: u32,
     silent_since: u64,
+    /// Shares that had an answer.
+    answered: BTreeSet<u32>,
     waiting: Vec<Waiting>,
     good: u32,
     bad: u32,
@@ -87,6 +91,7 @@ impl Earnings {
     pub fn answered(&mut self, id: u32, fate: Option<(bool, Option<u8>)>) {
         self.waiting.retain(|waiting| waiting.id != id);
         self.silent = 0;
+        self.answered.insert(id);
         let Some((accepted, code)) = fate else {
             (self.refused, self.forgotten) = (0, 0);
             return;
@@ -101,6 +106,15 @@ impl Earnings {
         self.refused += 1;
         let is_forgotten = code.is_some_and(|code| code >= 24);
         self.forgotten = if is_forgotten { self.forgotten + 1 } else { 0 };
+    }
+
+    /// The gateway reads a second answer to a share. It keeps no answered shares, so it cannot tell
+    /// this answer from one that came too late. Both say that the pool still judges shares, so its
+    /// silence begins with the next share. Neither changes a count of good or bad ones.
+    pub fn repeated(&mut self, id: u32) {
+        if self.answered.contains(&id) {
+            self.silent = 0;
+        }
     }
 
     /// F94: the gateway reads that a share was refused for its name.

@@ -605,6 +605,10 @@ impl Checks {
             let (id, accepted, code) = match *said {
                 Said::Answer { id, accepted, code } => (id, accepted, code),
                 Said::NameMinded { id } => (id, false, None),
+                Said::Repeated { id } => {
+                    conn.earnings.repeated(id);
+                    continue;
+                }
                 _ => continue,
             };
             let Some(at) = conn.outstanding.iter().position(|(known, _)| *known == id) else {

@@ -17,6 +17,8 @@ use crate::rng::Rng;
 pub enum Said {
     /// The answer to a submit.
     Answer { id: u32, accepted: bool, code: Option<u8> },
+    /// A second answer to a submit.
+    Repeated { id: u32 },
     /// It refused a share for the name that it came under.
     NameMinded { id: u32 },
     /// A request to reconnect, to its own host or another.
@@ -494,7 +496,7 @@ impl Pool {
         if self.does(Fault::DoubleAnswers, 3) {
             // The second says the opposite, which must change nothing.
             let line = format!("{{\"id\":{id},\"result\":{},\"error\":null}}", code.is_some());
-            lines.push((delay + 1_000, line, Said::Other));
+            lines.push((delay + 1_000, line, Said::Repeated { id }));
         }
         lines
     }

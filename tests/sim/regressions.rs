@@ -115,6 +115,12 @@ fn seed_77803_a_second_answer_to_a_share_that_is_sent_again() {
     holds(77803);
 }
 
+/// A second answer to a share came between the first shares without any.
+#[test]
+fn seed_102369_a_second_answer_ends_a_silence() {
+    holds(102_369);
+}
+
 /// What a miner was told again at its first link was forgotten before what it was told meanwhile.
 #[test]
 fn seed_208314_a_mask_that_was_told_again() {
