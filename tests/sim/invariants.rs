@@ -20,7 +20,7 @@ use loka_stratum::upstream::{self, Link, LinkIndex};
 use loka_stratum::work::job::Serial;
 
 use crate::hashing::Hash;
-use crate::json::{Message, elements, message, unquoted};
+use crate::json::{Message, elements, message, unhex, unquoted};
 use crate::miner::{Origin, Sent, Share, Truth, What, origin, upstream_name};
 use crate::plan::{Plan, PoolPlan};
 use crate::pool::{Judged, Said};
@@ -542,15 +542,18 @@ impl Checks {
         !link.pending().iter().any(|entry| entry.request.to_string() == id)
     }
 
-    /// I4: a resent block is a miner's; its pool may have forgotten the job.
+    /// I4: a resent block is a miner's; its pool may have forgotten the job. All params count: two
+    /// blocks may have the same time and nonce for two jobs.
     pub fn late_block(&self, proxy: &Proxy<'_>, line: &str, message: &Message<'_>) -> Judged {
         let params = elements(message.params);
-        let number = |at: usize| {
-            let text = params.get(at).and_then(|text| unquoted(text))?;
-            u32::from_str_radix(text, 16).ok()
-        };
+        let text = |at: usize| params.get(at).and_then(|text| unquoted(text));
+        let number = |at: usize| u32::from_str_radix(text(at)?, 16).ok();
+        let extranonce2 = text(2).and_then(unhex);
         let is_it = |record: &&BlockRecord| {
-            Some(record.ntime.0) == number(3) && Some(record.nonce.0) == number(4)
+            Some(record.ntime.0) == number(3)
+                && Some(record.nonce.0) == number(4)
+                && text(1) == Some(record.job_id.as_str())
+                && extranonce2.as_deref() == Some(record.extranonce2.as_slice())
         };
         let record = proxy.blocks().records().find(is_it);
         let hash = record.map(|record| Hash(record.hash.0)).filter(|hash| self.is_made(hash.key()));

@@ -121,6 +121,12 @@ fn seed_102369_a_second_answer_ends_a_silence() {
     holds(102_369);
 }
 
+/// Two blocks of one miner had the same time and nonce for two jobs.
+#[test]
+fn seed_306038_two_blocks_of_one_time_and_nonce() {
+    holds(306_038);
+}
+
 /// What a miner was told again at its first link was forgotten before what it was told meanwhile.
 #[test]
 fn seed_208314_a_mask_that_was_told_again() {
