@@ -610,11 +610,12 @@ impl Downstream {
     }
 
     /// Records that the newest job may be hashed with another mask than it was sent with, as after
-    /// a configure.
+    /// a configure. If it was sent again under an id of the miner's own, the shared id keeps the
+    /// difficulty of the first time.
     pub(crate) fn tell_mask(&mut self, mask: VersionMask) {
         self.told_mask = mask;
         if let (Some(link), Some(difficulty)) = (self.told_link, self.told_difficulty) {
-            self.tell(link, self.told_job, difficulty, mask);
+            self.tell(link, self.told_id, difficulty, mask);
         }
     }
 
@@ -978,6 +979,24 @@ mod tests {
         }
         let of_other = miner.told_for(other, serials[8]).unwrap().difficulty.as_f64();
         assert_eq!(of_other, 2.0, "jobs of another link have their own");
+    }
+
+    #[test]
+    fn f33_a_new_mask_leaves_the_first_id_of_a_job_its_difficulty() {
+        let mut miner = Downstream::for_tests();
+        let (link, none, wide) = (LinkIndex(0), VersionMask::NONE, VersionMask(0x1fff_e000));
+        let (first, own) = (Serial::FIRST, Serial::FIRST.next());
+        let difficulty = |d| Difficulty::new(d).unwrap();
+        miner.tell(link, first, difficulty(8.0), none);
+        miner.tell_job(first);
+        miner.move_to_link(link);
+        // The same job again, heavier and under an id of its own; then the miner configures.
+        miner.tell(link, own, difficulty(16.0), none);
+        miner.tell_own_job(own, 1, Instant::ZERO);
+        miner.tell_mask(wide);
+        let told = |id| miner.told_for(link, id).unwrap();
+        assert_eq!((told(first).difficulty, told(first).mask), (difficulty(8.0), none));
+        assert_eq!((told(own).difficulty, told(own).mask), (difficulty(16.0), wide));
     }
 
     #[test]

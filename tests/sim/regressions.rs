@@ -132,3 +132,9 @@ fn seed_306038_two_blocks_of_one_time_and_nonce() {
 fn seed_208314_a_mask_that_was_told_again() {
     holds(208_314);
 }
+
+/// A configure gave a job the difficulty of its second id under its first one too.
+#[test]
+fn seed_337051_a_configure_after_an_own_job() {
+    holds(337_051);
+}
