@@ -13,10 +13,10 @@
 //! candidate). 2: nothing was sent. A commit without changes, or one that needs no confirmation, is
 //! good news.
 
+#[cfg(feature = "decode")]
 mod decode;
 mod find;
 mod http;
-#[cfg(feature = "decode")]
 pub mod ntp;
 mod provision;
 mod secret;

@@ -29,6 +29,7 @@ use crate::gateway::args::{CheckArgs, RunArgs};
 use crate::gateway::base::clock;
 use crate::gateway::base::disk::{Flash, thread};
 use crate::gateway::base::event_loop;
+#[cfg(feature = "defmt")]
 use crate::gateway::base::frames;
 use crate::gateway::base::log;
 use crate::gateway::base::log::Kind;

@@ -306,10 +306,10 @@ fn workers_are_put_on_the_list_and_taken_off_it() {
     // together.
     browser.fill("#admit-worker", "farm.hall-1.*");
     browser.click("#admit-form > button");
-    browser.wait_for_text("#admit-password-bad", "missing");
+    browser.wait_for_text("#admit-password-bad", "fill this in");
     // A check of the settings clears only its own messages.
     browser.run("return check()");
-    assert!(browser.text_of("#admit-password-bad").contains("missing"));
+    assert!(browser.text_of("#admit-password-bad").contains("fill this in"));
     browser.fill("#admit-password", "of hall 1");
     browser.click("#admit-form > button");
     browser.wait_for_text("#admit-form table", "farm.hall-1.*");

@@ -55,10 +55,7 @@ fn f90_a_ring_of_64_shares_is_refused_each_time_and_its_sender_is_named_and_move
     assert!(line.contains("WARN") && line.contains("that were taken before"), "{line}");
     let report = gateway.wait_for("the pool's answers", |r| r["ledger"]["pending"] == 0);
     let warnings = report["warnings"].to_string();
-    assert!(
-        warnings.contains("miner 127.0.0.2, worker farm.ring, sends shares again"),
-        "{warnings}"
-    );
+    assert!(warnings.contains("miner 127.0.0.2, worker farm.ring, repeats shares"), "{warnings}");
     assert!(!warnings.contains("127.0.0.3"), "{warnings}");
     assert_eq!(report["ledger"]["rejected"]["duplicate"], 3 * 64);
     assert_eq!(report["ledger"]["pool_accepted"], 64 + 3);

@@ -118,7 +118,7 @@ fn f93_a_pool_that_answers_no_share_is_told_and_connected_anew_until_it_answers(
     let report = gateway.wait_for("a trouble, and another session", |report| {
         is_troubled(report) && report["ready"] == true && pool.link() != session
     });
-    let told = "pool 1 sends jobs and answers no share: 5 without an answer";
+    let told = "pool 1 sends jobs and answers no share: 5 unanswered";
     assert_eq!(report["upstream"][0]["trouble"], "answers_none");
     assert_told(&gateway, &report, told);
     pool.set_mute(false);

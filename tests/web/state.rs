@@ -235,7 +235,8 @@ fn f103_a_state_directory_that_the_gateways_user_may_not_write_is_said_and_minin
     fs::set_permissions(&state, fs::Permissions::from_mode(mode)).unwrap();
     restart_bound(&mut site);
     let log = site.gateway.log.join("\n");
-    let said = format!("state.dir: got {}, where nothing can be written", state.display());
+    let said =
+        format!("State, Dir (state.dir): got {}, where nothing can be written", state.display());
     assert!(log.contains(&format!("ERROR {said}")), "{log}");
     assert!(!log.contains("set-up code"), "{log}");
     let report = site.gateway.wait_for("the pool", |report| report["ready"] == true);

@@ -267,7 +267,7 @@ pub mod tests {
         let other = System { target: "armv7".to_owned(), ..system("0.1.0") };
         assert!(judged(&other, true).unwrap_err().starts_with("target: got"));
         let older = judged(&system("0.10.0"), false).unwrap_err();
-        assert!(older.starts_with("version: got 0.2.0, allowed 0.10.0, which runs"), "{older}");
+        assert!(older.starts_with("version: got 0.2.0, allowed 0.10.0 (running)"), "{older}");
         assert_eq!(judged(&system("0.10.0"), true), Ok(()), "asked for");
         let skipped = judged(&system("0.0.9"), true).unwrap_err();
         assert!(skipped.ends_with("update to 0.1.0 first"), "{skipped}");
