@@ -138,3 +138,9 @@ fn seed_208314_a_mask_that_was_told_again() {
 fn seed_337051_a_configure_after_an_own_job() {
     holds(337_051);
 }
+
+/// A pool ended a connection in the read in which the gateway ended it too.
+#[test]
+fn seed_368365_a_connection_that_both_ends_close() {
+    holds(368_365);
+}

@@ -564,7 +564,9 @@ impl<'a> World<'a> {
             }
         }
         while let Some(link) = self.proxy.poll_hangup(now) {
-            self.checks.links_down += 1;
+            // A connection that its peer ended in the same read is counted already.
+            let end = &self.links[link.index()];
+            self.checks.links_down += u64::from(end.dialling || end.conn.is_some());
             self.hang_up(link);
         }
         while let Some((link, pool)) = self.proxy.poll_dial(now) {
