@@ -65,10 +65,7 @@ impl Place {
     fn start(&self) -> Operator {
         // A new process also starts after the old one has finished its writes.
         assert!(thread::finish(Duration::from_secs(60)));
-        let sources = self.sources();
-        let updating = Rc::new(Updating::default());
-        let control = control_with(sources, updating.clone());
-        Operator { control, updating, candidate: Candidate::default(), by: ADMIN }
+        Operator::of(self.sources())
     }
 }
 
@@ -146,6 +143,13 @@ struct Operator {
 }
 
 impl Operator {
+    /// The admin of a gateway with these settings.
+    fn of(sources: Sources) -> Self {
+        let updating = Rc::new(Updating::default());
+        let control = control_with(sources, updating.clone());
+        Self { control, updating, candidate: Candidate::default(), by: ADMIN }
+    }
+
     /// Sends a request; returns the answer's lines, the last with its end.
     async fn ask(&mut self, line: &str) -> Vec<String> {
         let request = match Request::parse(line).unwrap() {
@@ -405,13 +409,7 @@ fn f77_what_the_environment_or_a_flag_sets_is_refused_where_it_is_typed() {
             flags: vec![("--status", "status.address", "off".to_owned())],
             ..place.sources()
         };
-        let control = control(sources);
-        let mut operator = Operator {
-            control,
-            updating: Rc::default(),
-            candidate: Candidate::default(),
-            by: ADMIN,
-        };
+        let mut operator = Operator::of(sources);
         let value = "512 (environment LOKA_DIFFICULTY__START)";
         assert_eq!(operator.value("difficulty.start").await, value);
         let end = "which wins over what is committed; change or remove it where the gateway is \
@@ -449,13 +447,7 @@ fn f77_a_pool_that_a_flag_names_is_no_commits() {
         let user = ("--user", "pool.1.user", "flagged".to_owned());
         let flags = flags.into_iter().chain([user]).collect();
         let sources = Sources { flags, replaces_pools: true, ..place.sources() };
-        let control = control(sources);
-        let mut operator = Operator {
-            control,
-            updating: Rc::default(),
-            candidate: Candidate::default(),
-            by: ADMIN,
-        };
+        let mut operator = Operator::of(sources);
         for key in ["pool.1.url", "pool.1.password", "pool.2.url", "pool.4.goal"] {
             let text = operator.refused(&format!("set {key} other")).await;
             assert!(text.contains(&format!("({key}) is set by the flag --pool")), "{text}");
