@@ -1,5 +1,5 @@
-//! The commands of README.md and docs/operating.md: each is one that the program takes, and those
-//! of the rehearsal run as they stand.
+//! The commands of README.md and docs/operating.md: the program takes each, and those of the
+//! rehearsal run as they stand.
 #![cfg(feature = "lab")]
 #![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
 

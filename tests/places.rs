@@ -31,7 +31,7 @@ fn arrive(farm: &mut Farm) -> Placed {
     Placed { handle, roll_bytes, job: is_told.then(|| notified(&heard)) }
 }
 
-/// Submits as one that begins at zero does; `0` is the first share of all.
+/// Submits as a miner that begins at zero; `0` is the first share of all.
 fn share(farm: &mut Farm, placed: &Placed, job: &Value, nonce: u32) -> Value {
     let roll = "00".repeat(placed.roll_bytes);
     let nonce = format!("{nonce:08x}");

@@ -2,7 +2,7 @@
 //! that count once (F90), a way to the pool that loses none (F91), and pools that pay for nothing,
 //! take one name, or are back (F93 to F95).
 //!
-//! The engine's tests have every case of each; here is the one that cost money.
+//! The engine's tests have every case of each; here is the case that cost money.
 #![cfg(feature = "lab")]
 #![expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
 

@@ -10,8 +10,8 @@
 //!
 //! Exit codes are the same for all verbs and both ways. 0: done, and the answer is good news. 1:
 //! not done, or bad news (a pool that fails its test, a gateway that is not ready, a problem in the
-//! candidate). 2: nothing was sent. A commit without changes, or one that needs no confirmation, is
-//! good news.
+//! candidate). 2: nothing was sent. A commit without changes is good news, and so is a commit that
+//! needs no confirmation.
 
 #[cfg(feature = "decode")]
 mod decode;

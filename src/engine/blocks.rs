@@ -525,7 +525,7 @@ mod tests {
         assert_eq!(blocks.insert(record(max), None, NOW), Err(BlocksFull));
         assert_eq!((blocks.records().count(), blocks.not_kept()), (BLOCKS_KEPT_MAX, 1));
         assert_eq!(blocks.restore(record(max), Duration::ZERO, NOW), Err(BlocksFull));
-        // One that a session has refused is worth less than one that nobody was asked about.
+        // A block that a session refused is worth less than a block without a verdict.
         blocks.handle_answer(
             record(5).hash,
             BlockAnswer::Refused(ErrorCode::JobNotFound),

@@ -610,7 +610,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is kept is what would be counted anew, whoever comes and falls silent.
+        /// The kept percentage equals a fresh count, as miners come and fall silent.
         #[test]
         fn f90_what_answers_come_to_is_kept_as_it_would_be_counted_anew(
             answers in proptest::collection::vec((0..40_u8, 0..4_u8, 0..3_u16, 0..30_u64), 1..300),

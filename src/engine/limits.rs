@@ -642,7 +642,8 @@ pub const OFFENCES_ALLOWED: u16 = 8 * OFFENCES_OF_CONNECTION;
 pub const OFFENCE_FORGIVEN_IN: Duration = Duration::from_secs(2);
 
 /// Offences forgiven by an accepted share from the same address. A hundred miners behind one
-/// address, each with a share in ten seconds, outweigh a broken one that reconnects twice a second.
+/// address, each with a share in ten seconds, outweigh a broken miner with two connections a
+/// second.
 pub const OFFENCES_FORGIVEN_BY_SHARE: u64 = 8;
 
 /// Divisor of a connection's budgets if there is no room to remember its address.

@@ -90,7 +90,7 @@ fn f89_a_narrow_pool_that_is_committed_is_kept_from_those_seated_before_until_th
         let numbers = nonces.iter().map(|nonce| u32::from_str_radix(nonce, 16).unwrap());
         numbers.filter(|nonce| (from..to).contains(nonce)).count()
     };
-    // Newcomers fit both, whoever was there before; those go on where they are.
+    // Newcomers fit both pools; the miners before them go on where they are.
     let mut farm = wide.drain(..).chain((3..6).map(|n| seat(n, n * 10_000))).collect::<Vec<_>>();
     dig_until(&site.gateway, &mut farm, "newcomers at the narrow pool", |_| heard(0, WIDE) >= 20);
     assert_eq!(heard(WIDE, AGAIN), 0, "a share of a miner that does not fit");

@@ -85,7 +85,7 @@ fn seed_3163_an_unanswered_block_holds_its_finder_back() {
     holds(3163);
 }
 
-/// A miner of a later turn had shares of a time before the one that it was told.
+/// A miner of a later turn had shares with a time before its first job's.
 #[test]
 fn seed_32518_a_time_before_the_one_that_was_told() {
     holds(32518);

@@ -176,8 +176,8 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-/// Ends the gateway and starts it as a user whom rights of files bind: root may read and write
-/// whatever they say.
+/// Ends the gateway and starts it as a user that file permissions bind: root may read and
+/// write in spite of them.
 fn restart_bound(site: &mut Site) {
     site.gateway.kill();
     // Where that user may go, wherever the program was built.

@@ -29,7 +29,7 @@ impl Proxy<'_> {
         if has_room(&goal) { goal } else { others.find(has_room).unwrap_or(goal) }
     }
 
-    /// Moves the miner of a slot from a goal that it does not fit to one that it fits.
+    /// Moves the miner of a slot from a goal that it does not fit to a goal that it fits.
     pub(super) fn settle_goal(&mut self, index: usize, now: Instant) {
         let Some((miner, session)) = self.table.at(index) else { return };
         let Some(seat) = session.seat else { return };

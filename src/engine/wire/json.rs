@@ -426,7 +426,7 @@ impl Key {
         scanner.aside(Self::scan_rare)
     }
 
-    /// Scans a key after a space, or one that is not recognised at once.
+    /// Scans a key after a space, or a key that is not recognised at once.
     #[inline(never)]
     fn scan_rare(scanner: &mut Scanner<'_>) -> Result<Self, JsonError> {
         scanner.skip_space();

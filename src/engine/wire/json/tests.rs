@@ -343,7 +343,7 @@ fn longest_number(line: &[u8]) -> usize {
 }
 
 /// What serde_json says within our bounds; `None` if it gives up over the size of a number,
-/// which we leave to whoever reads it.
+/// which this scanner leaves to its caller.
 fn oracle(line: &[u8]) -> Option<bool> {
     let value: serde_json::Value = match serde_json::from_slice(line) {
         Ok(value) => value,

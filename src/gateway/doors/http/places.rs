@@ -86,7 +86,7 @@ impl Places {
     }
 
     /// Says whether an address may begin a handshake now, and counts it, as refused where it may
-    /// not. This machine always may: whoever runs a program on it could do worse.
+    /// not. This machine always may: a program that runs on it could do worse.
     pub fn may_shake_hands(&self, by: IpAddr, now: Instant) -> bool {
         let is_own = offenders::is_this_machine(offenders::octets(by));
         let may = is_own || self.begun.allow(Network::from(by), now);
