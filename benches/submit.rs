@@ -28,8 +28,8 @@ const UNANSWERED: usize = 100;
 /// Miners of a crowd: more than a link's health listens to.
 const CROWD: u8 = 60;
 
-/// Submits where the command line names no number.
-const COUNT: u32 = 2_000;
+/// Submits where the command line names no number: fewer than a miner may have for one job.
+const COUNT: u32 = 1_000;
 
 /// A way of a share through the engine.
 struct Way {

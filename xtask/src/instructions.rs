@@ -9,8 +9,8 @@ use std::path::Path;
 
 use crate::process;
 
-/// Submits of each way.
-const SUBMITS: u64 = 2_000;
+/// Submits of each way: fewer light shares than a miner may have for one job.
+const SUBMITS: u64 = 1_000;
 
 /// The ways of a share, with the most instructions that it may take; a crowd is the same as one
 /// miner whose shares are forwarded.
